@@ -1,0 +1,91 @@
+"""State to manifests: dicts in the API's shape, without the fields no proxy reads."""
+
+from __future__ import annotations
+
+from harness.events import INITIAL_EVENTS_END
+from harness.synth.addresses import node_ip, pod_cidrs, pod_ip
+from harness.synth.model import Endpoint, Node, Service, Slice
+
+KINDS = {
+    "nodes": ("v1", "Node"),
+    "services": ("v1", "Service"),
+    "endpointslices": ("discovery.k8s.io/v1", "EndpointSlice"),
+}
+
+
+def bookmark(resource: str, version: int) -> dict:
+    """The object of the BOOKMARK that ends `resource`'s initial list."""
+    api, kind = KINDS[resource]
+    meta = {"resourceVersion": str(version), "annotations": {INITIAL_EVENTS_END: "true"}}
+    return {"apiVersion": api, "kind": kind, "metadata": meta}
+
+
+def node_manifest(node: Node, version: int, size: int, dual_stack: bool, ready: str = "True") -> dict:
+    """A Node; `size` is its podCIDR's, `ready` the Ready condition's status."""
+    cidrs = pod_cidrs(node.index, size, dual_stack)
+    labels = {"kubernetes.io/hostname": node.name, "topology.kubernetes.io/zone": node.zone}
+    addresses = [
+        {"type": "InternalIP", "address": node_ip(node.index)},
+        {"type": "Hostname", "address": node.name},
+    ]
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": node.name, "uid": node.uid, "resourceVersion": str(version), "labels": labels},
+        "spec": {"podCIDR": cidrs[0], "podCIDRs": cidrs},
+        "status": {"addresses": addresses, "conditions": [{"type": "Ready", "status": ready}]},
+    }
+
+
+def service_manifest(service: Service, version: int) -> dict:
+    """A Service as it now is."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": service.name,
+            "namespace": service.namespace,
+            "uid": service.uid,
+            "resourceVersion": str(version),
+            "labels": service.labels,
+        },
+        "spec": service.spec,
+        "status": service.status,
+    }
+
+
+def slice_manifest(
+    service: Service, piece: Slice, family: int, version: int, nodes: list[Node], size: int
+) -> dict:
+    """The EndpointSlice of `piece` for family number `family` (0 IPv4, 1 IPv6).
+
+    Without endpoints it is the controller's placeholder: null endpoints and ports.
+    """
+    address_type = ("IPv4", "IPv6")[family]
+    ports = [{"name": name, "port": port, "protocol": protocol} for name, port, protocol in service.target_ports]
+    listed = [_endpoint(one, nodes[one.node], size, address_type) for one in piece.endpoints]
+    meta = {
+        "name": f"{service.name}-{piece.suffixes[family]}",
+        "namespace": service.namespace,
+        "uid": piece.uids[family],
+        "resourceVersion": str(version),
+        "labels": {"kubernetes.io/service-name": service.name},
+    }
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": meta,
+        "addressType": address_type,
+        "endpoints": listed or None,
+        "ports": ports if listed else None,
+    }
+
+
+def _endpoint(one: Endpoint, node: Node, size: int, address_type: str) -> dict:
+    """One entry of an EndpointSlice's `endpoints`."""
+    return {
+        "addresses": [pod_ip(one.node, one.host, size, address_type)],
+        "conditions": {"ready": one.ready, "serving": one.serving, "terminating": one.terminating},
+        "nodeName": node.name,
+        "zone": node.zone,
+    }

@@ -1,0 +1,176 @@
+"""Churn: what happens to a cluster, each kind of thing a story told in steps.
+
+A story is a generator of (changes, delay in ns until it goes on).  Stories overlap, so after every
+wait a story looks again whether what it works on still exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.synth.edits import edit
+from harness.synth.model import Endpoint, Service
+from harness.synth.world import Change, World
+
+MILLISECOND = 1_000_000
+SECOND = 1_000 * MILLISECOND
+
+Story = Iterator[tuple[list[Change], int]]
+
+
+def seconds(world: World, low: int, high: int) -> int:
+    """A wait of `low` to `high` seconds, in ns, down to the microsecond."""
+    return world.rng.randrange(low * 1_000_000, high * 1_000_000) * 1_000
+
+
+def pick(world: World, with_endpoints: bool) -> Service | None:
+    """A random living Service; None when twenty tries found none with endpoints."""
+    for _ in range(20 if world.services else 0):
+        service = world.services[world.rng.randrange(len(world.services))]
+        if not with_endpoints or any(piece.endpoints for piece in service.slices):
+            return service
+    return None
+
+
+def any_endpoint(world: World, service: Service) -> Endpoint | None:
+    """A random endpoint that is not on its way out, or None."""
+    staying = [one for piece in service.slices for one in piece.endpoints if not one.terminating]
+    return staying[world.rng.randrange(len(staying))] if staying else None
+
+
+def set_conditions(world: World, service: Service, endpoint: Endpoint, **conditions: bool) -> list[Change]:
+    """Set conditions of an endpoint; no change when it or its Service has gone."""
+    piece = service.holder(endpoint) if service.alive else None
+    if piece is None or (endpoint.terminating and conditions["ready"]):
+        return []  # a pod on its way out never becomes ready again
+    if not world.nodes[endpoint.node].alive:
+        conditions["ready"] = conditions["serving"] = False  # nothing reports from a lost node
+    for name, value in conditions.items():
+        setattr(endpoint, name, value)
+    return world.say_slice("MODIFIED", service, piece)
+
+
+def take_out(world: World, service: Service, endpoint: Endpoint) -> list[Change]:
+    """Remove an endpoint; no change when it or its Service has gone."""
+    piece = service.holder(endpoint) if service.alive else None
+    return [] if piece is None else world.remove(service, piece, [endpoint])
+
+
+def rolling_update(world: World) -> Story:
+    """Replace up to six endpoints, one after the other: new one, ready, old one drains, gone."""
+    service = pick(world, with_endpoints=True)
+    if service is None:
+        return
+    for _ in range(min(service.endpoint_count(), 6)):
+        old = any_endpoint(world, service) if service.alive else None
+        if old is None:
+            return
+        yield set_conditions(world, service, old, ready=False, terminating=True), seconds(world, 0, 1)
+        if not service.alive:
+            return
+        new = world.new_endpoint(ready=False)
+        yield world.place(service, new), seconds(world, 2, 8)
+        yield set_conditions(world, service, new, ready=True, serving=True), seconds(world, 1, 10)
+        yield take_out(world, service, old), seconds(world, 0, 2)
+
+
+def probe_flap(world: World) -> Story:
+    """A readiness probe fails, and passes again some seconds later."""
+    service = pick(world, with_endpoints=True)
+    endpoint = any_endpoint(world, service) if service else None
+    if endpoint is None:
+        return
+    yield set_conditions(world, service, endpoint, ready=False, serving=False), seconds(world, 5, 30)
+    yield set_conditions(world, service, endpoint, ready=True, serving=True), 0
+
+
+def scale_up(world: World) -> Story:
+    """One to four pods more; they start not ready."""
+    service = pick(world, with_endpoints=False)
+    if service is None or not service.slices:
+        return  # an ExternalName, or so new that its slices have yet to come
+    for _ in range(world.rng.randint(1, 4)):
+        if not service.alive:
+            return
+        endpoint = world.new_endpoint(ready=False)
+        yield world.place(service, endpoint), seconds(world, 1, 6)
+        yield set_conditions(world, service, endpoint, ready=True, serving=True), seconds(world, 0, 2)
+
+
+def scale_down(world: World) -> Story:
+    """One to three pods less; each drains first."""
+    service = pick(world, with_endpoints=True)
+    for _ in range(world.rng.randint(1, 3)):
+        endpoint = any_endpoint(world, service) if service and service.alive else None
+        if endpoint is None:
+            return
+        yield set_conditions(world, service, endpoint, ready=False, terminating=True), seconds(world, 2, 15)
+        yield take_out(world, service, endpoint), seconds(world, 0, 2)
+
+
+def service_add(world: World) -> Story:
+    """A new Service, and its slices once the controller has seen it."""
+    service = world.add_service()
+    yield [world.say_service("ADDED", service)], seconds(world, 0, 1)
+    if not service.alive:
+        return
+    world.fill(service)
+    # All in one step: a slice that other stories can find must have been said.
+    yield [change for piece in service.slices for change in world.say_slice("ADDED", service, piece)], 0
+
+
+def service_edit(world: World) -> Story:
+    """Someone changes a port, a policy or a label."""
+    service = pick(world, with_endpoints=False)
+    if service is not None:
+        edit(world, service)
+        yield [world.say_service("MODIFIED", service)], 0
+
+
+def service_delete(world: World) -> Story:
+    """A Service goes, its slices first; the last one stays, so that churn has something to work on."""
+    if len(world.services) > 1:
+        changes = world.delete_service(world.rng.randrange(len(world.services)))
+        yield [change for step in changes for change in step], 0
+
+
+def node_lost(world: World) -> Story:
+    """A node stops reporting: its endpoints go unready, then it is deleted and its pods replaced."""
+    if len(world.alive_nodes) < 2:
+        return
+    node = world.alive_nodes.pop(world.rng.randrange(len(world.alive_nodes)))
+    node.alive = False
+    yield [world.say_node("MODIFIED", node, ready="Unknown")], SECOND
+    for service in list(world.services):
+        yield from _unready(world, service, node.index)
+    yield [], 20 * SECOND
+    yield [world.say_node("DELETED", node, ready="Unknown")], SECOND
+    for service in list(world.services):
+        yield from _replace(world, service, node.index)
+
+
+def _unready(world: World, service: Service, node: int) -> Story:
+    """Mark the Service's endpoints on node number `node` not ready, slice by slice."""
+    for piece in list(service.slices):
+        hit = [one for one in piece.endpoints if one.node == node]
+        if hit and service.alive and piece in service.slices:
+            for one in hit:
+                one.ready = one.serving = False
+            yield world.say_slice("MODIFIED", service, piece), 10 * MILLISECOND
+
+
+def _replace(world: World, service: Service, node: int) -> Story:
+    """Swap the Service's endpoints on node number `node` for pods elsewhere, slice by slice."""
+    for piece in list(service.slices):
+        hit = [one for one in piece.endpoints if one.node == node]
+        if hit and service.alive and piece in service.slices:
+            piece.endpoints = [one for one in piece.endpoints if one.node != node]
+            piece.endpoints += [world.new_endpoint() for _ in hit]
+            yield world.say_slice("MODIFIED", service, piece), 40 * MILLISECOND
+
+
+MIX = (
+    (rolling_update, 8), (probe_flap, 28), (scale_up, 11), (scale_down, 10),
+    (service_add, 14), (service_edit, 26), (service_delete, 10),
+)  # fmt: skip
+"""(story, weight); `node_lost` is told once, not drawn."""
