@@ -1,0 +1,1 @@
+"""A Kubernetes service proxy: (state, events) -> dataplane -> program -> kernel."""

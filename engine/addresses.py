@@ -1,0 +1,68 @@
+"""IP addresses and CIDR blocks from the API's text to packed bytes, and back.
+
+Kubernetes accepts leading zeros in IPv4 octets and reads them as decimal (SVC-06); Python's
+`ipaddress` refuses them, hence the parser here for the hot IPv4 path.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+from engine.model import Address, Network
+
+
+def parse_address(text: str) -> Address:
+    """Packed bytes of an IPv4 or IPv6 address; ValueError for anything else."""
+    if ":" not in text:
+        octets = text.split(".")
+        if len(octets) == 4 and text.isascii() and "".join(octets).isdigit() and all(octets):
+            return bytes(map(int, octets))
+        raise ValueError(f"{text!r} is not an IP address")
+    if "%" in text:
+        raise ValueError(f"{text!r} has a zone")
+    return ipaddress.IPv6Address(text).packed
+
+
+def parse_network(text: str) -> Network:
+    """A CIDR block with host bits cleared; ValueError for anything else."""
+    address, slash, prefix = text.strip().partition("/")
+    packed = parse_address(address)
+    if not slash or not prefix.isdigit() or int(prefix) > 8 * len(packed):
+        raise ValueError(f"{text!r} is not a CIDR block such as 10.0.0.0/8")
+    return clear_host_bits(Network(packed, int(prefix)))
+
+
+def clear_host_bits(network: Network) -> Network:
+    """The same block with every bit behind the prefix zero."""
+    bits = 8 * len(network.address)
+    mask = ((1 << network.prefix) - 1) << (bits - network.prefix)
+    value = int.from_bytes(network.address, "big") & mask
+    return Network(value.to_bytes(len(network.address), "big"), network.prefix)
+
+
+def contains(network: Network, address: Address) -> bool:
+    """Whether `address` (of the same family) lies in `network`."""
+    return len(network.address) == len(address) and (
+        clear_host_bits(Network(address, network.prefix)).address == network.address
+    )
+
+
+def last_address(network: Network) -> Address:
+    """The highest address of a block."""
+    bits = 8 * len(network.address) - network.prefix
+    value = int.from_bytes(network.address, "big") | ((1 << bits) - 1)
+    return value.to_bytes(len(network.address), "big")
+
+
+def collapse(networks: tuple[Network, ...]) -> tuple[Network, ...]:
+    """Sorted blocks without those that another one covers."""
+    kept: list[Network] = []
+    for network in sorted(set(networks)):
+        if not kept or network.prefix < kept[-1].prefix or not contains(kept[-1], network.address):
+            kept.append(network)
+    return tuple(kept)
+
+
+def format_address(address: Address) -> str:
+    """The canonical text of a packed address."""
+    return str(ipaddress.ip_address(address))

@@ -1,0 +1,1 @@
+"""One package per proxy mode; no backend imports another."""

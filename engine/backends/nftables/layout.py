@@ -1,0 +1,260 @@
+"""Which elements say what: from plans to the elements of the flat maps, change by change.
+
+Endpoint sets get a small id and dense slots 0..n-1: a removed endpoint's slot is filled from the
+end, so one change moves at most one other endpoint.  Ids and slots depend on the history; what
+they mean does not.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+from engine.addresses import collapse, last_address
+from engine.backends.nftables.skeleton import COUNT_LIMIT, equal_bytes, picks, skeleton
+from engine.config import ProxyConfig
+from engine.dataplane import Change, PortPlan
+from engine.model import ADDRESS_BYTES, Address, Name, Target
+from engine.program import Program, SetChange
+
+ID_BITS = 20
+PICKS_PER_SCRIPT = 128
+_pack_pick = struct.Struct("=I").pack
+_pack_slot = struct.Struct("=II").pack
+
+SetKey = tuple[str, bytes]
+PoolKey = tuple[Name, str, int, bool]
+
+
+class Pool(NamedTuple):
+    """One endpoint set as it stands in the kernel."""
+
+    id: int
+    slots: list[Target]
+
+    @property
+    def pick(self) -> bytes:
+        """The map data that leads to this set."""
+        return _pack_pick(len(self.slots) << ID_BITS | self.id)
+
+
+class NftablesBackend:
+    """Keeps the layout of one family and turns dataplane changes into programs."""
+
+    mode = "nftables"
+
+    def __init__(self, family: int, config: ProxyConfig) -> None:
+        self.family = family
+        self._config = config
+        self._pools: dict[PoolKey, Pool] = {}
+        self._free: list[int] = []
+        self._freed: list[int] = []  # not to be used again before the deletion is sent
+        self._next_id = 1
+        self._first = True
+        self._claims: dict[SetKey, dict[PoolKey, bytes]] = {}
+        self._claimed: dict[Name, dict[tuple[SetKey, PoolKey], bytes]] = {}
+        self._picks = 0
+        self._needed = 1
+        self._node_ips: tuple[Address, ...] = ()
+
+    def plan(self, changes: list[Change], node_addresses: tuple[Address, ...]) -> Program:
+        """The program that takes the kernel from the last plan to this one; falsy when nothing differs."""
+        if not changes and not self._picks:
+            return Program(self.family, (), ())  # nothing of this family so far: no table
+        endpoints = SetChange("endpoints")
+        removed = SetChange("endpoints")
+        touched: dict[SetKey, bytes | None] = {}
+        for change in changes:
+            wanted = {}
+            kept = set()
+            for port in change.new:
+                self._frontends(change.service, port, wanted, kept, endpoints, removed)
+            self._drop_pools(change, kept, removed)
+            self._claim(change.service, wanted, touched)
+        self._node_addresses(node_addresses, touched)
+        scripts = self._scripts()
+        sets = [endpoints, *self._settle(touched), removed]
+        if scripts and self._first:
+            sets.append(SetChange("equal-bytes", add=equal_bytes(self.family)))
+            self._first = False
+        self._free += reversed(self._freed)
+        self._freed.clear()
+        return Program(self.family, scripts, tuple(s for s in sets if s.add or s.delete))
+
+    def _scripts(self) -> tuple[str, ...]:
+        """Rules that the elements will need: the skeleton once, more pick chains when a set outgrows them.
+
+        Several texts, as an unprivileged socket's buffer holds only a small transaction.
+        """
+        if self._needed <= self._picks:
+            return ()
+        scripts = [] if self._picks else [skeleton(self.family, self._config)]
+        before, self._picks = self._picks, min(max(256, 1 << (self._needed - 1).bit_length()), COUNT_LIMIT)
+        scripts += [
+            picks(self.family, first, min(first + PICKS_PER_SCRIPT - 1, self._picks))
+            for first in range(before + 1, self._picks + 1, PICKS_PER_SCRIPT)
+        ]
+        return tuple(scripts)
+
+    def _pool(
+        self, key: PoolKey, targets: tuple[Target, ...], kept: set, added: SetChange, removed: SetChange
+    ) -> bytes:
+        """Bring one endpoint set to `targets`; the pick that leads to it."""
+        kept.add(key)
+        targets = targets[:COUNT_LIMIT]
+        pool = self._pools.get(key)
+        if pool is None:
+            pool = self._pools[key] = Pool(self._new_id(), list(targets))
+            added.add += [
+                (_pack_slot(pool.id, slot), target + b"\0\0") for slot, target in enumerate(targets)
+            ]
+        elif pool.slots != targets:
+            _reslot(pool, targets, added, removed)
+        self._needed = max(self._needed, len(targets))
+        return pool.pick
+
+    def _new_id(self) -> int:
+        if self._free:
+            return self._free.pop()
+        self._next_id += 1
+        if self._next_id >= 1 << ID_BITS:
+            raise OverflowError(f"more than {(1 << ID_BITS) - 2} endpoint sets in one family")
+        return self._next_id - 1
+
+    def _drop_pools(self, change: Change, kept: set[PoolKey], removed: SetChange) -> None:
+        for port in change.old:
+            for local in (False, True):
+                key = (change.service, port.name, port.protocol, local)
+                if key not in kept and key in self._pools:
+                    pool = self._pools.pop(key)
+                    removed.delete += [_pack_slot(pool.id, slot) for slot in range(len(pool.slots))]
+                    self._freed.append(pool.id)
+
+    def _frontends(self, service: Name, port: PortPlan, wanted: dict, kept: set, added, removed) -> None:
+        """The elements by which one port is reached, into `wanted`."""
+        owner = (service, port.name, port.protocol, False)
+        cluster = self._pool(owner, port.cluster, kept, added, removed) if port.cluster else None
+        local = None
+        if port.local:
+            key = (service, port.name, port.protocol, True)
+            local = self._pool(key, port.local, kept, added, removed)
+        tail = bytes((port.protocol, 0, 0, 0)) + port.port.to_bytes(2, "big") + b"\0\0"
+        destination = port.cluster_ip + tail
+        wanted["cluster-ips", port.cluster_ip, owner] = b""
+        internal = local if port.internal_local else cluster
+        if internal:
+            wanted["services", destination, owner] = internal
+        elif port.any_usable:
+            wanted["drop-services", destination, owner] = b""
+        for ip in port.external_ips + port.load_balancer_ips:
+            self._external("services", ip + tail, port, owner, cluster, local, wanted)
+        if port.node_port:
+            key = bytes((port.protocol, 0, 0, 0)) + port.node_port.to_bytes(2, "big") + b"\0\0"
+            self._external("nodeports", key, port, owner, cluster, local, wanted)
+        if port.allowed is not None:
+            _firewall(port, tail, owner, wanted)
+
+    @staticmethod
+    def _external(kind: str, key: bytes, port: PortPlan, owner, cluster, local, wanted: dict) -> None:
+        """A destination outside the cluster's own: by external traffic policy (ETP-01 to ETP-04)."""
+        if not port.any_usable:
+            wanted[f"reject-{kind}", key, owner] = b""
+            return
+        if not port.external_local:
+            name = "external-services" if kind == "services" else "nodeports"
+            wanted[name, key, owner] = cluster
+            return
+        if cluster:
+            name = "short-circuits" if kind == "services" else "short-circuit-nodeports"
+            wanted[name, key, owner] = cluster
+        if local:
+            wanted[f"local-{kind}", key, owner] = local
+        else:
+            wanted[f"drop-{kind}", key, owner] = b""
+
+    def _claim(self, service: Name, wanted: dict, touched: dict[SetKey, bytes | None]) -> None:
+        """Record what a Service wants; remember the data that each touched key had before."""
+        old = self._claimed.pop(service, {})
+        if wanted:
+            self._claimed[service] = wanted
+        for claim in old.keys() - wanted.keys() if old else ():
+            self._touch(claim, None, touched)
+        for claim, data in wanted.items():
+            if old.get(claim) != data:
+                self._touch(claim, data, touched)
+
+    def _touch(self, claim, data: bytes | None, touched: dict[SetKey, bytes | None]) -> None:
+        set_name, key, owner = claim
+        claims = self._claims.setdefault((set_name, key), {})
+        touched.setdefault((set_name, key), claims[min(claims)] if claims else None)
+        if data is None:
+            del claims[owner]
+        else:
+            claims[owner] = data
+
+    def _settle(self, touched: dict[SetKey, bytes | None]) -> list[SetChange]:
+        """Elements whose winning claim changed; the smallest owner wins a contested key."""
+        sets: dict[str, SetChange] = {}
+        for set_key in sorted(touched):
+            before, claims = touched[set_key], self._claims.get(set_key)
+            after = claims[min(claims)] if claims else None
+            if not claims:
+                self._claims.pop(set_key, None)
+            if before == after:
+                continue
+            change = sets.setdefault(set_key[0], SetChange(set_key[0]))
+            if before is not None:
+                change.delete.append(set_key[1])
+            if after is not None:
+                change.add.append((set_key[1], after))
+        return list(sets.values())
+
+    def _node_addresses(self, addresses: tuple[Address, ...], touched: dict) -> None:
+        """NodePorts are taken on the node's own addresses, never on loopback (NP-01, NP-06)."""
+        size = ADDRESS_BYTES[self.family]
+        ours = tuple(a for a in addresses if len(a) == size and not _loopback(a))
+        owner = (Name("", ""), "", 0, False)
+        for address in set(self._node_ips) - set(ours):
+            self._touch(("nodeport-ips", address, owner), None, touched)
+        for address in set(ours) - set(self._node_ips):
+            self._touch(("nodeport-ips", address, owner), b"", touched)
+        self._node_ips = ours
+
+
+def _loopback(address: Address) -> bool:
+    return address[0] == 127 if len(address) == 4 else address == bytes(15) + b"\1"
+
+
+def _reslot(pool: Pool, targets: tuple[Target, ...], added: SetChange, removed: SetChange) -> None:
+    """Bring `pool.slots` to the set `targets` with the fewest moves."""
+    wanted = set(targets)
+    old = list(pool.slots)
+    fresh = sorted(wanted.difference(old), reverse=True)
+    slots: list[Target | None] = [target if target in wanted else None for target in old]
+    slots += [None] * (len(targets) - len(old))
+    surplus = [target for target in slots[len(targets) :] if target is not None]
+    del slots[len(targets) :]
+    fresh = surplus + fresh
+    for slot, target in enumerate(slots):
+        if target is None:
+            slots[slot] = fresh.pop()
+    for slot in range(len(old)):
+        if slot >= len(slots):
+            removed.delete.append(_pack_slot(pool.id, slot))
+        elif slots[slot] != old[slot]:
+            added.delete.append(_pack_slot(pool.id, slot))
+    added.add += [
+        (_pack_slot(pool.id, slot), target + b"\0\0")
+        for slot, target in enumerate(slots)
+        if slot >= len(old) or old[slot] != target
+    ]
+    pool.slots[:] = slots
+
+
+def _firewall(port: PortPlan, tail: bytes, owner, wanted: dict) -> None:
+    """Load balancer addresses that only some sources may use; key and key end of each range."""
+    for ip in port.load_balancer_ips:
+        wanted["firewalled", ip + tail, owner] = b""
+        for network in collapse(port.allowed):
+            first, last = ip + tail + network.address, ip + tail + last_address(network)
+            wanted["firewall-allowed", first + last, owner] = b""

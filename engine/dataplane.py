@@ -1,0 +1,127 @@
+"""The desired state of one node, neutral of any backend: for each service port, who may go where.
+
+A `PortPlan` is complete: a backend needs nothing else to program the port, and two equal plans
+need no work.  It is computed for changed Services only, from `ClusterState`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from engine.addresses import contains
+from engine.model import ADDRESS_BYTES, Address, Name, Network, Service, ServicePort, Target
+from engine.topology import select
+from engine.tracking import ClusterState, endpoints_of
+
+
+class PortPlan(msgspec.Struct, frozen=True, gc=False):
+    """One service port in one family. `allowed` restricts the load balancer addresses, None = open.
+
+    `cluster` and `local` are sorted targets; `any_usable` decides between drop and reject.
+    """
+
+    name: str
+    protocol: int
+    port: int
+    node_port: int
+    cluster_ip: Address
+    external_ips: tuple[Address, ...]
+    load_balancer_ips: tuple[Address, ...]
+    allowed: tuple[Network, ...] | None
+    internal_local: bool
+    external_local: bool
+    cluster: tuple[Target, ...]
+    local: tuple[Target, ...]
+    any_usable: bool
+    affinity_seconds: int
+
+
+class Change(NamedTuple):
+    """A Service's plans before and after; an empty tuple is "not programmed"."""
+
+    service: Name
+    old: tuple[PortPlan, ...]
+    new: tuple[PortPlan, ...]
+
+
+class Dataplane:
+    """Plans of every Service for one family, kept up to date change by change."""
+
+    def __init__(self, family: int) -> None:
+        self.family = family
+        self.plans: dict[Name, tuple[PortPlan, ...]] = {}
+
+    def update(self, state: ClusterState, dirty: list[Name]) -> list[Change]:
+        """Recompute the dirty Services; only those whose plans differ come back."""
+        changes = []
+        for name in dirty:
+            old = self.plans.get(name, ())
+            service = state.services.get(name)
+            new = plan_service(service, state, self.family) if service else ()
+            if new == old:
+                continue
+            if new:
+                self.plans[name] = new
+            else:
+                del self.plans[name]
+            changes.append(Change(name, old, new))
+        return changes
+
+
+def plan_service(service: Service, state: ClusterState, family: int) -> tuple[PortPlan, ...]:
+    """Plans of all ports, in the order of the spec; none without a cluster IP of the family (SVC-04)."""
+    size = ADDRESS_BYTES[family]
+    cluster_ip = next((ip for ip in service.cluster_ips if len(ip) == size), None)
+    if cluster_ip is None:
+        return ()
+    external = tuple(ip for ip in service.external_ips if len(ip) == size)
+    balancers = tuple(ip for ip in service.load_balancer_ips if len(ip) == size)
+    allowed = _allowed(service, state, size, balancers)
+    return tuple(
+        _plan_port(service, port, state, family, cluster_ip, external, balancers, allowed)
+        for port in service.ports
+    )
+
+
+def _plan_port(
+    service: Service,
+    port: ServicePort,
+    state: ClusterState,
+    family: int,
+    cluster_ip: Address,
+    external: tuple[Address, ...],
+    balancers: tuple[Address, ...],
+    allowed: tuple[Network, ...] | None,
+) -> PortPlan:
+    node, zone = state.node_name, state.node.zone if state.node else ""
+    accessible = bool(port.node_port or external or balancers)
+    external_local = service.external_local and accessible
+    selection = select(
+        endpoints_of(state.slices.get(service.name, {}), family, port.name, port.protocol, node),
+        node,
+        zone,
+        cluster=accessible or not service.internal_local,
+        local=service.internal_local or external_local,
+    )
+    return PortPlan(
+        port.name, port.protocol, port.port, port.node_port,
+        cluster_ip, external, balancers, allowed,
+        service.internal_local, external_local,
+        selection.cluster, selection.local, selection.any_usable,
+        service.affinity_seconds,
+    )  # fmt: skip
+
+
+def _allowed(
+    service: Service, state: ClusterState, size: int, balancers: tuple[Address, ...]
+) -> tuple[Network, ...] | None:
+    """Source ranges of the family, plus the balancer addresses when this node is in one (LB-03)."""
+    ranges = tuple(n for n in service.source_ranges if len(n.address) == size)
+    if not ranges:
+        return None
+    node_ips = [a for a in (state.node.addresses if state.node else ()) if len(a) == size]
+    if any(contains(network, ip) for network in ranges for ip in node_ips[:1]):
+        ranges += tuple(Network(ip, 8 * size) for ip in balancers)
+    return ranges

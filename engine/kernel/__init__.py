@@ -1,0 +1,1 @@
+"""The only rooms that touch a kernel: `nftables` the real one, `memory` one that only remembers."""

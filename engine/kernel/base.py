@@ -1,0 +1,26 @@
+"""What the proxier asks of a kernel."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from engine.program import Program
+
+
+class KernelError(RuntimeError):
+    """The kernel (or its tool) refused a program; the message says what and why."""
+
+
+class Applied(NamedTuple):
+    """Bytes sent for one program."""
+
+    bytes: int
+
+
+class Kernel(Protocol):
+    """Something that programs can be applied to, atomically where it can be."""
+
+    kind: str
+
+    def apply(self, program: Program) -> Applied:
+        """Make the program live; KernelError when refused."""

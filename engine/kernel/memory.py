@@ -1,0 +1,31 @@
+"""A kernel that only remembers: the same transactions, the same refusals, no netfilter."""
+
+from __future__ import annotations
+
+from engine.kernel.base import Applied, KernelError
+from engine.program import Program
+
+
+class MemoryKernel:
+    """`tables[family][set name]` is {key: data}, as a read-back of the real kernel would give it."""
+
+    kind = "memory"
+
+    def __init__(self) -> None:
+        self.tables: dict[int, dict[str, dict[bytes, bytes]]] = {}
+
+    def apply(self, program: Program) -> Applied:
+        """Deletes of the absent and additions of the present are refused, as nf_tables refuses them."""
+        sets = self.tables.setdefault(program.family, {})
+        sent = sum(len(script) for script in program.scripts)
+        for change in program.sets:
+            elements = sets.setdefault(change.name, {})
+            for key in change.delete:
+                if elements.pop(key, None) is None:
+                    raise KernelError(f"delete of an absent element of {change.name}: {key.hex()}")
+                sent += len(key)
+            for key, data in change.add:
+                if elements.setdefault(key, data) != data:
+                    raise KernelError(f"element of {change.name} exists with other data: {key.hex()}")
+                sent += len(key) + len(data)
+        return Applied(sent)

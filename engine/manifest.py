@@ -1,0 +1,250 @@
+"""Kubernetes manifests (JSON) to `model` values. The engine's edge: what is malformed ends here.
+
+Field meanings are those of the core/v1 and discovery.k8s.io/v1 API reference; the filters are
+kube-proxy's own (labels, headless, ExternalName).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from engine.addresses import parse_address, parse_network
+from engine.model import PROTOCOLS, Address, Endpoint, EndpointSlice, Name, Node, Service, ServicePort
+
+SERVICE_NAME = "kubernetes.io/service-name"
+ZONE = "topology.kubernetes.io/zone"
+FOREIGN = ("service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless")
+
+
+class ManifestError(ValueError):
+    """A manifest that the API would never send; the message names field and value."""
+
+
+class _Meta(msgspec.Struct):
+    name: str = ""
+    namespace: str = ""
+    labels: dict[str, str] | None = None
+
+
+class _Port(msgspec.Struct):
+    port: int | None = None
+    name: str | None = None
+    protocol: str | None = None
+    nodePort: int | None = None
+
+
+class _ServiceSpec(msgspec.Struct):
+    type: str = "ClusterIP"
+    clusterIP: str = ""
+    clusterIPs: list[str] | None = None
+    ports: list[_Port] | None = None
+    externalIPs: list[str] | None = None
+    loadBalancerSourceRanges: list[str] | None = None
+    externalTrafficPolicy: str | None = None
+    internalTrafficPolicy: str | None = None
+    sessionAffinity: str | None = None
+    sessionAffinityConfig: dict | None = None
+
+
+class _Ingress(msgspec.Struct):
+    ip: str | None = None
+    ipMode: str | None = None
+
+
+class _LoadBalancer(msgspec.Struct):
+    ingress: list[_Ingress] | None = None
+
+
+class _ServiceStatus(msgspec.Struct):
+    loadBalancer: _LoadBalancer | None = None
+
+
+class _Service(msgspec.Struct):
+    metadata: _Meta = msgspec.field(default_factory=_Meta)
+    spec: _ServiceSpec = msgspec.field(default_factory=_ServiceSpec)
+    status: _ServiceStatus | None = None
+
+
+class _Conditions(msgspec.Struct, gc=False):
+    ready: bool | None = None
+    serving: bool | None = None
+    terminating: bool | None = None
+
+
+class _Hint(msgspec.Struct):
+    name: str
+
+
+class _Hints(msgspec.Struct):
+    forZones: list[_Hint] | None = None
+    forNodes: list[_Hint] | None = None
+
+
+class _Endpoint(msgspec.Struct, gc=False):
+    addresses: tuple[str, ...] = ()
+    conditions: _Conditions | None = None
+    nodeName: str | None = None
+    hints: _Hints | None = None
+
+
+class _Slice(msgspec.Struct):
+    metadata: _Meta = msgspec.field(default_factory=_Meta)
+    addressType: str = ""
+    endpoints: list[_Endpoint] | None = None
+    ports: list[_Port] | None = None
+
+
+class _NodeAddress(msgspec.Struct):
+    type: str = ""
+    address: str = ""
+
+
+class _NodeStatus(msgspec.Struct):
+    addresses: list[_NodeAddress] | None = None
+
+
+class _Node(msgspec.Struct):
+    metadata: _Meta = msgspec.field(default_factory=_Meta)
+    status: _NodeStatus | None = None
+
+
+_service = msgspec.json.Decoder(_Service).decode
+_slice = msgspec.json.Decoder(_Slice).decode
+_node = msgspec.json.Decoder(_Node).decode
+
+
+def _decode(decoder, manifest: bytes):
+    try:
+        decoded = decoder(manifest)
+    except msgspec.DecodeError as error:
+        raise ManifestError(f"not a manifest of its kind: {error}") from None
+    if not decoded.metadata.name:
+        raise ManifestError("object has no metadata.name")
+    return decoded
+
+
+def _addresses(field: str, texts: list[str]) -> tuple[Address, ...]:
+    parsed = []
+    for text in texts:
+        try:
+            parsed.append(parse_address(text.strip()))
+        except ValueError:
+            raise ManifestError(f"{field}: bad address {text!r}; an IPv4 or IPv6 address is needed") from None
+    return tuple(parsed)
+
+
+def _protocol(port: _Port) -> int:
+    protocol = PROTOCOLS.get(port.protocol or "TCP")
+    if protocol is None:
+        raise ManifestError(f"ports: protocol {port.protocol!r} is not one of TCP, UDP, SCTP")
+    return protocol
+
+
+def decode_service(manifest: bytes) -> tuple[Name, Service | None]:
+    """The Service's name, and the Service unless this proxy must not see it (SVC-01, SVC-02)."""
+    raw = _decode(_service, manifest)
+    name = Name(raw.metadata.namespace, raw.metadata.name)
+    spec = raw.spec
+    skipped = spec.type == "ExternalName" or spec.clusterIP in ("", "None")
+    if skipped or _foreign(raw.metadata):
+        return name, None
+    return name, Service(
+        name=name,
+        cluster_ips=_addresses("spec.clusterIPs", spec.clusterIPs or [spec.clusterIP]),
+        ports=tuple(
+            ServicePort(port.name or "", _protocol(port), port.port or 0, port.nodePort or 0)
+            for port in spec.ports or ()
+        ),
+        external_ips=_addresses("spec.externalIPs", [ip for ip in spec.externalIPs or () if ip.strip()]),
+        load_balancer_ips=_addresses("status.loadBalancer.ingress", _ingress_ips(raw.status)),
+        source_ranges=_source_ranges(spec.loadBalancerSourceRanges or []),
+        internal_local=spec.internalTrafficPolicy == "Local",
+        external_local=_external_local(spec),
+        affinity_seconds=_affinity_seconds(spec),
+    )
+
+
+def _foreign(meta: _Meta) -> bool:
+    return bool(meta.labels) and any(label in meta.labels for label in FOREIGN)
+
+
+def _ingress_ips(status: _ServiceStatus | None) -> list[str]:
+    if status is None or status.loadBalancer is None:
+        return []
+    return [i.ip for i in status.loadBalancer.ingress or () if i.ip and i.ipMode != "Proxy"]
+
+
+def _source_ranges(texts: list[str]):
+    try:
+        return tuple(parse_network(text) for text in texts)
+    except ValueError as error:
+        raise ManifestError(f"spec.loadBalancerSourceRanges: {error}") from None
+
+
+def _external_local(spec: _ServiceSpec) -> bool:
+    """eTP Local counts only where external traffic can arrive (SVC-08)."""
+    reachable = spec.type in ("LoadBalancer", "NodePort") or bool(spec.externalIPs)
+    return reachable and spec.externalTrafficPolicy == "Local"
+
+
+def _affinity_seconds(spec: _ServiceSpec) -> int:
+    if spec.sessionAffinity != "ClientIP":
+        return 0
+    client = (spec.sessionAffinityConfig or {}).get("clientIP") or {}
+    return client.get("timeoutSeconds") or 10800
+
+
+def decode_slice(manifest: bytes) -> tuple[Name | None, EndpointSlice | None]:
+    """The slice's own (namespace, name), and the slice unless it is to be ignored (EPS-01)."""
+    raw = _decode(_slice, manifest)
+    meta = raw.metadata
+    own = Name(meta.namespace, meta.name)
+    service = (meta.labels or {}).get(SERVICE_NAME)
+    if not service or raw.addressType not in ("IPv4", "IPv6") or _foreign(meta):
+        return own, None
+    family = 4 if raw.addressType == "IPv4" else 6
+    ports = tuple(
+        (port.name, _protocol(port), port.port)
+        for port in raw.ports or ()
+        if port.name is not None and port.port
+    )
+    endpoints = tuple(_endpoints(raw.endpoints or (), 4 if family == 4 else 16))
+    return own, EndpointSlice(Name(meta.namespace, service), meta.name, family, ports, endpoints)
+
+
+def _endpoints(endpoints, size: int):
+    for index, endpoint in enumerate(endpoints):
+        if not endpoint.addresses:
+            continue
+        text = endpoint.addresses[0]
+        try:
+            address = parse_address(text)
+        except ValueError:
+            raise ManifestError(
+                f"endpoints[{index}]: bad address {text!r}; an IPv4 or IPv6 address is needed"
+            ) from None
+        if len(address) == size:  # the wrong family is skipped, not an error (EPS-04)
+            yield _endpoint(address, endpoint)
+
+
+def _endpoint(address: Address, raw: _Endpoint) -> Endpoint:
+    conditions = raw.conditions
+    if conditions is None:
+        ready, serving, terminating = True, True, False
+    else:
+        ready = conditions.ready is not False
+        serving = conditions.serving is not False
+        terminating = conditions.terminating is True
+    zones = nodes = ()
+    if raw.hints is not None:
+        zones = tuple(hint.name for hint in raw.hints.forZones or ())
+        nodes = tuple(hint.name for hint in raw.hints.forNodes or ())
+    return Endpoint(address, ready, serving, terminating, raw.nodeName, zones, nodes)
+
+
+def decode_node(manifest: bytes) -> Node:
+    """The Node with its zone label and its InternalIP addresses."""
+    raw = _decode(_node, manifest)
+    internal = [a.address for a in (raw.status and raw.status.addresses) or () if a.type == "InternalIP"]
+    zone = (raw.metadata.labels or {}).get(ZONE, "")
+    return Node(raw.metadata.name, zone, _addresses("status.addresses", internal))

@@ -1,0 +1,94 @@
+"""Typed, validated Services, EndpointSlices and Nodes: what `manifest` makes and the engine reads.
+
+Addresses are packed bytes (4 or 16, network order): their length is their family, they sort
+numerically, and the kernel takes them as they are.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+TCP, UDP, SCTP = 6, 17, 132
+PROTOCOLS = {"TCP": TCP, "UDP": UDP, "SCTP": SCTP}
+ADDRESS_BYTES = {4: 4, 6: 16}
+
+Address = bytes
+Target = bytes
+"""An endpoint as the dataplane sees it: packed address followed by its port (2 bytes, big endian)."""
+
+
+class Name(NamedTuple):
+    """A namespaced name."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+class Network(NamedTuple):
+    """A CIDR block: packed address and prefix length in bits."""
+
+    address: Address
+    prefix: int
+
+
+class Endpoint(msgspec.Struct, frozen=True, gc=False):
+    """One address of a slice with its conditions, nil conditions already resolved (EPS-06)."""
+
+    address: Address
+    ready: bool
+    serving: bool
+    terminating: bool
+    node: str | None
+    zones: tuple[str, ...]
+    nodes: tuple[str, ...]
+
+    @property
+    def usable(self) -> bool:
+        """Ready, or still serving while it terminates (TERM-01)."""
+        return self.ready or (self.serving and self.terminating)
+
+
+class EndpointSlice(msgspec.Struct, frozen=True):
+    """The part of an EndpointSlice of one family that matters; ports are (name, protocol, number)."""
+
+    service: Name
+    name: str
+    family: int
+    ports: tuple[tuple[str, int, int], ...]
+    endpoints: tuple[Endpoint, ...]
+
+
+class ServicePort(NamedTuple):
+    """One port of a Service; `node_port` is 0 where there is none."""
+
+    name: str
+    protocol: int
+    port: int
+    node_port: int
+
+
+class Service(msgspec.Struct, frozen=True):
+    """A Service that a proxy programs; headless and ExternalName ones never become one (SVC-02)."""
+
+    name: Name
+    cluster_ips: tuple[Address, ...]
+    ports: tuple[ServicePort, ...]
+    external_ips: tuple[Address, ...] = ()
+    load_balancer_ips: tuple[Address, ...] = ()
+    source_ranges: tuple[Network, ...] = ()
+    internal_local: bool = False
+    external_local: bool = False
+    affinity_seconds: int = 0
+
+
+class Node(msgspec.Struct, frozen=True):
+    """A Node's name, topology zone and addresses (InternalIP)."""
+
+    name: str
+    zone: str
+    addresses: tuple[Address, ...]

@@ -1,0 +1,65 @@
+"""Which endpoints a service port's traffic may go to: readiness, termination, zone, locality.
+
+Rules TERM, TOPO, ETP and ITP of kube-proxy (KEP-1669, KEP-2433, KEP-4444): fallback to
+terminating endpoints is all or nothing, and hints only ever filter the cluster-wide set.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from engine.model import Endpoint, Target
+
+Endpoints = dict[Target, Endpoint]
+
+
+class Selection(NamedTuple):
+    """Sorted targets for cluster-wide and for local traffic; `any_usable` on whatever node."""
+
+    cluster: tuple[Target, ...]
+    local: tuple[Target, ...]
+    any_usable: bool
+
+
+def select(endpoints: Endpoints, node: str | None, zone: str, *, cluster: bool, local: bool) -> Selection:
+    """Choose the sets that the policies need; a set that no policy needs stays empty (TERM-02..04)."""
+    cluster_targets = _cluster(endpoints, node, zone) if cluster else ()
+    if not local:
+        return Selection(cluster_targets, (), bool(cluster_targets))
+    here = {target: e for target, e in endpoints.items() if node and e.node == node}
+    any_usable = bool(cluster_targets) or any(e.usable for e in endpoints.values())
+    return Selection(cluster_targets, _ready_or_terminating(here, _ready(here)), any_usable)
+
+
+def _ready(endpoints: Endpoints) -> list[Target]:
+    return [target for target, endpoint in endpoints.items() if endpoint.ready]
+
+
+def _ready_or_terminating(endpoints: Endpoints, ready: list[Target]) -> tuple[Target, ...]:
+    if not ready:
+        ready = [target for target, endpoint in endpoints.items() if endpoint.usable]
+    return tuple(sorted(ready))
+
+
+def _cluster(endpoints: Endpoints, node: str | None, zone: str) -> tuple[Target, ...]:
+    ready = _ready(endpoints)
+    return _ready_or_terminating(endpoints, _hinted(endpoints, ready, node, zone))
+
+
+def _hinted(endpoints: Endpoints, ready: list[Target], node: str | None, zone: str) -> list[Target]:
+    """Node hints if every ready endpoint has them and one names this node, else zones, else all."""
+    for wanted, hints_of in ((node, _node_hints), (zone, _zone_hints)):
+        if not wanted:
+            continue
+        hints = [hints_of(endpoints[target]) for target in ready]
+        if all(hints) and any(wanted in hint for hint in hints):
+            return [target for target, hint in zip(ready, hints, strict=True) if wanted in hint]
+    return ready
+
+
+def _node_hints(endpoint: Endpoint) -> tuple[str, ...]:
+    return endpoint.nodes
+
+
+def _zone_hints(endpoint: Endpoint) -> tuple[str, ...]:
+    return endpoint.zones

@@ -1,0 +1,126 @@
+"""What the cluster looks like now, and which Services changed since the last sync.
+
+Changes are coalesced per Service; an update that leaves the typed value equal marks nothing
+(SVC-12, EPS-09), so no-ops vanish before any sync.  Knows nothing of policies or kernels.
+"""
+
+from __future__ import annotations
+
+from engine import manifest
+from engine.model import Endpoint, EndpointSlice, Name, Node, Service, Target
+
+SERVICES, ENDPOINTSLICES, NODES = "services", "endpointslices", "nodes"
+
+
+class ClusterState:
+    """Services, slices by Service, this node; fed by watch events, read by the dataplane."""
+
+    def __init__(self, node_name: str | None = None) -> None:
+        self.services: dict[Name, Service] = {}
+        self.slices: dict[Name, dict[str, EndpointSlice]] = {}
+        self.node_name = node_name
+        self.node: Node | None = None
+        self.node_changed = False
+        self._owner: dict[Name, Name] = {}
+        self._dirty: set[Name] = set()
+        self._intern: dict[str, str] = {}
+
+    def observe(self, event_type: str, resource: str, object_json: bytes) -> bool:
+        """Fold one watch event; True when something this node programs changed.
+
+        Raises ManifestError for an object that the API would never send.
+        """
+        gone = event_type == "DELETED"
+        if resource == SERVICES:
+            return self._observe_service(gone, object_json)
+        if resource == ENDPOINTSLICES:
+            return self._observe_slice(gone, object_json)
+        if resource == NODES:
+            return self._observe_node(gone, object_json)
+        return False
+
+    def take_dirty(self) -> list[Name]:
+        """The Services to look at again, sorted; forgets them."""
+        dirty, self._dirty = sorted(self._dirty), set()
+        if self.node_changed:
+            dirty = sorted(self.services)
+            self.node_changed = False
+        return dirty
+
+    @property
+    def pending(self) -> bool:
+        """Whether a sync has anything to look at."""
+        return bool(self._dirty) or self.node_changed
+
+    def _observe_service(self, gone: bool, object_json: bytes) -> bool:
+        name, service = manifest.decode_service(object_json)
+        if gone:
+            service = None
+        if self.services.get(name) == service:
+            return False
+        if service is None:
+            del self.services[name]
+        else:
+            self.services[name] = service
+        self._dirty.add(name)
+        return True
+
+    def _observe_slice(self, gone: bool, object_json: bytes) -> bool:
+        own, new = manifest.decode_slice(object_json)
+        if gone:
+            new = None
+        owner = self._owner.get(own)
+        old = self.slices[owner][own.name] if owner else None
+        if old == new:
+            return False
+        if old is not None:
+            self._forget(own, owner)
+        if new is not None:
+            self.slices.setdefault(new.service, {})[own.name] = new
+            self._owner[own] = new.service
+            self._dirty.add(new.service)
+        return True
+
+    def _forget(self, own: Name, owner: Name) -> None:
+        del self._owner[own]
+        del self.slices[owner][own.name]
+        if not self.slices[owner]:
+            del self.slices[owner]
+        self._dirty.add(owner)
+
+    def _observe_node(self, gone: bool, object_json: bytes) -> bool:
+        node = manifest.decode_node(object_json)
+        if self.node_name is None:
+            self.node_name = node.name
+        if node.name != self.node_name:
+            return False
+        # A deleted node keeps its addresses but loses its labels (TOPO-07).
+        node = Node(node.name, "", node.addresses) if gone else node
+        if node == self.node:
+            return False
+        self.node = node
+        self.node_changed = True
+        return True
+
+
+def endpoints_of(
+    slices: dict[str, EndpointSlice], family: int, port_name: str, protocol: int, node: str | None
+) -> dict[Target, Endpoint]:
+    """Endpoints of one service port over all its slices, by target (EPS-02, EPS-03, EPS-05).
+
+    Slices are merged in order of name, so that ties do not depend on the order of arrival; an
+    entry of this node wins over one of another.
+    """
+    found: dict[Target, Endpoint] = {}
+    for slice_name in sorted(slices) if len(slices) > 1 else slices:
+        piece = slices[slice_name]
+        if piece.family != family:
+            continue
+        for name, port_protocol, number in piece.ports:
+            if name == port_name and port_protocol == protocol:
+                suffix = number.to_bytes(2, "big")
+                for endpoint in piece.endpoints:
+                    target = endpoint.address + suffix
+                    if target not in found or (endpoint.node == node and found[target].node != node):
+                        found[target] = endpoint
+    return found
