@@ -18,8 +18,8 @@ RESOURCES = ("nodes", "services", "endpointslices")
 SPAN = 600 * stories.SECOND
 """How long the churn takes, roughly, however many events it has."""
 
-EVENTS_PER_STORY = 3
-"""Roughly; spaces the stories so that the churn fills SPAN."""
+GAP = SPAN * 6
+"""Over the number of events: the longest wait between two stories' starts, so that churn fills SPAN."""
 
 
 def generate(options: Options) -> tuple[Header, Iterator[Event]]:
@@ -78,7 +78,7 @@ def _initial(world: World) -> Iterator[Change]:
 def _churn(world: World, count: int) -> Iterator[tuple[int, Change]]:
     """`count` changes as (t in ns, change), t strictly rising; stories take turns by time."""
     now = told = 0
-    gap = 2 * SPAN * EVENTS_PER_STORY // max(1, count)
+    gap = GAP // max(1, count)
     # The second entry breaks ties, so that a heap never has to compare generators.
     heap: list[tuple[int, int, stories.Story]] = [(SPAN * 3 // 10, 0, stories.node_lost(world))]
     arrival, born = 0, 0

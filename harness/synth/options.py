@@ -51,12 +51,12 @@ class Options:
     def pods_per_node(self) -> int:
         """Size of each node's podCIDR: a power of two, 256 at least.
 
-        Pod addresses are never used twice, so there is room for the churn's pods, and then half as
-        much again because nodes do not fill evenly.
+        Pod addresses are never used twice, so there is room for what the churn adds (a Service in
+        four events at the very most), on one node less, and half as much again for bad luck.
         """
         mean = LONG_TAIL_MEAN if self.endpoints_per_service is None else self.endpoints_per_service
-        wanted = (self.services * mean + self.churn * 2) * 3 // 2
-        each = max(256, -(-wanted // self.nodes))
+        wanted = (self.services + self.churn // 4 + 8) * mean + self.churn * 2 + 500
+        each = max(256, wanted * 3 // 2 // max(1, self.nodes - 1) + 4)
         return 1 << (each - 1).bit_length()
 
     def as_dict(self) -> dict:

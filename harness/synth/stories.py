@@ -24,9 +24,13 @@ def seconds(world: World, low: int, high: int) -> int:
 
 
 def pick(world: World, with_endpoints: bool) -> Service | None:
-    """A random living Service; None when twenty tries found none with endpoints."""
+    """A random living Service, None when twenty tries found none with endpoints.
+
+    Of two drawn the smaller: a change resends its whole slice, and large ones would swell the file.
+    """
     for _ in range(20 if world.services else 0):
-        service = world.services[world.rng.randrange(len(world.services))]
+        drawn = [world.services[world.rng.randrange(len(world.services))] for _ in range(2)]
+        service = min(drawn, key=Service.endpoint_count)
         if not with_endpoints or any(piece.endpoints for piece in service.slices):
             return service
     return None
