@@ -16,7 +16,7 @@ from harness.synth import Options, generate
 EXAMPLES = """\b
 Examples:
   harness synth big.jsonl
-  harness synth demo.jsonl --services 40 --churn 200 --nodes 6 --seed 7
+  harness synth demo.jsonl --services 41 --churn 200 --nodes 6 --seed 7
   harness synth huge.jsonl.zst --services 100000 --endpoints 10 --nodes 5000
   harness synth dual.jsonl --services 500 --nodes 20 --dual-stack
 """

@@ -9,6 +9,7 @@ import msgspec
 
 from harness.events import FORMAT, VERSION, Event, Header
 from harness.synth import addresses, manifests, stories
+from harness.synth.lost_node import node_lost
 from harness.synth.options import Options
 from harness.synth.world import Change, World
 
@@ -80,7 +81,7 @@ def _churn(world: World, count: int) -> Iterator[tuple[int, Change]]:
     now = told = 0
     gap = GAP // max(1, count)
     # The second entry breaks ties, so that a heap never has to compare generators.
-    heap: list[tuple[int, int, stories.Story]] = [(SPAN * 3 // 10, 0, stories.node_lost(world))]
+    heap: list[tuple[int, int, stories.Story]] = [(SPAN * 3 // 10, 0, node_lost(world))]
     arrival, born = 0, 0
     while told < count:
         while not heap or arrival <= heap[0][0]:
