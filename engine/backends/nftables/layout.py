@@ -11,19 +11,21 @@ import struct
 from typing import NamedTuple
 
 from engine.addresses import collapse, last_address
-from engine.backends.nftables.skeleton import COUNT_LIMIT, equal_bytes, picks, skeleton
+from engine.backends.nftables.skeleton import COUNT_LIMIT, TRANSPORTS, equal_bytes, picks, skeleton
 from engine.config import ProxyConfig
 from engine.dataplane import Change, PortPlan
 from engine.model import ADDRESS_BYTES, Address, Name, Target
 from engine.program import Program, SetChange
 
 ID_BITS = 20
-PICKS_PER_SCRIPT = 128
+PICKS_PER_SCRIPT = 64
 _pack_pick = struct.Struct("=I").pack
 _pack_slot = struct.Struct("=II").pack
 
 SetKey = tuple[str, bytes]
 PoolKey = tuple[Name, str, int, bool]
+Sets = dict[int, SetChange]
+"""One change a protocol."""
 
 
 class Pool(NamedTuple):
@@ -61,8 +63,8 @@ class NftablesBackend:
         """The program that takes the kernel from the last plan to this one; falsy when nothing differs."""
         if not changes and not self._picks:
             return Program(self.family, (), ())  # nothing of this family so far: no table
-        endpoints = SetChange("endpoints")
-        removed = SetChange("endpoints")
+        endpoints = {p: SetChange(f"{name}-endpoints") for p, name in TRANSPORTS.items()}
+        removed = {p: SetChange(change.name) for p, change in endpoints.items()}
         touched: dict[SetKey, bytes | None] = {}
         for change in changes:
             wanted = {}
@@ -73,7 +75,7 @@ class NftablesBackend:
             self._claim(change.service, wanted, touched)
         self._node_addresses(node_addresses, touched)
         scripts = self._scripts()
-        sets = [endpoints, *self._settle(touched), removed]
+        sets = [*endpoints.values(), *self._settle(touched), *removed.values()]
         if scripts and self._first:
             sets.append(SetChange("equal-bytes", add=equal_bytes(self.family)))
             self._first = False
@@ -97,19 +99,20 @@ class NftablesBackend:
         return tuple(scripts)
 
     def _pool(
-        self, key: PoolKey, targets: tuple[Target, ...], kept: set, added: SetChange, removed: SetChange
+        self, key: PoolKey, targets: tuple[Target, ...], kept: set, added: Sets, removed: Sets
     ) -> bytes:
         """Bring one endpoint set to `targets`; the pick that leads to it."""
         kept.add(key)
         targets = targets[:COUNT_LIMIT]
+        protocol = key[2]
         pool = self._pools.get(key)
         if pool is None:
             pool = self._pools[key] = Pool(self._new_id(), list(targets))
-            added.add += [
+            added[protocol].add += [
                 (_pack_slot(pool.id, slot), target + b"\0\0") for slot, target in enumerate(targets)
             ]
         elif pool.slots != targets:
-            _reslot(pool, targets, added, removed)
+            _reslot(pool, targets, added[protocol], removed[protocol])
         self._needed = max(self._needed, len(targets))
         return pool.pick
 
@@ -121,13 +124,13 @@ class NftablesBackend:
             raise OverflowError(f"more than {(1 << ID_BITS) - 2} endpoint sets in one family")
         return self._next_id - 1
 
-    def _drop_pools(self, change: Change, kept: set[PoolKey], removed: SetChange) -> None:
+    def _drop_pools(self, change: Change, kept: set[PoolKey], removed: Sets) -> None:
         for port in change.old:
             for local in (False, True):
                 key = (change.service, port.name, port.protocol, local)
                 if key not in kept and key in self._pools:
                     pool = self._pools.pop(key)
-                    removed.delete += [_pack_slot(pool.id, slot) for slot in range(len(pool.slots))]
+                    removed[port.protocol].delete += [_pack_slot(pool.id, slot) for slot in range(len(pool.slots))]
                     self._freed.append(pool.id)
 
     def _frontends(self, service: Name, port: PortPlan, wanted: dict, kept: set, added, removed) -> None:

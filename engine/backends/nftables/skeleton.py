@@ -4,7 +4,7 @@ Theory of operation.  A *pick* is a number: the count of endpoints in its upper 
 an endpoint set in its lower 20.  The destination of a new connection is looked up in the maps of
 chain `services`, the pick found is kept in the packet's priority (scratch until the connection's
 first packet leaves `nat-postrouting`), its count selects chain `pick-N`, and that draws one of N
-elements of map `endpoints`.  So the rules know nothing of any Service: a change of a Service is a
+elements of the protocol's `endpoints` map (nft types a port only with its protocol).  So the rules know nothing of any Service: a change of a Service is a
 change of elements, whose cost does not depend on how many Services there are.
 
 Verdict maps hold no Service either: the kernel walks a whole verdict map to validate one new goto.
@@ -17,11 +17,12 @@ from __future__ import annotations
 
 from engine.addresses import format_address
 from engine.config import ProxyConfig
-from engine.model import Network
+from engine.model import SCTP, TCP, UDP, Network
 
 COUNT_LIMIT = 4095
 """Endpoints that one pick can count; a larger set is cut to its first ones."""
 
+TRANSPORTS = {TCP: "tcp", UDP: "udp", SCTP: "sctp"}
 DESTINATION_MAPS = ("services", "external-services", "local-services", "short-circuits")
 NODEPORT_MAPS = ("nodeports", "local-nodeports", "short-circuit-nodeports")
 DESTINATION_SETS = ("reject-services", "drop-services", "firewalled")
@@ -64,7 +65,10 @@ def _sets(ip: str) -> str:
     blocks.append(_block("set", "equal-bytes", f"typeof {ip} saddr . {ip} daddr"))
     blocks.append(_block("set", "firewall-allowed", f"typeof {destination} . {ip} saddr", "flags interval"))
     index = "numgen random mod 65536"
-    blocks.append(_block("map", "endpoints", f"typeof meta priority . {index} : {ip} daddr . ct original proto-dst"))
+    blocks += [
+        _block("map", f"{protocol}-endpoints", f"typeof meta priority . {index} : {ip} daddr . {protocol} dport")
+        for protocol in TRANSPORTS.values()
+    ]
     return "".join(blocks)
 
 
@@ -79,11 +83,14 @@ def _text(family: int, value: int) -> str:
 
 def _pick_chains(first: int, last: int) -> str:
     """One chain a count.  The second rule serves a lookup that fell between two generations."""
-    transport = "meta l4proto { tcp, udp, sctp }"
     blocks = []
     for count in range(first, last + 1):
         draw = [f"numgen random mod {count}"] + (["numgen random mod 1"] if count > 1 else [])
-        rules = [f"{transport} dnat to meta priority & f:ffff . {d} map @endpoints" for d in draw]
+        rules = [
+            f"meta l4proto {protocol} dnat to meta priority & f:ffff . {d} map @{protocol}-endpoints"
+            for protocol in TRANSPORTS.values()
+            for d in draw
+        ]
         blocks.append(_block("chain", f"pick-{count}", *rules))
     gotos = ", ".join(f"{_class(count)} : goto pick-{count}" for count in range(first, last + 1))
     blocks.append(_block("map", "picks", "typeof meta priority : verdict", f"elements = {{ {gotos} }}"))
