@@ -1,0 +1,178 @@
+"""`harness replay`: options, gates and exit codes around `harness.replay`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+
+import click
+
+UNITS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000, "h": 3_600_000_000_000}
+EXIT_KERNEL, EXIT_INPUT, EXIT_DIGEST, EXIT_GATE, EXIT_UNVERIFIED = 1, 2, 3, 4, 5
+
+
+def duration(text: str) -> int:
+    """Nanoseconds of `1s`, `500ms`, `0`; a bare number is seconds. BadParameter otherwise."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h)?", text.strip())
+    if match is None:
+        raise click.BadParameter(f"{text!r} is not a duration such as 1s, 500ms or 0")
+    return round(float(match[1]) * UNITS[match[2] or "s"])
+
+
+def position(text: str | None) -> tuple[str, int] | None:
+    """A place in a recording: a bare number is a seq, one with a unit a time since the start."""
+    if text is None:
+        return None
+    return ("seq", int(text)) if text.isdigit() else ("t", duration(text))
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("source")
+@click.option("--mode", type=click.Choice(["nftables"]), default="nftables", show_default=True, help="Proxy mode.")
+@click.option(
+    "--kernel",
+    type=click.Choice(["auto", "netns", "memory", "host"]),
+    default="auto",
+    show_default=True,
+    help="Where rules go: a throwaway namespace, memory, or this host (root; its traffic is affected).",
+)
+@click.option("--speed", default="max", show_default=True, help="max, or a factor: 1 is as recorded.")
+@click.option("--from", "start", help="Measure from this seq, or time (90s); what is before is folded.")
+@click.option("--until", help="Stop after this seq, or time (5m).")
+@click.option("--min-sync-period", default="1s", show_default=True, help="Least time between two syncs.")
+@click.option("--node", help="Whose view to take; the first Node of the recording by default.")
+@click.option("--cluster-cidr", help="Pod CIDRs, one a family, where the recording does not say.")
+@click.option("--json", "json_path", type=click.Path(dir_okay=False), help="Write the result here too (- for stdout).")
+@click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Runs; all digests must agree.")
+@click.option("--verify/--no-verify", default=True, show_default=True, help="Hold the kernel against the oracle.")
+@click.option("--check-every", type=click.IntRange(1), default=500, show_default=True, help="Syncs between checks.")
+@click.option("--expect-digest", help="Gate: exit 3 unless the digest is this.")
+@click.option("--max-p99", type=float, help="Gate: exit 4 if a change's p99 convergence exceeds these seconds.")
+@click.option("--max-initial", type=float, help="Gate: exit 4 if initial convergence exceeds these seconds.")
+def replay(source: str, json_path: str | None, repeat: int, **choices) -> None:
+    """Replay SOURCE into the proxy engine and say how long it took to converge.
+
+    SOURCE is a recording (.jsonl, .jsonl.zst, - for standard input), or what kubectl prints:
+
+    \b
+      kubectl get services,endpointslices,nodes -A -o json > dump.json
+      harness replay dump.json
+      harness replay recordings/10k-svc.jsonl --json result.json --max-p99 1.5
+
+    Exit codes: 0 fine; 1 the kernel refused or is not to be had; 2 bad input; 3 another digest than
+    expected, or digests differ between runs; 4 a figure over its gate; 5 the kernel does not hold
+    what the events say.
+    """
+    if source == "-" and repeat > 1:
+        raise click.UsageError("standard input can be read once only: --repeat needs a file")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    options = _options(choices)
+    try:
+        results = [_run(source, options, choices["kernel"]) for _ in range(repeat)]
+    except KeyboardInterrupt:
+        click.echo("interrupted; nothing is left behind", err=True)
+        sys.exit(130)
+    _show(results, json_path)
+    sys.exit(_gates(results, choices))
+
+
+def _options(choices: dict):
+    from harness.replay.schedule import Window
+    from harness.replay.session import Options
+
+    speed = choices["speed"]
+    try:
+        factor = None if speed == "max" else float(speed)
+    except ValueError:
+        raise click.BadParameter(f"{speed!r} is neither max nor a number", param_hint="--speed") from None
+    if factor is not None and factor <= 0:
+        raise click.BadParameter("a factor above 0 is needed", param_hint="--speed")
+    return Options(
+        mode=choices["mode"],
+        min_sync_period=duration(choices["min_sync_period"]),
+        speed=factor,
+        node=choices["node"],
+        cluster_cidr=choices["cluster_cidr"],
+        window=Window(position(choices["start"]), position(choices["until"])),
+        verify=choices["verify"],
+        check_every=choices["check_every"],
+    )
+
+
+def _run(source: str, options, kind: str) -> dict:
+    """One run's JSON; exits 1 or 2 with the reason on standard error."""
+    from engine.kernel.base import KernelError
+    from harness.recording import RecordingError
+    from harness.replay.kernels import KernelUnavailable, open_kernel
+    from harness.replay.session import Session
+
+    try:
+        with open_kernel(kind) as opened, _progress() as progress:
+            return Session(source, options, opened, progress).run().as_json()
+    except RecordingError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(EXIT_INPUT)
+    except (KernelError, KernelUnavailable) as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(EXIT_KERNEL)
+
+
+class _progress:
+    """A live line on standard error; silent where that is not a terminal."""
+
+    def __enter__(self):
+        from rich.console import Console
+
+        console = Console(stderr=True)
+        self._status = console.status("reading") if console.is_terminal else None
+        if self._status:
+            self._status.__enter__()
+        return lambda what, count: self._status and self._status.update(f"{what}: {count:,}")
+
+    def __exit__(self, *exception) -> None:
+        if self._status:
+            self._status.__exit__(*exception)
+
+
+def _show(results: list[dict], json_path: str | None) -> None:
+    from rich.console import Console
+
+    from harness.report.terminal import print_result
+
+    text = json.dumps(results[-1], indent=2) + "\n"
+    print_result(results[-1], Console(stderr=json_path == "-"))
+    if len(results) > 1:
+        seconds = sorted(result["initial"]["seconds"] for result in results)
+        median = seconds[len(seconds) // 2]
+        click.echo(f"{len(results)} runs: initial {seconds[0]:.3f} to {seconds[-1]:.3f} s, median {median:.3f} s")
+    if json_path == "-":
+        click.echo(text, nl=False)
+    elif json_path:
+        partial = Path(f"{json_path}.partial")
+        partial.write_text(text)
+        os.replace(partial, json_path)
+
+
+def _gates(results: list[dict], choices: dict) -> int:
+    """The exit code: the first gate that fails says so on standard error."""
+    if any(result["verified"] is False for result in results):
+        click.echo("gate: the kernel does not hold what the events say", err=True)
+        return EXIT_UNVERIFIED
+    digests = {result["digest"] for result in results}
+    expected = choices["expect_digest"]
+    if len(digests) > 1 or (expected and digests != {expected}):
+        click.echo(f"gate: digest {', '.join(sorted(digests))}, expected {expected or 'one'}", err=True)
+        return EXIT_DIGEST
+    for result in results:
+        latency = result["change"]["convergence_seconds"]
+        figures = (("max_p99", latency and latency["p99"]), ("max_initial", result["initial"]["seconds"]))
+        for gate, figure in figures:
+            if choices[gate] is not None and figure is not None and figure > choices[gate]:
+                name = gate.replace("_", "-")
+                click.echo(f"gate: --{name} {choices[gate]:g} s exceeded: {figure:.3f} s", err=True)
+                return EXIT_GATE
+    return 0

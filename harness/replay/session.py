@@ -1,0 +1,187 @@
+"""One run: the initial list to every rule live, then batch after batch, each change timed.
+
+A change's convergence is counted on the recording's clock: from the event to the end of the sync
+that carried it, where a sync starts when it is due or when the one before has ended, whichever is
+later.  So a slow sync makes the next one late, and no wait is hidden, at any replay speed.
+"""
+
+from __future__ import annotations
+
+import resource as process
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from engine.addresses import parse_network
+from engine.config import ProxyConfig
+from engine.manifest import ManifestError
+from engine.proxier import Proxier, Sync
+from harness.events import OBJECT_TYPES, Event
+from harness.oracle import Oracle
+from harness.recording import RecordingError, open_source
+from harness.replay.kernels import Opened
+from harness.replay.result import Result
+from harness.replay.schedule import Batch, Window, batches, initial_part
+from harness.replay.verify import differences
+
+NS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may choose; `speed` None is as fast as possible, periods in nanoseconds."""
+
+    mode: str = "nftables"
+    min_sync_period: int = NS
+    speed: float | None = None
+    node: str | None = None
+    cluster_cidr: str | None = None
+    window: Window = Window()
+    verify: bool = True
+    check_every: int = 500
+
+
+Progress = Callable[[str, int], None]
+
+
+class Session:
+    """Replays one source into one opened kernel; use once."""
+
+    def __init__(self, source: str, options: Options, opened: Opened, progress: Progress) -> None:
+        self._source = source
+        self._options = options
+        self._opened = opened
+        self._progress = progress
+        self._events = 0
+        self._finished = 0.0
+        self._unseen: list[Event] = []
+        self._oracle: Oracle | None = None
+
+    def run(self) -> Result:
+        """RecordingError for bad input, KernelError when the kernel refuses."""
+        started = time.perf_counter()
+        with open_source(self._source) as recording:
+            events = iter(recording)
+            self._proxier = Proxier(
+                self._options.mode,
+                self._config(recording.header.cluster),
+                self._opened.kernel,
+                time.perf_counter,
+                self._options.node,
+            )
+            self._result = Result(
+                recording={"path": self._source},
+                engine={"mode": self._options.mode, "min_sync_period_seconds": self._options.min_sync_period / NS},
+                kernel=self._opened.facts,
+            )
+            rest = self._initial(events, started)
+            self._churn(batches(rest, events, self._options.window, self._options.min_sync_period))
+            for _ in events:
+                pass  # the rest of a cut-off recording still belongs to its checksum
+            self._result.recording["sha256"] = recording.sha256
+        return self._finish()
+
+    def _config(self, cluster: dict) -> ProxyConfig:
+        texts = self._options.cluster_cidr or cluster.get("clusterCIDR") or ""
+        return ProxyConfig(
+            pod_networks=tuple(parse_network(text) for text in texts.split(",") if text),
+            service_networks=tuple(parse_network(text) for text in cluster.get("serviceCIDRs", ())),
+        )
+
+    def _initial(self, events: Iterator[Event], started: float) -> list[Event]:
+        walk, rest = initial_part(events, self._options.window)
+        for event in walk:
+            self._observe(event)
+        read = time.perf_counter() - started
+        sync = self._proxier.sync()
+        self._account(sync)
+        self._result.initial = {
+            "seconds": time.perf_counter() - started,
+            "read_seconds": read,
+            "compute_seconds": sync.compute_seconds,
+            "apply_seconds": sync.apply_seconds,
+        }
+        state = self._proxier.state
+        self._result.recording["services"] = len(state.services)
+        self._result.recording["endpoints"] = sum(
+            len(piece.endpoints) for slices in state.slices.values() for piece in slices.values()
+        )
+        self._result.engine["node"] = state.node_name
+        self._check("the initial sync")
+        return rest
+
+    def _churn(self, cut: Iterator[Batch]) -> None:
+        origin = None
+        wall = time.perf_counter()
+        for batch in cut:
+            origin = batch.events[0].t if origin is None else origin
+            if self._options.speed:
+                due = wall + (batch.due - origin) / NS / self._options.speed
+                time.sleep(max(0.0, due - time.perf_counter()))
+            self._sync_batch(batch)
+            if self._result.syncs % self._options.check_every == 0:
+                self._check(f"sync {self._result.syncs}")
+
+    def _sync_batch(self, batch: Batch) -> None:
+        started = time.perf_counter()
+        changed = [event for event in batch.events if self._observe(event)]
+        if not self._proxier.state.pending:
+            return
+        observed = time.perf_counter() - started
+        sync = self._proxier.sync()
+        self._account(sync)
+        work = observed + sync.compute_seconds + sync.apply_seconds
+        self._finished = max(batch.due / NS, self._finished) + work
+        for event in changed:
+            latency = self._finished - event.t / NS
+            self._result.convergence.record(latency)
+            self._result.work.record(work)
+            self._result.by_kind[_kind(event)].record(latency)
+
+    def _observe(self, event: Event) -> bool:
+        self._events += 1
+        if self._options.verify:
+            self._unseen.append(event)
+        if self._events % 1000 == 0:
+            self._progress("events", self._events)
+        if event.type not in OBJECT_TYPES:
+            return False
+        try:
+            return self._proxier.state.observe(event.type, event.resource, event.object)
+        except ManifestError as error:
+            line = f"seq {event.seq}"
+            raise RecordingError(self._source, line, f"{event.type} {event.resource}: {error}") from error
+
+    def _account(self, sync: Sync) -> None:
+        self._result.syncs += 1
+        self._result.operations += sync.operations
+        self._result.bytes += sync.bytes
+
+    def _check(self, moment: str) -> None:
+        """Compare kernel and oracle now, outside all measured time."""
+        if not self._options.verify:
+            return
+        self._progress("checking", self._events)
+        if self._oracle is None:
+            self._oracle = Oracle(self._proxier.state.node_name)
+        for event in self._unseen:
+            self._oracle.observe(event)
+        self._unseen.clear()
+        found = differences(self._proxier, self._opened, self._oracle)
+        self._result.checks += 1
+        self._result.differences += [f"after {moment}: {line}" for line in found]
+
+    def _finish(self) -> Result:
+        self._check("the last sync")
+        result = self._result
+        result.recording["events"] = self._events
+        result.digest = self._proxier.digest
+        result.verified = not result.differences if self._options.verify else "unknown"
+        result.peak_rss_bytes = process.getrusage(process.RUSAGE_SELF).ru_maxrss * 1024
+        return result
+
+
+def _kind(event: Event) -> str:
+    if event.type == "DELETED":
+        return "deletes"
+    return "service-edits" if event.resource == "services" else "endpointslice-changes"

@@ -1,0 +1,1 @@
+"""Results for people: what is printed to a terminal."""

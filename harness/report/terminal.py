@@ -1,0 +1,69 @@
+"""A replay's result as a page of text; reads the documented JSON form only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+COLUMNS = ("p50", "p90", "p99", "p99.9", "max")
+
+
+def print_result(result: dict[str, Any], console: Console) -> None:
+    """Print what ran where, initial convergence, change latencies, totals and the verdict."""
+    console.print(headline(result), highlight=False, soft_wrap=True)
+    recording, initial = result["recording"], result["initial"]
+    console.print(
+        f"{recording['path']}: {recording['services']:,} Services, {recording['endpoints']:,} endpoints,"
+        f" {recording['events']:,} events, sha256 {recording['sha256'][:16]}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(
+        f"initial convergence [bold]{initial['seconds']:.3f} s[/bold]: read {initial['read_seconds']:.3f},"
+        f" compute {initial['compute_seconds']:.3f}, apply {initial['apply_seconds']:.3f}",
+        highlight=False,
+    )
+    if result["change"]["count"]:
+        console.print(_latencies(result["change"]))
+    console.print(
+        f"{result['syncs']:,} syncs, {result['operations']:,} operations, {result['bytes'] / 2**20:.1f} MiB sent,"
+        f" peak memory {result['peak_rss_bytes'] / 2**20:.0f} MiB",
+        highlight=False,
+    )
+    console.print(f"digest {result['digest']}", highlight=False, soft_wrap=True)
+    console.print(_verdict(result), highlight=False, soft_wrap=True)
+
+
+def headline(result: dict[str, Any]) -> str:
+    """What ran where, with versions."""
+    engine, kernel = result["engine"], result["kernel"]
+    where = {"netns": "throwaway namespace", "host": "this host", "memory": "in memory, NO KERNEL"}[kernel["kind"]]
+    versions = f", Linux {kernel['release']}, nft {kernel['nft']}" if "release" in kernel else ""
+    reason = f" ({kernel['reason']})" if "reason" in kernel else ""
+    period = engine["min_sync_period_seconds"]
+    return f"{engine['mode']} mode, {where}{versions}, minSyncPeriod {period:g} s, node {engine['node']}{reason}"
+
+
+def _latencies(change: dict[str, Any]) -> Table:
+    table = Table(title="convergence of a change, milliseconds", title_justify="left", box=None)
+    table.add_column("")
+    table.add_column("count", justify="right")
+    for column in COLUMNS:
+        table.add_column(column, justify="right")
+    rows = [("all changes", change["count"], change["convergence_seconds"])]
+    rows += [(k, v["count"], v["convergence_seconds"]) for k, v in change["by_kind"].items() if v["count"]]
+    rows.append(("compute + apply", change["count"], change["work_seconds"]))
+    for name, count, seconds in rows:
+        table.add_row(name, f"{count:,}", *(f"{seconds[column] * 1e3:,.2f}" for column in COLUMNS))
+    return table
+
+
+def _verdict(result: dict[str, Any]) -> str:
+    verified = result["verified"]
+    if verified is True:
+        return f"[green]verified[/green]: the kernel agreed with the oracle at {result['checks']} points"
+    if verified is False:
+        return "[red]NOT verified[/red]:\n" + "\n".join(f"  {line}" for line in result["differences"][:20])
+    return "verified: unknown (not checked)"
