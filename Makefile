@@ -1,0 +1,28 @@
+# Everything goes through `make setup`: a .venv with locked dependencies and .venv/bin/harness.
+.PHONY: help setup test replay bench lint
+
+help:
+	@echo "make setup   a .venv with everything locked; apt packages when root"
+	@echo "make replay  replay 10,000 Services into the real kernel"
+	@echo "make test    all tests"
+	@echo "make bench   benchmarks, side by side with their references"
+	@echo "make lint    style and import directions"
+
+setup: .venv/.ready
+
+.venv/.ready: pyproject.toml requirements.lock scripts/setup.sh
+	bash scripts/setup.sh
+	touch $@
+
+test: setup
+	.venv/bin/python -m pytest tests
+
+replay: setup
+	.venv/bin/harness replay recordings/10k-svc.jsonl
+
+bench: setup
+	.venv/bin/python -m pytest benchmarks --benchmark-only
+
+lint: setup
+	.venv/bin/ruff check .
+	.venv/bin/lint-imports
