@@ -1,8 +1,8 @@
 """Recordings and what users already have, read as one stream of events.
 
-    from harness.recording import open_source
-    with open_source("recordings/demo.jsonl") as recording:
-        for event in recording: ...
+from harness.recording import open_source
+with open_source("recordings/demo.jsonl") as recording:
+    for event in recording: ...
 """
 
 from harness.recording.errors import RecordingError

@@ -78,10 +78,14 @@ class Recording:
             return self._header(first, decoded), self._read()
         if first.lstrip()[:1] == b"{":
             if isinstance(decoded, dict) and "seq" in decoded:
-                raise RecordingError(self.path, 1, 'no header; the first line must be {"format":"' + FORMAT + '",...}')
+                raise RecordingError(
+                    self.path, 1, 'no header; the first line must be {"format":"' + FORMAT + '",...}'
+                )
             return Header(FORMAT, VERSION), kubectl.events(self.path, first + b"".join(self._lines))
         raise RecordingError(
-            self.path, 1, f"not a recording: starts with {first[:16]!r}; a header line or kubectl's JSON is needed"
+            self.path,
+            1,
+            f"not a recording: starts with {first[:16]!r}; a header line or kubectl's JSON is needed",
         )
 
     def _header(self, line: bytes, decoded: dict) -> Header:
@@ -89,10 +93,14 @@ class Recording:
             raise RecordingError(self.path, 1, f"format is {decoded['format']!r}; {FORMAT!r} is needed")
         version = decoded.get("version")
         if type(version) is not int or version < 1:
-            raise RecordingError(self.path, 1, f"version is {version!r}; an integer from 1 to {VERSION} is needed")
+            raise RecordingError(
+                self.path, 1, f"version is {version!r}; an integer from 1 to {VERSION} is needed"
+            )
         if version > VERSION:
             raise RecordingError(
-                self.path, 1, f"version {version} was written by a newer harness; this one reads up to {VERSION}: upgrade"
+                self.path,
+                1,
+                f"version {version} was written by a newer harness; this one reads up to {VERSION}: upgrade",
             )
         try:
             return _decode_header(line)
@@ -106,12 +114,21 @@ class Recording:
                 event = _decode_event(line)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise RecordingError(self.path, number, _why_undecodable(line, error)) from None
-            if event.seq <= seq or event.t < t or event.type not in _TYPES or event.resource not in _RESOURCES:
+            if (
+                event.seq <= seq
+                or event.t < t
+                or event.type not in _TYPES
+                or event.resource not in _RESOURCES
+            ):
                 raise RecordingError(self.path, number, _why_wrong(event, seq, t))
-            if event.type in OBJECT_TYPES and event.object[:1] != b"{":
-                raise RecordingError(self.path, number, f"{event.type} without an object; a manifest is needed")
+            if event.type in OBJECT_TYPES and memoryview(event.object)[:1] != b"{":
+                raise RecordingError(
+                    self.path, number, f"{event.type} without an object; a manifest is needed"
+                )
             if line[-1:] != b"\n":
-                raise RecordingError(self.path, number, "the last line is cut off; a line ends with a newline")
+                raise RecordingError(
+                    self.path, number, "the last line is cut off; a line ends with a newline"
+                )
             seq, t = event.seq, event.t
             yield event
 

@@ -90,8 +90,11 @@ class Session:
 
     def _initial(self, events: Iterator[Event], started: float) -> list[Event]:
         walk, rest = initial_part(events, self._options.window)
+        services = 0
         for event in walk:
             self._observe(event)
+            if event.resource == "services":
+                services += (event.type == "ADDED") - (event.type == "DELETED")
         read = time.perf_counter() - started
         sync = self._proxier.sync()
         self._account(sync)
@@ -102,7 +105,7 @@ class Session:
             "apply_seconds": sync.apply_seconds,
         }
         state = self._proxier.state
-        self._result.recording["services"] = len(state.services)
+        self._result.recording["services"] = services
         self._result.recording["endpoints"] = sum(
             len(piece.endpoints) for slices in state.slices.values() for piece in slices.values()
         )

@@ -1,0 +1,102 @@
+"""Facts about a recording, gathered in one pass."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import msgspec
+
+from harness.events import Event
+from harness.recording.source import Recording
+from harness.recording.state import State
+
+
+class Summary(msgspec.Struct):
+    """A recording's facts; times in nanoseconds, `rate` in events a second after the initial list.
+
+    `counts` is by resource, then type. `endpoints` are those listed in all slices, ready or not.
+    `rate` is None when no time passes. `largest_gap` is between two events next to each other.
+    """
+
+    path: str
+    header: dict[str, Any]
+    events: int = 0
+    counts: dict[str, dict[str, int]] = {}
+    services: dict[str, int] = {}
+    endpoints_initial: int = 0
+    endpoints_end: int = 0
+    duration: int = 0
+    rate: float | None = None
+    largest_gap: int = 0
+    sha256: str = ""
+
+
+class _Spec(msgspec.Struct, gc=False):
+    type: str | None = None
+    clusterIP: str | None = None
+
+
+class _Facts(msgspec.Struct, gc=False):
+    """The parts of a Service or a slice that are counted."""
+
+    spec: _Spec | None = None
+    endpoints: list[msgspec.Raw] | None = None
+
+
+_decode = msgspec.json.Decoder(_Facts).decode
+
+
+def summarize(recording: Recording) -> Summary:
+    """Read all of `recording`; RecordingError as it raises, ValidationError for odd manifests."""
+    summary = Summary(recording.path, msgspec.to_builtins(recording.header))
+    state, counts = State(), Counter()
+    listed, last = 0, None
+    for event in recording:
+        state.apply(event)
+        counts[event.resource, event.type] += 1
+        summary.largest_gap = max(summary.largest_gap, event.t - (event.t if last is None else last.t))
+        if event.ends_initial_list:
+            listed = sum(counts.values())
+            summary.endpoints_initial = _endpoints(state)
+        last = event
+    _finish(summary, counts, listed, last)
+    summary.services = _services(state)
+    summary.endpoints_end = _endpoints(state)
+    summary.sha256 = recording.sha256
+    return summary
+
+
+def _finish(summary: Summary, counts: Counter[tuple[str, str]], listed: int, last: Event | None) -> None:
+    """Totals, once the last event is known; `listed` is how many events the initial list took."""
+    summary.events = sum(counts.values())
+    summary.duration = last.t if last else 0
+    if summary.duration:
+        summary.rate = (summary.events - listed) / (summary.duration / 1e9)
+    tree: dict[str, dict[str, int]] = {}
+    for (resource, kind), count in sorted(counts.items()):
+        tree.setdefault(resource, {})[kind] = count
+    summary.counts = tree
+
+
+def _services(state: State) -> dict[str, int]:
+    """Number of Services at the end by type, headless ones apart."""
+    found = Counter(
+        _service_type(_decode(raw).spec or _Spec())
+        for (resource, *_), raw in state.objects.items()
+        if resource == "services"
+    )
+    return dict(sorted(found.items()))
+
+
+def _service_type(spec: _Spec) -> str:
+    kind = spec.type or "ClusterIP"
+    return "ClusterIP (headless)" if kind == "ClusterIP" and spec.clusterIP == "None" else kind
+
+
+def _endpoints(state: State) -> int:
+    return sum(
+        len(_decode(raw).endpoints or ())
+        for (resource, *_), raw in state.objects.items()
+        if resource == "endpointslices"
+    )
