@@ -80,8 +80,7 @@ def plan_service(service: Service, state: ClusterState, family: int) -> tuple[Po
     balancers = tuple(ip for ip in service.load_balancer_ips if len(ip) == size)
     allowed = _allowed(service, state, size, balancers)
     return tuple(
-        _plan_port(service, port, state, family, cluster_ip, external, balancers, allowed)
-        for port in service.ports
+        _plan_port(service, port, state, family, cluster_ip, external, balancers, allowed) for port in service.ports
     )
 
 

@@ -204,9 +204,7 @@ def decode_slice(manifest: bytes) -> tuple[Name | None, EndpointSlice | None]:
         return own, None
     family = 4 if raw.addressType == "IPv4" else 6
     ports = tuple(
-        (port.name, _protocol(port), port.port)
-        for port in raw.ports or ()
-        if port.name is not None and port.port
+        (port.name, _protocol(port), port.port) for port in raw.ports or () if port.name is not None and port.port
     )
     endpoints = tuple(_endpoints(raw.endpoints or (), 4 if family == 4 else 16))
     return own, EndpointSlice(Name(meta.namespace, service), meta.name, family, ports, endpoints)

@@ -36,9 +36,7 @@ def meaning(family: int, tables: Tables) -> Behaviour:
     leaked = pools.keys() - used
     if leaked:
         raise ValueError(f"endpoint sets that nothing leads to: {sorted(leaked)[:9]}")
-    return Behaviour(
-        destinations, nodeports, frozenset(tables["cluster-ips"]), frozenset(tables["nodeport-ips"])
-    )
+    return Behaviour(destinations, nodeports, frozenset(tables["cluster-ips"]), frozenset(tables["nodeport-ips"]))
 
 
 def _pools(family: int, endpoints: dict[bytes, bytes]) -> dict[int, dict[int, tuple[bytes, int]]]:

@@ -43,11 +43,12 @@ def _check(recording: Recording, problems: list[str]) -> int:
     """Number of events; appends to `problems`, also when reading ends in RecordingError."""
     checker = Checker()
     count = 0
-    for count, event in enumerate(recording, 1):
+    for event in recording:
+        count += 1
         found = checker.problems(event)
         if found:
             # kubectl's output is not a line an event, so there the seq has to do.
-            where = f"{recording.path}:{count + 1}" if recording.has_lines else recording.path
+            where = f"{recording.path}:{recording.line}" if recording.line else recording.path
             problems += [f"{where}: {text}" for text in found]
     return count
 

@@ -86,7 +86,8 @@ class Oracle:
         found: dict[tuple[bytes, int], dict] = {}
         for manifest in self._slices.get(name, ()):
             for slice_port in manifest.get("ports") or ():
-                if (slice_port.get("name"), slice_port.get("protocol") or "TCP") != wanted or not slice_port.get("port"):
+                offered = (slice_port.get("name"), slice_port.get("protocol") or "TCP")
+                if offered != wanted or not slice_port.get("port"):
                     continue
                 for endpoint in manifest.get("endpoints") or ():
                     address = packed(endpoint["addresses"][0]) if endpoint.get("addresses") else b""

@@ -49,18 +49,14 @@ def _items(path: str, data: bytes) -> Iterator[tuple[str, dict]]:
         elif document.get("kind") in KINDS:
             yield "ADDED", document
         else:
-            raise RecordingError(
-                path, None, "neither a List, nor a watch event, nor an object that kubectl prints"
-            )
+            raise RecordingError(path, None, "neither a List, nor a watch event, nor an object that kubectl prints")
 
 
 def _documents(path: str, data: bytes) -> Iterator[dict]:
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
-        raise RecordingError(
-            path, data.count(b"\n", 0, error.start) + 1, "not UTF-8 text; JSON is needed"
-        ) from None
+        raise RecordingError(path, data.count(b"\n", 0, error.start) + 1, "not UTF-8 text; JSON is needed") from None
     decoder, offset = json.JSONDecoder(), 0
     while offset < len(text):
         try:

@@ -28,10 +28,14 @@ CONVERTERS: dict[int, object] = {}
 
 
 class Recording:
-    """A context manager that iterates `Event`s once; `sha256` is complete after the last one."""
+    """A context manager that iterates `Event`s once; `sha256` is complete after the last one.
+
+    `line` is where the event just given stands, None in kubectl's output.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.line: int | None = None
         self._sha = hashlib.sha256()
         self._raw = _open(path)
         try:
@@ -78,9 +82,7 @@ class Recording:
             return self._header(first, decoded), self._read()
         if first.lstrip()[:1] == b"{":
             if isinstance(decoded, dict) and "seq" in decoded:
-                raise RecordingError(
-                    self.path, 1, 'no header; the first line must be {"format":"' + FORMAT + '",...}'
-                )
+                raise RecordingError(self.path, 1, 'no header; the first line must be {"format":"' + FORMAT + '",...}')
             return Header(FORMAT, VERSION), kubectl.events(self.path, first + b"".join(self._lines))
         raise RecordingError(
             self.path,
@@ -93,9 +95,7 @@ class Recording:
             raise RecordingError(self.path, 1, f"format is {decoded['format']!r}; {FORMAT!r} is needed")
         version = decoded.get("version")
         if type(version) is not int or version < 1:
-            raise RecordingError(
-                self.path, 1, f"version is {version!r}; an integer from 1 to {VERSION} is needed"
-            )
+            raise RecordingError(self.path, 1, f"version is {version!r}; an integer from 1 to {VERSION} is needed")
         if version > VERSION:
             raise RecordingError(
                 self.path,
@@ -108,28 +108,19 @@ class Recording:
             raise RecordingError(self.path, 1, f"bad header: {error}") from None
 
     def _read(self) -> Iterator[Event]:
-        seq, t, number = 0, 0, 1
+        seq, t = 0, 0
         for number, line in enumerate(self._lines, 2):
             try:
                 event = _decode_event(line)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise RecordingError(self.path, number, _why_undecodable(line, error)) from None
-            if (
-                event.seq <= seq
-                or event.t < t
-                or event.type not in _TYPES
-                or event.resource not in _RESOURCES
-            ):
+            if event.seq <= seq or event.t < t or event.type not in _TYPES or event.resource not in _RESOURCES:
                 raise RecordingError(self.path, number, _why_wrong(event, seq, t))
             if event.type in OBJECT_TYPES and memoryview(event.object)[:1] != b"{":
-                raise RecordingError(
-                    self.path, number, f"{event.type} without an object; a manifest is needed"
-                )
+                raise RecordingError(self.path, number, f"{event.type} without an object; a manifest is needed")
             if line[-1:] != b"\n":
-                raise RecordingError(
-                    self.path, number, "the last line is cut off; a line ends with a newline"
-                )
-            seq, t = event.seq, event.t
+                raise RecordingError(self.path, number, "the last line is cut off; a line ends with a newline")
+            seq, t, self.line = event.seq, event.t, number
             yield event
 
 

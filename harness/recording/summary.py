@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from harness.events import Event
-from harness.recording.source import Recording
+from harness.recording.reader import Recording
 from harness.recording.state import State
 
 

@@ -30,7 +30,9 @@ class Latencies:
         """Percentiles and max in seconds, None without samples."""
         if not self.count:
             return None
-        values = {n: self._histogram.get_value_at_percentile(p) / 1e6 for n, p in PERCENTILES.items()}
+        # The histogram answers with the upper end of a bucket, which may lie above every sample.
+        at = self._histogram.get_value_at_percentile
+        values = {n: min(at(p) / 1e6, self._highest) for n, p in PERCENTILES.items()}
         return {**values, "max": self._highest}
 
 
@@ -70,8 +72,7 @@ class Result:
                 "convergence_seconds": self.convergence.summary(),
                 "work_seconds": self.work.summary(),
                 "by_kind": {
-                    kind: {"count": v.count, "convergence_seconds": v.summary()}
-                    for kind, v in self.by_kind.items()
+                    kind: {"count": v.count, "convergence_seconds": v.summary()} for kind, v in self.by_kind.items()
                 },
             },
             "verified": self.verified,

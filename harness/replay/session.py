@@ -152,8 +152,8 @@ class Session:
         try:
             return self._proxier.state.observe(event.type, event.resource, event.object)
         except ManifestError as error:
-            line = f"seq {event.seq}"
-            raise RecordingError(self._source, line, f"{event.type} {event.resource}: {error}") from error
+            place = f"seq {event.seq}"
+            raise RecordingError(self._source, place, f"{event.type} {event.resource}: {error}") from error
 
     def _account(self, sync: Sync) -> None:
         self._result.syncs += 1

@@ -54,9 +54,7 @@ def service_manifest(service: Service, version: int) -> dict:
     }
 
 
-def slice_manifest(
-    service: Service, piece: Slice, family: int, version: int, nodes: list[Node], size: int
-) -> dict:
+def slice_manifest(service: Service, piece: Slice, family: int, version: int, nodes: list[Node], size: int) -> dict:
     """The EndpointSlice of `piece` for family number `family` (0 IPv4, 1 IPv6).
 
     Without endpoints it is the controller's placeholder: null endpoints and ports.

@@ -32,8 +32,7 @@ class World:
         self.services: list[Service] = []
         self.version = 1000
         self.nodes = [
-            Node(index, self.uid(), f"zone-{chr(ord('a') + index % options.zones)}")
-            for index in range(options.nodes)
+            Node(index, self.uid(), f"zone-{chr(ord('a') + index % options.zones)}") for index in range(options.nodes)
         ]
         self.alive_nodes = list(self.nodes)
 
@@ -58,9 +57,7 @@ class World:
 
     def say_slice(self, kind: str, service: Service, piece: Slice) -> list[Change]:
         """A change of `piece` in every address family, as it now is."""
-        return [
-            (kind, "endpointslices", self._slice(service, piece, family)) for family in range(self.families)
-        ]
+        return [(kind, "endpointslices", self._slice(service, piece, family)) for family in range(self.families)]
 
     def _slice(self, service: Service, piece: Slice, family: int) -> dict:
         """The manifest of one family's EndpointSlice, at the next version."""

@@ -98,9 +98,7 @@ class NftablesBackend:
         ]
         return tuple(scripts)
 
-    def _pool(
-        self, key: PoolKey, targets: tuple[Target, ...], kept: set, added: Sets, removed: Sets
-    ) -> bytes:
+    def _pool(self, key: PoolKey, targets: tuple[Target, ...], kept: set, added: Sets, removed: Sets) -> bytes:
         """Bring one endpoint set to `targets`; the pick that leads to it."""
         kept.add(key)
         targets = targets[:COUNT_LIMIT]

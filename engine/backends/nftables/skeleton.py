@@ -4,8 +4,9 @@ Theory of operation.  A *pick* is a number: the count of endpoints in its upper 
 an endpoint set in its lower 20.  The destination of a new connection is looked up in the maps of
 chain `services`, the pick found is kept in the packet's priority (scratch until the connection's
 first packet leaves `nat-postrouting`), its count selects chain `pick-N`, and that draws one of N
-elements of the protocol's `endpoints` map (nft types a port only with its protocol).  So the rules know nothing of any Service: a change of a Service is a
-change of elements, whose cost does not depend on how many Services there are.
+elements of the protocol's `endpoints` map (nft types a port only with its protocol).  So the rules
+know nothing of any Service: a change of a Service is a change of elements, whose cost does not
+depend on how many Services there are.
 
 Verdict maps hold no Service either: the kernel walks a whole verdict map to validate one new goto.
 
@@ -146,7 +147,9 @@ def _hook(name: str, kind: str, hook: str, priority: str, *lines: str) -> str:
 
 def _postrouting(family: int, ip: str, mark: int) -> str:
     same = [f"{ip} saddr & {m} . {ip} daddr & {m} @equal-bytes" for m in _masks(family)]
-    return _hook(
+    return _block(
+        "chain", "masquerading", f"meta mark set meta mark ^ {mark:#010x}", "masquerade fully-random"
+    ) + _hook(
         "nat-postrouting",
         "nat",
         "postrouting",
@@ -154,10 +157,6 @@ def _postrouting(family: int, ip: str, mark: int) -> str:
         "ct status dnat meta priority set 0:0",
         f"ct status dnat {' '.join(same)} masquerade fully-random",
         f"meta mark & {mark:#010x} == {mark:#010x} goto masquerading",
-    ).replace(
-        "  chain nat-postrouting",
-        _block("chain", "masquerading", f"meta mark set meta mark ^ {mark:#010x}", "masquerade fully-random")
-        + "  chain nat-postrouting",
     )
 
 
