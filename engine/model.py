@@ -86,6 +86,13 @@ class Service(msgspec.Struct, frozen=True):
     affinity_seconds: int = 0
 
 
+class HostAddresses(NamedTuple):
+    """Addresses of the machine that is programmed: its Node object's, and all that are local to it."""
+
+    node: tuple[Address, ...] = ()
+    local: tuple[Address, ...] = ()
+
+
 class Node(msgspec.Struct, frozen=True):
     """A Node's name, topology zone and addresses (InternalIP)."""
 

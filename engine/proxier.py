@@ -13,14 +13,16 @@ import hashlib
 from collections.abc import Callable
 from typing import NamedTuple
 
+from engine.backends.base import Backend
 from engine.backends.nftables import NftablesBackend
 from engine.config import ProxyConfig
 from engine.dataplane import Dataplane
 from engine.kernel.base import Kernel
-from engine.model import ADDRESS_BYTES
+from engine.model import ADDRESS_BYTES, HostAddresses
+from engine.program import Program
 from engine.tracking import ClusterState
 
-BACKENDS = {"nftables": NftablesBackend}
+BACKENDS: dict[str, Callable[[int, ProxyConfig], Backend]] = {"nftables": NftablesBackend}
 
 
 class Sync(NamedTuple):
@@ -61,11 +63,13 @@ class Proxier:
         operations = sum(program.operations for program in programs)
         return Sync(computed - started, self._clock() - computed, operations, sent)
 
-    def _programs(self):
+    def _programs(self) -> list[Program]:
         dirty = self.state.take_dirty()
+        # A replayed node has no interfaces of its own: what its Node object says is local to it.
         addresses = self.state.node.addresses if self.state.node else ()
+        host = HostAddresses(addresses, addresses)
         plans = []
         for family, dataplane in self.dataplanes.items():
             changes = dataplane.update(self.state, dirty)
-            plans.append(self._backends[family].plan(changes, addresses))
+            plans.append(self._backends[family].plan(changes, host))
         return [program for program in plans if program]

@@ -1,1 +1,1 @@
-"""The only rooms that touch a kernel: `nftables` the real one, `memory` one that only remembers."""
+"""The only rooms that touch a kernel: one a mode, each with the real one and one that only remembers."""

@@ -18,9 +18,7 @@ class Applied(NamedTuple):
 
 
 class Kernel(Protocol):
-    """Something that programs can be applied to, atomically where it can be."""
-
-    kind: str
+    """Something that programs of its own mode can be applied to, atomically where it can be."""
 
     def apply(self, program: Program) -> Applied:
         """Make the program live; KernelError when refused."""

@@ -12,11 +12,12 @@ from harness.behaviour import Behaviour, Destination
 
 Tables = dict[str, dict[bytes, bytes]]
 _COUNT_SHIFT = 20
+_ENDPOINT_MAPS = ("tcp-endpoints", "udp-endpoints", "sctp-endpoints")
 
 
 def meaning(family: int, tables: Tables) -> Behaviour:
     """The behaviour that these elements give; ValueError for gaps and leaks among endpoints."""
-    pools = _pools(family, tables["endpoints"])
+    pools = _pools(family, {k: d for name in _ENDPOINT_MAPS for k, d in tables[name].items()})
     used: set[int] = set()
 
     def resolve(pick: bytes | None):

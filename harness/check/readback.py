@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 
@@ -15,7 +16,11 @@ _ELEMENTS, _KEY, _DATA, _KEY_END = 3, 1, 2, 10
 
 
 class KernelReadError(RuntimeError):
-    """The kernel has no such set, or would not let it be read."""
+    """The kernel would not let a set be read."""
+
+
+class NoSuchSet(KernelReadError):
+    """The kernel has no such table or set."""
 
 
 def dump(sock: socket.socket, family: int, set_name: str) -> dict[bytes, bytes]:
@@ -45,6 +50,8 @@ def _dump_once(sock: socket.socket, family: int, set_name: str) -> dict[bytes, b
             interrupted = interrupted or bool(flags & _DUMP_INTERRUPTED)
             if kind in (_ERROR, _DONE):
                 code = struct.unpack_from("=i", data, offset + 16)[0] if kind == _ERROR else 0
+                if code == -errno.ENOENT:
+                    raise NoSuchSet(set_name)
                 if code:
                     raise KernelReadError(f"set {set_name}: error {-code}")
                 return None if interrupted else elements

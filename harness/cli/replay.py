@@ -11,6 +11,8 @@ from pathlib import Path
 
 import click
 
+from harness.modes import MODES
+
 UNITS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000, "h": 3_600_000_000_000}
 EXIT_KERNEL, EXIT_INPUT, EXIT_DIGEST, EXIT_GATE, EXIT_UNVERIFIED = 1, 2, 3, 4, 5
 
@@ -32,7 +34,7 @@ def position(text: str | None) -> tuple[str, int] | None:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("source")
-@click.option("--mode", type=click.Choice(["nftables"]), default="nftables", show_default=True, help="Proxy mode.")
+@click.option("--mode", type=click.Choice(MODES), default="nftables", show_default=True, help="Proxy mode.")
 @click.option(
     "--kernel",
     type=click.Choice(["auto", "netns", "memory", "host"]),
@@ -111,8 +113,8 @@ def _run(source: str, options, kind: str) -> dict:
     from harness.replay.session import Session
 
     try:
-        with open_kernel(kind) as opened, _progress() as progress:
-            return Session(source, options, opened, progress).run().as_json()
+        with open_kernel(kind, options.mode) as target, _progress() as progress:
+            return Session(source, options, target, progress).run().as_json()
     except RecordingError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(EXIT_INPUT)

@@ -19,7 +19,7 @@ from engine.proxier import Proxier, Sync
 from harness.events import OBJECT_TYPES, Event
 from harness.oracle import Oracle
 from harness.recording import RecordingError, open_source
-from harness.replay.kernels import Opened
+from harness.replay.kernels import Target
 from harness.replay.result import Result
 from harness.replay.schedule import Batch, Window, batches, initial_part
 from harness.replay.verify import differences
@@ -47,10 +47,10 @@ Progress = Callable[[str, int], None]
 class Session:
     """Replays one source into one opened kernel; use once."""
 
-    def __init__(self, source: str, options: Options, opened: Opened, progress: Progress) -> None:
+    def __init__(self, source: str, options: Options, target: Target, progress: Progress) -> None:
         self._source = source
         self._options = options
-        self._opened = opened
+        self._target = target
         self._progress = progress
         self._events = 0
         self._finished = 0.0
@@ -65,14 +65,14 @@ class Session:
             self._proxier = Proxier(
                 self._options.mode,
                 self._config(recording.header.cluster),
-                self._opened.kernel,
+                self._target.kernel,
                 time.perf_counter,
                 self._options.node,
             )
             self._result = Result(
                 recording={"path": self._source},
                 engine={"mode": self._options.mode, "min_sync_period_seconds": self._options.min_sync_period / NS},
-                kernel=self._opened.facts,
+                kernel=self._target.facts,
             )
             rest = self._initial(events, started)
             self._churn(batches(rest, events, self._options.window, self._options.min_sync_period))
@@ -170,7 +170,7 @@ class Session:
         for event in self._unseen:
             self._oracle.observe(event)
         self._unseen.clear()
-        found = differences(self._proxier, self._opened, self._oracle)
+        found = differences(self._proxier, self._target.view, self._oracle)
         self._result.checks += 1
         self._result.differences += [f"after {moment}: {line}" for line in found]
 

@@ -9,26 +9,24 @@ from __future__ import annotations
 from engine.dataplane import Dataplane
 from engine.proxier import Proxier
 from harness.check.compare import compare
-from harness.check.meaning import meaning
+from harness.modes.place import View
 from harness.oracle import Oracle
-from harness.replay.kernels import Opened
 
 
-def differences(proxier: Proxier, opened: Opened, oracle: Oracle) -> list[str]:
+def differences(proxier: Proxier, view: View, oracle: Oracle) -> list[str]:
     """Readable differences of every kind, empty when all agree."""
     found = []
     for family, dataplane in proxier.dataplanes.items():
         found += _from_scratch(family, dataplane, proxier)
         expected = oracle.behaviour(family)
-        tables = opened.tables(family)
-        if tables is None:
-            if dataplane.plans or expected.destinations:
-                found.append(f"IPv{family}: the kernel has no table, {len(dataplane.plans)} Services expected")
-            continue
         try:
-            actual = meaning(family, tables)
+            actual = view.behaviour(family)
         except ValueError as error:
             found.append(f"IPv{family}: the kernel's elements contradict each other: {error}")
+            continue
+        if actual is None:
+            if dataplane.plans or expected.destinations:
+                found.append(f"IPv{family}: the kernel has no table, {len(dataplane.plans)} Services expected")
             continue
         found += [f"IPv{family}: {line}" for line in compare(expected, actual)]
     return found

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+_NOT_TOOLS = ("kind", "release", "reason")
 COLUMNS = ("p50", "p90", "p99", "p99.9", "max")
 
 
@@ -40,7 +41,8 @@ def headline(result: dict[str, Any]) -> str:
     """What ran where, with versions."""
     engine, kernel = result["engine"], result["kernel"]
     where = {"netns": "throwaway namespace", "host": "this host", "memory": "in memory, NO KERNEL"}[kernel["kind"]]
-    versions = f", Linux {kernel['release']}, nft {kernel['nft']}" if "release" in kernel else ""
+    tools = "".join(f", {name} {version}" for name, version in kernel.items() if name not in _NOT_TOOLS)
+    versions = f", Linux {kernel['release']}{tools}" if "release" in kernel else ""
     reason = f" ({kernel['reason']})" if "reason" in kernel else ""
     period = engine["min_sync_period_seconds"]
     return f"{engine['mode']} mode, {where}{versions}, minSyncPeriod {period:g} s, node {engine['node']}{reason}"

@@ -11,11 +11,11 @@ import struct
 from typing import NamedTuple
 
 from engine.addresses import collapse, last_address
+from engine.backends.nftables.program import NftablesProgram, SetChange
 from engine.backends.nftables.skeleton import COUNT_LIMIT, TRANSPORTS, equal_bytes, picks, skeleton
 from engine.config import ProxyConfig
 from engine.dataplane import Change, PortPlan
-from engine.model import ADDRESS_BYTES, Address, Name, Target
-from engine.program import Program, SetChange
+from engine.model import ADDRESS_BYTES, Address, HostAddresses, Name, Target
 
 ID_BITS = 20
 PICKS_PER_SCRIPT = 64
@@ -59,10 +59,10 @@ class NftablesBackend:
         self._needed = 1
         self._node_ips: tuple[Address, ...] = ()
 
-    def plan(self, changes: list[Change], node_addresses: tuple[Address, ...]) -> Program:
+    def plan(self, changes: list[Change], host: HostAddresses) -> NftablesProgram:
         """The program that takes the kernel from the last plan to this one; falsy when nothing differs."""
         if not changes and not self._picks:
-            return Program(self.family, (), ())  # nothing of this family so far: no table
+            return NftablesProgram(self.family, (), ())  # nothing of this family so far: no table
         endpoints = {p: SetChange(f"{name}-endpoints") for p, name in TRANSPORTS.items()}
         removed = {p: SetChange(change.name) for p, change in endpoints.items()}
         touched: dict[SetKey, bytes | None] = {}
@@ -73,7 +73,7 @@ class NftablesBackend:
                 self._frontends(change.service, port, wanted, kept, endpoints, removed)
             self._drop_pools(change, kept, removed)
             self._claim(change.service, wanted, touched)
-        self._node_addresses(node_addresses, touched)
+        self._node_addresses(host.node, touched)
         scripts = self._scripts()
         sets = [*endpoints.values(), *self._settle(touched), *removed.values()]
         if scripts and self._first:
@@ -81,7 +81,7 @@ class NftablesBackend:
             self._first = False
         self._free += reversed(self._freed)
         self._freed.clear()
-        return Program(self.family, scripts, tuple(s for s in sets if s.add or s.delete))
+        return NftablesProgram(self.family, scripts, tuple(s for s in sets if s.add or s.delete))
 
     def _scripts(self) -> tuple[str, ...]:
         """Rules that the elements will need: the skeleton once, more pick chains when a set outgrows them.

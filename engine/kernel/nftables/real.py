@@ -12,11 +12,10 @@ import struct
 import subprocess
 from collections.abc import Callable, Iterator
 
+from engine.backends.nftables.program import NftablesProgram
 from engine.kernel.base import Applied, KernelError
-from engine.kernel.netlink import BEGIN, END, messages
-from engine.program import Program
+from engine.kernel.nftables.netlink import BEGIN, END, messages
 
-NETLINK_NETFILTER = 12
 _SNDBUFFORCE, _RCVBUFFORCE = 32, 33
 _BUFFER_BYTES = 512 << 20
 _NLMSG_ERROR = 2
@@ -27,13 +26,12 @@ Run = Callable[[list[str], bytes], "subprocess.CompletedProcess[bytes]"]
 class NftablesKernel:
     """nf_tables through `sock` (AF_NETLINK, NETLINK_NETFILTER) and `run` (command, stdin) -> result."""
 
-    def __init__(self, kind: str, sock: socket.socket, run: Run) -> None:
-        self.kind = kind
+    def __init__(self, sock: socket.socket, run: Run) -> None:
         self._sock = sock
         self._run = run
         self._limit = _widen(sock)
 
-    def apply(self, program: Program) -> Applied:
+    def apply(self, program: NftablesProgram) -> Applied:
         """One transaction where the socket's buffer allows it, else several in the program's order."""
         sent = 0
         for script in program.scripts:
@@ -49,7 +47,7 @@ class NftablesKernel:
         if result.returncode:
             raise KernelError(f"nft refused the rules: {result.stderr.decode(errors='replace').strip()}")
 
-    def _batches(self, program: Program) -> Iterator[bytes]:
+    def _batches(self, program: NftablesProgram) -> Iterator[bytes]:
         """Transactions no larger than the buffer; a set's deletions and additions may share one."""
         pending: list[bytes] = []
         size = 0

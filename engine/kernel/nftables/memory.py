@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from engine.backends.nftables.program import NftablesProgram
 from engine.kernel.base import Applied, KernelError
-from engine.program import Program
 
 
-class MemoryKernel:
+class NftablesMemory:
     """`tables[family][set name]` is {key: data}, as a read-back of the real kernel would give it."""
-
-    kind = "memory"
 
     def __init__(self) -> None:
         self.tables: dict[int, dict[str, dict[bytes, bytes]]] = {}
 
-    def apply(self, program: Program) -> Applied:
+    def apply(self, program: NftablesProgram) -> Applied:
         """Deletes of the absent and additions of the present are refused, as nf_tables refuses them."""
         sets = self.tables.setdefault(program.family, {})
         sent = sum(len(script) for script in program.scripts)

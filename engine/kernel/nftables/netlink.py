@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from engine.program import SetChange
+from engine.backends.nftables.program import SetChange
 
 NFPROTO = {4: 2, 6: 10}
 TABLE = b"kube-proxy\0"

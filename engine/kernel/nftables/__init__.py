@@ -1,0 +1,6 @@
+"""nf_tables: the real kernel by `nft -f` and netlink, and one in memory with the same refusals."""
+
+from engine.kernel.nftables.memory import NftablesMemory
+from engine.kernel.nftables.real import NftablesKernel
+
+__all__ = ["NftablesKernel", "NftablesMemory"]

@@ -1,0 +1,19 @@
+"""One module a proxy mode: how its kernel is opened, read back, and cleaned up.
+
+    place (namespace, host, none) + mode -> Opened (kernel to program, view to judge it by)
+
+Each module offers `COMMANDS` (programs it needs), `memory()`, `real(place)`, `leftovers(place)` and
+`clean(place)`; `module_of` finds it by the mode's name.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+MODES = ("nftables",)
+
+
+def module_of(mode: str) -> ModuleType:
+    """The module of a mode in `MODES`."""
+    return import_module(f"harness.modes.{mode}")

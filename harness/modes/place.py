@@ -1,0 +1,37 @@
+"""Where rules live: a network namespace to make sockets and run commands in, and what a mode opens there."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from engine.kernel.base import Kernel
+from harness.behaviour import Behaviour
+
+
+@dataclass(frozen=True)
+class Place:
+    """`make_socket(family, type, protocol)` and `run(command, stdin)` act in one network namespace."""
+
+    kind: str
+    make_socket: Callable[[int, int, int], socket.socket]
+    run: Callable[[list[str], bytes], subprocess.CompletedProcess[bytes]]
+
+
+class View(Protocol):
+    """What a kernel of one mode holds now, in the oracle's words."""
+
+    def behaviour(self, family: int) -> Behaviour | None:
+        """None when nothing of the family was programmed; ValueError when its parts contradict each other."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A kernel to program, the view to judge it by, and its tools' names and versions to print."""
+
+    kernel: Kernel
+    view: View
+    tools: dict[str, str]
