@@ -13,12 +13,12 @@ from harness.modes.place import View
 from harness.oracle import Oracle
 
 
-def differences(proxier: Proxier, view: View, oracle: Oracle) -> list[str]:
+def differences(proxier: Proxier, view: View, oracle: Oracle, mode: str) -> list[str]:
     """Readable differences of every kind, empty when all agree."""
     found = []
     for family, dataplane in proxier.dataplanes.items():
         found += _from_scratch(family, dataplane, proxier)
-        expected = oracle.behaviour(family)
+        expected = oracle.behaviour(family, mode)
         try:
             actual = view.behaviour(family)
         except ValueError as error:
