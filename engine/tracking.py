@@ -9,6 +9,7 @@ from __future__ import annotations
 from engine import manifest
 from engine.model import Endpoint, EndpointSlice, Name, Node, Service, Target
 
+CHANGES = ("ADDED", "MODIFIED", "DELETED")
 SERVICES, ENDPOINTSLICES, NODES = "services", "endpointslices", "nodes"
 
 
@@ -28,8 +29,11 @@ class ClusterState:
     def observe(self, event_type: str, resource: str, object_json: bytes) -> bool:
         """Fold one watch event; True when something this node programs changed.
 
-        Raises ManifestError for an object that the API would never send.
+        Events that carry no object's change (BOOKMARK and the like) change nothing.  Raises
+        ManifestError for an object that the API would never send.
         """
+        if event_type not in CHANGES:
+            return False
         gone = event_type == "DELETED"
         if resource == SERVICES:
             return self._observe_service(gone, object_json)

@@ -65,7 +65,8 @@ def _latencies(change: dict[str, Any]) -> Table:
 def _verdict(result: dict[str, Any]) -> str:
     verified = result["verified"]
     if verified is True:
-        return f"[green]verified[/green]: the kernel agreed with the oracle at {result['checks']} points"
+        packets = f", {result['connections']} connections with real packets arrived" if result["connections"] else ""
+        return f"[green]verified[/green]: the kernel agreed with the oracle at {result['checks']} points{packets}"
     if verified is False:
         return "[red]NOT verified[/red]:\n" + "\n".join(f"  {line}" for line in result["differences"][:20])
     return "verified: unknown (not checked)"
