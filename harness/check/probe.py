@@ -62,6 +62,8 @@ def _targets(destination: Destination) -> frozenset[tuple[bytes, int]]:
 def _listener(make_socket: MakeSocket, family: int, target: tuple[int, bytes, int]) -> socket.socket:
     protocol, address, port = target
     listener = make_socket(family, _KIND[protocol], 0)
+    # The probe before left connections of this address in TIME_WAIT.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((_text(address), port))
     if protocol == TCP:
         listener.listen(8)
