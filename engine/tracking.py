@@ -45,11 +45,12 @@ class ClusterState:
 
     def take_dirty(self) -> list[Name]:
         """The Services to look at again, sorted; forgets them."""
-        dirty, self._dirty = sorted(self._dirty), set()
+        dirty, self._dirty = self._dirty, set()
         if self.node_changed:
-            dirty = sorted(self.services)
+            # Deleted Services are in `dirty` alone.
+            dirty |= self.services.keys()
             self.node_changed = False
-        return dirty
+        return sorted(dirty)
 
     @property
     def pending(self) -> bool:
