@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import re
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -35,6 +38,15 @@ def print_result(result: dict[str, Any], console: Console) -> None:
     )
     console.print(f"digest {result['digest']}", highlight=False, soft_wrap=True)
     console.print(_verdict(result), highlight=False, soft_wrap=True)
+
+
+def save_picture(result: dict[str, Any], path: str) -> None:
+    """The same page as an SVG picture."""
+    console = Console(record=True, width=118, file=io.StringIO())
+    print_result(result, console)
+    picture = console.export_svg(title=f"harness replay {result['recording']['path']}")
+    # A picture that needs the network for its font would look different without it.
+    Path(path).write_text(re.sub(r"@font-face \{.*?\}", "", picture, flags=re.DOTALL))
 
 
 def headline(result: dict[str, Any]) -> str:
