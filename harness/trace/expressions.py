@@ -144,15 +144,15 @@ def _equal(found, wanted) -> bool:
     return found == wanted
 
 
-def find(table: Table, name: str, key: tuple) -> tuple[tuple, Element] | None:
+def find(table: Table, name: str, key: tuple) -> Element | None:
     """The element of a set that matches a key, ranges included."""
     if name not in table.sets:
         raise ValueError(f"there is no set {name!r}")
     elements = table.sets[name]
     if key in elements:
-        return key, elements[key]
+        return elements[key]
     if name in table.ranges:
         for stored, element in elements.items():
             if all(_equal(a, b) for a, b in zip(key, stored, strict=True)):
-                return stored, element
+                return element
     return None
