@@ -195,34 +195,34 @@ class _Walk:
 
     def _rule(self, chain: str, words: list[str]) -> str | None:
         """Apply one rule; the chain it goes to, if any."""
-        cursor = Cursor(words)
         self._note = []
-        before = dict(self._fields), self._target, self._masquerade
+        before = dict(self._fields), self._target, len(self.remembered)
         try:
-            while cursor.peek() is not None:
-                word = cursor.peek()
-                if word in ("goto", "jump"):
-                    cursor.take()
-                    target = cursor.take()
-                    self._step(chain, words)
-                    if word == "goto":
-                        return target
-                    self._chain(target)
-                    return None
-                if not self._statement(cursor):
-                    kind, target = self._vmap_or_match(cursor)
-                    if kind:
-                        self._step(chain, words)
-                        if kind == "goto":
-                            return target
-                        self._chain(target)
-                        return None
+            verdict, target = self._apply(Cursor(words))
         except (_Verdict, _Return):
             self._step(chain, words)
             raise
-        if (dict(self._fields), self._target, self._masquerade) != before or self._note:
+        if verdict or (dict(self._fields), self._target, len(self.remembered)) != before:
             self._step(chain, words)
-        return None
+        if verdict == "jump":
+            self._chain(target)
+        return target if verdict == "goto" else None
+
+    def _apply(self, cursor: Cursor) -> tuple[str | None, str]:
+        """Statement by statement; where to jump or go to, (None, "") when the next rule follows."""
+        while cursor.peek() is not None:
+            if cursor.peek() in ("goto", "jump"):
+                return cursor.take(), cursor.take()
+            if self._statement(cursor):
+                continue
+            if "vmap" in cursor.words[cursor.at :]:
+                key = self._evaluate.concat(cursor)
+                cursor.take("vmap")
+                return self._evaluate.found(cursor, key).data
+            if cursor.peek() not in _MATCHES:
+                raise ValueError(f"rule `{' '.join(cursor.words)}`: {cursor.peek()!r} is nothing this tracer knows")
+            self._evaluate.match(cursor)
+        return None, ""
 
     def _statement(self, cursor: Cursor) -> bool:
         """Apply the statement that comes next; False when an expression comes instead."""
@@ -245,17 +245,6 @@ class _Walk:
         else:
             return False
         return True
-
-    def _vmap_or_match(self, cursor: Cursor) -> tuple:
-        start = cursor.at
-        if "vmap" in cursor.words[start:]:
-            key = self._evaluate.concat(cursor)
-            cursor.take("vmap")
-            return self._evaluate.found(cursor, key).data
-        if cursor.peek() not in _MATCHES:
-            raise ValueError(f"rule `{' '.join(cursor.words)}`: {cursor.peek()!r} is nothing this tracer knows")
-        self._evaluate.match(cursor)
-        return None, None
 
     def _set(self, cursor: Cursor) -> None:
         name = "meta mark" if cursor.take() == "mark" else f"meta {cursor.take()}"
@@ -310,3 +299,8 @@ def _merged(outcomes: list[Outcome]) -> Outcome:
         raise ValueError(f"draws lead to different outcomes: {sorted({o.kind for o in outcomes})}")
     endpoints = frozenset().union(*(outcome.endpoints for outcome in outcomes))
     return Outcome(outcomes[0].kind, endpoints, any(outcome.masquerade for outcome in outcomes))
+
+
+def tracer(family: int, local_addresses: frozenset[bytes]) -> NftablesTracer:
+    """A tracer without rules yet."""
+    return NftablesTracer(family, local_addresses)
