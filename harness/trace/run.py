@@ -61,7 +61,11 @@ class Tracers:
 
     def of(self, flow: Flow) -> Tracer:
         """The tracer of a flow's family."""
-        return self._tracers[4 if len(flow.packet.destination) == 4 else 6]
+        return self.of_family(4 if len(flow.packet.destination) == 4 else 6)
+
+    def of_family(self, family: int) -> Tracer:
+        """The tracer of one family."""
+        return self._tracers[family]
 
     def apply(self, program: Program) -> Applied:
         """As `Kernel.apply`."""
