@@ -21,11 +21,21 @@ class NamespaceError(RuntimeError):
 
 
 class Namespace:
-    """Context manager around one namespace; raises NamespaceError where they are refused."""
+    """Context manager around one namespace; raises NamespaceError where they are refused.
+
+    One made `beside` another shares its user namespace, so that links may join the two.
+    """
+
+    def __init__(self, beside: Namespace | None = None) -> None:
+        self._beside = beside
 
     def __enter__(self) -> Namespace:
         self._channel, inside = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = ["unshare", "-Urn", sys.executable, "-I", "-S", str(AGENT), str(inside.fileno())]
+        unshare = ["unshare", "-Urn"]
+        if self._beside:
+            enter = ["nsenter", "-t", str(self._beside.pid), "-U", "--preserve-credentials", "--"]
+            unshare = [*enter, "unshare", "-n"]
+        command = [*unshare, sys.executable, "-I", "-S", str(AGENT), str(inside.fileno())]
         try:
             # A session of its own: Ctrl-C must reach the harness, which then ends the agent.
             self._agent = subprocess.Popen(
@@ -63,7 +73,7 @@ class Namespace:
 
     @property
     def pid(self) -> int:
-        """The process that keeps the namespace alive, for `nsenter -t`."""
+        """The process that keeps the namespace alive, for `nsenter -t` and `ip link ... netns`."""
         return self._agent.pid
 
     def socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:

@@ -21,7 +21,9 @@ def _holds(name: str, wanted: Any, found: Any, partial: bool) -> bool:
         return wanted == found
     if not partial and name == "virtual_servers" and wanted.keys() != found.keys():
         return False
-    return all(_normal(value) == _normal(found.get(key, [] if name == "ipsets" else None)) for key, value in wanted.items())
+    return all(
+        _normal(value) == _normal(found.get(key, [] if name == "ipsets" else None)) for key, value in wanted.items()
+    )
 
 
 def _normal(value: Any) -> Any:

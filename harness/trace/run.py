@@ -86,7 +86,9 @@ def mode_module(mode: str):
             raise ImportError(mode)
         return import_module(f"harness.trace.{mode}")
     except ImportError:
-        raise Unavailable(f"mode {mode} has no tracer in this build; there are: {', '.join(sorted(BACKENDS))}") from None
+        raise Unavailable(
+            f"mode {mode} has no tracer in this build; there are: {', '.join(sorted(BACKENDS))}"
+        ) from None
 
 
 def judge(case: Case, mode: str, open_witness: OpenWitness | None = None, version=NEWEST) -> dict[str, Any]:
