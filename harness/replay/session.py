@@ -18,7 +18,7 @@ from engine.manifest import ManifestError
 from engine.proxier import Proxier, Sync
 from harness.events import OBJECT_TYPES, Event
 from harness.oracle import Oracle
-from harness.recording import RecordingError, open_source
+from harness.recording import open_source
 from harness.replay.kernels import Target
 from harness.replay.result import Result
 from harness.replay.schedule import Batch, Window, batches, initial_part
@@ -61,7 +61,7 @@ class Session:
         """RecordingError for bad input, KernelError when the kernel refuses."""
         started = time.perf_counter()
         with open_source(self._source) as recording:
-            events = iter(recording)
+            self._recording, events = recording, iter(recording)
             self._proxier = Proxier(
                 self._options.mode,
                 self._config(recording.header.cluster),
@@ -152,8 +152,7 @@ class Session:
         try:
             return self._proxier.state.observe(event.type, event.resource, event.object)
         except ManifestError as error:
-            place = f"seq {event.seq}"
-            raise RecordingError(self._source, place, f"{event.type} {event.resource}: {error}") from error
+            raise self._recording.error(event, f"{event.type} {event.resource}: {error}") from error
 
     def _account(self, sync: Sync) -> None:
         self._result.syncs += 1
