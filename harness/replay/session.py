@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from engine.addresses import parse_network
 from engine.config import ProxyConfig
 from engine.manifest import ManifestError
+from engine.model import Network
 from engine.proxier import Proxier, Sync
 from harness.events import OBJECT_TYPES, Event
 from harness.oracle import Oracle
-from harness.recording import open_source
+from harness.recording import RecordingError, open_source
 from harness.replay.kernels import Target
 from harness.replay.result import Result
 from harness.replay.schedule import Batch, Window, batches, initial_part
@@ -35,7 +36,7 @@ class Options:
     min_sync_period: int = NS
     speed: float | None = None
     node: str | None = None
-    cluster_cidr: str | None = None
+    pod_networks: tuple[Network, ...] | None = None
     window: Window = Window()
     verify: bool = True
     check_every: int = 500
@@ -82,11 +83,14 @@ class Session:
         return self._finish()
 
     def _config(self, cluster: dict) -> ProxyConfig:
-        texts = self._options.cluster_cidr or cluster.get("clusterCIDR") or ""
-        return ProxyConfig(
-            pod_networks=tuple(parse_network(text) for text in texts.split(",") if text),
-            service_networks=tuple(parse_network(text) for text in cluster.get("serviceCIDRs", ())),
-        )
+        """The options', else what the recording's header says of the cluster."""
+        try:
+            pods = tuple(parse_network(text) for text in (cluster.get("clusterCIDR") or "").split(",") if text)
+            services = tuple(parse_network(text) for text in cluster.get("serviceCIDRs") or ())
+        except ValueError as error:
+            raise RecordingError(self._source, 1, f"cluster: {error}") from None
+        wanted = self._options.pod_networks
+        return ProxyConfig(pod_networks=pods if wanted is None else wanted, service_networks=services)
 
     def _initial(self, events: Iterator[Event], started: float) -> list[Event]:
         walk, rest = initial_part(events, self._options.window)
