@@ -12,7 +12,7 @@ from harness.replay.kernels import open_kernel
 from harness.replay.session import Options, Session
 
 DEMO = "recordings/demo.jsonl"
-DEMO_DIGEST = "95fcaf32c8586dd4bd01bc512dab7936366350397ed28751d7fdf95f2620ea28"
+DEMO_DIGEST = "db18899d5fd52912127a3f7584d569c45fe26041439f4e9635110b46fc0e89c2"
 """Pinned: another machine must find the same; a change of the programs changes it, knowingly."""
 
 
