@@ -107,7 +107,7 @@ class Expressions:
         if name.split()[0] in PROTOCOLS:
             name = f"th {name.split()[1]}"
         if name not in self.fields:
-            if word[0].isdigit():
+            if word[0].isdigit() or word == "none":
                 return value(word)
             raise ValueError(f"rule `{' '.join(cursor.words)}`: {name!r} is nothing this tracer knows of a packet")
         found = self.fields[name]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from ipaddress import ip_address
 
 import msgspec
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from engine.config import NEWEST
@@ -84,7 +85,11 @@ def test_state_step_by_step_is_state_at_once(events, again, wanted, syncs):
         assert outcome(stepwise, packet) == outcome(at_once, packet), packet
 
 
-@settings(max_examples=6, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=6,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 @given(events=clusters(largest=2), wanted=settings_of_proxies)
 def test_real_packets_agree(kernel_namespaces, events, wanted):
     with World() as world:
@@ -94,12 +99,18 @@ def test_real_packets_agree(kernel_namespaces, events, wanted):
         with nftables.real(place) as opened:
             _, oracle = told(events, wanted, opened.kernel)
             witness = KernelWitness(world, opened.kernel, lambda: nftables.forget_clients(place))
-            asked = [flow_of(packet, expected(oracle, packet)) for packet in packets(events)[::7]]
+            asked = [flow_of(packet, expected(oracle, packet)) for packet in possible(events)[::7]]
             seen = witness.observe(asked)
             wrong = [(f.packet, f.expected, s) for f, s in zip(asked, seen, strict=True) if s["outcome"] != f.expected]
             assert wrong == []
+            nftables.forget_clients(place)
             listed = place.run(["nft", "list", "ruleset"], b"").stdout.decode()
     check_listing(listed, packets(events), oracle)
+
+
+def possible(events):
+    """Packets that get as far as the rules: from elsewhere to loopback the kernel's routing drops them before."""
+    return [p for p in packets(events) if p.source_local or not ip_address(p.destination).is_loopback]
 
 
 def check_listing(listed: str, asked, oracle) -> None:
