@@ -7,7 +7,6 @@ the time allowed: dropped.  Several attempts a flow, each from a port of its own
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -24,7 +23,8 @@ from harness.packets.world import OUTSIDE_INTERFACE, Sighting, World
 from harness.trace.cases import Case, Flow, interface_of
 from harness.trace.packet import Outcome
 
-QUIET_SECONDS = 0.3
+QUIET_SECONDS, LIMIT_SECONDS = 0.3, 20.0
+"""A packet is lost when nothing at all was seen for so long; a packet crosses the node in microseconds."""
 ATTEMPTS_AN_ENDPOINT = 20
 """Attempts a possible endpoint: one of n is missed with a chance of n * exp(-20)."""
 _FIRST_PORT, _LAST_PORT = 10_000, 60_000
@@ -109,8 +109,7 @@ class KernelWitness:
     def _watch(self, attempts: dict[int, _Attempt]) -> None:
         """Collect what is seen until every attempt has an end, or the time is up."""
         open_ones = set(attempts)
-        deadline = time.monotonic() + QUIET_SECONDS
-        for sighting in self._world.sightings(deadline):
+        for sighting in self._world.sightings(QUIET_SECONDS, LIMIT_SECONDS):
             attempt = attempts.get(sighting.seen.number)
             if attempt is None:
                 continue

@@ -140,14 +140,15 @@ class World:
         with suppress(PermissionError):  # a packet that rules drop on its way out is the sender's error
             self._senders[family].sendto(packet, (str(ipaddress.ip_address(destination)), 0))
 
-    def sightings(self, until: float) -> Iterator[Sighting]:
-        """Packets as they come, until the monotonic time `until`; requests beyond an interface are answered."""
+    def sightings(self, quiet_seconds: float, limit_seconds: float) -> Iterator[Sighting]:
+        """Packets as they come, until nothing comes for a while; requests beyond an interface are answered."""
+        until = time.monotonic() + limit_seconds
         poll = select.poll()
         for descriptor in self._sockets:
             poll.register(descriptor, select.POLLIN)
         while True:
-            ready = poll.poll(max(0, round((until - time.monotonic()) * 1000)))
-            if not ready:
+            ready = poll.poll(quiet_seconds * 1000)
+            if not ready or time.monotonic() > until:
                 return
             for descriptor, _ in ready:
                 sighting = self._receive(descriptor)

@@ -102,7 +102,7 @@ def test_real_packets_agree(kernel_namespaces, events, wanted):
             asked = [flow_of(packet, expected(oracle, packet)) for packet in possible(events)[::7]]
             seen = witness.observe(asked)
             wrong = [(f.packet, f.expected, s) for f, s in zip(asked, seen, strict=True) if s["outcome"] != f.expected]
-            assert wrong == []
+            assert wrong == [], wrong[0]
             nftables.forget_clients(place)
             listed = place.run(["nft", "list", "ruleset"], b"").stdout.decode()
     check_listing(listed, packets(events), oracle)
