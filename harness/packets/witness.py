@@ -44,7 +44,8 @@ class KernelWitness:
     """Judges by the kernel of a World's node; see `harness.trace.run.Witness`."""
 
     def __init__(self, world: World, kernel: Kernel, forget: Callable[[], None]) -> None:
-        self._world, self._kernel, self._forget = world, kernel, forget
+        self.world = world
+        self._kernel, self._forget = kernel, forget
         self._numbers = count(1)
         self._ports = count()
 
@@ -101,15 +102,15 @@ class KernelWitness:
         port = _FIRST_PORT + next(self._ports) % (_LAST_PORT - _FIRST_PORT)
         attempts[number] = _Attempt(flow)
         packet = flow.packet
-        self._world.send(
-            _interface(flow, self._world),
+        self.world.send(
+            _interface(flow, self.world),
             request(number, packet.protocol, (packet.source, port), (packet.destination, packet.port)),
         )
 
     def _watch(self, attempts: dict[int, _Attempt]) -> None:
         """Collect what is seen until every attempt has an end, or the time is up."""
         open_ones = set(attempts)
-        for sighting in self._world.sightings(QUIET_SECONDS, LIMIT_SECONDS):
+        for sighting in self.world.sightings(QUIET_SECONDS, LIMIT_SECONDS):
             attempt = attempts.get(sighting.seen.number)
             if attempt is None:
                 continue

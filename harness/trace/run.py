@@ -96,7 +96,7 @@ def judge(case: Case, mode: str, open_witness: OpenWitness | None = None, versio
     verdict: dict[str, Any] = {"name": case.name, "mode": mode, "passed": False, "flows": [], "asserts": []}
     try:
         with open_witness(case, mode) if open_witness else nullcontext() as witness:
-            run = _Run(case, mode, witness, version)
+            run = Run(case, mode, witness, version)
             for number, stage in enumerate(case.stages):
                 run.enter(stage.events)
                 verdict["flows"] += run.flows(stage, number)
@@ -109,7 +109,7 @@ def judge(case: Case, mode: str, open_witness: OpenWitness | None = None, versio
     return verdict
 
 
-class _Run:
+class Run:
     """One case in one mode, stage after stage."""
 
     def __init__(self, case: Case, mode: str, witness: Witness | None, version: tuple[int, int]) -> None:
