@@ -14,7 +14,7 @@ ROWS = [
         config={"masqueradeAll": True, "masqueradeBit": 20},
     ),
     Row(
-        "CIP-02 CMP-03 CMP-04 TRAF-18 TRAF-19",
+        "CIP-02 CIP-05 CMP-03 CMP-04 TRAF-18 TRAF-19",
         "undefined ports, unallocated addresses",
         [service(), BOTH],
         [

@@ -24,7 +24,7 @@ ROWS = [
         ),
     ),
     Row(
-        "TERM-04 NOEP-01 TRAF-17",
+        "TERM-04 NOEP-01 TRAF-17 CMP-05",
         "nothing usable",
         [full(**local(cluster_too=False)), slice_(end(E1, "n1", "gone"))],
         [f for who in (POD, NODE, CLIENT) for f in flows(who, ALL, "reject")],
