@@ -30,9 +30,10 @@ _BUFFER_BYTES = 8 << 20
 _SYSCTLS = (
     "net.ipv4.ip_forward=1", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.default.rp_filter=0",
     "net.ipv4.conf.all.send_redirects=0", "net.ipv4.conf.default.send_redirects=0",
-    "net.ipv4.conf.all.accept_local=1", "net.ipv4.icmp_ratelimit=0",
-    "net.ipv6.conf.all.forwarding=1", "net.ipv6.conf.default.accept_dad=0", "net.ipv6.icmp.ratelimit=0",
+    "net.ipv4.conf.all.accept_local=1", "net.ipv4.icmp_ratemask=0",
+    "net.ipv6.conf.all.forwarding=1", "net.ipv6.conf.default.accept_dad=0", "net.ipv6.icmp.ratemask=255",
 )  # fmt: skip
+"""The masks name no type that is sent, so no ICMP error counts against any limit, the kernel's global one included."""
 
 
 class Sighting:
