@@ -20,6 +20,7 @@ class PortPlan(msgspec.Struct, frozen=True, gc=False):
     """One service port in one family. `allowed` restricts the load balancer addresses, None = open.
 
     `cluster` and `local` are sorted targets; `any_usable` decides between drop and reject.
+    `on_node`: this node's endpoints, ready or not (HAIR-02).
     """
 
     name: str
@@ -36,6 +37,8 @@ class PortPlan(msgspec.Struct, frozen=True, gc=False):
     local: tuple[Target, ...]
     any_usable: bool
     affinity_seconds: int
+    on_node: tuple[Target, ...] = ()
+    health_check_node_port: int = 0
 
 
 class Change(NamedTuple):
@@ -97,8 +100,10 @@ def _plan_port(
     node, zone = state.node_name, state.node.zone if state.node else ""
     accessible = bool(port.node_port or external or balancers)
     external_local = service.external_local and accessible
+    endpoints = endpoints_of(state.slices.get(service.name, {}), family, port.name, port.protocol, node)
+    on_node = sorted(target for target, endpoint in endpoints.items() if node and endpoint.node == node)
     selection = select(
-        endpoints_of(state.slices.get(service.name, {}), family, port.name, port.protocol, node),
+        endpoints,
         node,
         zone,
         cluster=accessible or not service.internal_local,
@@ -109,7 +114,7 @@ def _plan_port(
         cluster_ip, external, balancers, allowed,
         service.internal_local, external_local,
         selection.cluster, selection.local, selection.any_usable,
-        service.affinity_seconds,
+        service.affinity_seconds, tuple(on_node), service.health_check_node_port,
     )  # fmt: skip
 
 

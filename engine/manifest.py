@@ -44,6 +44,7 @@ class _ServiceSpec(msgspec.Struct):
     internalTrafficPolicy: str | None = None
     sessionAffinity: str | None = None
     sessionAffinityConfig: dict | None = None
+    healthCheckNodePort: int | None = None
 
 
 class _Ingress(msgspec.Struct):
@@ -161,6 +162,7 @@ def decode_service(manifest: bytes) -> tuple[Name, Service | None]:
         internal_local=spec.internalTrafficPolicy == "Local",
         external_local=_external_local(spec),
         affinity_seconds=_affinity_seconds(spec),
+        health_check_node_port=_health_check_node_port(spec),
     )
 
 
@@ -185,6 +187,13 @@ def _external_local(spec: _ServiceSpec) -> bool:
     """eTP Local counts only where external traffic can arrive (SVC-08)."""
     reachable = spec.type in ("LoadBalancer", "NodePort") or bool(spec.externalIPs)
     return reachable and spec.externalTrafficPolicy == "Local"
+
+
+def _health_check_node_port(spec: _ServiceSpec) -> int:
+    """Only a load balancer with Local policy is health-checked (SVC-09)."""
+    if spec.type != "LoadBalancer" or spec.externalTrafficPolicy != "Local":
+        return 0
+    return spec.healthCheckNodePort or 0
 
 
 def _affinity_seconds(spec: _ServiceSpec) -> int:

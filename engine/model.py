@@ -84,6 +84,7 @@ class Service(msgspec.Struct, frozen=True):
     internal_local: bool = False
     external_local: bool = False
     affinity_seconds: int = 0
+    health_check_node_port: int = 0
 
 
 class HostAddresses(NamedTuple):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
-MODES = ("nftables",)
+MODES = ("ipvs", "nftables")
 
 
 def module_of(mode: str) -> ModuleType:
