@@ -11,8 +11,9 @@ from typing import NamedTuple
 import msgspec
 
 from engine.addresses import contains
+from engine.config import ProxyConfig
 from engine.model import ADDRESS_BYTES, Address, Name, Network, Service, ServicePort, Target
-from engine.topology import select
+from engine.topology import Hints, select
 from engine.tracking import ClusterState, endpoints_of
 
 
@@ -20,7 +21,8 @@ class PortPlan(msgspec.Struct, frozen=True, gc=False):
     """One service port in one family. `allowed` restricts the load balancer addresses, None = open.
 
     `cluster` and `local` are sorted targets; `any_usable` decides between drop and reject.
-    `on_node`: this node's endpoints, ready or not (HAIR-02).
+    `health_check_node_port` is the Service's, 0 where it has none.  `on_node` are this node's
+    endpoints, ready or not (HAIR-02).
     """
 
     name: str
@@ -37,8 +39,8 @@ class PortPlan(msgspec.Struct, frozen=True, gc=False):
     local: tuple[Target, ...]
     any_usable: bool
     affinity_seconds: int
-    on_node: tuple[Target, ...] = ()
     health_check_node_port: int = 0
+    on_node: tuple[Target, ...] = ()
 
 
 class Change(NamedTuple):
@@ -52,8 +54,9 @@ class Change(NamedTuple):
 class Dataplane:
     """Plans of every Service for one family, kept up to date change by change."""
 
-    def __init__(self, family: int) -> None:
+    def __init__(self, family: int, config: ProxyConfig) -> None:
         self.family = family
+        self._config = config
         self.plans: dict[Name, tuple[PortPlan, ...]] = {}
 
     def update(self, state: ClusterState, dirty: list[Name]) -> list[Change]:
@@ -62,7 +65,7 @@ class Dataplane:
         for name in dirty:
             old = self.plans.get(name, ())
             service = state.services.get(name)
-            new = plan_service(service, state, self.family) if service else ()
+            new = plan_service(service, state, self.family, self._config) if service else ()
             if new == old:
                 continue
             if new:
@@ -72,19 +75,50 @@ class Dataplane:
             changes.append(Change(name, old, new))
         return changes
 
+    def without_local_endpoints(self) -> dict[str, int]:
+        """Service ports of policy Local with usable endpoints, but none here, by policy (MET-05)."""
+        bare = [plan for plans in self.plans.values() for plan in plans if plan.any_usable and not plan.local]
+        return {
+            "internal": sum(plan.internal_local for plan in bare),
+            "external": sum(plan.external_local for plan in bare),
+        }
 
-def plan_service(service: Service, state: ClusterState, family: int) -> tuple[PortPlan, ...]:
+
+def plan_service(service: Service, state: ClusterState, family: int, config: ProxyConfig) -> tuple[PortPlan, ...]:
     """Plans of all ports, in the order of the spec; none without a cluster IP of the family (SVC-04)."""
     size = ADDRESS_BYTES[family]
     cluster_ip = next((ip for ip in service.cluster_ips if len(ip) == size), None)
     if cluster_ip is None:
         return ()
-    external = tuple(ip for ip in service.external_ips if len(ip) == size)
-    balancers = tuple(ip for ip in service.load_balancer_ips if len(ip) == size)
-    allowed = _allowed(service, state, size, balancers)
-    return tuple(
-        _plan_port(service, port, state, family, cluster_ip, external, balancers, allowed) for port in service.ports
+    listed = service.load_balancer_ips
+    if not config.gate("LoadBalancerIPMode"):
+        listed += service.bypassed_ips
+    reach = _Reach(
+        cluster_ip,
+        tuple(ip for ip in service.external_ips if len(ip) == size),
+        tuple(ip for ip in listed if len(ip) == size),
     )
+    allowed = _allowed(service, config.host(state.node).node, size, reach.balancers)
+    hints = _hints(service, state, config)
+    return tuple(_plan_port(service, port, state, family, reach, allowed, hints) for port in service.ports)
+
+
+class _Reach(NamedTuple):
+    """A Service's own addresses of one family."""
+
+    cluster_ip: Address
+    external: tuple[Address, ...]
+    balancers: tuple[Address, ...]
+
+
+def _hints(service: Service, state: ClusterState, config: ProxyConfig) -> Hints:
+    """Which hints count: by the gates, and where traffic distribution is off by annotation (TOPO-03, TOPO-05)."""
+    if not config.gate("TopologyAwareHints"):
+        return Hints()
+    if not config.gate("ServiceTrafficDistribution") and service.topology_mode in ("", "disabled", "Disabled"):
+        return Hints()
+    node = state.node_name if config.gate("PreferSameTrafficDistribution") else None
+    return Hints(node or "", state.node.zone if state.node else "")
 
 
 def _plan_port(
@@ -92,40 +126,39 @@ def _plan_port(
     port: ServicePort,
     state: ClusterState,
     family: int,
-    cluster_ip: Address,
-    external: tuple[Address, ...],
-    balancers: tuple[Address, ...],
+    reach: _Reach,
     allowed: tuple[Network, ...] | None,
+    hints: Hints,
 ) -> PortPlan:
-    node, zone = state.node_name, state.node.zone if state.node else ""
-    accessible = bool(port.node_port or external or balancers)
+    accessible = bool(port.node_port or reach.external or reach.balancers)
     external_local = service.external_local and accessible
+    node = state.node_name
     endpoints = endpoints_of(state.slices.get(service.name, {}), family, port.name, port.protocol, node)
     on_node = sorted(target for target, endpoint in endpoints.items() if node and endpoint.node == node)
     selection = select(
         endpoints,
         node,
-        zone,
+        hints,
         cluster=accessible or not service.internal_local,
         local=service.internal_local or external_local,
     )
     return PortPlan(
         port.name, port.protocol, port.port, port.node_port,
-        cluster_ip, external, balancers, allowed,
+        reach.cluster_ip, reach.external, reach.balancers, allowed,
         service.internal_local, external_local,
         selection.cluster, selection.local, selection.any_usable,
-        service.affinity_seconds, tuple(on_node), service.health_check_node_port,
+        service.affinity_seconds, service.health_check_node_port, tuple(on_node),
     )  # fmt: skip
 
 
 def _allowed(
-    service: Service, state: ClusterState, size: int, balancers: tuple[Address, ...]
+    service: Service, node_addresses: tuple[Address, ...], size: int, balancers: tuple[Address, ...]
 ) -> tuple[Network, ...] | None:
     """Source ranges of the family, plus the balancer addresses when this node is in one (LB-03)."""
     ranges = tuple(n for n in service.source_ranges if len(n.address) == size)
     if not ranges:
         return None
-    node_ips = [a for a in (state.node.addresses if state.node else ()) if len(a) == size]
+    node_ips = [a for a in node_addresses if len(a) == size]
     if any(contains(network, ip) for network in ranges for ip in node_ips[:1]):
         ranges += tuple(Network(ip, 8 * size) for ip in balancers)
     return ranges

@@ -6,6 +6,8 @@ kube-proxy's own (labels, headless, ExternalName).
 
 from __future__ import annotations
 
+import logging
+
 import msgspec
 
 from engine.addresses import parse_address, parse_network
@@ -13,7 +15,11 @@ from engine.model import PROTOCOLS, Address, Endpoint, EndpointSlice, Name, Node
 
 SERVICE_NAME = "kubernetes.io/service-name"
 ZONE = "topology.kubernetes.io/zone"
+TOPOLOGY_MODES = ("service.kubernetes.io/topology-aware-hints", "service.kubernetes.io/topology-mode")
 FOREIGN = ("service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless")
+
+
+_log = logging.getLogger(__name__)
 
 
 class ManifestError(ValueError):
@@ -24,6 +30,7 @@ class _Meta(msgspec.Struct):
     name: str = ""
     namespace: str = ""
     labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
 
 
 class _Port(msgspec.Struct):
@@ -37,6 +44,7 @@ class _ServiceSpec(msgspec.Struct):
     type: str = "ClusterIP"
     clusterIP: str = ""
     clusterIPs: list[str] | None = None
+    ipFamilies: list[str] | None = None
     ports: list[_Port] | None = None
     externalIPs: list[str] | None = None
     loadBalancerSourceRanges: list[str] | None = None
@@ -104,8 +112,14 @@ class _NodeStatus(msgspec.Struct):
     addresses: list[_NodeAddress] | None = None
 
 
+class _NodeSpec(msgspec.Struct):
+    podCIDR: str = ""
+    podCIDRs: list[str] | None = None
+
+
 class _Node(msgspec.Struct):
     metadata: _Meta = msgspec.field(default_factory=_Meta)
+    spec: _NodeSpec | None = None
     status: _NodeStatus | None = None
 
 
@@ -149,31 +163,68 @@ def decode_service(manifest: bytes) -> tuple[Name, Service | None]:
     skipped = spec.type == "ExternalName" or spec.clusterIP in ("", "None")
     if skipped or _foreign(raw.metadata):
         return name, None
+    external_local = _external_local(spec)
     return name, Service(
         name=name,
-        cluster_ips=_addresses("spec.clusterIPs", spec.clusterIPs or [spec.clusterIP]),
+        cluster_ips=_cluster_ips(spec),
         ports=tuple(
             ServicePort(port.name or "", _protocol(port), port.port or 0, port.nodePort or 0)
             for port in spec.ports or ()
         ),
-        external_ips=_addresses("spec.externalIPs", [ip for ip in spec.externalIPs or () if ip.strip()]),
-        load_balancer_ips=_addresses("status.loadBalancer.ingress", _ingress_ips(raw.status)),
+        external_ips=_external_ips(spec.externalIPs or ()),
+        load_balancer_ips=_ingress_ips(raw.status, bypassed=False),
+        bypassed_ips=_ingress_ips(raw.status, bypassed=True),
         source_ranges=_source_ranges(spec.loadBalancerSourceRanges or []),
         internal_local=spec.internalTrafficPolicy == "Local",
-        external_local=_external_local(spec),
+        external_local=external_local,
         affinity_seconds=_affinity_seconds(spec),
-        health_check_node_port=_health_check_node_port(spec),
+        health_check_node_port=_health_check_node_port(spec, external_local),
+        topology_mode=_topology_mode(raw.metadata.annotations),
     )
+
+
+def _cluster_ips(spec: _ServiceSpec) -> tuple[Address, ...]:
+    """The address at each listed family's place; without families only `clusterIP` counts (SVC-04)."""
+    if not spec.ipFamilies:
+        return _addresses("spec.clusterIP", [spec.clusterIP])
+    listed = (spec.clusterIPs or [spec.clusterIP])[: len(spec.ipFamilies)]
+    addresses = _addresses("spec.clusterIPs", listed)
+    sizes = (16 if family == "IPv6" else 4 for family in spec.ipFamilies)
+    return tuple(a for a, size in zip(addresses, sizes, strict=False) if len(a) == size)
+
+
+def _external_ips(texts) -> tuple[Address, ...]:
+    """Addresses that can be read; blank ones are nothing, others are logged and skipped (SVC-05)."""
+    found = []
+    for text in texts:
+        try:
+            if text.strip():
+                found.append(parse_address(text.strip()))
+        except ValueError:
+            _log.error("Skipping invalid IP: %s", text)
+    return tuple(found)
+
+
+def _health_check_node_port(spec: _ServiceSpec, external_local: bool) -> int:
+    """Used for load balancers with external policy Local only (SVC-09)."""
+    return (spec.healthCheckNodePort or 0) if spec.type == "LoadBalancer" and external_local else 0
+
+
+def _topology_mode(annotations: dict[str, str] | None) -> str:
+    """The first of the two annotations that is there (TOPO-03)."""
+    return next((annotations[key] for key in TOPOLOGY_MODES if key in annotations), "") if annotations else ""
 
 
 def _foreign(meta: _Meta) -> bool:
     return bool(meta.labels) and any(label in meta.labels for label in FOREIGN)
 
 
-def _ingress_ips(status: _ServiceStatus | None) -> list[str]:
+def _ingress_ips(status: _ServiceStatus | None, bypassed: bool) -> tuple[Address, ...]:
+    """Load balancer addresses that are of ipMode Proxy, or that are not (SVC-07)."""
     if status is None or status.loadBalancer is None:
-        return []
-    return [i.ip for i in status.loadBalancer.ingress or () if i.ip and i.ipMode != "Proxy"]
+        return ()
+    listed = [i.ip for i in status.loadBalancer.ingress or () if i.ip and (i.ipMode == "Proxy") == bypassed]
+    return _addresses("status.loadBalancer.ingress", listed)
 
 
 def _source_ranges(texts: list[str]):
@@ -187,13 +238,6 @@ def _external_local(spec: _ServiceSpec) -> bool:
     """eTP Local counts only where external traffic can arrive (SVC-08)."""
     reachable = spec.type in ("LoadBalancer", "NodePort") or bool(spec.externalIPs)
     return reachable and spec.externalTrafficPolicy == "Local"
-
-
-def _health_check_node_port(spec: _ServiceSpec) -> int:
-    """Only a load balancer with Local policy is health-checked (SVC-09)."""
-    if spec.type != "LoadBalancer" or spec.externalTrafficPolicy != "Local":
-        return 0
-    return spec.healthCheckNodePort or 0
 
 
 def _affinity_seconds(spec: _ServiceSpec) -> int:
@@ -250,8 +294,17 @@ def _endpoint(address: Address, raw: _Endpoint) -> Endpoint:
 
 
 def decode_node(manifest: bytes) -> Node:
-    """The Node with its zone label and its InternalIP addresses."""
+    """The Node with its zone label, its addresses and its pod CIDRs."""
     raw = _decode(_node, manifest)
-    internal = [a.address for a in (raw.status and raw.status.addresses) or () if a.type == "InternalIP"]
     zone = (raw.metadata.labels or {}).get(ZONE, "")
-    return Node(raw.metadata.name, zone, _addresses("status.addresses", internal))
+    spec = raw.spec or _NodeSpec()
+    try:
+        networks = tuple(parse_network(text) for text in spec.podCIDRs or [spec.podCIDR] if text)
+    except ValueError as error:
+        raise ManifestError(f"spec.podCIDRs: {error}") from None
+    return Node(raw.metadata.name, zone, _of_type(raw, "InternalIP"), _of_type(raw, "ExternalIP"), networks)
+
+
+def _of_type(raw: _Node, kind: str) -> tuple[Address, ...]:
+    listed = (raw.status and raw.status.addresses) or ()
+    return _addresses("status.addresses", [a.address for a in listed if a.type == kind])

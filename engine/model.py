@@ -73,18 +73,24 @@ class ServicePort(NamedTuple):
 
 
 class Service(msgspec.Struct, frozen=True):
-    """A Service that a proxy programs; headless and ExternalName ones never become one (SVC-02)."""
+    """A Service that a proxy programs; headless and ExternalName ones never become one (SVC-02).
+
+    `bypassed_ips` are load balancer addresses of ipMode Proxy (SVC-07), `topology_mode` the
+    annotation that versions up to 1.30 ask for (TOPO-03).
+    """
 
     name: Name
     cluster_ips: tuple[Address, ...]
     ports: tuple[ServicePort, ...]
     external_ips: tuple[Address, ...] = ()
     load_balancer_ips: tuple[Address, ...] = ()
+    bypassed_ips: tuple[Address, ...] = ()
     source_ranges: tuple[Network, ...] = ()
     internal_local: bool = False
     external_local: bool = False
     affinity_seconds: int = 0
     health_check_node_port: int = 0
+    topology_mode: str = ""
 
 
 class HostAddresses(NamedTuple):
@@ -95,8 +101,17 @@ class HostAddresses(NamedTuple):
 
 
 class Node(msgspec.Struct, frozen=True):
-    """A Node's name, topology zone and addresses (InternalIP)."""
+    """A Node's name, topology zone, addresses (InternalIP, ExternalIP) and pod CIDRs."""
 
     name: str
     zone: str
     addresses: tuple[Address, ...]
+    external_addresses: tuple[Address, ...] = ()
+    pod_networks: tuple[Network, ...] = ()
+
+    @property
+    def host_addresses(self) -> tuple[Address, ...]:
+        """One address a family: the first internal one, else the first external one (CFG-20)."""
+        listed = self.addresses + self.external_addresses
+        firsts = (next((a for a in listed if len(a) == size), None) for size in ADDRESS_BYTES.values())
+        return tuple(a for a in firsts if a is not None)

@@ -19,7 +19,7 @@ from engine.backends.nftables import NftablesBackend
 from engine.config import ProxyConfig
 from engine.dataplane import Dataplane
 from engine.kernel.base import Kernel
-from engine.model import ADDRESS_BYTES, HostAddresses
+from engine.model import ADDRESS_BYTES
 from engine.program import Program
 from engine.tracking import ClusterState
 
@@ -42,7 +42,8 @@ class Proxier:
         self, mode: str, config: ProxyConfig, kernel: Kernel, clock: Callable[[], float], node: str | None = None
     ) -> None:
         self.state = ClusterState(node)
-        self.dataplanes = {family: Dataplane(family) for family in ADDRESS_BYTES}
+        self.config = config
+        self.dataplanes = {family: Dataplane(family, config) for family in ADDRESS_BYTES}
         self._backends = {family: BACKENDS[mode](family, config) for family in ADDRESS_BYTES}
         self._kernel = kernel
         self._clock = clock
@@ -67,8 +68,7 @@ class Proxier:
     def _programs(self) -> list[Program]:
         dirty = self.state.take_dirty()
         # A replayed node has no interfaces of its own: what its Node object says is local to it.
-        addresses = self.state.node.addresses if self.state.node else ()
-        host = HostAddresses(addresses, addresses)
+        host = self.config.host(self.state.node)
         plans = []
         for family, dataplane in self.dataplanes.items():
             changes = dataplane.update(self.state, dirty)

@@ -21,9 +21,16 @@ class Selection(NamedTuple):
     any_usable: bool
 
 
-def select(endpoints: Endpoints, node: str | None, zone: str, *, cluster: bool, local: bool) -> Selection:
+class Hints(NamedTuple):
+    """The node and zone for which hints are looked at; empty where they are not (TOPO-03 to TOPO-05)."""
+
+    node: str = ""
+    zone: str = ""
+
+
+def select(endpoints: Endpoints, node: str | None, hints: Hints, *, cluster: bool, local: bool) -> Selection:
     """Choose the sets that the policies need; a set that no policy needs stays empty (TERM-02..04)."""
-    cluster_targets = _cluster(endpoints, node, zone) if cluster else ()
+    cluster_targets = _cluster(endpoints, hints) if cluster else ()
     if not local:
         return Selection(cluster_targets, (), bool(cluster_targets))
     here = {target: e for target, e in endpoints.items() if node and e.node == node}
@@ -41,14 +48,14 @@ def _ready_or_terminating(endpoints: Endpoints, ready: list[Target]) -> tuple[Ta
     return tuple(sorted(ready))
 
 
-def _cluster(endpoints: Endpoints, node: str | None, zone: str) -> tuple[Target, ...]:
+def _cluster(endpoints: Endpoints, hints: Hints) -> tuple[Target, ...]:
     ready = _ready(endpoints)
-    return _ready_or_terminating(endpoints, _hinted(endpoints, ready, node, zone))
+    return _ready_or_terminating(endpoints, _hinted(endpoints, ready, hints))
 
 
-def _hinted(endpoints: Endpoints, ready: list[Target], node: str | None, zone: str) -> list[Target]:
+def _hinted(endpoints: Endpoints, ready: list[Target], wanted_hints: Hints) -> list[Target]:
     """Node hints if every ready endpoint has them and one names this node, else zones, else all."""
-    for wanted, hints_of in ((node, _node_hints), (zone, _zone_hints)):
+    for wanted, hints_of in ((wanted_hints.node, _node_hints), (wanted_hints.zone, _zone_hints)):
         if not wanted:
             continue
         hints = [hints_of(endpoints[target]) for target in ready]

@@ -6,6 +6,8 @@ Changes are coalesced per Service; an update that leaves the typed value equal m
 
 from __future__ import annotations
 
+import msgspec
+
 from engine import manifest
 from engine.model import Endpoint, EndpointSlice, Name, Node, Service, Target
 
@@ -18,7 +20,7 @@ class ClusterState:
     def __init__(self, node_name: str | None = None) -> None:
         self.services: dict[Name, Service] = {}
         self.slices: dict[Name, dict[str, EndpointSlice]] = {}
-        self.node_name = node_name
+        self.node_name = node_name.lower() if node_name else None  # CFG-15
         self.node: Node | None = None
         self.node_changed = False
         self._owner: dict[Name, Name] = {}
@@ -43,7 +45,7 @@ class ClusterState:
         """The Services to look at again, sorted; forgets them."""
         dirty, self._dirty = sorted(self._dirty), set()
         if self.node_changed:
-            dirty = sorted(self.services)
+            dirty = sorted(self.services.keys() | set(dirty))
             self.node_changed = False
         return dirty
 
@@ -95,7 +97,7 @@ class ClusterState:
         if node.name != self.node_name:
             return False
         # A deleted node keeps its addresses but loses its labels (TOPO-07).
-        node = Node(node.name, "", node.addresses) if gone else node
+        node = msgspec.structs.replace(node, zone="") if gone else node
         if node == self.node:
             return False
         self.node = node

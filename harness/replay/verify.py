@@ -33,7 +33,7 @@ def differences(proxier: Proxier, view: View, oracle: Oracle) -> list[str]:
 
 
 def _from_scratch(family: int, dataplane: Dataplane, proxier: Proxier) -> list[str]:
-    scratch = Dataplane(family)
+    scratch = Dataplane(family, proxier.config)
     scratch.update(proxier.state, sorted(proxier.state.services))
     wrong = [
         name

@@ -65,15 +65,19 @@ class IpvsBackend:
         size = ADDRESS_BYTES[self.family]
         local = frozenset(address for address in host.local if len(address) == size)
         moved, self._local = local != self._local, local
-        self._node_port_ips = tuple(sorted(a for a in local if self._takes_node_ports(a)))
+        self._node_port_ips = tuple(sorted(a for a in local if self._takes_node_ports(a, host)))
         return moved
 
-    def _takes_node_ports(self, address: Address) -> bool:
-        """Never loopback nor IPv6 link-local; else as nodePortAddresses says (NP-02, NP-07)."""
+    def _takes_node_ports(self, address: Address, host: HostAddresses) -> bool:
+        """Never loopback nor IPv6 link-local; else all, unless nodePortAddresses says which (NP-02, NP-07)."""
         if contains(_LOOPBACK[self.family], address) or contains(_LINK_LOCAL, address):
             return False
-        wanted = [n for n in self._config.node_port_addresses if len(n.address) == len(address)]
-        return not wanted or any(contains(network, address) for network in wanted)
+        if not self._config.node_port_addresses:
+            return True
+        networks = self._config.node_port_networks(self.family)
+        if networks is None:
+            return address in host.node
+        return not networks or any(contains(network, address) for network in networks)
 
     def _wanted(self, service: Name, plans: tuple[PortPlan, ...]) -> Wanted:
         wanted: Wanted = {}

@@ -73,24 +73,29 @@ def _services(nat: _Chains, config: ProxyConfig) -> None:
     chain = "KUBE-SERVICES"
     nat.add(chain, f"-s {'127.0.0.0/8' if family == 4 else '::1/128'} -j RETURN")
     nat.set(chain, sets.LOAD_BALANCER, "dst,dst", "KUBE-LOAD-BALANCER")
-    pods = config.pods(family)
-    if config.masquerade_all:
-        nat.set(chain, sets.CLUSTER_IP, "dst,dst", "KUBE-MARK-MASQ")
-    elif pods:
-        outside = f"! -s {format_address(pods.address)}/{pods.prefix} "
-        nat.set(chain, sets.CLUSTER_IP, "dst,dst", "KUBE-MARK-MASQ", outside)
+    outside = _not_from_pods(family, config)
+    if config.masquerade_all or outside:
+        match = "" if config.masquerade_all else outside
+        nat.set(chain, sets.CLUSTER_IP, "dst,dst", "KUBE-MARK-MASQ", match)
     else:  # nothing tells pods apart; a node that took the Service's own address as source is told by that
         nat.set(chain, sets.CLUSTER_IP, "src,dst", "KUBE-MARK-MASQ")
     nat.set(chain, sets.EXTERNAL_IP, "dst,dst", "KUBE-MARK-MASQ")
     for name in (sets.EXTERNAL_IP, sets.EXTERNAL_IP_LOCAL):
-        outside = "ACCEPT"
-        nat.set(chain, name, "dst,dst -m physdev ! --physdev-is-in -m addrtype ! --src-type LOCAL", outside)
+        nat.set(chain, name, "dst,dst -m physdev ! --physdev-is-in -m addrtype ! --src-type LOCAL", "ACCEPT")
         nat.set(chain, name, "dst,dst -m addrtype --dst-type LOCAL", "ACCEPT")
     nat.add(chain, "-m addrtype --dst-type LOCAL -j KUBE-NODE-PORT")
     nat.set(chain, sets.CLUSTER_IP, "dst,dst", "ACCEPT")
     nat.set(chain, sets.LOAD_BALANCER, "dst,dst", "ACCEPT")
     nat.set("KUBE-LOAD-BALANCER", sets.LOAD_BALANCER_LOCAL, "dst,dst", "RETURN")
     nat.add("KUBE-LOAD-BALANCER", "-j KUBE-MARK-MASQ")
+
+
+def _not_from_pods(family: int, config: ProxyConfig) -> str:
+    """The match of everything that does not come from a pod; empty when nothing tells (DET-01, DET-03)."""
+    pods, interface = config.pods(family), config.pod_interfaces()
+    if pods:
+        return f"! -s {format_address(pods.address)}/{pods.prefix} "
+    return f"! -i {interface.replace('*', '+')} " if interface else ""
 
 
 def _node_ports(nat: _Chains) -> None:

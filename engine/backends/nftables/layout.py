@@ -10,14 +10,25 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from engine.addresses import collapse, last_address
+from engine.addresses import collapse, contains, last_address
+from engine.backends.nftables.affinity import Affinity, Changes
 from engine.backends.nftables.program import NftablesProgram, SetChange
-from engine.backends.nftables.skeleton import COUNT_LIMIT, TRANSPORTS, equal_bytes, picks, skeleton
+from engine.backends.nftables.skeleton import (
+    COUNT_LIMIT,
+    ID_BITS,
+    TRANSPORTS,
+    affinity_class,
+    draws,
+    equal_bytes,
+    node_ports_everywhere,
+    picks,
+    skeleton,
+)
+from engine.backends.nftables.slots import reslotted
 from engine.config import ProxyConfig
 from engine.dataplane import Change, PortPlan
 from engine.model import ADDRESS_BYTES, Address, HostAddresses, Name, Target
 
-ID_BITS = 20
 PICKS_PER_SCRIPT = 64
 _pack_pick = struct.Struct("=I").pack
 _pack_slot = struct.Struct("=II").pack
@@ -57,6 +68,9 @@ class NftablesBackend:
         self._claimed: dict[Name, dict[tuple[SetKey, PoolKey], bytes]] = {}
         self._picks = 0
         self._needed = 1
+        self._affinity = Affinity()
+        self._draws = 0
+        self._classes = 0
         self._node_ips: tuple[Address, ...] = ()
 
     def plan(self, changes: list[Change], host: HostAddresses) -> NftablesProgram:
@@ -66,16 +80,18 @@ class NftablesBackend:
         endpoints = {p: SetChange(f"{name}-endpoints") for p, name in TRANSPORTS.items()}
         removed = {p: SetChange(change.name) for p, change in endpoints.items()}
         touched: dict[SetKey, bytes | None] = {}
+        sticky: Changes = {}
         for change in changes:
             wanted = {}
             kept = set()
             for port in change.new:
-                self._frontends(change.service, port, wanted, kept, endpoints, removed)
-            self._drop_pools(change, kept, removed)
+                pools = self._pools_of(change.service, port, kept, endpoints, removed, sticky)
+                _frontends(change.service, port, *pools, wanted)
+            self._drop_pools(change, kept, removed, sticky)
             self._claim(change.service, wanted, touched)
-        self._node_addresses(host.node, touched)
-        scripts = self._scripts()
-        sets = [*endpoints.values(), *self._settle(touched), *removed.values()]
+        self._node_addresses(host, touched)
+        scripts = self._scripts() + self._affinity_scripts()
+        sets = [*endpoints.values(), *sticky.values(), *self._settle(touched), *removed.values()]
         if scripts and self._first:
             sets.append(SetChange("equal-bytes", add=equal_bytes(self.family)))
             self._first = False
@@ -98,6 +114,34 @@ class NftablesBackend:
         ]
         return tuple(scripts)
 
+    def _affinity_scripts(self) -> tuple[str, ...]:
+        """Rules for affinity: chains for more endpoints, and for timeouts not seen before."""
+        scripts = []
+        before, needed = self._draws, self._affinity.largest
+        if needed > before:
+            self._draws = max(16, 1 << (needed - 1).bit_length())
+            scripts += [
+                draws(self.family, first, min(first + PICKS_PER_SCRIPT - 1, self._draws))
+                for first in range(before + 1, self._draws + 1, PICKS_PER_SCRIPT)
+            ]
+        known = list(self._affinity.classes.items())
+        scripts += [affinity_class(self.family, seconds, number) for seconds, number in known[self._classes :]]
+        self._classes = len(known)
+        return tuple(scripts)
+
+    def _pools_of(
+        self, service: Name, port: PortPlan, kept: set, added: Sets, removed: Sets, sticky: Changes
+    ) -> tuple[bytes | None, bytes | None]:
+        """The picks of a port's cluster-wide and local endpoint sets, None for an empty one."""
+        owner = (service, port.name, port.protocol)
+        if port.affinity_seconds:
+            if not port.cluster and not port.local:
+                return None, None
+            kept.add(owner)
+            return self._affinity.place(owner, port, sticky)
+        sets = ((False, port.cluster), (True, port.local))
+        return tuple(self._pool((*owner, local), ends, kept, added, removed) if ends else None for local, ends in sets)
+
     def _pool(self, key: PoolKey, targets: tuple[Target, ...], kept: set, added: Sets, removed: Sets) -> bytes:
         """Bring one endpoint set to `targets`; the pick that leads to it."""
         kept.add(key)
@@ -109,7 +153,7 @@ class NftablesBackend:
             added[protocol].add += [
                 (_pack_slot(pool.id, slot), target + b"\0\0") for slot, target in enumerate(targets)
             ]
-        elif pool.slots != targets:
+        else:
             _reslot(pool, targets, added[protocol], removed[protocol])
         self._needed = max(self._needed, len(targets))
         return pool.pick
@@ -118,60 +162,21 @@ class NftablesBackend:
         if self._free:
             return self._free.pop()
         self._next_id += 1
-        if self._next_id >= 1 << ID_BITS:
-            raise OverflowError(f"more than {(1 << ID_BITS) - 2} endpoint sets in one family")
+        if self._next_id >= 1 << (ID_BITS - 1):
+            raise OverflowError(f"more than {(1 << (ID_BITS - 1)) - 2} endpoint sets in one family")
         return self._next_id - 1
 
-    def _drop_pools(self, change: Change, kept: set[PoolKey], removed: Sets) -> None:
+    def _drop_pools(self, change: Change, kept: set[tuple], removed: Sets, sticky: Changes) -> None:
         for port in change.old:
+            owner = (change.service, port.name, port.protocol)
+            if owner not in kept:
+                self._affinity.drop(owner, sticky)
             for local in (False, True):
                 key = (change.service, port.name, port.protocol, local)
                 if key not in kept and key in self._pools:
                     pool = self._pools.pop(key)
                     removed[port.protocol].delete += [_pack_slot(pool.id, slot) for slot in range(len(pool.slots))]
                     self._freed.append(pool.id)
-
-    def _frontends(self, service: Name, port: PortPlan, wanted: dict, kept: set, added, removed) -> None:
-        """The elements by which one port is reached, into `wanted`."""
-        owner = (service, port.name, port.protocol, False)
-        cluster = self._pool(owner, port.cluster, kept, added, removed) if port.cluster else None
-        local = None
-        if port.local:
-            key = (service, port.name, port.protocol, True)
-            local = self._pool(key, port.local, kept, added, removed)
-        tail = bytes((port.protocol, 0, 0, 0)) + port.port.to_bytes(2, "big") + b"\0\0"
-        destination = port.cluster_ip + tail
-        wanted["cluster-ips", port.cluster_ip, owner] = b""
-        internal = local if port.internal_local else cluster
-        if internal:
-            wanted["services", destination, owner] = internal
-        elif port.any_usable:
-            wanted["drop-services", destination, owner] = b""
-        for ip in port.external_ips + port.load_balancer_ips:
-            self._external("services", ip + tail, port, owner, cluster, local, wanted)
-        if port.node_port:
-            key = bytes((port.protocol, 0, 0, 0)) + port.node_port.to_bytes(2, "big") + b"\0\0"
-            self._external("nodeports", key, port, owner, cluster, local, wanted)
-        if port.allowed is not None:
-            _firewall(port, tail, owner, wanted)
-
-    @staticmethod
-    def _external(kind: str, key: bytes, port: PortPlan, owner, cluster, local, wanted: dict) -> None:
-        """A destination outside the cluster's own: by external traffic policy (ETP-01 to ETP-04)."""
-        if not port.any_usable:
-            wanted[f"reject-{kind}", key, owner] = b""
-            return
-        if not port.external_local:
-            name = "external-services" if kind == "services" else "nodeports"
-            wanted[name, key, owner] = cluster
-            return
-        if cluster:
-            name = "short-circuits" if kind == "services" else "short-circuit-nodeports"
-            wanted[name, key, owner] = cluster
-        if local:
-            wanted[f"local-{kind}", key, owner] = local
-        else:
-            wanted[f"drop-{kind}", key, owner] = b""
 
     def _claim(self, service: Name, wanted: dict, touched: dict[SetKey, bytes | None]) -> None:
         """Record what a Service wants; remember the data that each touched key had before."""
@@ -210,10 +215,18 @@ class NftablesBackend:
                 change.add.append((set_key[1], after))
         return list(sets.values())
 
-    def _node_addresses(self, addresses: tuple[Address, ...], touched: dict) -> None:
-        """NodePorts are taken on the node's own addresses, never on loopback (NP-01, NP-06)."""
+    def _node_addresses(self, host: HostAddresses, touched: dict) -> None:
+        """The addresses that take node ports (NP-01 to NP-03, NP-09), never loopback ones (NP-06)."""
+        if node_ports_everywhere(self.family, self._config):
+            return
         size = ADDRESS_BYTES[self.family]
-        ours = tuple(a for a in addresses if len(a) == size and not _loopback(a))
+        networks = self._config.node_port_networks(self.family)
+        taken = host.local if networks else host.node
+        ours = tuple(
+            a
+            for a in taken
+            if len(a) == size and not _loopback(a) and (not networks or any(contains(n, a) for n in networks))
+        )
         owner = (Name("", ""), "", 0, False)
         for address in set(self._node_ips) - set(ours):
             self._touch(("nodeport-ips", address, owner), None, touched)
@@ -228,28 +241,52 @@ def _loopback(address: Address) -> bool:
 
 def _reslot(pool: Pool, targets: tuple[Target, ...], added: SetChange, removed: SetChange) -> None:
     """Bring `pool.slots` to the set `targets` with the fewest moves."""
-    wanted = set(targets)
-    old = list(pool.slots)
-    fresh = sorted(wanted.difference(old), reverse=True)
-    slots: list[Target | None] = [target if target in wanted else None for target in old]
-    slots += [None] * (len(targets) - len(old))
-    surplus = [target for target in slots[len(targets) :] if target is not None]
-    del slots[len(targets) :]
-    fresh = surplus + fresh
+    old, slots = pool.slots, reslotted(pool.slots, targets)
+    removed.delete += [_pack_slot(pool.id, slot) for slot in range(len(slots), len(old))]
     for slot, target in enumerate(slots):
-        if target is None:
-            slots[slot] = fresh.pop()
-    for slot in range(len(old)):
-        if slot >= len(slots):
-            removed.delete.append(_pack_slot(pool.id, slot))
-        elif slots[slot] != old[slot]:
-            added.delete.append(_pack_slot(pool.id, slot))
-    added.add += [
-        (_pack_slot(pool.id, slot), target + b"\0\0")
-        for slot, target in enumerate(slots)
-        if slot >= len(old) or old[slot] != target
-    ]
+        if slot >= len(old) or old[slot] != target:
+            if slot < len(old):
+                added.delete.append(_pack_slot(pool.id, slot))
+            added.add.append((_pack_slot(pool.id, slot), target + b"\0\0"))
     pool.slots[:] = slots
+
+
+def _frontends(service: Name, port: PortPlan, cluster: bytes | None, local: bytes | None, wanted: dict) -> None:
+    """The elements by which one port is reached, into `wanted`."""
+    owner = (service, port.name, port.protocol, False)
+    tail = bytes((port.protocol, 0, 0, 0)) + port.port.to_bytes(2, "big") + b"\0\0"
+    destination = port.cluster_ip + tail
+    wanted["cluster-ips", port.cluster_ip, owner] = b""
+    internal = local if port.internal_local else cluster
+    if internal:
+        wanted["services", destination, owner] = internal
+    elif port.any_usable:
+        wanted["drop-services", destination, owner] = b""
+    for ip in port.external_ips + port.load_balancer_ips:
+        _external("services", ip + tail, port, owner, cluster, local, wanted)
+    if port.node_port:
+        key = bytes((port.protocol, 0, 0, 0)) + port.node_port.to_bytes(2, "big") + b"\0\0"
+        _external("nodeports", key, port, owner, cluster, local, wanted)
+    if port.allowed is not None:
+        _firewall(port, tail, owner, wanted)
+
+
+def _external(kind: str, key: bytes, port: PortPlan, owner, cluster, local, wanted: dict) -> None:
+    """A destination outside the cluster's own: by external traffic policy (ETP-01 to ETP-04)."""
+    if not port.any_usable:
+        wanted[f"reject-{kind}", key, owner] = b""
+        return
+    if not port.external_local:
+        name = "external-services" if kind == "services" else "nodeports"
+        wanted[name, key, owner] = cluster
+        return
+    if cluster:
+        name = "short-circuits" if kind == "services" else "short-circuit-nodeports"
+        wanted[name, key, owner] = cluster
+    if local:
+        wanted[f"local-{kind}", key, owner] = local
+    else:
+        wanted[f"drop-{kind}", key, owner] = b""
 
 
 def _firewall(port: PortPlan, tail: bytes, owner, wanted: dict) -> None:

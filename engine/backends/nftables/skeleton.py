@@ -12,6 +12,11 @@ Verdict maps hold no Service either: the kernel walks a whole verdict map to val
 
 Hairpin traffic (source equals endpoint, HAIR-01) is recognised after DNAT by comparing source and
 destination byte for byte against the constant set `equal-bytes`, so it needs no element per endpoint.
+
+Counts from FIRST_CLASS up are no counts: each leads to the chain of a session affinity timeout.  That
+looks the client up in the timeout's own map `affinity-clients-SECONDS`, which the rules themselves
+fill, for the ticket of an endpoint (see `affinity`); a ticket that is missing or no longer a member is
+drawn anew, from as many as `affinity-picks` tells.
 """
 
 from __future__ import annotations
@@ -20,8 +25,12 @@ from engine.addresses import format_address
 from engine.config import ProxyConfig
 from engine.model import SCTP, TCP, UDP, Network
 
-COUNT_LIMIT = 4095
+ID_BITS = 20
+FIRST_CLASS = 3072
+COUNT_LIMIT = FIRST_CLASS - 1
 """Endpoints that one pick can count; a larger set is cut to its first ones."""
+AFFINITY_LIMIT = COUNT_LIMIT // 2
+"""The same with session affinity, where the cluster-wide and local sets share their numbers."""
 
 TRANSPORTS = {TCP: "tcp", UDP: "udp", SCTP: "sctp"}
 DESTINATION_MAPS = ("services", "external-services", "local-services", "short-circuits")
@@ -34,7 +43,7 @@ def skeleton(family: int, config: ProxyConfig) -> str:
     """All rules but the `pick-N` chains, on a fresh table."""
     ip = "ip" if family == 4 else "ip6"
     parts = [f"add table {ip} kube-proxy\ndelete table {ip} kube-proxy\n", f"table {ip} kube-proxy {{\n"]
-    parts += [_sets(ip), _nat_chains(family, ip, config), _filter_chains(ip, config.services(family)), "}\n"]
+    parts += [_sets(ip), _affinity_sets(ip), _nat_chains(family, ip, config), _filter_chains(family, ip, config), "}\n"]
     return "".join(parts)
 
 
@@ -42,6 +51,55 @@ def picks(family: int, first: int, last: int) -> str:
     """Text that adds chains `pick-FIRST` to `pick-LAST` to the table."""
     ip = "ip" if family == 4 else "ip6"
     return f"table {ip} kube-proxy {{\n{_pick_chains(first, last)}}}\n"
+
+
+def draws(family: int, first: int, last: int) -> str:
+    """Text that adds chains `draw-FIRST` to `draw-LAST`, which draw a ticket instead of an endpoint."""
+    ip = "ip" if family == 4 else "ip6"
+    blocks = []
+    for count in range(first, last + 1):
+        drawn = "meta priority set meta priority & f:ffff . numgen random mod {} map @affinity-slots"
+        again = [f"{drawn.format(1)}"] if count > 1 else []
+        blocks.append(_block("chain", f"draw-{count}", f"{drawn.format(count)} return", *again))
+    jumps = ", ".join(f"{_class(count)} : jump draw-{count}" for count in range(first, last + 1))
+    blocks.append(_block("map", "draws", "typeof meta priority : verdict", f"elements = {{ {jumps} }}"))
+    return f"table {ip} kube-proxy {{\n{''.join(blocks)}}}\n"
+
+
+def affinity_class(family: int, seconds: int, number: int) -> str:
+    """Text that adds the chains of one timeout: `number` leads to cluster-wide sets, the next to local ones."""
+    ip = "ip" if family == 4 else "ip6"
+    clients = f"affinity-clients-{seconds}"
+    typeof = f"typeof meta priority . {ip} saddr : meta priority"
+    blocks = [_block("map", clients, typeof, "size 1048576", "flags dynamic,timeout")]
+    gotos = []
+    for local, kind in enumerate(("cluster", "local")):
+        member = "meta priority | 0:1" if local else "meta priority"
+        key = f"meta priority & f:fffe . {ip} saddr"
+        blocks.append(
+            _block(
+                "chain",
+                f"affinity-{seconds}-{kind}",
+                f"meta priority set {key} map @{clients}",
+                f"{member} != @affinity-members jump draw-{kind}",
+                f"update @{clients} {{ {key} timeout {seconds}s : meta priority }}",
+                *(f"meta l4proto {p} dnat to {member} map @affinity-{p}" for p in TRANSPORTS.values()),
+            )
+        )
+        gotos.append(f"{_class(number + local)} : goto affinity-{seconds}-{kind}")
+    blocks.append(_block("map", "picks", "typeof meta priority : verdict", f"elements = {{ {', '.join(gotos)} }}"))
+    return f"table {ip} kube-proxy {{\n{''.join(blocks)}}}\n"
+
+
+def node_ports_everywhere(family: int, config: ProxyConfig) -> bool:
+    """Whether node ports are taken on every local address (NP-02, NP-06); else set `nodeport-ips` says."""
+    return config.node_port_networks(family) == () and not (_lists_other_family(family, config))
+
+
+def _lists_other_family(family: int, config: ProxyConfig) -> bool:
+    """Up to 1.30 a list without the family meant the node's own address."""
+    marker = ":" if family == 6 else "."
+    return config.version < (1, 31) and not any(marker in text for text in config.node_port_addresses or ())
 
 
 def equal_bytes(family: int) -> list[tuple[bytes, bytes]]:
@@ -70,6 +128,22 @@ def _sets(ip: str) -> str:
         _block("map", f"{protocol}-endpoints", f"typeof meta priority . {index} : {ip} daddr . {protocol} dport")
         for protocol in TRANSPORTS.values()
     ]
+    return "".join(blocks)
+
+
+def _affinity_sets(ip: str) -> str:
+    priority = "typeof meta priority"
+    blocks = [
+        _block("map", "affinity-picks", f"{priority} : meta priority"),
+        _block("map", "affinity-slots", f"{priority} . numgen random mod 65536 : meta priority"),
+        _block("set", "affinity-members", priority),
+        _block("map", "draws", f"{priority} : verdict"),
+    ]
+    blocks += [_block("map", f"affinity-{p}", f"{priority} : {ip} daddr . {p} dport") for p in TRANSPORTS.values()]
+    for local, kind in enumerate(("cluster", "local")):
+        number = "meta priority & f:ffff" + (" | 0:1" if local else "")
+        lines = [f"meta priority set {number} map @affinity-picks", "meta priority & fff0:0 vmap @draws"]
+        blocks.append(_block("chain", f"draw-{kind}", *lines))
     return "".join(blocks)
 
 
@@ -107,38 +181,54 @@ def _network(network: Network) -> str:
     return f"{format_address(network.address)}/{network.prefix}"
 
 
+def _pod_source(family: int, ip: str, config: ProxyConfig) -> tuple[str, str]:
+    """What matches a pod's packets and what all others; two empty texts for the no-op detector (DET-01 to DET-04)."""
+    network, interface = config.pods(family), config.pod_interfaces()
+    if network:
+        return f"{ip} saddr {_network(network)}", f"{ip} saddr != {_network(network)}"
+    return (f'iifname "{interface}"', f'iifname != "{interface}"') if interface else ("", "")
+
+
+def _node_port(family: int, ip: str, config: ProxyConfig) -> str:
+    """What matches the addresses that take node ports."""
+    if not node_ports_everywhere(family, config):
+        return f"{ip} daddr @nodeport-ips"
+    return f"fib daddr type local {ip} daddr != {'127.0.0.0/8' if family == 4 else '::1'}"
+
+
 def _nat_chains(family: int, ip: str, config: ProxyConfig) -> str:
     mark = 1 << config.masquerade_bit
-    pods = config.pods(family)
-    destination = f"{ip} daddr . meta l4proto . th dport map"
-    nodeport = f"{ip} daddr @nodeport-ips meta priority set meta l4proto . th dport map"
-    pod = f"{ip} saddr {_network(pods)} " if pods else ""
-    lines = [f"meta priority set {destination} @services goto cluster-traffic"]
-    lines.append(f"meta priority set {destination} @external-services goto masqueraded-traffic")
-    lines.append(f"{nodeport} @nodeports goto masqueraded-traffic")
-    if pods:
-        lines.append(f"{pod}meta priority set {destination} @short-circuits goto pick")
-        lines.append(f"{pod}{nodeport} @short-circuit-nodeports goto pick")
-    local = "fib saddr type local "
-    lines.append(f"{local}meta priority set {destination} @short-circuits goto masqueraded-traffic")
-    lines.append(f"{local}{nodeport} @short-circuit-nodeports goto masqueraded-traffic")
-    lines.append(f"meta priority set {destination} @local-services goto pick")
-    lines.append(f"{nodeport} @local-nodeports goto pick")
+    pod, other = _pod_source(family, ip, config)
     set_mark = f"meta mark set meta mark | {mark:#010x}"
-    cluster = [set_mark] if config.masquerade_all else []
-    if pods and not config.masquerade_all:
-        cluster = [f"{ip} saddr != {_network(pods)} {set_mark}"]
+    cluster = [set_mark] if config.masquerade_all else [f"{other} {set_mark}"] if other else []
     return "".join(
         [
             _block("chain", "pick", "meta priority & fff0:0 vmap @picks"),
             _block("chain", "masqueraded-traffic", set_mark, "goto pick"),
             _block("chain", "cluster-traffic", *cluster, "goto pick"),
-            _block("chain", "services", *lines),
+            _block("chain", "services", *_service_rules(ip, pod, _node_port(family, ip, config))),
             _hook("nat-prerouting", "nat", "prerouting", "dstnat", "jump services"),
             _hook("nat-output", "nat", "output", "-100", "jump services"),
             _postrouting(family, ip, mark),
         ]
     )
+
+
+def _service_rules(ip: str, pod: str, node_port: str) -> list[str]:
+    """Chain `services`: the first map that has the destination decides."""
+    destination = f"meta priority set {ip} daddr . meta l4proto . th dport map"
+    nodeport = f"{node_port} meta priority set meta l4proto . th dport map"
+    lines = [f"{destination} @services goto cluster-traffic"]
+    lines.append(f"{destination} @external-services goto masqueraded-traffic")
+    lines.append(f"{nodeport} @nodeports goto masqueraded-traffic")
+    if pod:
+        lines.append(f"{pod} {destination} @short-circuits goto pick")
+        lines.append(f"{pod} {nodeport} @short-circuit-nodeports goto pick")
+    lines.append(f"fib saddr type local {destination} @short-circuits goto masqueraded-traffic")
+    lines.append(f"fib saddr type local {nodeport} @short-circuit-nodeports goto masqueraded-traffic")
+    lines.append(f"{destination} @local-services goto pick")
+    lines.append(f"{nodeport} @local-nodeports goto pick")
+    return lines
 
 
 def _hook(name: str, kind: str, hook: str, priority: str, *lines: str) -> str:
@@ -155,8 +245,8 @@ def _postrouting(family: int, ip: str, mark: int) -> str:
         "postrouting",
         "srcnat",
         "ct status dnat meta priority set 0:0",
-        f"ct status dnat {' '.join(same)} masquerade fully-random",
         f"meta mark & {mark:#010x} == {mark:#010x} goto masquerading",
+        f"ct status dnat {' '.join(same)} masquerade fully-random",
     )
 
 
@@ -164,13 +254,13 @@ def _masks(family: int) -> list[str]:
     return [_text(family, 0xFF << shift) for shift in _shifts(family)]
 
 
-def _filter_chains(ip: str, service_networks: tuple[Network, ...]) -> str:
+def _filter_chains(family: int, ip: str, config: ProxyConfig) -> str:
     destination = f"{ip} daddr . meta l4proto . th dport"
     firewall = f"{destination} @firewalled {destination} . {ip} saddr != @firewall-allowed drop"
-    nodeport = f"{ip} daddr @nodeport-ips meta l4proto . th dport"
+    nodeport = f"{_node_port(family, ip, config)} meta l4proto . th dport"
     check = [f"{destination} @drop-services drop", f"{destination} @reject-services reject"]
     check.append(f"{ip} daddr @cluster-ips reject")
-    check += [f"{ip} daddr {_network(network)} drop" for network in service_networks]
+    check += [f"{ip} daddr {_network(network)} drop" for network in config.services(family)]
     nodes = [f"{nodeport} @drop-nodeports drop", f"{nodeport} @reject-nodeports reject"]
     new = "ct state new jump"
     return "".join(

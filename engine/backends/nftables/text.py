@@ -15,12 +15,14 @@ def element_text(set_name: str, key: bytes, data: bytes) -> str:
     text = _key(set_name, key)
     if not data:
         return text
-    return f"{text} : {_target(data) if set_name.endswith('-endpoints') else _priority(data)}"
+    return f"{text} : {_target(data) if len(data) > 4 else _priority(data)}"
 
 
 def _key(set_name: str, key: bytes) -> str:
-    if set_name.endswith("-endpoints"):
+    if set_name.endswith("-endpoints") or set_name == "affinity-slots":
         return f"{_priority(key[:4])} . {struct.unpack('=I', key[4:])[0]}"
+    if set_name.startswith("affinity-"):
+        return _priority(key)
     if set_name in ("cluster-ips", "nodeport-ips"):
         return format_address(key)
     if set_name == "equal-bytes":

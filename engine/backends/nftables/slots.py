@@ -1,0 +1,19 @@
+"""Dense numbering of endpoints: slots 0..n-1, of which one change moves as few as can be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engine.model import Target
+
+
+def reslotted(old: Sequence[Target], targets: Sequence[Target]) -> list[Target]:
+    """The slots for `targets` that differ least from `old`: gaps are filled from the end."""
+    wanted = set(targets)
+    slots: list[Target | None] = [target if target in wanted else None for target in old]
+    fresh = sorted(wanted.difference(old), reverse=True)
+    slots += [None] * (len(targets) - len(old))
+    surplus = [target for target in slots[len(targets) :] if target is not None]
+    del slots[len(targets) :]
+    fresh = surplus + fresh
+    return [fresh.pop() if target is None else target for target in slots]
