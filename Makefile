@@ -1,5 +1,5 @@
 # Everything goes through `make setup`: a .venv with locked dependencies and .venv/bin/harness.
-.PHONY: help setup test replay bench lint
+.PHONY: help setup test replay bench lint lock
 
 help:
 	@echo "make setup   a .venv with everything locked; apt packages when root"
@@ -7,6 +7,7 @@ help:
 	@echo "make test    all tests"
 	@echo "make bench   benchmarks, side by side with their references"
 	@echo "make lint    style and import directions"
+	@echo "make lock    requirements.lock anew from pyproject.toml"
 
 setup: .venv/.ready
 
@@ -27,3 +28,7 @@ lint: setup
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/lint-imports
+
+lock: setup
+	.venv/bin/pip-compile --quiet --generate-hashes --extra dev --strip-extras --allow-unsafe --no-emit-find-links \
+		--no-emit-index-url --no-emit-trusted-host --no-header --output-file requirements.lock pyproject.toml

@@ -11,6 +11,7 @@ import msgspec
 from engine import manifest
 from engine.model import Endpoint, EndpointSlice, Name, Node, Service, Target
 
+CHANGES = ("ADDED", "MODIFIED", "DELETED")
 SERVICES, ENDPOINTSLICES, NODES = "services", "endpointslices", "nodes"
 
 
@@ -30,8 +31,11 @@ class ClusterState:
     def observe(self, event_type: str, resource: str, object_json: bytes) -> bool:
         """Fold one watch event; True when something this node programs changed.
 
-        Raises ManifestError for an object that the API would never send.
+        Events that carry no object's change (BOOKMARK and the like) change nothing.  Raises
+        ManifestError for an object that the API would never send.
         """
+        if event_type not in CHANGES:
+            return False
         gone = event_type == "DELETED"
         if resource == SERVICES:
             return self._observe_service(gone, object_json)
@@ -43,11 +47,12 @@ class ClusterState:
 
     def take_dirty(self) -> list[Name]:
         """The Services to look at again, sorted; forgets them."""
-        dirty, self._dirty = sorted(self._dirty), set()
+        dirty, self._dirty = self._dirty, set()
         if self.node_changed:
-            dirty = sorted(self.services.keys() | set(dirty))
+            # Deleted Services are in `dirty` alone.
+            dirty |= self.services.keys()
             self.node_changed = False
-        return dirty
+        return sorted(dirty)
 
     @property
     def pending(self) -> bool:

@@ -61,6 +61,11 @@ class Namespace:
         self._agent.wait()
         self._agent.stderr.close()
 
+    @property
+    def pid(self) -> int:
+        """The process that keeps the namespace alive, for `nsenter -t`."""
+        return self._agent.pid
+
     def socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
         """A socket that lives in the namespace."""
         self._channel.send(f"{family} {kind} {protocol}".encode())
@@ -69,5 +74,5 @@ class Namespace:
 
     def run(self, command: list[str], stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         """Run a command inside; its output is captured."""
-        enter = ["nsenter", "-t", str(self._agent.pid), "-U", "-n", "--preserve-credentials", "--"]
+        enter = ["nsenter", "-t", str(self.pid), "-U", "-n", "--preserve-credentials", "--"]
         return subprocess.run(enter + command, input=stdin, capture_output=True, check=False)

@@ -49,13 +49,14 @@ def position(text: str | None) -> tuple[str, int] | None:
 @click.option("--node", help="Whose view to take; the first Node of the recording by default.")
 @click.option("--cluster-cidr", help="Pod CIDRs, one a family, where the recording does not say.")
 @click.option("--json", "json_path", type=click.Path(dir_okay=False), help="Write the result here too (- for stdout).")
+@click.option("--svg", "svg_path", type=click.Path(dir_okay=False), help="Write the page as a picture too.")
 @click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Runs; all digests must agree.")
 @click.option("--verify/--no-verify", default=True, show_default=True, help="Hold the kernel against the oracle.")
 @click.option("--check-every", type=click.IntRange(1), default=500, show_default=True, help="Syncs between checks.")
 @click.option("--expect-digest", help="Gate: exit 3 unless the digest is this.")
 @click.option("--max-p99", type=float, help="Gate: exit 4 if a change's p99 convergence exceeds these seconds.")
 @click.option("--max-initial", type=float, help="Gate: exit 4 if initial convergence exceeds these seconds.")
-def replay(source: str, json_path: str | None, repeat: int, **choices) -> None:
+def replay(source: str, json_path: str | None, svg_path: str | None, repeat: int, **choices) -> None:
     """Replay SOURCE into the proxy engine and say how long it took to converge.
 
     SOURCE is a recording (.jsonl, .jsonl.zst, - for standard input), or what kubectl prints:
@@ -69,6 +70,8 @@ def replay(source: str, json_path: str | None, repeat: int, **choices) -> None:
     expected, or digests differ between runs; 4 a figure over its gate; 5 the kernel does not hold
     what the events say.
     """
+    from harness.report.terminal import save_picture
+
     if source == "-" and repeat > 1:
         raise click.UsageError("standard input can be read once only: --repeat needs a file")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -79,6 +82,8 @@ def replay(source: str, json_path: str | None, repeat: int, **choices) -> None:
         click.echo("interrupted; nothing is left behind", err=True)
         sys.exit(130)
     _show(results, json_path)
+    if svg_path:
+        save_picture(results[-1], svg_path)
     sys.exit(_gates(results, choices))
 
 

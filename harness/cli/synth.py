@@ -25,7 +25,7 @@ REPORT_EVERY = 500
 """Events between two updates of the progress display, which costs more than an event does."""
 
 
-@click.command(epilog=EXAMPLES)
+@click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("out", type=click.Path(dir_okay=False, writable=True, path_type=Path))
 @click.option("--services", default=10_000, show_default=True, help="Services in the initial list.")
 @click.option("--endpoints", type=int, help="Endpoints of every Service.  [default: a long tail, 0 to 250]")

@@ -53,6 +53,7 @@ class Result:
     by_kind: dict[str, Latencies] = field(default_factory=lambda: {kind: Latencies() for kind in KINDS})
     verified: bool | str = "unknown"
     checks: int = 0
+    connections: int = 0
     differences: list[str] = field(default_factory=list)
     peak_rss_bytes: int = 0
 
@@ -77,6 +78,7 @@ class Result:
             },
             "verified": self.verified,
             "checks": self.checks,
+            "connections": self.connections,
             "differences": self.differences,
             "peak_rss_bytes": self.peak_rss_bytes,
         }

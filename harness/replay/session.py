@@ -22,7 +22,7 @@ from harness.recording import RecordingError, open_source
 from harness.replay.kernels import Target
 from harness.replay.result import Result
 from harness.replay.schedule import Batch, Window, batches, initial_part
-from harness.replay.verify import differences
+from harness.replay.verify import connections, differences
 
 NS = 1_000_000_000
 
@@ -110,7 +110,7 @@ class Session:
             len(piece.endpoints) for slices in state.slices.values() for piece in slices.values()
         )
         self._result.engine["node"] = state.node_name
-        self._check("the initial sync")
+        self._check("the initial sync", packets=True)
         return rest
 
     def _churn(self, cut: Iterator[Batch]) -> None:
@@ -160,8 +160,8 @@ class Session:
         self._result.operations += sync.operations
         self._result.bytes += sync.bytes
 
-    def _check(self, moment: str) -> None:
-        """Compare kernel and oracle now, outside all measured time."""
+    def _check(self, moment: str, packets: bool = False) -> None:
+        """Compare kernel and oracle now, outside all measured time; `packets`: by connecting too."""
         if not self._options.verify:
             return
         self._progress("checking", self._events)
@@ -171,11 +171,15 @@ class Session:
             self._oracle.observe(event)
         self._unseen.clear()
         found = differences(self._proxier, self._target.view, self._oracle)
+        if packets and self._target.place and self._target.place.kind == "netns":
+            tried, lost = connections(self._proxier, self._target.place, self._oracle)
+            self._result.connections += tried
+            found += lost
         self._result.checks += 1
         self._result.differences += [f"after {moment}: {line}" for line in found]
 
     def _finish(self) -> Result:
-        self._check("the last sync")
+        self._check("the last sync", packets=True)
         result = self._result
         result.recording["events"] = self._events
         result.digest = self._proxier.digest

@@ -1,7 +1,8 @@
 """Is the kernel what the events say?  Read it back and hold it against the oracle.
 
-Two independent checks at each point: the kernel's elements mean what the oracle computes from the
-events alone; and the engine's incremental plans equal plans made from scratch.
+Independent checks: what the kernel holds means what the oracle computes from the events alone; the
+engine's incremental plans equal plans made from scratch; and, where the kernel is a throwaway one,
+connections to a sample of Services arrive where the oracle says.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 from engine.dataplane import Dataplane
 from engine.proxier import Proxier
 from harness.check.compare import compare
-from harness.modes.place import View
+from harness.check.probe import probe
+from harness.modes.place import Place, View
 from harness.oracle import Oracle
 
 
@@ -30,6 +32,16 @@ def differences(proxier: Proxier, view: View, oracle: Oracle) -> list[str]:
             continue
         found += [f"IPv{family}: {line}" for line in compare(expected, actual)]
     return found
+
+
+def connections(proxier: Proxier, place: Place, oracle: Oracle) -> tuple[int, list[str]]:
+    """How many connections were tried with real packets, and which went elsewhere."""
+    tried, found = 0, []
+    for family in proxier.dataplanes:
+        count, lines = probe(place.make_socket, place.run, oracle.behaviour(family))
+        tried += count
+        found += lines
+    return tried, found
 
 
 def _from_scratch(family: int, dataplane: Dataplane, proxier: Proxier) -> list[str]:

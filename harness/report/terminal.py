@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import re
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -37,6 +40,15 @@ def print_result(result: dict[str, Any], console: Console) -> None:
     console.print(_verdict(result), highlight=False, soft_wrap=True)
 
 
+def save_picture(result: dict[str, Any], path: str) -> None:
+    """The same page as an SVG picture."""
+    console = Console(record=True, width=118, file=io.StringIO())
+    print_result(result, console)
+    picture = console.export_svg(title=f"harness replay {result['recording']['path']}")
+    # A picture that needs the network for its font would look different without it.
+    Path(path).write_text(re.sub(r"@font-face \{.*?\}", "", picture, flags=re.DOTALL))
+
+
 def headline(result: dict[str, Any]) -> str:
     """What ran where, with versions."""
     engine, kernel = result["engine"], result["kernel"]
@@ -65,7 +77,8 @@ def _latencies(change: dict[str, Any]) -> Table:
 def _verdict(result: dict[str, Any]) -> str:
     verified = result["verified"]
     if verified is True:
-        return f"[green]verified[/green]: the kernel agreed with the oracle at {result['checks']} points"
+        packets = f", {result['connections']} connections with real packets arrived" if result["connections"] else ""
+        return f"[green]verified[/green]: the kernel agreed with the oracle at {result['checks']} points{packets}"
     if verified is False:
         return "[red]NOT verified[/red]:\n" + "\n".join(f"  {line}" for line in result["differences"][:20])
     return "verified: unknown (not checked)"

@@ -1,0 +1,143 @@
+"""Connects to a sample of Services with real packets, inside the throwaway namespace only.
+
+Endpoints' addresses are put on loopback for the while, something listens on each, and a client
+connects to the Service's address: it must arrive at one of the endpoints that it should, or be
+refused at once where it should be refused.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import selectors
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from subprocess import CompletedProcess
+
+from harness.behaviour import Behaviour, Destination
+
+TCP, UDP = 6, 17
+SAMPLE = 24
+OUTLET = "probe-outlet"
+"""A bridge without ports that leads nowhere: loopback as the way out would swallow ICMP errors."""
+LARGEST = 32
+"""Destinations with more endpoints are left to the read-back: each endpoint costs a listener."""
+TIMEOUT_SECONDS = 2.0
+TRIES = 2
+
+CLIENTS = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
+"""Where connections come from: documentation addresses (RFC 5737, RFC 3849), no pod and no node."""
+
+_KIND = {TCP: socket.SOCK_STREAM, UDP: socket.SOCK_DGRAM}
+_NAMES = {TCP: "tcp", UDP: "udp"}
+
+Key = tuple[bytes, int, int]
+MakeSocket = Callable[[int, int, int], socket.socket]
+Run = Callable[[list[str], bytes], CompletedProcess[bytes]]
+
+
+def probe(make_socket: MakeSocket, run: Run, behaviour: Behaviour) -> tuple[int, list[str]]:
+    """Number of connections tried, and a line for each that went elsewhere; for both families apart."""
+    chosen = _sample(behaviour.destinations)
+    if not chosen:
+        return 0, []
+    family = socket.AF_INET if len(chosen[0][0][0]) == 4 else socket.AF_INET6
+    targets = {(key[1], *target) for key, destination in chosen for target in _targets(destination)}
+    problems = []
+    with _addresses(run, family, {address for _, address, _ in targets}), ExitStack() as stack:
+        ready = stack.enter_context(selectors.DefaultSelector())
+        for target in sorted(targets):
+            listener = stack.enter_context(_listener(make_socket, family, target))
+            ready.register(listener, selectors.EVENT_READ, target)
+        for key, destination in chosen:
+            for _ in range(TRIES):
+                problems += _judge(key, destination, _connect(make_socket, family, key, ready))
+    return TRIES * len(chosen), problems
+
+
+def _targets(destination: Destination) -> frozenset[tuple[bytes, int]]:
+    return destination.node[1] if destination.node[0] == "dnat" else frozenset()
+
+
+def _listener(make_socket: MakeSocket, family: int, target: tuple[int, bytes, int]) -> socket.socket:
+    protocol, address, port = target
+    listener = make_socket(family, _KIND[protocol], 0)
+    # The probe before left connections of this address in TIME_WAIT.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((_text(address), port))
+    if protocol == TCP:
+        listener.listen(8)
+    return listener
+
+
+def _judge(key: Key, destination: Destination, seen: tuple[int, bytes, int] | str) -> list[str]:
+    """A line when the connection did not do what it should."""
+    targets = _targets(destination)
+    fine = seen == "refused" if not targets else not isinstance(seen, str) and seen[1:] in targets
+    if fine:
+        return []
+    where = seen if isinstance(seen, str) else f"arrived at {_text(seen[1])} port {seen[2]}"
+    wanted = f"arrive at one of {len(targets)} endpoints" if targets else "be refused"
+    return [f"{_text(key[0])} {_NAMES[key[1]]}/{key[2]}: a connection {where}, it should {wanted}"]
+
+
+def _sample(destinations: dict[Key, Destination]) -> list[tuple[Key, Destination]]:
+    """Evenly spread over all TCP and UDP destinations that are open to everyone."""
+    fit = sorted(key for key, destination in destinations.items() if key[1] in (TCP, UDP) and _fits(destination))
+    step = max(1, len(fit) // SAMPLE)
+    return [(key, destinations[key]) for key in fit[::step][:SAMPLE]]
+
+
+def _fits(destination: Destination) -> bool:
+    kind, *targets = destination.node
+    return destination.allowed is None and (kind == "reject" or (kind == "dnat" and len(targets[0]) <= LARGEST))
+
+
+def _connect(make_socket: MakeSocket, family: int, key: Key, ready) -> tuple[int, bytes, int] | str:
+    """The target at which one connection arrived, `refused` or `timed out`."""
+    address, protocol, port = key
+    with make_socket(family, _KIND[protocol], 0) as client:
+        client.settimeout(TIMEOUT_SECONDS)
+        client.bind((CLIENTS[family], 0))
+        try:
+            client.connect((_text(address), port))
+            if protocol == UDP:
+                client.send(b"probe")
+            return _arrival(ready, client, protocol)
+        except (ConnectionRefusedError, PermissionError):
+            return "refused"
+        except TimeoutError:
+            return "timed out"
+
+
+def _arrival(ready, client: socket.socket, protocol: int) -> tuple[int, bytes, int]:
+    """The target whose listener got it; a refused datagram shows as an error of the client's next call."""
+    # A refused datagram's error is there at once, an accepted one's listener is ready at once.
+    for key, _ in ready.select(TIMEOUT_SECONDS if protocol == TCP else 0):
+        if protocol == TCP:
+            key.fileobj.accept()[0].close()
+        else:
+            key.fileobj.recv(64)
+        return key.data
+    client.recv(1)
+    raise TimeoutError
+
+
+@contextmanager
+def _addresses(run: Run, family: int, addresses: set[bytes]) -> Iterator[None]:
+    """Addresses on loopback for the while, and a way out for everything else."""
+    version, width, suffix = ("-4", 32, "") if family == socket.AF_INET else ("-6", 128, " nodad")
+    wanted = [f"{CLIENTS[family]}/{width} dev {OUTLET}"]
+    wanted += [f"{_text(address)}/{width} dev lo" for address in sorted(addresses)]
+    lines = [f"link add {OUTLET} type bridge", f"link set {OUTLET} up"]
+    lines += [f"addr add {each}{suffix}" for each in wanted] + [f"route add default dev {OUTLET}"]
+    run(["ip", version, "-batch", "-"], "\n".join(lines).encode())
+    try:
+        yield
+    finally:
+        undo = [f"addr del {each}" for each in wanted] + [f"link del {OUTLET}"]
+        run(["ip", version, "-batch", "-"], "\n".join(undo).encode())
+
+
+def _text(address: bytes) -> str:
+    return str(ipaddress.ip_address(address))

@@ -1,0 +1,33 @@
+"""Fixtures that every part's tests share."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from harness.namespace import Namespace, NamespaceError
+
+settings.register_profile("fast", max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("deep", max_examples=2_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+
+@pytest.fixture(scope="session")
+def kernel_namespaces() -> None:
+    """Needs user and network namespaces: a loud skip without them, a failure on CI."""
+    try:
+        with Namespace():
+            pass
+    except NamespaceError as error:
+        if os.environ.get("CI"):
+            pytest.fail(f"kernel tests never skip on CI: {error}")
+        pytest.skip(f"NO KERNEL TESTS: {error}")
+
+
+@pytest.fixture
+def namespace(kernel_namespaces):
+    """A throwaway user and network namespace."""
+    with Namespace() as made:
+        yield made

@@ -1,0 +1,48 @@
+"""What the kernel is told to do depends on the cluster's state, not on the path that led there."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.dataplane import Dataplane
+
+from .worlds import RETELLINGS, places, run, story
+
+
+@given(seed=st.integers(0, 50), retelling=st.sampled_from(RETELLINGS), where=places, syncs=places)
+def test_the_same_story_told_otherwise_ends_the_same(seed, retelling, where, syncs):
+    events = story(seed)
+    _, reference = run(events)
+    _, told = run(retelling(events, where), syncs)
+    for family in (4, 6):
+        assert told.view.behaviour(family) == reference.view.behaviour(family)
+
+
+@given(seed=st.integers(0, 50), syncs=places)
+def test_incremental_plans_equal_plans_from_scratch(seed, syncs):
+    proxier, _ = run(story(seed), syncs)
+    for family, dataplane in proxier.dataplanes.items():
+        scratch = Dataplane(family)
+        scratch.update(proxier.state, sorted(proxier.state.services))
+        assert scratch.plans == dataplane.plans
+
+
+@given(seed=st.integers(0, 50), syncs=places)
+def test_deleting_everything_leaves_no_element(seed, syncs):
+    events = story(seed, churn=10)
+    gone = [("DELETED", resource, manifest) for _, resource, manifest in events if resource != "nodes"]
+    _, opened = run(events + gone, syncs | {len(events) - 1})
+    for sets in opened.kernel.tables.values():
+        left = {name: elements for name, elements in sets.items() if elements}
+        assert set(left) <= {"equal-bytes", "nodeport-ips"}
+
+
+@given(seed=st.integers(0, 50))
+def test_the_same_events_again_ask_for_nothing(seed):
+    events = story(seed)
+    proxier, _ = run(events)
+    for event in events:
+        if event[0] != "DELETED" and event in events[-1:]:
+            assert proxier.state.observe(*event) is False
+    assert proxier.sync().operations == 0

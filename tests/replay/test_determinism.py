@@ -1,0 +1,53 @@
+"""Same recording and options, same digest: whatever the machine, speed, kernel and hash seed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from harness.replay.kernels import open_kernel
+from harness.replay.session import Options, Session
+
+DEMO = "recordings/demo.jsonl"
+DEMO_DIGEST = "ab6f5a234f72e87726c61fefc1139ba6b9bf5476485dd47cc0f24355afa1e9be"
+"""Pinned: another machine must find the same; a change of the programs changes it, knowingly."""
+
+
+def digest(kernel: str = "memory", **options) -> str:
+    with open_kernel(kernel, options.get("mode", "nftables")) as target:
+        result = Session(DEMO, Options(**options), target, lambda *_: None).run()
+    assert result.verified in (True, "unknown"), result.differences
+    return result.digest
+
+
+def test_the_demo_recording_has_the_digest_that_every_machine_finds():
+    assert digest() == DEMO_DIGEST
+
+
+def test_the_real_kernel_does_not_change_it(kernel_namespaces):
+    assert digest("netns") == DEMO_DIGEST
+
+
+@pytest.mark.parametrize("speed", [1e5, 3e4])
+def test_speed_does_not_change_it(speed):
+    assert digest(speed=speed) == DEMO_DIGEST
+
+
+def test_verifying_does_not_change_it():
+    assert digest(verify=False) == DEMO_DIGEST
+
+
+@pytest.mark.parametrize("seed", ["0", "1", "4242"])
+def test_the_hash_seed_does_not_change_it(seed):
+    command = [sys.executable, "-m", "harness", "replay", DEMO, "--kernel", "memory", "--expect-digest", DEMO_DIGEST]
+    done = subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_other_options_give_other_digests():
+    assert (
+        len({DEMO_DIGEST, digest(min_sync_period=0), digest(node="node-0002"), digest(cluster_cidr="10.0.0.0/8")}) == 4
+    )

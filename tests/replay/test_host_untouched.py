@@ -1,0 +1,47 @@
+"""The host's own rules, addresses and routes are the same before and after a replay."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+COMMANDS = (["nft", "list", "ruleset"], ["ip", "addr"], ["ip", "route", "show", "table", "all"], ["ip", "-6", "route"])
+
+
+def host() -> list[bytes]:
+    environment = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
+    outputs = []
+    for command in COMMANDS:
+        text = subprocess.run(command, env=environment, capture_output=True, check=False).stdout
+        outputs.append(b"\n".join(line for line in text.splitlines() if b"valid_lft" not in line))
+    return outputs
+
+
+@pytest.mark.parametrize("arguments", [[], ["--kernel", "memory"], ["--until", "100"]], ids=["netns", "memory", "part"])
+def test_a_replay_leaves_the_host_as_it_was(kernel_namespaces, arguments):
+    before = host()
+    command = [sys.executable, "-m", "harness", "replay", "recordings/demo.jsonl", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert host() == before
+
+
+def test_the_host_is_refused_where_a_proxy_is_already(kernel_namespaces, namespace):
+    """Inside a throwaway namespace `host` means that namespace, so this harms nobody."""
+    script = "nft add table ip kube-proxy; exec $0 -m harness replay recordings/demo.jsonl --kernel host"
+    enter = ["nsenter", "-t", str(namespace.pid), "-U", "-n", "--preserve-credentials", "--"]
+    done = subprocess.run([*enter, "sh", "-c", script, sys.executable], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "table `ip kube-proxy` already" in done.stderr
+
+
+def test_the_host_is_programmed_when_spelled_out_and_cleaned_up(kernel_namespaces, namespace):
+    script = "$0 -m harness replay recordings/demo.jsonl --kernel host && nft list tables"
+    enter = ["nsenter", "-t", str(namespace.pid), "-U", "-n", "--preserve-credentials", "--"]
+    done = subprocess.run([*enter, "sh", "-c", script, sys.executable], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "this host" in done.stdout and "verified" in done.stdout
+    assert "table ip kube-proxy" not in done.stdout

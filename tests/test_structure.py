@@ -1,0 +1,61 @@
+"""Rules about the repository itself, as tests: sizes, import directions, a help for every command."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from harness.cli import COMMANDS, main
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("engine", "harness", "chaos", "loadtests", "benchmarks", "tests")
+MODULES = sorted(path for folder in PACKAGES for path in (ROOT / folder).rglob("*.py"))
+MODULE_LINES, FUNCTION_LINES = 400, 60
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_is_one_thing(path):
+    text = path.read_text()
+    assert text.count("\n") <= MODULE_LINES
+    tree = ast.parse(text)
+    assert not text or path.name == "__init__.py" or ast.get_docstring(tree), "a module says what its role is"
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    long = [node.name for node in functions if node.end_lineno - node.lineno > FUNCTION_LINES]
+    assert not long, f"functions of more than {FUNCTION_LINES} lines"
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if p.parts[-2] != "tests"], ids=lambda p: str(p.relative_to(ROOT)))
+def test_public_names_of_the_product_are_documented(path):
+    if path.relative_to(ROOT).parts[0] not in ("engine", "harness", "chaos", "loadtests"):
+        return
+    tree = ast.parse(path.read_text())
+    public = [n for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef) and not n.name.startswith("_")]
+    assert [n.name for n in public if not ast.get_docstring(n)] == []
+
+
+def test_import_directions_hold():
+    lint = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([lint], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_teaches(name):
+    page = CliRunner().invoke(main, [name, "--help"])
+    assert page.exit_code == 0
+    assert f"harness {name}" in page.output, "an example"
+    assert CliRunner().invoke(main, [name, "-h"]).exit_code == 0, "-h works too"
+    assert f"harness {name}" in "".join(p.read_text() for p in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+
+
+def test_no_machine_or_registry_is_named():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    texts = [ROOT / name for name in listed if not name.endswith((".jsonl", ".png", ".zst"))]
+    words = ("/work" + "/", "--find" + "-links", "--index" + "-url")
+    found = [p.name for p in texts if p.exists() and any(word in p.read_text(errors="replace") for word in words)]
+    assert found == []
