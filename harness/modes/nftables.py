@@ -19,7 +19,8 @@ SETS = (
     "services", "external-services", "local-services", "short-circuits", "nodeports", "local-nodeports",
     "short-circuit-nodeports", "cluster-ips", "reject-services", "drop-services", "reject-nodeports",
     "drop-nodeports", "nodeport-ips", "firewalled", "firewall-allowed",
-    "tcp-endpoints", "udp-endpoints", "sctp-endpoints",
+    "tcp-endpoints", "udp-endpoints", "sctp-endpoints", "picks", "affinity-picks", "affinity-slots",
+    "affinity-members", "affinity-tcp", "affinity-udp", "affinity-sctp",
 )  # fmt: skip
 _NETLINK_NETFILTER = 12
 

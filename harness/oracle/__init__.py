@@ -5,5 +5,6 @@ plain dicts and computes everything anew each time.
 """
 
 from harness.oracle.fold import Oracle
+from harness.oracle.settings import Settings
 
-__all__ = ["Oracle"]
+__all__ = ["Oracle", "Settings"]

@@ -8,25 +8,21 @@ import msgspec
 
 from harness.behaviour import Behaviour, Destination
 from harness.events import OBJECT_TYPES, Event
-from harness.oracle.rules import cluster_set, local_set, usable
+from harness.oracle.frontends import Port
+from harness.oracle.rules import Hints, cluster_set, local_set, usable
+from harness.oracle.settings import PROTOCOLS, Settings, block, packed
 
-PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
 IGNORED = ("service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless")
-LIMIT = 4095
-
-
-def packed(text: str) -> bytes:
-    """An address packed; octets with leading zeros are decimal."""
-    if ":" not in text:
-        text = ".".join(str(int(octet)) for octet in text.strip().split("."))
-    return ipaddress.ip_address(text.strip()).packed
+TOPOLOGY_MODES = ("service.kubernetes.io/topology-aware-hints", "service.kubernetes.io/topology-mode")
+DEFAULT_AFFINITY_SECONDS = 10800
 
 
 class Oracle:
     """Cluster state as plain manifests, seen from one node."""
 
-    def __init__(self, node_name: str | None) -> None:
+    def __init__(self, node_name: str | None, settings: Settings | None = None) -> None:
         self._node_name = node_name
+        self.settings = settings or Settings()
         self._objects: dict[str, dict[tuple[str, str], dict]] = {"services": {}, "endpointslices": {}, "nodes": {}}
         self._node: dict = {}
 
@@ -44,23 +40,23 @@ class Oracle:
         if event.resource == "nodes" and meta["name"] == self._node_name:
             self._node = manifest
 
-    def behaviour(self, family: int) -> Behaviour:
-        """Everything the node must do in one family."""
+    def behaviour(self, family: int, mode: str = "nftables") -> Behaviour:
+        """Everything the node must do in one family in one proxy mode."""
         self._slices = self._slices_by_service(f"IPv{family}")
-        size = 4 if family == 4 else 16
+        self._mode, self._size = mode, 4 if family == 4 else 16
         destinations: dict = {}
         nodeports: dict = {}
         cluster_ips = set()
         for name in sorted(self._objects["services"]):
             service = self._objects["services"][name]
-            cluster_ip = _cluster_ip(service, size)
+            cluster_ip = _cluster_ip(service, self._size)
             if cluster_ip is None:
                 continue
             cluster_ips.add(cluster_ip)
             ports = service["spec"].get("ports") or ()
-            for port in sorted(ports, key=lambda p: (p.get("name") or "", PROTOCOLS[p.get("protocol", "TCP")])):
-                self._port(name, service, port, cluster_ip, size, destinations, nodeports)
-        return Behaviour(destinations, nodeports, frozenset(cluster_ips), frozenset(self._addresses(size)))
+            for port in sorted(ports, key=lambda p: (p.get("name") or "", PROTOCOLS[p.get("protocol") or "TCP"])):
+                self._port(name, service, port, cluster_ip, destinations, nodeports)
+        return Behaviour(destinations, nodeports, frozenset(cluster_ips), self._taking_node_ports())
 
     def _slices_by_service(self, address_type: str) -> dict[tuple[str, str], list[dict]]:
         grouped: dict[tuple[str, str], list[dict]] = {}
@@ -71,10 +67,33 @@ class Oracle:
                 grouped.setdefault((namespace, service), []).append(manifest)
         return grouped
 
-    def _addresses(self, size: int) -> list[bytes]:
+    def _taking_node_ports(self) -> frozenset[bytes] | None:
+        """Addresses that take node ports (NP-01 to NP-03, NP-06)."""
+        asked = self.settings.node_port_addresses or (("primary",) if self._mode == "nftables" else ())
+        if tuple(asked) == ("primary",):
+            return frozenset(a for a in self.node_ips(self._size) if not ipaddress.ip_address(a).is_loopback)
+        blocks = [b for b in map(block, asked) if len(b.network_address.packed) == self._size]
+        if not blocks or any(b.prefixlen == 0 for b in blocks):
+            return None
+        mine = {a for a in self._local_addresses() if any(ipaddress.ip_address(a) in b for b in blocks)}
+        return frozenset(a for a in mine if not ipaddress.ip_address(a).is_loopback)
+
+    def node_ips(self, size: int) -> list[bytes]:
+        """The node's IP of a family: the first internal one, else the first external one (CFG-20)."""
+        if self.settings.node_ips:
+            listed = [packed(text) for text in self.settings.node_ips]
+        else:
+            listed = self._listed("InternalIP") + self._listed("ExternalIP")
+        return [a for a in listed if len(a) == size][:1]
+
+    def _local_addresses(self) -> list[bytes]:
+        texts = self.settings.local_addresses or self.settings.node_ips
+        listed = [packed(text) for text in texts] if texts else self._listed("InternalIP")
+        return [a for a in listed if len(a) == self._size]
+
+    def _listed(self, kind: str) -> list[bytes]:
         listed = (self._node.get("status") or {}).get("addresses") or ()
-        found = [packed(a["address"]) for a in listed if a["type"] == "InternalIP"]
-        return [a for a in found if len(a) == size and not ipaddress.ip_address(a).is_loopback]
+        return [packed(a["address"]) for a in listed if a["type"] == kind]
 
     def _zone(self) -> str:
         if ("", self._node_name) not in self._objects["nodes"]:
@@ -97,48 +116,84 @@ class Oracle:
                         found[key] = endpoint
         return found
 
-    def _port(self, name, service, port, cluster_ip, size, destinations, nodeports) -> None:
-        spec, number = service["spec"], port["port"]
-        protocol = PROTOCOLS[port.get("protocol") or "TCP"]
-        endpoints = self._endpoints(name, port, size)
-        everywhere = cluster_set(endpoints, self._node_name, self._zone())
-        here = local_set(endpoints, self._node_name)
-        some = any(usable(e) for e in endpoints.values())
-        inside = _outcome(here if spec.get("internalTrafficPolicy") == "Local" else everywhere, some)
-        destinations.setdefault((cluster_ip, protocol, number), Destination(inside, inside, inside))
-        open_to_all = _outcome(everywhere, some)
-        external = _outcome(here, some) if _external_local(spec) else open_to_all
-        balancers = [ip for ip in _balancer_ips(service) if len(ip) == size]
-        plain = [packed(ip) for ip in spec.get("externalIPs") or () if ip.strip()]
-        allowed = self._allowed(spec, balancers, size)
-        for ip in balancers:
-            destinations.setdefault((ip, protocol, number), Destination(open_to_all, open_to_all, external, allowed))
+    def _port(self, name, service, port, cluster_ip, destinations, nodeports) -> None:
+        spec, size = service["spec"], self._size
+        number, protocol = port["port"], PROTOCOLS[port.get("protocol") or "TCP"]
+        balancers = [ip for ip in self._balancer_ips(service) if len(ip) == size]
+        plain = [ip for ip in _external_ips(spec) if len(ip) == size]
+        rules = self._rules(name, service, port, bool(port.get("nodePort") or balancers or plain))
+        destinations.setdefault((cluster_ip, protocol, number), rules.internal())
+        allowed = self._allowed(spec, balancers)
         for ip in plain:
-            if len(ip) == size:
-                destinations.setdefault((ip, protocol, number), Destination(open_to_all, open_to_all, external))
+            destinations.setdefault((ip, protocol, number), rules.external())
+        for ip in balancers:
+            destinations[ip, protocol, number] = _unless_taken(destinations, (ip, protocol, number), rules, allowed)
         if port.get("nodePort"):
-            nodeports.setdefault((protocol, port["nodePort"]), Destination(open_to_all, open_to_all, external))
+            nodeports.setdefault((protocol, port["nodePort"]), rules.external())
 
-    def _allowed(self, spec: dict, balancers: list[bytes], size: int):
-        networks = [ipaddress.ip_network(r.strip(), strict=False) for r in spec.get("loadBalancerSourceRanges") or ()]
-        networks = [n for n in networks if len(n.network_address.packed) == size]
+    def _rules(self, name, service: dict, port: dict, accessible: bool) -> Port:
+        spec, settings = service["spec"], self.settings
+        endpoints = self._endpoints(name, port, self._size)
+        rules = Port(
+            self._mode,
+            settings.tells_pods(self._size),
+            settings.masquerade_all,
+            cluster_set(endpoints, self._hints(service)),
+            local_set(endpoints, self._node_name),
+            any(usable(e) for e in endpoints.values()),
+        )
+        rules.internal_local = spec.get("internalTrafficPolicy") == "Local"
+        rules.external_local = _external_local(spec)
+        rules.uses_cluster = accessible or not rules.internal_local
+        if spec.get("sessionAffinity") == "ClientIP":
+            client = (spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}
+            rules.affinity_seconds = client.get("timeoutSeconds") or DEFAULT_AFFINITY_SECONDS
+        return rules
+
+    def _hints(self, service: dict) -> Hints:
+        """The node and zone whose hints count (TOPO-01 to TOPO-05)."""
+        settings = self.settings
+        annotations = service["metadata"].get("annotations") or {}
+        asked = next((annotations[key] for key in TOPOLOGY_MODES if key in annotations), "")
+        unasked = not settings.gate("ServiceTrafficDistribution") and asked in ("", "disabled", "Disabled")
+        if unasked or not settings.gate("TopologyAwareHints"):
+            return Hints("", "")
+        by_node = settings.gate("PreferSameTrafficDistribution")
+        return Hints((self._node_name or "") if by_node else "", self._zone())
+
+    def _balancer_ips(self, service: dict) -> list[bytes]:
+        ingress = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
+        bypass = self.settings.gate("LoadBalancerIPMode")
+        return [packed(i["ip"]) for i in ingress if i.get("ip") and not (bypass and i.get("ipMode") == "Proxy")]
+
+    def _allowed(self, spec: dict, balancers: list[bytes]):
+        networks = [block(text) for text in spec.get("loadBalancerSourceRanges") or ()]
+        networks = [n for n in networks if len(n.network_address.packed) == self._size]
         if not networks:
             return None
-        mine = self._node and self._all_internal(size)[:1]
+        mine = self.node_ips(self._size)
         if mine and any(ipaddress.ip_address(mine[0]) in n for n in networks):
             networks += [ipaddress.ip_network(ip) for ip in balancers]
         kept = [n for n in set(networks) if not any(n != other and n.subnet_of(other) for other in networks)]
         return frozenset((n.network_address.packed, n.broadcast_address.packed) for n in kept)
 
-    def _all_internal(self, size: int) -> list[bytes]:
-        listed = (self._node.get("status") or {}).get("addresses") or ()
-        return [a for a in (packed(x["address"]) for x in listed if x["type"] == "InternalIP") if len(a) == size]
+
+def _unless_taken(destinations: dict, key: tuple, rules: Port, allowed) -> Destination:
+    """An address that is taken keeps its outcome, and is restricted all the same."""
+    taken = destinations.get(key)
+    if taken is None:
+        return rules.external(allowed)
+    return taken if allowed is None else taken._replace(allowed=allowed | (taken.allowed or frozenset()))
 
 
-def _outcome(targets: list, some: bool):
-    if targets:
-        return ("dnat", frozenset(sorted(targets)[:LIMIT]))
-    return ("drop",) if some else ("reject",)
+def _external_ips(spec: dict) -> list[bytes]:
+    found = []
+    for text in spec.get("externalIPs") or ():
+        try:
+            found.append(packed(text))
+        except ValueError:
+            continue  # blank or no address: skipped, SVC-05
+    return found
 
 
 def _cluster_ip(service: dict, size: int) -> bytes | None:
@@ -146,15 +201,16 @@ def _cluster_ip(service: dict, size: int) -> bytes | None:
     headless = spec.get("clusterIP", "") in ("", "None") or spec.get("type") == "ExternalName"
     if headless or any(label in labels for label in IGNORED):
         return None
-    listed = [packed(ip) for ip in spec.get("clusterIPs") or [spec["clusterIP"]]]
-    return next((ip for ip in listed if len(ip) == size), None)
+    families = spec.get("ipFamilies") or ()
+    wanted = f"IPv{4 if size == 4 else 6}"
+    if wanted in families:
+        place = families.index(wanted)
+        listed = (spec.get("clusterIPs") or [spec["clusterIP"]])[place : place + 1]
+    else:
+        listed = [] if families else [spec["clusterIP"]]
+    return next((ip for ip in map(packed, listed) if len(ip) == size), None)
 
 
 def _external_local(spec: dict) -> bool:
     reachable = spec.get("type") in ("NodePort", "LoadBalancer") or spec.get("externalIPs")
     return bool(reachable) and spec.get("externalTrafficPolicy") == "Local"
-
-
-def _balancer_ips(service: dict) -> list[bytes]:
-    ingress = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
-    return [packed(i["ip"]) for i in ingress if i.get("ip") and i.get("ipMode") != "Proxy"]

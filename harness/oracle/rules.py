@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+
+class Hints(NamedTuple):
+    """The node and the zone whose hints are looked at, empty where they are not."""
+
+    node: str
+    zone: str
+
 
 def ready(endpoint: dict) -> bool:
     """Nil counts as ready."""
@@ -25,12 +34,12 @@ def local_set(endpoints: dict, node: str | None) -> list:
     return [t for t, e in here.items() if ready(e)] or [t for t, e in here.items() if draining(e)]
 
 
-def cluster_set(endpoints: dict, node: str | None, zone: str) -> list:
+def cluster_set(endpoints: dict, wanted_hints: Hints) -> list:
     """Ready endpoints, narrowed by hints that all of them have; else all draining ones."""
     chosen = {target: e for target, e in endpoints.items() if ready(e)}
     if not chosen:
         return [target for target, e in endpoints.items() if draining(e)]
-    for kind, wanted in (("forNodes", node), ("forZones", zone)):
+    for kind, wanted in (("forNodes", wanted_hints.node), ("forZones", wanted_hints.zone)):
         hints = {t: [h["name"] for h in (e.get("hints") or {}).get(kind) or ()] for t, e in chosen.items()}
         if wanted and all(hints.values()) and any(wanted in names for names in hints.values()):
             return [target for target, names in hints.items() if wanted in names]

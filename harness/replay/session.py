@@ -17,7 +17,7 @@ from engine.config import ProxyConfig
 from engine.manifest import ManifestError
 from engine.proxier import Proxier, Sync
 from harness.events import OBJECT_TYPES, Event
-from harness.oracle import Oracle
+from harness.oracle import Oracle, Settings
 from harness.recording import RecordingError, open_source
 from harness.replay.kernels import Target
 from harness.replay.result import Result
@@ -62,9 +62,10 @@ class Session:
         started = time.perf_counter()
         with open_source(self._source) as recording:
             events = iter(recording)
+            self._cluster = recording.header.cluster
             self._proxier = Proxier(
                 self._options.mode,
-                self._config(recording.header.cluster),
+                self._config(),
                 self._target.kernel,
                 time.perf_counter,
                 self._options.node,
@@ -81,11 +82,13 @@ class Session:
             self._result.recording["sha256"] = recording.sha256
         return self._finish()
 
-    def _config(self, cluster: dict) -> ProxyConfig:
-        texts = self._options.cluster_cidr or cluster.get("clusterCIDR") or ""
+    def _cluster_cidr(self) -> str:
+        return self._options.cluster_cidr or self._cluster.get("clusterCIDR") or ""
+
+    def _config(self) -> ProxyConfig:
         return ProxyConfig(
-            pod_networks=tuple(parse_network(text) for text in texts.split(",") if text),
-            service_networks=tuple(parse_network(text) for text in cluster.get("serviceCIDRs", ())),
+            pod_networks=tuple(parse_network(text) for text in self._cluster_cidr().split(",") if text),
+            service_networks=tuple(parse_network(text) for text in self._cluster.get("serviceCIDRs", ())),
         )
 
     def _initial(self, events: Iterator[Event], started: float) -> list[Event]:
@@ -166,13 +169,13 @@ class Session:
             return
         self._progress("checking", self._events)
         if self._oracle is None:
-            self._oracle = Oracle(self._proxier.state.node_name)
+            self._oracle = Oracle(self._proxier.state.node_name, Settings(cluster_cidr=self._cluster_cidr()))
         for event in self._unseen:
             self._oracle.observe(event)
         self._unseen.clear()
-        found = differences(self._proxier, self._target.view, self._oracle)
-        if packets and self._target.place and self._target.place.kind == "netns":
-            tried, lost = connections(self._proxier, self._target.place, self._oracle)
+        found = differences(self._proxier, self._target.view, self._oracle, self._options.mode)
+        if packets and self._target.place and self._target.place.kind in ("netns", "uml"):
+            tried, lost = connections(self._proxier, self._target.place, self._oracle, self._options.mode)
             self._result.connections += tried
             found += lost
         self._result.checks += 1

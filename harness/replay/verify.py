@@ -15,12 +15,12 @@ from harness.modes.place import Place, View
 from harness.oracle import Oracle
 
 
-def differences(proxier: Proxier, view: View, oracle: Oracle) -> list[str]:
+def differences(proxier: Proxier, view: View, oracle: Oracle, mode: str) -> list[str]:
     """Readable differences of every kind, empty when all agree."""
     found = []
     for family, dataplane in proxier.dataplanes.items():
         found += _from_scratch(family, dataplane, proxier)
-        expected = oracle.behaviour(family)
+        expected = oracle.behaviour(family, mode)
         try:
             actual = view.behaviour(family)
         except ValueError as error:
@@ -34,11 +34,11 @@ def differences(proxier: Proxier, view: View, oracle: Oracle) -> list[str]:
     return found
 
 
-def connections(proxier: Proxier, place: Place, oracle: Oracle) -> tuple[int, list[str]]:
+def connections(proxier: Proxier, place: Place, oracle: Oracle, mode: str) -> tuple[int, list[str]]:
     """How many connections were tried with real packets, and which went elsewhere."""
     tried, found = 0, []
     for family in proxier.dataplanes:
-        count, lines = probe(place.make_socket, place.run, oracle.behaviour(family))
+        count, lines = probe(place.make_socket, place.run, oracle.behaviour(family, mode))
         tried += count
         found += lines
     return tried, found

@@ -8,7 +8,8 @@ from typing import NamedTuple, Protocol
 class Packet(NamedTuple):
     """First packet of a new connection; packed addresses, IP protocol number.
 
-    `source_local` and `destination_local`: whether the node itself owns that address.
+    `source_local` and `destination_local`: whether the node itself owns that address.  `interface` is
+    where it came in, "" when it was sent by the node or does not matter.
     """
 
     source: bytes
@@ -17,6 +18,7 @@ class Packet(NamedTuple):
     port: int
     source_local: bool = False
     destination_local: bool = False
+    interface: str = ""
 
 
 class Outcome(NamedTuple):

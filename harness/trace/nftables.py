@@ -1,0 +1,307 @@
+"""One packet through tables `ip kube-proxy` and `ip6 kube-proxy`, as the kernel would take it.
+
+    forwarded:  prerouting (dnat) -> forward -> postrouting (masquerade)
+    to node:    prerouting (dnat) -> input
+    from node:  output (dnat) -> postrouting -> [prerouting filters -> input, when it stays here]
+
+Where a rule draws a random number the packet takes every branch, one after the other; what was
+remembered for a client (`update @MAP`) counts by the tracer's own clock.
+"""
+
+from __future__ import annotations
+
+from harness.trace.expressions import Break, Cursor, Expressions, find
+from harness.trace.packet import Outcome, Packet, Trace
+from harness.trace.ruleset import Element, Range, Ruleset, Table, duration_seconds
+
+_TERMINAL = {"accept", "drop", "reject"}
+_MATCHES = {"meta", "ct", "ip", "ip6", "th", "tcp", "udp", "sctp", "fib", "iifname", "mark", "l4proto"}
+_PATH_LIMIT = 100_000
+
+
+class NftablesTracer:
+    """Rules of one family from text; feed it more text as programs follow each other."""
+
+    def __init__(self, family: int, local_addresses: frozenset[bytes] = frozenset()) -> None:
+        self._ip = "ip" if family == 4 else "ip6"
+        self._ruleset = Ruleset()
+        self._local = local_addresses
+        self.now = 0.0
+        self._clients: dict[tuple[str, tuple], tuple[float, tuple]] = {}
+
+    def feed(self, text: str) -> None:
+        """Apply `nft -f` input, or take what `nft list ruleset` printed; ValueError for what it cannot read."""
+        self._ruleset.feed(text)
+
+    def forget_clients(self) -> None:
+        """As if no client had connected before."""
+        self._clients.clear()
+
+    def trace(self, packet: Packet) -> Trace:
+        """Every way the packet may go; nothing is remembered of it."""
+        outcomes: dict[Outcome, None] = {}
+        steps: dict[str, None] = {}
+        choices = _Choices()
+        while True:
+            walk = self._walk(packet, choices)
+            outcomes.setdefault(walk.run())
+            steps.update(dict.fromkeys(walk.steps))
+            if not choices.advance():
+                return Trace(_merged(list(outcomes)), tuple(steps))
+
+    def connect(self, packet: Packet, index: int = 0) -> Outcome:
+        """One connection, drawing `index` wherever a draw is made; the client is remembered."""
+        walk = self._walk(packet, _Choices(fixed=index))
+        outcome = walk.run()
+        self._clients.update(walk.remembered)
+        return outcome
+
+    def _walk(self, packet: Packet, choices: _Choices) -> _Walk:
+        table = self._ruleset.tables.get((self._ip, "kube-proxy"), Table())
+        return _Walk(self._ip, table, packet, choices, self._local, self._remembered)
+
+    def _remembered(self, name: str, key: tuple) -> Element | None:
+        expires, data = self._clients.get((name, key), (0.0, ()))
+        return Element("remembered", data) if expires > self.now else None
+
+
+class _Choices:
+    """Enumerates every sequence of draws, first to last; or always the same one."""
+
+    def __init__(self, fixed: int | None = None) -> None:
+        self._fixed = fixed
+        self._path: list[list[int]] = []
+        self._depth = 0
+        self._walked = 0
+
+    def draw(self, limit: int) -> int:
+        """The next number below `limit`."""
+        if self._fixed is not None:
+            return self._fixed % limit
+        if self._depth == len(self._path):
+            self._path.append([0, limit])
+        self._depth += 1
+        return self._path[self._depth - 1][0]
+
+    def advance(self) -> bool:
+        """Move on to the next sequence; False when all were taken."""
+        self._depth = 0
+        self._walked += 1
+        if self._walked > _PATH_LIMIT:
+            raise ValueError(f"more than {_PATH_LIMIT} ways for one packet")
+        while self._path:
+            self._path[-1][0] += 1
+            if self._path[-1][0] < self._path[-1][1]:
+                return True
+            self._path.pop()
+        return False
+
+
+class _Verdict(Exception):
+    """Ends the walk through a hook: accept, drop, reject or dnat."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+
+class _Return(Exception):
+    """Ends the walk through a chain."""
+
+
+class _Walk:
+    """One packet on one way through the hooks."""
+
+    def __init__(self, ip: str, table: Table, packet: Packet, choices: _Choices, local, remembered) -> None:
+        self._ip, self._table, self._packet, self._choices = ip, table, packet, choices
+        self._local, self._recall = local, remembered
+        self.steps: list[str] = []
+        self.remembered: dict[tuple[str, tuple], tuple[float, tuple]] = {}
+        self._masquerade = False
+        self._target: tuple[bytes, int] | None = None
+        self._note: list[str] = []
+        here = packet.source_local
+        self._fields = {
+            f"{ip} saddr": packet.source,
+            f"{ip} daddr": packet.destination,
+            "meta l4proto": packet.protocol,
+            "th dport": packet.port,
+            "meta priority": 0,
+            "meta mark": 0,
+            "meta iifname": "" if here else packet.interface,
+            "ct state": frozenset(("new",)),
+            "ct status": frozenset(),
+            "fib saddr type": "local" if here else "unicast",
+            "fib daddr type": "local" if packet.destination_local else "unicast",
+        }
+        self._evaluate = Expressions(self._fields, choices.draw, self._look_up)
+
+    def run(self) -> Outcome:
+        """The outcome, all hooks passed."""
+        first = "output" if self._packet.source_local else "prerouting"
+        verdict = self._hooks(first)
+        stays = self._fields["fib daddr type"] == "local"
+        if verdict is None and first == "prerouting":
+            verdict = self._hooks("input" if stays else "forward")
+        if verdict is None and not (first == "prerouting" and stays):
+            verdict = self._hooks("postrouting")
+        if verdict is None and first == "output" and stays:
+            verdict = self._hooks("prerouting", only="filter") or self._hooks("input")
+        if verdict:
+            return Outcome(verdict)
+        if self._target is None:
+            return Outcome("no-op")
+        return Outcome("dnat", frozenset((self._target,)), self._masquerade)
+
+    def _hooks(self, hook: str, only: str | None = None) -> str | None:
+        """Drop or reject when a chain of the hook says so."""
+        chains = sorted((p, name) for name, (kind, at, p) in self._table.hooks.items() if at == hook)
+        for _, name in chains:
+            kind = self._table.hooks[name][0]
+            if (only and kind != only) or (kind == "nat" and hook != "postrouting" and self._target):
+                continue
+            try:
+                self._chain(name)
+            except _Verdict as verdict:
+                if verdict.kind in ("drop", "reject"):
+                    return verdict.kind
+        return None
+
+    def _chain(self, name: str) -> None:
+        for rule in self._table.chains.get(name, ()):
+            try:
+                goto = self._rule(name, rule)
+            except Break:
+                continue
+            except _Return:
+                return
+            if goto is not None:
+                self._chain(goto)
+                return
+
+    def _rule(self, chain: str, words: list[str]) -> str | None:
+        """Apply one rule; the chain it goes to, if any."""
+        cursor = Cursor(words)
+        self._note = []
+        before = dict(self._fields), self._target, self._masquerade
+        try:
+            while cursor.peek() is not None:
+                word = cursor.peek()
+                if word in ("goto", "jump"):
+                    cursor.take()
+                    target = cursor.take()
+                    self._step(chain, words)
+                    if word == "goto":
+                        return target
+                    self._jump(target)
+                    return None
+                if not self._statement(cursor):
+                    kind, target = self._vmap_or_match(cursor)
+                    if kind:
+                        self._step(chain, words)
+                        if kind == "goto":
+                            return target
+                        self._jump(target)
+                        return None
+        except (_Verdict, _Return):
+            self._step(chain, words)
+            raise
+        if (dict(self._fields), self._target, self._masquerade) != before or self._note:
+            self._step(chain, words)
+        return None
+
+    def _jump(self, chain: str) -> None:
+        self._chain(chain)
+
+    def _statement(self, cursor: Cursor) -> bool:
+        """Apply the statement that comes next; False when an expression comes instead."""
+        word = cursor.peek()
+        if word in _TERMINAL:
+            raise _Verdict(cursor.take())
+        if word == "return":
+            raise _Return
+        if word == "counter" or word == ";":
+            cursor.take()
+        elif word in ("meta", "mark") and "set" in (cursor.peek(1), cursor.peek(2)):
+            self._set(cursor)
+        elif word == "dnat":
+            self._dnat(cursor)
+        elif word == "masquerade":
+            self._masquerade = True
+            raise _Verdict("accept")
+        elif word in ("update", "add"):
+            self._update(cursor)
+        else:
+            return False
+        return True
+
+    def _vmap_or_match(self, cursor: Cursor) -> tuple:
+        start = cursor.at
+        if "vmap" in cursor.words[start:]:
+            key = self._evaluate.concat(cursor)
+            cursor.take("vmap")
+            return self._evaluate.found(cursor, key).data
+        if cursor.peek() not in _MATCHES:
+            raise ValueError(f"rule `{' '.join(cursor.words)}`: {cursor.peek()!r} is nothing this tracer knows")
+        self._evaluate.match(cursor)
+        return None, None
+
+    def _set(self, cursor: Cursor) -> None:
+        name = "meta mark" if cursor.take() == "mark" else f"meta {cursor.take()}"
+        cursor.take("set")
+        (self._fields[name],) = self._evaluate.concat(cursor)
+
+    def _dnat(self, cursor: Cursor) -> None:
+        cursor.take()
+        if cursor.peek() in ("ip", "ip6"):
+            cursor.take()
+        cursor.take("to")
+        address, port = self._evaluate.concat(cursor)
+        self._target = address, port
+        self._fields[f"{self._ip} daddr"], self._fields["th dport"] = address, port
+        self._fields["fib daddr type"] = "local" if address in self._local else "unicast"
+        self._fields["ct status"] = frozenset(("dnat",))
+        raise _Verdict("accept")
+
+    def _update(self, cursor: Cursor) -> None:
+        cursor.take()
+        cursor.take("@")
+        name = cursor.take()
+        cursor.take("{")
+        key = self._evaluate.concat(cursor)
+        seconds = 0.0
+        if cursor.peek() == "timeout":
+            cursor.take()
+            seconds = duration_seconds(cursor.take())
+        cursor.take(":")
+        data = self._evaluate.concat(cursor)
+        cursor.take("}")
+        self.remembered[name, key] = (self._recall.__self__.now + seconds, data)
+
+    def _look_up(self, name: str, key: tuple) -> Element | None:
+        found = find(self._table, name, key)
+        if found is None:
+            remembered = self._recall(name, key)
+            if remembered:
+                self._note.append(f"{name}: this client is remembered")
+            return remembered
+        self._note.append(f"@{name} {{ {found[1].text} }}")
+        return found[1]
+
+    def _step(self, chain: str, words: list[str]) -> None:
+        note = f"    {'; '.join(self._note)}" if self._note else ""
+        self.steps.append(f"{chain}: {_rule_text(words)}{note}")
+
+
+def _rule_text(words: list[str]) -> str:
+    return " ".join(words).replace("@ ", "@").replace(" ;", ";").replace(" ,", ",")
+
+
+def _merged(outcomes: list[Outcome]) -> Outcome:
+    """All ways as one outcome; ValueError when the kinds differ."""
+    if len({outcome.kind for outcome in outcomes}) > 1:
+        raise ValueError(f"draws lead to different outcomes: {sorted({o.kind for o in outcomes})}")
+    endpoints = frozenset().union(*(outcome.endpoints for outcome in outcomes))
+    return Outcome(outcomes[0].kind, endpoints, any(outcome.masquerade for outcome in outcomes))
+
+
+__all__ = ["NftablesTracer", "Range"]
