@@ -21,11 +21,17 @@ class NamespaceError(RuntimeError):
 
 
 class Namespace:
-    """Context manager around one namespace; raises NamespaceError where they are refused."""
+    """Context manager around one namespace; raises NamespaceError where they are refused.
+
+    `user` False, for root only: a network namespace alone, where root keeps all its rights.
+    """
+
+    def __init__(self, user: bool = True) -> None:
+        self._user = user
 
     def __enter__(self) -> Namespace:
         self._channel, inside = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = ["unshare", "-Urn", sys.executable, "-I", "-S", str(AGENT), str(inside.fileno())]
+        command = ["unshare", "-Urn" if self._user else "-n", sys.executable, "-I", "-S", str(AGENT), str(inside.fileno())]
         try:
             # A session of its own: Ctrl-C must reach the harness, which then ends the agent.
             self._agent = subprocess.Popen(
@@ -74,5 +80,6 @@ class Namespace:
 
     def run(self, command: list[str], stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         """Run a command inside; its output is captured."""
-        enter = ["nsenter", "-t", str(self.pid), "-U", "-n", "--preserve-credentials", "--"]
+        rights = ["-U", "--preserve-credentials"] if self._user else []
+        enter = ["nsenter", "-t", str(self.pid), "-n", *rights, "--"]
         return subprocess.run(enter + command, input=stdin, capture_output=True, check=False)

@@ -54,6 +54,7 @@ def run(
     memory_mib: int = 2048,
     writable: Sequence[str] = (),
     environment: dict[str, str] | None = None,
+    stdin: bytes = b"",
     stdout: Sink | None = None,
     stderr: Sink | None = None,
 ) -> int:
@@ -62,6 +63,7 @@ def run(
         raise UmlError("user-mode Linux is not installed (Debian package user-mode-linux)")
     with tempfile.TemporaryDirectory(prefix="harness-uml-") as exchange:
         _prepare(Path(exchange), command, writable, environment or {})
+        Path(exchange, "stdin").write_bytes(stdin)
         console = _boot(exchange, memory_mib, stdout or _write_to(sys.stdout), stderr or _write_to(sys.stderr))
         try:
             return int(Path(exchange, "exit").read_text())
@@ -75,8 +77,8 @@ def _prepare(exchange: Path, command: Sequence[str], writable: Sequence[str], ex
     settings = {**kept, INSIDE: "1", "TMPDIR": "/run", "PYTHONDONTWRITEBYTECODE": "1", **extra}
     settings["PATH"] = f"{settings.get('PATH', os.defpath)}:/usr/sbin:/sbin"
     variables = [f"{name}={value}" for name, value in sorted(settings.items())]
-    line = shlex.join(["exec", "env", "-i", *variables, *command]).replace("exec ", "exec ", 1)
-    (exchange / "command").write_text(f"cd {shlex.quote(os.getcwd())} && {line}\n")
+    line = shlex.join(["env", "-i", *variables, *command])
+    (exchange / "command").write_text(f"cd {shlex.quote(os.getcwd())} && exec {line}\n")
     (exchange / "mounts").write_text("".join(f"{os.path.abspath(directory)}\n" for directory in writable))
 
 

@@ -33,7 +33,7 @@ cat /run/uml/out >&8 &
 out=$!
 cat /run/uml/err >&9 &
 err=$!
-sh "$EXCHANGE/command" </dev/null >/run/uml/out 2>/run/uml/err 8>&- 9>&-
+sh "$EXCHANGE/command" <"$EXCHANGE/stdin" >/run/uml/out 2>/run/uml/err 8>&- 9>&-
 echo $? >"$EXCHANGE/exit"
 wait "$out" "$err"
 # Closing a line waits until the host has read all of it.

@@ -123,7 +123,7 @@ def meaning(family: int, read: Read) -> Behaviour:
     destinations = {}
     for server in named:
         allowed = _allowed(family, server, read) if server in entries["LOAD-BALANCER-FW"] else None
-        destinations[server] = _destination(read.servers[server], allowed)
+        destinations[server] = _destination(server, read, allowed)
     nodeports, addresses = _nodeports(family, read, read.servers.keys() - named)
     return Behaviour(destinations, nodeports, frozenset(read.addresses), frozenset(addresses))
 
@@ -134,10 +134,12 @@ def _server(entry: str) -> Server:
     return ipaddress.ip_address(address).packed, PROTOCOLS[protocol], int(port)
 
 
-def _destination(weights: dict[tuple[bytes, int], int], allowed=None) -> Destination:
-    targets = frozenset(target for target, weight in weights.items() if weight)
+def _destination(server: Server, read: Read, allowed=None) -> Destination:
+    targets = frozenset(target for target, weight in read.servers[server].items() if weight)
     outcome = ("dnat", targets) if targets else ("reject",)
-    return Destination(outcome, outcome, outcome, allowed)
+    persistent = re.search(r"-p (\d+)", read.options[server])
+    seconds = int(persistent[1]) if persistent else 0
+    return Destination(outcome, outcome, outcome, allowed, affinity_seconds=seconds)
 
 
 def _allowed(family: int, server: Server, read: Read) -> frozenset[tuple[bytes, bytes]]:
@@ -156,11 +158,12 @@ def _nodeports(family: int, read: Read, servers: set[Server]):
     """Servers on node addresses: the same on each of them, and each port in its set."""
     addresses = {address for address, _, _ in servers}
     nodeports = {}
-    for _, protocol, port in servers:
+    for server in servers:
+        _, protocol, port = server
         found = [read.servers.get((address, protocol, port)) for address in sorted(addresses)]
         if any(weights != found[0] for weights in found):
             raise ValueError(f"node port {port} differs between node addresses")
-        nodeports[protocol, port] = _destination(found[0])
+        nodeports[protocol, port] = _destination(server, read)
     listed = set()
     for name, protocol in _NODE_PORT_SETS.items():
         for entry in read.sets.get(set_name(family, name), ()):

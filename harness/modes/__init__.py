@@ -3,7 +3,8 @@
     place (namespace, host, none) + mode -> Opened (kernel to program, view to judge it by)
 
 Each module offers `COMMANDS` (programs it needs), `memory()`, `real(place)`, `leftovers(place)` and
-`clean(place)`; `module_of` finds it by the mode's name.
+`clean(place)`; `module_of` finds it by the mode's name.  A mode that not every kernel has offers
+`missing(place)` too, and `UNPRIVILEGED = False` when it needs root outside of user namespaces.
 """
 
 from __future__ import annotations

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 
 from engine.backends.ipvs.program import IpvsProgram, restore_text
 from engine.backends.ipvs.sets import full_name
+from engine.kernel.base import KernelError
 from engine.kernel.ipvs import IpvsKernel, IpvsMemory
+from engine.kernel.ipvs.real import iptables_variant
 from harness.behaviour import Behaviour
 from harness.check import ipvs as check
 from harness.modes.place import Opened, Place
@@ -15,13 +17,17 @@ from harness.modes.place import Opened, Place
 COMMANDS = {"ipset": "ipset", "iptables": "iptables", "ipvsadm": "ipvsadm", "ip": "iproute2"}
 """Programs that must be there, and the packages that bring them."""
 
-FEATURE = "IP_VS"
-"""What the kernel must have, which many have not; Debian's user-mode Linux has."""
+UNPRIVILEGED = False
+"""IP_VS is closed to user namespaces."""
 
 
-def in_kernel(place: Place) -> bool:
-    """Whether the kernel of `place` has IP_VS and lets it be used there."""
-    return place.run(["ipvsadm", "-Ln"], b"").returncode == 0
+def missing(place: Place) -> str | None:
+    """Why the kernel of `place` cannot do this mode, None when it can."""
+    try:
+        IpvsKernel(place.make_socket, place.run).close()
+    except KernelError as error:
+        return str(error)
+    return None
 
 
 class MemoryView:
@@ -70,7 +76,7 @@ class KernelView:
 
     def rules(self, family: int, read: check.Read) -> None:
         """The iptables rules as well, which behaviour has no need of and a trace has."""
-        check.read_rules(self._run(_save(self._place, family)), read)
+        check.read_rules(self._run(f"{iptables_variant(self._place.run, family)}-save"), read)
 
     def behaviour(self, family: int) -> Behaviour | None:
         """As `View.behaviour`."""
@@ -82,13 +88,6 @@ class KernelView:
         if result.returncode:
             raise ValueError(f"{' '.join(command)}: {result.stderr.decode(errors='replace').strip()}")
         return result.stdout.decode()
-
-
-def _save(place: Place, family: int) -> str:
-    """The variant of iptables that works there."""
-    tool = "iptables" if family == 4 else "ip6tables"
-    works = place.run([f"{tool}-restore", "--test"], b"*nat\nCOMMIT\n").returncode == 0
-    return f"{tool}-save" if works else f"{tool}-legacy-save"
 
 
 def memory() -> Opened:
@@ -125,7 +124,7 @@ def clean(place: Place) -> None:
     place.run(["ipvsadm", "-C"], b"")
     place.run(["ip", "link", "delete", check.DEVICE], b"")
     for family in (4, 6):
-        save = _save(place, family)
+        save = f"{iptables_variant(place.run, family)}-save"
         text = place.run([save], b"").stdout.decode()
         place.run([save.replace("save", "restore"), "--noflush"], _without_kube(text).encode())
     names = place.run(["ipset", "list", "-n"], b"").stdout.decode().split()

@@ -136,7 +136,7 @@ class IpvsBackend:
     def _outside(self, ip: Address, plan: PortPlan, owner: Owner, wanted: Wanted) -> None:
         """An address from outside the cluster: on the dummy device unless the host has it already (IPVS-01)."""
         key = server_key(ip, plan.protocol, plan.port)
-        wanted[(_SERVER, key), owner] = self._server(plan, _targets(plan, plan.external_local))
+        wanted.setdefault(((_SERVER, key), owner), self._server(plan, _targets(plan, plan.external_local)))
         if ip not in self._local:
             wanted[(_ADDRESS, ip), owner] = True
 
@@ -146,7 +146,7 @@ class IpvsBackend:
             names.append(sets.NODE_PORT_LOCAL[plan.protocol])
         server = self._server(plan, _targets(plan, plan.external_local))
         for ip in self._node_port_ips:
-            wanted[(_SERVER, server_key(ip, plan.protocol, plan.node_port)), owner] = server
+            wanted.setdefault(((_SERVER, server_key(ip, plan.protocol, plan.node_port)), owner), server)
             entry = ip_port(ip, SCTP, plan.node_port) if plan.protocol == SCTP else str(plan.node_port)
             for name in names:
                 wanted[(_ENTRY, name, entry), owner] = True

@@ -36,6 +36,17 @@ _NETLINK_ROUTE, _NETLINK_GENERIC = 0, 16
 _TESTED_SERVER = b"\xc6\x33\x64\x00" + bytes((TCP, 0x4E, 0x20))  # 198.51.100.0:20000, of no one
 
 
+def iptables_variant(run: Run, family: int) -> str:
+    """`iptables` (`ip6tables`), or its legacy variant on a kernel whose nf_tables has no IP tables.
+
+    Such a kernel refuses the first change only, so one is tried and taken back.
+    """
+    tool = "iptables" if family == 4 else "ip6tables"
+    tried = run([tool, "-t", "nat", "-N", "KUBE-IPVS-PROBE"], b"")
+    run([tool, "-t", "nat", "-X", "KUBE-IPVS-PROBE"], b"")
+    return tool if tried.returncode == 0 else f"{tool}-legacy"
+
+
 class IpvsKernel:
     """IP_VS and its surroundings; KernelError when this kernel has no IP_VS or lacks the scheduler."""
 
@@ -44,9 +55,7 @@ class IpvsKernel:
         self._generic, self._route = map(Pipeline, self._sockets)
         self._run = run
         self._number = self._family_number()
-        self._restore = {4: "iptables", 6: "ip6tables"}
-        if run(["iptables-restore", "--test"], b"*nat\nCOMMIT\n").returncode:
-            self._restore = {4: "iptables-legacy", 6: "ip6tables-legacy"}
+        self._restore = {family: iptables_variant(run, family) for family in (4, 6)}
         self._terminating: dict[tuple[ServerKey, Target], None] = {}
         self._device = 0
 
@@ -83,10 +92,15 @@ class IpvsKernel:
         return len(self._terminating)
 
     def _family_number(self) -> int:
+        """IP_VS's number on this machine; KernelError where there is none, or not for us."""
         answer = self._generic.request(netlink.family_request("IPVS"))
         if isinstance(answer, Refusal):
             raise KernelError("can't use the IPVS proxier: this kernel has no IP_VS (module ip_vs)")
-        return struct.unpack("=H", attributes(answer[4:])[1])[0]
+        number = struct.unpack("=H", attributes(answer[4:])[1])[0]
+        refused = self._generic.dump(message(number, netlink.GET_SERVICE, b""))
+        if isinstance(refused, Refusal):
+            raise KernelError(f"can't use the IPVS proxier: IP_VS answers root outside of user namespaces only: {refused}")
+        return number
 
     def _sysctls(self, start: Start) -> None:
         lines = [f"{name}={value}" for name, value in start.sysctls]
