@@ -138,7 +138,7 @@ def _destination(server: Server, read: Read, allowed=None) -> Destination:
     targets = frozenset(target for target, weight in read.servers[server].items() if weight)
     outcome = ("dnat", targets) if targets else ("reject",)
     persistent = re.search(r"-p (\d+)", read.options[server])
-    seconds = int(persistent[1]) if persistent else 0
+    seconds = int(persistent[1]) if persistent and targets else 0  # nobody to stay with
     return Destination(outcome, outcome, outcome, allowed, affinity_seconds=seconds)
 
 
