@@ -75,13 +75,17 @@ class Dataplane:
             changes.append(Change(name, old, new))
         return changes
 
-    def without_local_endpoints(self) -> dict[str, int]:
-        """Service ports of policy Local with usable endpoints, but none here, by policy (MET-05)."""
-        bare = [plan for plans in self.plans.values() for plan in plans if plan.any_usable and not plan.local]
-        return {
-            "internal": sum(plan.internal_local for plan in bare),
-            "external": sum(plan.external_local for plan in bare),
-        }
+    def without_local_endpoints(self, by_service: bool = False) -> dict[str, int]:
+        """Ports, or Services, of policy Local with usable endpoints but none here, by policy (MET-05)."""
+        counts = {"internal": 0, "external": 0}
+        for plans in self.plans.values():
+            bare = [plan for plan in plans if plan.any_usable and not plan.local]
+            for policy, found in (
+                ("internal", sum(plan.internal_local for plan in bare)),
+                ("external", sum(plan.external_local for plan in bare)),
+            ):
+                counts[policy] += min(found, 1) if by_service else found
+        return counts
 
 
 def plan_service(service: Service, state: ClusterState, family: int, config: ProxyConfig) -> tuple[PortPlan, ...]:

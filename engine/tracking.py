@@ -116,7 +116,7 @@ def endpoints_of(
     """Endpoints of one service port over all its slices, by target (EPS-02, EPS-03, EPS-05).
 
     Slices are merged in order of name, so that ties do not depend on the order of arrival; an
-    entry of this node wins over one of another.
+    entry of this node wins over any before it.
     """
     found: dict[Target, Endpoint] = {}
     for slice_name in sorted(slices) if len(slices) > 1 else slices:
@@ -128,6 +128,6 @@ def endpoints_of(
                 suffix = number.to_bytes(2, "big")
                 for endpoint in piece.endpoints:
                     target = endpoint.address + suffix
-                    if target not in found or (endpoint.node == node and found[target].node != node):
+                    if target not in found or (node and endpoint.node == node):
                         found[target] = endpoint
     return found

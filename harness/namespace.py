@@ -23,15 +23,21 @@ class NamespaceError(RuntimeError):
 class Namespace:
     """Context manager around one namespace; raises NamespaceError where they are refused.
 
-    `user` False, for root only: a network namespace alone, where root keeps all its rights.
+    One made `beside` another shares its user namespace, so that links may join the two.  `user` False,
+    for root only: a network namespace alone, where root keeps all its rights.
     """
 
-    def __init__(self, user: bool = True) -> None:
-        self._user = user
+    def __init__(self, beside: Namespace | None = None, user: bool = True) -> None:
+        self._beside = beside
+        self._user = beside._user if beside else user
 
     def __enter__(self) -> Namespace:
         self._channel, inside = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = ["unshare", "-Urn" if self._user else "-n", sys.executable, "-I", "-S", str(AGENT), str(inside.fileno())]
+        unshare = ["unshare", "-Urn" if self._user else "-n"]
+        if self._beside and self._user:
+            enter = ["nsenter", "-t", str(self._beside.pid), "-U", "--preserve-credentials", "--"]
+            unshare = [*enter, "unshare", "-n"]
+        command = [*unshare, sys.executable, "-I", "-S", str(AGENT), str(inside.fileno())]
         try:
             # A session of its own: Ctrl-C must reach the harness, which then ends the agent.
             self._agent = subprocess.Popen(
@@ -69,7 +75,7 @@ class Namespace:
 
     @property
     def pid(self) -> int:
-        """The process that keeps the namespace alive, for `nsenter -t`."""
+        """The process that keeps the namespace alive, for `nsenter -t` and `ip link ... netns`."""
         return self._agent.pid
 
     def socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:

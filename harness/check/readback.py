@@ -71,9 +71,23 @@ def _collect(data: bytes, start: int, end: int, elements: dict[bytes, bytes]) ->
         if kind != _ELEMENTS:
             continue
         for _, inner, inner_end in _attributes(data, first, last):
-            # Key, key end and data are each one NFTA_DATA_VALUE behind two headers.
-            parts = {k: data[s + 4 : e] for k, s, e in _attributes(data, inner, inner_end) if k in _VALUES}
-            elements[parts[_KEY] + parts.get(_KEY_END, b"")] = parts.get(_DATA, b"")
+            # Key, key end and data are each one NFTA_DATA_VALUE (or _VERDICT) behind two headers.
+            parts = {k: (s, e) for k, s, e in _attributes(data, inner, inner_end) if k in _VALUES}
+            start, stop = parts[_KEY]
+            key = data[start + 4 : stop]
+            if _KEY_END in parts:
+                start, stop = parts[_KEY_END]
+                key += data[start + 4 : stop]
+            elements[key] = _data(data, *parts[_DATA]) if _DATA in parts else b""
 
 
+def _data(data: bytes, start: int, end: int) -> bytes:
+    """The value, or of a verdict the name of its chain."""
+    if data[start + 2] & 0x3F != _VERDICT:
+        return data[start + 4 : end]
+    chains = [data[s:e] for kind, s, e in _attributes(data, start + 4, end) if kind == _VERDICT_CHAIN]
+    return chains[0].rstrip(b"\0") if chains else b""
+
+
+_VERDICT, _VERDICT_CHAIN = 2, 2
 _VALUES = frozenset((_KEY, _DATA, _KEY_END))

@@ -21,7 +21,7 @@ Examples:
 """
 
 
-@click.command(epilog=EXAMPLES)
+@click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("source")
 @click.option("--at", type=int, metavar="SEQ", help="Print the cluster's state right after this event.")
 @click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON; times in nanoseconds.")
@@ -38,8 +38,6 @@ def inspect(source: str, at: int | None, as_json: bool) -> None:
         _fail(str(error))
     except LookupError as error:
         _fail(f"{source}: {error.args[0]}")
-    except msgspec.ValidationError as error:
-        _fail(f"{source}: odd manifest ({error}); `harness validate` says where")
 
 
 def _show(recording: Recording, at: int | None, as_json: bool) -> None:
@@ -50,7 +48,8 @@ def _show(recording: Recording, at: int | None, as_json: bool) -> None:
     if as_json:
         _print_json(summary)
     else:
-        Console().print(_table(summary))
+        # Nothing wraps where there is no terminal whose width counts.
+        Console(width=None if sys.stdout.isatty() else 200).print(_table(summary))
 
 
 def _fail(message: str) -> None:

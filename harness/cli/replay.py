@@ -74,6 +74,9 @@ def replay(source: str, json_path: str | None, svg_path: str | None, repeat: int
     """
     from harness.report.terminal import save_picture
 
+    for path in filter(None, (json_path, svg_path)):
+        if path != "-" and not Path(path).parent.is_dir():
+            raise click.UsageError(f"{path}: there is no folder {Path(path).parent}")
     if source == "-" and repeat > 1:
         raise click.UsageError("standard input can be read once only: --repeat needs a file")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -88,6 +91,15 @@ def replay(source: str, json_path: str | None, svg_path: str | None, repeat: int
     if svg_path:
         save_picture(results[-1], svg_path)
     sys.exit(_gates(results, choices))
+
+
+def _networks(texts: str | None):
+    from engine.addresses import parse_network
+
+    try:
+        return tuple(parse_network(text) for text in texts.split(",")) if texts else None
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--cluster-cidr") from None
 
 
 def _options(choices: dict):
@@ -106,7 +118,7 @@ def _options(choices: dict):
         min_sync_period=duration(choices["min_sync_period"]),
         speed=factor,
         node=choices["node"],
-        cluster_cidr=choices["cluster_cidr"],
+        pod_networks=_networks(choices["cluster_cidr"]),
         window=Window(position(choices["start"]), position(choices["until"])),
         verify=choices["verify"],
         check_every=choices["check_every"],

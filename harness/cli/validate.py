@@ -19,7 +19,7 @@ Examples:
 """
 
 
-@click.command(epilog=EXAMPLES)
+@click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("source")
 def validate(source: str) -> None:
     """Check all of SOURCE: a recording, kubectl's JSON output, or - for standard input.
@@ -47,9 +47,7 @@ def _check(recording: Recording, problems: list[str]) -> int:
         count += 1
         found = checker.problems(event)
         if found:
-            # kubectl's output is not a line an event, so there the seq has to do.
-            where = f"{recording.path}:{recording.line}" if recording.line else recording.path
-            problems += [f"{where}: {text}" for text in found]
+            problems += [str(recording.error(event, text)) for text in found]
     return count
 
 

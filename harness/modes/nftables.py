@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,6 +78,16 @@ def clean(place: Place) -> None:
     """Remove all that this mode made."""
     for family in ("ip", "ip6"):
         place.run(["nft", "delete", "table", family, "kube-proxy"], b"")
+
+
+def forget_clients(place: Place) -> None:
+    """Empty the maps in which rules remember clients (AFF)."""
+    for family in ("ip", "ip6"):
+        listed = place.run(["nft", "-t", "list", "maps", family], b"").stdout.decode()
+        names = re.findall(r"map (affinity-clients-\d+)", listed)
+        script = "".join(f"flush map {family} kube-proxy {name}\n" for name in names)
+        if script:
+            place.run(["nft", "-f", "-"], script.encode())
 
 
 def _netlink(place: Place) -> socket.socket:

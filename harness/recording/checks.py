@@ -30,10 +30,10 @@ class Checker:
         try:
             manifest = _decode(event.object)
         except (ValueError, RecursionError) as error:
-            return [f"seq {event.seq}: manifest is not JSON ({error})"]
+            return [f"manifest is not JSON ({error})"]
         key, found = _identity(event.resource, manifest)
         found = found or self._track(event.type, key)
-        where = f"seq {event.seq}: {event.resource} {'/'.join(filter(None, key[1:])) or '(unnamed)'}"
+        where = f"{event.type} {event.resource} {'/'.join(filter(None, key[1:])) or '(unnamed)'}"
         return [f"{where}: {text}" for text in (*found, *_contents(event.resource, manifest))]
 
     def _track(self, kind: str, key: tuple[str, str, str]) -> list[str]:

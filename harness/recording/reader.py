@@ -6,6 +6,7 @@ is one JSON document (or several without separators).
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import io
 import sys
@@ -23,19 +24,14 @@ _decode_event = msgspec.json.Decoder(Event).decode
 _decode_header = msgspec.json.Decoder(Header).decode
 _TYPES = frozenset(OBJECT_TYPES + MARKER_TYPES)
 _RESOURCES = frozenset(RESOURCES)
-CONVERTERS: dict[int, object] = {}
-"""For each older version the function that lifts an event line's dict to the next one; none so far."""
 
 
 class Recording:
-    """A context manager that iterates `Event`s once; `sha256` is complete after the last one.
-
-    `line` is where the event just given stands, None in kubectl's output.
-    """
+    """A context manager that iterates `Event`s once; `sha256` is complete after the last one."""
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.line: int | None = None
+        self._runs: list[tuple[int, int]] = []  # (seq, line) where a run of consecutive seqs begins
         self._sha = hashlib.sha256()
         self._raw = _open(path)
         try:
@@ -62,12 +58,20 @@ class Recording:
         """SHA-256 of the bytes read so far, as stored."""
         return self._sha.hexdigest()
 
+    def line_of(self, event: Event) -> int | None:
+        """The line of an event already given; None in kubectl's output, where an event is no line."""
+        place = bisect.bisect_right(self._runs, (event.seq, sys.maxsize)) - 1
+        return None if place < 0 else self._runs[place][1] + event.seq - self._runs[place][0]
+
+    def error(self, event: Event, message: str) -> RecordingError:
+        """What is wrong with an event already given, with its place."""
+        return RecordingError(self.path, self.line_of(event) or f"seq {event.seq}", message)
+
     def _open_lines(self) -> Iterator[bytes]:
         tee = _Tee(self._raw, self._sha)
         buffered = io.BufferedReader(tee, 1 << 20)
         if self.path.endswith(".zst") or buffered.peek(4)[:4] == b"\x28\xb5\x2f\xfd":
-            decompressed = zstandard.ZstdDecompressor().stream_reader(buffered, read_across_frames=True)
-            buffered = io.BufferedReader(decompressed, 1 << 20)
+            buffered = _decompressed_lines(buffered)
         try:
             yield from buffered
         except zstandard.ZstdError as error:
@@ -109,6 +113,7 @@ class Recording:
 
     def _read(self) -> Iterator[Event]:
         seq, t = 0, 0
+        self._runs.append((1, 2))
         for number, line in enumerate(self._lines, 2):
             try:
                 event = _decode_event(line)
@@ -120,8 +125,28 @@ class Recording:
                 raise RecordingError(self.path, number, f"{event.type} without an object; a manifest is needed")
             if line[-1:] != b"\n":
                 raise RecordingError(self.path, number, "the last line is cut off; a line ends with a newline")
-            seq, t, self.line = event.seq, event.t, number
+            if event.seq != seq + 1:
+                self._runs.append((event.seq, number))
+            seq, t = event.seq, event.t
             yield event
+
+
+def _decompressed_lines(compressed: io.BufferedReader) -> Iterator[bytes]:
+    """Lines of any number of frames, each of which must be whole; ZstdError otherwise."""
+    rest, frame = b"", None
+    while chunk := compressed.read1(1 << 17):
+        while chunk:
+            frame = frame or zstandard.ZstdDecompressor().decompressobj()
+            lines = (rest + frame.decompress(chunk)).splitlines(keepends=True)
+            rest = lines.pop() if lines and not lines[-1].endswith(b"\n") else b""
+            yield from lines
+            chunk = frame.unused_data
+            if frame.eof:
+                frame = None
+    if frame is not None:
+        raise zstandard.ZstdError("it ends in the middle of a frame")
+    if rest:
+        yield rest
 
 
 class _Tee(io.RawIOBase):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from harness.events import OBJECT_TYPES, Event
+from harness.recording.reader import Recording
 
 Key = tuple[str, str, str]
 """Resource, namespace ("" for nodes), name."""
@@ -33,8 +34,13 @@ _decode_named = msgspec.json.Decoder(_Named).decode
 
 
 def key_of(event: Event) -> Key:
-    """Identity of the event's object; msgspec.ValidationError when its metadata is no such thing."""
-    metadata = _decode_named(event.object).metadata
+    """Identity of the event's object; ValueError when its metadata does not say."""
+    try:
+        metadata = _decode_named(event.object).metadata
+    except msgspec.DecodeError as error:
+        raise ValueError(f"not a manifest of its kind: {error}") from None
+    if not metadata.name:
+        raise ValueError("object has no metadata.name")
     return event.resource, metadata.namespace or "", metadata.name
 
 
@@ -60,17 +66,25 @@ class State:
         return {"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": items}
 
 
-def state_at(events: Iterable[Event], seq: int) -> State:
+def folded(recording: Recording, state: State) -> Iterator[Event]:
+    """The events of `recording`, each given once `state` has it; RecordingError for odd objects."""
+    for event in recording:
+        try:
+            state.apply(event)
+        except ValueError as error:
+            raise recording.error(event, f"{event.type} {event.resource}: {error}") from None
+        yield event
+
+
+def state_at(recording: Recording, seq: int) -> State:
     """State right after the event numbered `seq`; LookupError, in words, when there is none.
 
     Reads no further than that event.
     """
-    state = State()
-    last = None
-    for event in events:
+    state, last = State(), None
+    for event in folded(recording, state):
         if event.seq > seq:
             break
-        state.apply(event)
         last = event.seq
         if last == seq:
             return state

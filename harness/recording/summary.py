@@ -9,7 +9,7 @@ import msgspec
 
 from harness.events import Event
 from harness.recording.reader import Recording
-from harness.recording.state import State
+from harness.recording.state import State, folded
 
 
 class Summary(msgspec.Struct):
@@ -44,16 +44,15 @@ class _Facts(msgspec.Struct, gc=False):
     endpoints: list[msgspec.Raw] | None = None
 
 
-_decode = msgspec.json.Decoder(_Facts).decode
+_facts = msgspec.json.Decoder(_Facts).decode
 
 
 def summarize(recording: Recording) -> Summary:
-    """Read all of `recording`; RecordingError as it raises, ValidationError for odd manifests."""
+    """Read all of `recording`; RecordingError for what is odd in it."""
     summary = Summary(recording.path, msgspec.to_builtins(recording.header))
     state, counts = State(), Counter()
     listed, last = 0, None
-    for event in recording:
-        state.apply(event)
+    for event in folded(recording, state):
         counts[event.resource, event.type] += 1
         summary.largest_gap = max(summary.largest_gap, event.t - (event.t if last is None else last.t))
         if event.ends_initial_list:
@@ -65,6 +64,13 @@ def summarize(recording: Recording) -> Summary:
     summary.endpoints_end = _endpoints(state)
     summary.sha256 = recording.sha256
     return summary
+
+
+def _decode(manifest: msgspec.Raw) -> _Facts:
+    try:
+        return _facts(manifest)
+    except msgspec.DecodeError:
+        return _Facts()  # `harness validate` says where and why it is odd
 
 
 def _finish(summary: Summary, counts: Counter[tuple[str, str]], listed: int, last: Event | None) -> None:

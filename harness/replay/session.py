@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from engine.addresses import parse_network
+from engine.addresses import format_address, parse_network
 from engine.config import ProxyConfig
 from engine.manifest import ManifestError
+from engine.model import Network
 from engine.proxier import Proxier, Sync
 from harness.events import OBJECT_TYPES, Event
 from harness.oracle import Oracle, Settings
@@ -35,7 +36,7 @@ class Options:
     min_sync_period: int = NS
     speed: float | None = None
     node: str | None = None
-    cluster_cidr: str | None = None
+    pod_networks: tuple[Network, ...] | None = None
     window: Window = Window()
     verify: bool = True
     check_every: int = 500
@@ -61,11 +62,10 @@ class Session:
         """RecordingError for bad input, KernelError when the kernel refuses."""
         started = time.perf_counter()
         with open_source(self._source) as recording:
-            events = iter(recording)
-            self._cluster = recording.header.cluster
+            self._recording, events = recording, iter(recording)
             self._proxier = Proxier(
                 self._options.mode,
-                self._config(),
+                self._config(recording.header.cluster),
                 self._target.kernel,
                 time.perf_counter,
                 self._options.node,
@@ -82,14 +82,20 @@ class Session:
             self._result.recording["sha256"] = recording.sha256
         return self._finish()
 
-    def _cluster_cidr(self) -> str:
-        return self._options.cluster_cidr or self._cluster.get("clusterCIDR") or ""
+    def _config(self, cluster: dict) -> ProxyConfig:
+        """The options', else what the recording's header says of the cluster."""
+        try:
+            pods = tuple(parse_network(text) for text in (cluster.get("clusterCIDR") or "").split(",") if text)
+            services = tuple(parse_network(text) for text in cluster.get("serviceCIDRs") or ())
+        except ValueError as error:
+            raise RecordingError(self._source, 1, f"cluster: {error}") from None
+        wanted = self._options.pod_networks
+        return ProxyConfig(pod_networks=pods if wanted is None else wanted, service_networks=services)
 
-    def _config(self) -> ProxyConfig:
-        return ProxyConfig(
-            pod_networks=tuple(parse_network(text) for text in self._cluster_cidr().split(",") if text),
-            service_networks=tuple(parse_network(text) for text in self._cluster.get("serviceCIDRs", ())),
-        )
+    def _settings(self) -> Settings:
+        """The configuration in the oracle's words."""
+        networks = self._proxier.config.pod_networks
+        return Settings(cluster_cidr=",".join(f"{format_address(n.address)}/{n.prefix}" for n in networks))
 
     def _initial(self, events: Iterator[Event], started: float) -> list[Event]:
         walk, rest = initial_part(events, self._options.window)
@@ -155,8 +161,7 @@ class Session:
         try:
             return self._proxier.state.observe(event.type, event.resource, event.object)
         except ManifestError as error:
-            place = f"seq {event.seq}"
-            raise RecordingError(self._source, place, f"{event.type} {event.resource}: {error}") from error
+            raise self._recording.error(event, f"{event.type} {event.resource}: {error}") from error
 
     def _account(self, sync: Sync) -> None:
         self._result.syncs += 1
@@ -169,7 +174,7 @@ class Session:
             return
         self._progress("checking", self._events)
         if self._oracle is None:
-            self._oracle = Oracle(self._proxier.state.node_name, Settings(cluster_cidr=self._cluster_cidr()))
+            self._oracle = Oracle(self._proxier.state.node_name, self._settings())
         for event in self._unseen:
             self._oracle.observe(event)
         self._unseen.clear()

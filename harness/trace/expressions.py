@@ -107,6 +107,8 @@ class Expressions:
         if name.split()[0] in PROTOCOLS:
             name = f"th {name.split()[1]}"
         if name not in self.fields:
+            if word[0].isdigit() or word == "none":
+                return value(word)
             raise ValueError(f"rule `{' '.join(cursor.words)}`: {name!r} is nothing this tracer knows of a packet")
         found = self.fields[name]
         if found is None:
@@ -144,15 +146,15 @@ def _equal(found, wanted) -> bool:
     return found == wanted
 
 
-def find(table: Table, name: str, key: tuple) -> tuple[tuple, Element] | None:
+def find(table: Table, name: str, key: tuple) -> Element | None:
     """The element of a set that matches a key, ranges included."""
     if name not in table.sets:
         raise ValueError(f"there is no set {name!r}")
     elements = table.sets[name]
     if key in elements:
-        return key, elements[key]
+        return elements[key]
     if name in table.ranges:
         for stored, element in elements.items():
             if all(_equal(a, b) for a, b in zip(key, stored, strict=True)):
-                return stored, element
+                return element
     return None

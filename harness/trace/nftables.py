@@ -10,9 +10,11 @@ remembered for a client (`update @MAP`) counts by the tracer's own clock.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from harness.trace.expressions import Break, Cursor, Expressions, find
 from harness.trace.packet import Outcome, Packet, Trace
-from harness.trace.ruleset import Element, Range, Ruleset, Table, duration_seconds
+from harness.trace.ruleset import Element, Ruleset, Table, duration_seconds
 
 _TERMINAL = {"accept", "drop", "reject"}
 _MATCHES = {"meta", "ct", "ip", "ip6", "th", "tcp", "udp", "sctp", "fib", "iifname", "mark", "l4proto"}
@@ -26,16 +28,20 @@ class NftablesTracer:
         self._ip = "ip" if family == 4 else "ip6"
         self._ruleset = Ruleset()
         self._local = local_addresses
-        self.now = 0.0
-        self._clients: dict[tuple[str, tuple], tuple[float, tuple]] = {}
+        self._clients = _Clients()
+
+    @property
+    def now(self) -> float:
+        """The clock by which clients are forgotten, in seconds."""
+        return self._clients.now
+
+    @now.setter
+    def now(self, seconds: float) -> None:
+        self._clients.now = seconds
 
     def feed(self, text: str) -> None:
         """Apply `nft -f` input, or take what `nft list ruleset` printed; ValueError for what it cannot read."""
         self._ruleset.feed(text)
-
-    def forget_clients(self) -> None:
-        """As if no client had connected before."""
-        self._clients.clear()
 
     def trace(self, packet: Packet) -> Trace:
         """Every way the packet may go; nothing is remembered of it."""
@@ -53,16 +59,25 @@ class NftablesTracer:
         """One connection, drawing `index` wherever a draw is made; the client is remembered."""
         walk = self._walk(packet, _Choices(fixed=index))
         outcome = walk.run()
-        self._clients.update(walk.remembered)
+        self._clients.entries.update(walk.remembered)
         return outcome
 
     def _walk(self, packet: Packet, choices: _Choices) -> _Walk:
         table = self._ruleset.tables.get((self._ip, "kube-proxy"), Table())
-        return _Walk(self._ip, table, packet, choices, self._local, self._remembered)
+        return _Walk(self._ip, table, packet, choices, self._local, self._clients)
 
-    def _remembered(self, name: str, key: tuple) -> Element | None:
-        expires, data = self._clients.get((name, key), (0.0, ()))
-        return Element("remembered", data) if expires > self.now else None
+
+@dataclass
+class _Clients:
+    """What the rules remembered: {(set, key): (expiry in seconds, data)}."""
+
+    now: float = 0.0
+    entries: dict[tuple[str, tuple], tuple[float, tuple]] = field(default_factory=dict)
+
+    def find(self, name: str, key: tuple) -> Element | None:
+        """The data of an element that has not expired."""
+        expires, data = self.entries.get((name, key), (0.0, ()))
+        return Element("a client seen before", data) if expires > self.now else None
 
 
 class _Choices:
@@ -111,9 +126,9 @@ class _Return(Exception):
 class _Walk:
     """One packet on one way through the hooks."""
 
-    def __init__(self, ip: str, table: Table, packet: Packet, choices: _Choices, local, remembered) -> None:
+    def __init__(self, ip: str, table: Table, packet: Packet, choices: _Choices, local, clients) -> None:
         self._ip, self._table, self._packet, self._choices = ip, table, packet, choices
-        self._local, self._recall = local, remembered
+        self._local, self._clients = local, clients
         self.steps: list[str] = []
         self.remembered: dict[tuple[str, tuple], tuple[float, tuple]] = {}
         self._masquerade = False
@@ -180,37 +195,34 @@ class _Walk:
 
     def _rule(self, chain: str, words: list[str]) -> str | None:
         """Apply one rule; the chain it goes to, if any."""
-        cursor = Cursor(words)
         self._note = []
-        before = dict(self._fields), self._target, self._masquerade
+        before = dict(self._fields), self._target, len(self.remembered)
         try:
-            while cursor.peek() is not None:
-                word = cursor.peek()
-                if word in ("goto", "jump"):
-                    cursor.take()
-                    target = cursor.take()
-                    self._step(chain, words)
-                    if word == "goto":
-                        return target
-                    self._jump(target)
-                    return None
-                if not self._statement(cursor):
-                    kind, target = self._vmap_or_match(cursor)
-                    if kind:
-                        self._step(chain, words)
-                        if kind == "goto":
-                            return target
-                        self._jump(target)
-                        return None
+            verdict, target = self._apply(Cursor(words))
         except (_Verdict, _Return):
             self._step(chain, words)
             raise
-        if (dict(self._fields), self._target, self._masquerade) != before or self._note:
+        if verdict or (dict(self._fields), self._target, len(self.remembered)) != before:
             self._step(chain, words)
-        return None
+        if verdict == "jump":
+            self._chain(target)
+        return target if verdict == "goto" else None
 
-    def _jump(self, chain: str) -> None:
-        self._chain(chain)
+    def _apply(self, cursor: Cursor) -> tuple[str | None, str]:
+        """Statement by statement; where to jump or go to, (None, "") when the next rule follows."""
+        while cursor.peek() is not None:
+            if cursor.peek() in ("goto", "jump"):
+                return cursor.take(), cursor.take()
+            if self._statement(cursor):
+                continue
+            if "vmap" in cursor.words[cursor.at :]:
+                key = self._evaluate.concat(cursor)
+                cursor.take("vmap")
+                return self._evaluate.found(cursor, key).data
+            if cursor.peek() not in _MATCHES:
+                raise ValueError(f"rule `{' '.join(cursor.words)}`: {cursor.peek()!r} is nothing this tracer knows")
+            self._evaluate.match(cursor)
+        return None, ""
 
     def _statement(self, cursor: Cursor) -> bool:
         """Apply the statement that comes next; False when an expression comes instead."""
@@ -233,17 +245,6 @@ class _Walk:
         else:
             return False
         return True
-
-    def _vmap_or_match(self, cursor: Cursor) -> tuple:
-        start = cursor.at
-        if "vmap" in cursor.words[start:]:
-            key = self._evaluate.concat(cursor)
-            cursor.take("vmap")
-            return self._evaluate.found(cursor, key).data
-        if cursor.peek() not in _MATCHES:
-            raise ValueError(f"rule `{' '.join(cursor.words)}`: {cursor.peek()!r} is nothing this tracer knows")
-        self._evaluate.match(cursor)
-        return None, None
 
     def _set(self, cursor: Cursor) -> None:
         name = "meta mark" if cursor.take() == "mark" else f"meta {cursor.take()}"
@@ -275,17 +276,13 @@ class _Walk:
         cursor.take(":")
         data = self._evaluate.concat(cursor)
         cursor.take("}")
-        self.remembered[name, key] = (self._recall.__self__.now + seconds, data)
+        self.remembered[name, key] = (self._clients.now + seconds, data)
 
     def _look_up(self, name: str, key: tuple) -> Element | None:
-        found = find(self._table, name, key)
-        if found is None:
-            remembered = self._recall(name, key)
-            if remembered:
-                self._note.append(f"{name}: this client is remembered")
-            return remembered
-        self._note.append(f"@{name} {{ {found[1].text} }}")
-        return found[1]
+        found = find(self._table, name, key) or self._clients.find(name, key)
+        if found:
+            self._note.append(f"@{name} {{ {found.text} }}")
+        return found
 
     def _step(self, chain: str, words: list[str]) -> None:
         note = f"    {'; '.join(self._note)}" if self._note else ""
@@ -304,4 +301,6 @@ def _merged(outcomes: list[Outcome]) -> Outcome:
     return Outcome(outcomes[0].kind, endpoints, any(outcome.masquerade for outcome in outcomes))
 
 
-__all__ = ["NftablesTracer", "Range"]
+def tracer(family: int, local_addresses: frozenset[bytes]) -> NftablesTracer:
+    """A tracer without rules yet."""
+    return NftablesTracer(family, local_addresses)

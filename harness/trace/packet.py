@@ -25,7 +25,7 @@ class Outcome(NamedTuple):
     """`kind` is dnat, reject, drop or no-op (left alone).
 
     `endpoints` are all (packed address, port) that a dnat may choose; `masquerade` tells whether
-    the source address is replaced for an endpoint that is not the source itself (hairpin).
+    the source address is replaced for any of them, an endpoint that is the source itself included.
     """
 
     kind: str
@@ -41,7 +41,12 @@ class Trace(NamedTuple):
 
 
 class Tracer(Protocol):
-    """One family's rules of one mode, ready to be asked."""
+    """One family's rules of one mode, ready to be asked; `now` is its clock, in seconds."""
+
+    now: float
 
     def trace(self, packet: Packet) -> Trace:
-        """Follow one packet; ValueError for rules it cannot read."""
+        """Follow one packet every way it may go; ValueError for rules it cannot read."""
+
+    def connect(self, packet: Packet, index: int = 0) -> Outcome:
+        """One connection, drawing `index` wherever something is drawn; its client is remembered."""

@@ -17,6 +17,9 @@ _DURATION = re.compile(r"(\d+)(d|h|m|s|ms)?")
 _SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 0.001, None: 1}
 _PRIORITIES = {"raw": -300, "mangle": -150, "dstnat": -100, "filter": 0, "srcnat": 100}
 
+_NAMED = PROTOCOLS | {"none": 0}
+"""`none` is how nft prints priority 0:0."""
+
 Key = tuple
 
 
@@ -215,8 +218,8 @@ def _data(text: str) -> tuple:
 
 def value(text: str):
     """A constant: packed address, Range of addresses, or number (`3:1` is 0x30001)."""
-    if text in PROTOCOLS:
-        return PROTOCOLS[text]
+    if text in _NAMED:
+        return _NAMED[text]
     if text.isdigit():
         return int(text)
     if text.startswith("0x"):

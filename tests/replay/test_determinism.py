@@ -12,7 +12,7 @@ from harness.replay.kernels import open_kernel
 from harness.replay.session import Options, Session
 
 DEMO = "recordings/demo.jsonl"
-DEMO_DIGEST = "ab6f5a234f72e87726c61fefc1139ba6b9bf5476485dd47cc0f24355afa1e9be"
+DEMO_DIGEST = "db18899d5fd52912127a3f7584d569c45fe26041439f4e9635110b46fc0e89c2"
 """Pinned: another machine must find the same; a change of the programs changes it, knowingly."""
 
 
@@ -48,6 +48,4 @@ def test_the_hash_seed_does_not_change_it(seed):
 
 
 def test_other_options_give_other_digests():
-    assert (
-        len({DEMO_DIGEST, digest(min_sync_period=0), digest(node="node-0002"), digest(cluster_cidr="10.0.0.0/8")}) == 4
-    )
+    assert len({DEMO_DIGEST, digest(min_sync_period=0), digest(node="node-0002"), digest(pod_networks=())}) == 4

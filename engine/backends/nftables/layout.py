@@ -67,7 +67,7 @@ class NftablesBackend:
         self._claims: dict[SetKey, dict[PoolKey, bytes]] = {}
         self._claimed: dict[Name, dict[tuple[SetKey, PoolKey], bytes]] = {}
         self._picks = 0
-        self._needed = 1
+        self._needed = 0
         self._affinity = Affinity()
         self._draws = 0
         self._classes = 0
@@ -75,8 +75,6 @@ class NftablesBackend:
 
     def plan(self, changes: list[Change], host: HostAddresses) -> NftablesProgram:
         """The program that takes the kernel from the last plan to this one; falsy when nothing differs."""
-        if not changes and not self._picks:
-            return NftablesProgram(self.family, (), ())  # nothing of this family so far: no table
         endpoints = {p: SetChange(f"{name}-endpoints") for p, name in TRANSPORTS.items()}
         removed = {p: SetChange(change.name) for p, change in endpoints.items()}
         touched: dict[SetKey, bytes | None] = {}
@@ -90,29 +88,31 @@ class NftablesBackend:
             self._drop_pools(change, kept, removed, sticky)
             self._claim(change.service, wanted, touched)
         self._node_addresses(host, touched)
-        scripts = self._scripts() + self._affinity_scripts()
+        scripts = (*self._start(), *self._scripts(), *self._affinity_scripts())
         sets = [*endpoints.values(), *sticky.values(), *self._settle(touched), *removed.values()]
-        if scripts and self._first:
+        if self._first:
             sets.append(SetChange("equal-bytes", add=equal_bytes(self.family)))
             self._first = False
         self._free += reversed(self._freed)
         self._freed.clear()
         return NftablesProgram(self.family, scripts, tuple(s for s in sets if s.add or s.delete))
 
+    def _start(self) -> tuple[str, ...]:
+        """The table itself, at the first sync: it drops and rejects even while there are no Services (CIP-02)."""
+        return (skeleton(self.family, self._config),) if self._first else ()
+
     def _scripts(self) -> tuple[str, ...]:
-        """Rules that the elements will need: the skeleton once, more pick chains when a set outgrows them.
+        """Rules that the elements will need: more pick chains when an endpoint set outgrows them.
 
         Several texts, as an unprivileged socket's buffer holds only a small transaction.
         """
         if self._needed <= self._picks:
             return ()
-        scripts = [] if self._picks else [skeleton(self.family, self._config)]
         before, self._picks = self._picks, min(max(256, 1 << (self._needed - 1).bit_length()), COUNT_LIMIT)
-        scripts += [
+        return tuple(
             picks(self.family, first, min(first + PICKS_PER_SCRIPT - 1, self._picks))
             for first in range(before + 1, self._picks + 1, PICKS_PER_SCRIPT)
-        ]
-        return tuple(scripts)
+        )
 
     def _affinity_scripts(self) -> tuple[str, ...]:
         """Rules for affinity: chains for more endpoints, and for timeouts not seen before."""

@@ -1,0 +1,8 @@
+"""All rows, a rule each."""
+
+from __future__ import annotations
+
+from . import rows_intake, rows_reach, rows_selection
+from .row import Row
+
+ROWS: list[Row] = [*rows_intake.ROWS, *rows_selection.ROWS, *rows_reach.ROWS]

@@ -1,0 +1,96 @@
+"""The example cases, by tracer and by real packets, and the command that judges them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from harness.cli.trace import trace
+from harness.packets import open_witness
+from harness.trace.cases import CaseError, load
+from harness.trace.run import judge
+
+DATA = Path(__file__).parent / "data"
+CASES = [case for case in load(DATA) if "nftables" in case.modes]
+
+
+def failures(verdict: dict) -> list:
+    return [item for item in verdict["flows"] + verdict["asserts"] if not item["passed"]] + [verdict.get("error")]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_tracer_finds_what_is_expected(case):
+    assert failures(judge(case, "nftables")) == [None]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_kernel_does_what_is_expected(case, kernel_namespaces):
+    verdict = judge(case, "nftables", open_witness)
+    assert failures(verdict) == [None]
+    assert all(flow["kernel"]["attempts"] == flow["kernel"].get("answered", flow["kernel"]["attempts"])
+               for flow in verdict["flows"] if isinstance(flow["kernel"].get("attempts"), int))  # fmt: skip
+
+
+def changed(tmp_path: Path, name: str, change) -> Path:
+    raw = json.loads((DATA / name).read_text())
+    change(raw)
+    path = tmp_path / "case.json"
+    path.write_text(json.dumps(raw))
+    return path
+
+
+def test_a_wrong_expectation_fails_and_says_so(tmp_path):
+    def other(raw):
+        raw["flows"][0]["expect"] = {"outcome": "drop", "endpoints": [], "masquerade": False}
+
+    path, out = changed(tmp_path, "019-etp-local.json", other), tmp_path / "out.json"
+    done = CliRunner().invoke(trace, ["--cases", str(path), "--mode", "nftables", "--json", str(out)])
+    assert done.exit_code == 1
+    (verdict,) = json.loads(out.read_text())["cases"]
+    assert (verdict["name"], verdict["mode"], verdict["passed"]) == ("etp-local", "nftables", False)
+    first, *others = verdict["flows"]
+    assert not first["passed"] and first["expected"]["outcome"] == "drop" and first["actual"]["outcome"] == "dnat"
+    assert others and all(flow["passed"] for flow in others)
+
+
+def test_a_broken_affinity_fails(tmp_path):
+    def unstick(raw):
+        next(o for o in raw["objects"] if o["kind"] == "Service")["spec"]["sessionAffinity"] = "None"
+
+    (case,) = load(changed(tmp_path, "089-aff-clientip-sticky.json", unstick))
+    wrong = failures(judge(case, "nftables"))
+    assert [item["name"] for item in wrong[:-1]] == [
+        "connection 2 at 1 s",
+        "connection 3 at 2 s",
+        "connection 4 at 10801 s",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda raw: raw["flows"][0].update({"from": "moon"}), "'moon' is none of pod-local"),
+        (lambda raw: raw["flows"][0]["expect"].update(outcome="maybe"), "'maybe' is none of dnat"),
+        (lambda raw: raw["flows"][0].pop("dest_ip"), "field 'dest_ip' is missing"),
+        (lambda raw: raw["objects"].append({"kind": "Pod", "metadata": {"name": "x"}}), "object of kind 'Pod'"),
+        (lambda raw: raw.update(min_version="soon"), "min_version 'soon'"),
+        (lambda raw: raw.pop("config"), "a JSON object with config"),
+    ],
+)
+def test_bad_cases_are_refused_before_any_is_judged(tmp_path, change, words):
+    path = changed(tmp_path, "019-etp-local.json", change)
+    with pytest.raises(CaseError, match="case.json"):
+        list(load(path))
+    done = CliRunner().invoke(trace, ["--cases", str(path)])
+    assert done.exit_code == 2 and words in done.output and str(path) in done.output
+
+
+def test_a_mode_that_is_not_there_has_not_passed(tmp_path):
+    def elsewhere(raw):
+        raw["config"]["modes"] = ["telepathy"]
+
+    done = CliRunner().invoke(trace, ["--cases", str(changed(tmp_path, "019-etp-local.json", elsewhere))])
+    assert done.exit_code == 1 and "mode telepathy has no tracer" in done.output

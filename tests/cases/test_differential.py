@@ -1,0 +1,128 @@
+"""Any cluster, any packet: the tracer over the program, the oracle over the events and the kernel agree."""
+
+from __future__ import annotations
+
+import time
+from ipaddress import ip_address
+
+import msgspec
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from engine.config import NEWEST
+from engine.proxier import Proxier
+from harness.check.compare import compare
+from harness.events import Event
+from harness.modes import nftables
+from harness.modes.place import Place
+from harness.oracle import Oracle
+from harness.oracle.packets import expected
+from harness.packets.witness import KernelWitness
+from harness.packets.world import World
+from harness.trace.cases import Flow, proxy_config
+from harness.trace.nftables import NftablesTracer
+from harness.trace.run import Tracers
+
+from .strategies import LOCAL, clusters, packed, packets, settings_of_proxies
+
+PODS_AND_ENDS = [f"10.1.0.{n}" for n in range(11, 37)] + [f"fd00:10::{n}" for n in range(11, 37)]
+
+
+class Both:
+    """A kernel that feeds tracers and another kernel."""
+
+    def __init__(self, *kernels) -> None:
+        self._kernels = kernels
+
+    def apply(self, program):
+        for kernel in self._kernels:
+            applied = kernel.apply(program)
+        return applied
+
+
+def told(events, wanted, *kernels, syncs: frozenset[int] = frozenset()):
+    """Tracers and oracle after the events, synced after some of them and at the end."""
+    tracers = Tracers("nftables", frozenset(map(packed, LOCAL)))
+    proxier = Proxier("nftables", proxy_config(wanted, NEWEST), Both(*kernels, tracers), time.perf_counter, "n1")
+    oracle = Oracle("n1", wanted)
+    for number, event in enumerate(events):
+        proxier.state.observe(*event)
+        oracle.observe(Event(number + 1, 0, event[0], event[1], msgspec.Raw(event[2])))
+        if number in syncs:
+            proxier.sync()
+    proxier.sync()
+    return tracers, oracle
+
+
+def outcome(tracers: Tracers, packet):
+    return tracers.of_family(4 if len(packet.source) == 4 else 6).trace(packet).outcome
+
+
+@given(events=clusters(), wanted=settings_of_proxies)
+def test_tracer_oracle_and_read_back_agree(events, wanted):
+    opened = nftables.memory()
+    tracers, oracle = told(events, wanted, opened.kernel)
+    for packet in packets(events):
+        assert outcome(tracers, packet) == expected(oracle, packet), packet
+    for family in (4, 6):
+        assert compare(oracle.behaviour(family), opened.view.behaviour(family)) == []
+
+
+@given(events=clusters(), again=clusters(), wanted=settings_of_proxies, syncs=st.frozensets(st.integers(0, 40)))
+def test_state_step_by_step_is_state_at_once(events, again, wanted, syncs):
+    gone = [("DELETED", resource, raw) for _, resource, raw in events if resource != "nodes"]
+    path = [*events, *gone[::2], *again]
+    state = {}
+    for kind, resource, raw in path:
+        meta = msgspec.json.decode(raw)["metadata"]
+        key = resource, meta.get("namespace", ""), meta["name"]
+        state.pop(key, None)
+        if kind != "DELETED":
+            state[key] = ("ADDED", resource, raw)
+    stepwise, _ = told(path, wanted, syncs=syncs)
+    at_once, _ = told(list(state.values()), wanted)
+    for packet in packets(again):
+        assert outcome(stepwise, packet) == outcome(at_once, packet), packet
+
+
+@settings(
+    max_examples=6,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+@given(events=clusters(largest=2), wanted=settings_of_proxies)
+def test_real_packets_agree(kernel_namespaces, events, wanted):
+    with World() as world:
+        place = Place("netns", world.node.socket, world.node.run)
+        world.add_addresses(list(map(packed, LOCAL)))
+        world.route_to_pods(list(map(packed, ["10.0.0.2", "fd00:10::2", *PODS_AND_ENDS])))
+        with nftables.real(place) as opened:
+            _, oracle = told(events, wanted, opened.kernel)
+            witness = KernelWitness(world, opened.kernel, lambda: nftables.forget_clients(place))
+            asked = [flow_of(packet, expected(oracle, packet)) for packet in possible(events)[::7]]
+            seen = witness.observe(asked)
+            wrong = [(f.packet, f.expected, s) for f, s in zip(asked, seen, strict=True) if s["outcome"] != f.expected]
+            assert wrong == [], wrong[0]
+            nftables.forget_clients(place)
+            listed = place.run(["nft", "list", "ruleset"], b"").stdout.decode()
+    check_listing(listed, packets(events), oracle)
+
+
+def possible(events):
+    """Packets that get as far as the rules: from elsewhere to loopback the kernel's routing drops them before."""
+    return [p for p in packets(events) if p.source_local or not ip_address(p.destination).is_loopback]
+
+
+def check_listing(listed: str, asked, oracle) -> None:
+    """What `nft list` prints means the same as what was written."""
+    tracers = {4: NftablesTracer(4, frozenset(map(packed, LOCAL))), 6: NftablesTracer(6, frozenset(map(packed, LOCAL)))}
+    for tracer in tracers.values():
+        tracer.feed(listed)
+    for packet in asked:
+        assert tracers[4 if len(packet.source) == 4 else 6].trace(packet).outcome == expected(oracle, packet), packet
+
+
+def flow_of(packet, wanted) -> Flow:
+    pod = not packet.source_local and packet.source[:1] in (b"\x0a", b"\xfd")
+    origin = "node-host" if packet.source_local else "pod-local" if pod else "external"
+    return Flow("", origin, packet, wanted, None)

@@ -1,0 +1,43 @@
+"""Each rule of the specification in mode nftables: held by the tracer, the oracle and real packets."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.oracle import Oracle
+from harness.oracle.packets import expected
+from harness.packets import open_witness
+from harness.trace.cases import as_events
+from harness.trace.run import judge
+
+from .clusters import case
+from .row import Row
+from .rows import ROWS
+
+
+def read(row: Row, folder):
+    then = [{"ops": ops, "flows": flows} for ops, flows in row.then]
+    return case(folder, row.name, row.objects, row.flows, then, row.asserts, **row.config)
+
+
+def failures(verdict: dict) -> list:
+    return [item for item in verdict["flows"] + verdict["asserts"] if not item["passed"]] + [verdict.get("error")]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.ids.split()[0]} {row.name}")
+def test_tracer_and_oracle_say_the_same(row, tmp_path):
+    read_back = read(row, tmp_path)
+    assert failures(judge(read_back, "nftables")) == [None]
+    oracle, seq = Oracle(read_back.node, read_back.settings()), 1
+    for stage in read_back.stages:
+        for event in as_events(stage, seq):
+            oracle.observe(event)
+        seq += len(stage.events)
+        assert [(f.name, expected(oracle, f.packet)) for f in stage.flows] == [
+            (f.name, f.expected) for f in stage.flows
+        ]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.ids.split()[0]} {row.name}")
+def test_the_kernel_does_so(row, tmp_path, kernel_namespaces):
+    assert failures(judge(read(row, tmp_path), "nftables", open_witness)) == [None]

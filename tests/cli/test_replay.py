@@ -1,0 +1,164 @@
+"""`harness replay` as people run it: gates, exit codes, signals, quiet pipes, documented JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DEMO = "recordings/demo.jsonl"
+MEMORY = ("--kernel", "memory")
+
+
+def harness(*arguments: str, **more) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "harness", *arguments], capture_output=True, text=True, **more)
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory) -> dict:
+    path = tmp_path_factory.mktemp("result") / "r.json"
+    assert harness("replay", DEMO, *MEMORY, "--json", str(path)).returncode == 0
+    return json.loads(path.read_text())
+
+
+def leaves(value: dict, prefix: str = "") -> set[str]:
+    found = set()
+    for key, inner in value.items():
+        name = f"{prefix}{key}"
+        nested = isinstance(inner, dict) and name not in ("change.by_kind",) and not name.endswith("_seconds")
+        found |= leaves(inner, f"{name}.") if nested else {name}
+    return found
+
+
+def test_every_field_of_the_result_is_documented_and_there(result):
+    page = Path("docs/replay-result.md").read_text().split("## Exit codes")[0]
+    documented = {name for row in re.findall(r"^\| (`.*?) \|", page, re.M) for name in re.findall(r"`([^`]+)`", row)}
+    optional = {"kernel.release", "kernel.nft", "kernel.reason"}
+    assert documented - optional == leaves(result)
+
+
+@pytest.mark.parametrize(
+    ("gate", "code", "message"),
+    [
+        (["--expect-digest", "0" * 64], 3, "gate: digest"),
+        (["--max-p99", "0.0001"], 4, "gate: --max-p99 0.0001 s exceeded"),
+        (["--max-initial", "0.000001"], 4, "gate: --max-initial 1e-06 s exceeded"),
+        (["--max-p99", "60", "--max-initial", "60"], 0, ""),
+        (["--repeat", "2"], 0, ""),
+    ],
+)
+def test_gates_have_exit_codes_of_their_own(gate, code, message):
+    done = harness("replay", DEMO, *MEMORY, *gate)
+    assert done.returncode == code
+    assert message in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((DEMO, "--speed", "fast"), "'fast' is neither max nor a number"),
+        ((DEMO, "--speed", "0"), "a factor above 0 is needed"),
+        ((DEMO, "--min-sync-period", "soon"), "'soon' is not a duration such as 1s"),
+        ((DEMO, "--from", "x1"), "'x1' is not a duration"),
+        ((DEMO, "--mode", "magic"), "Invalid value for '--mode'"),
+        (("-", "--repeat", "2"), "standard input can be read once only"),
+        ((DEMO, "--cluster-cidr", "10.0.0.0/99"), "10.0.0.0/99"),
+        ((DEMO, "--json", "/nonexistent/folder/r.json"), "/nonexistent/folder"),
+    ],
+)
+def test_senseless_options_are_refused_with_the_way_out(arguments, message):
+    done = harness("replay", *arguments, *MEMORY)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_window_measures_its_part_only(tmp_path):
+    def replayed(*window):
+        path = tmp_path / "w.json"
+        assert harness("replay", DEMO, *MEMORY, "--json", str(path), *window).returncode == 0
+        return json.loads(path.read_text())
+
+    whole, late, early = replayed(), replayed("--from", "60s"), replayed("--until", "60s")
+    assert 0 < late["change"]["count"] < whole["change"]["count"]
+    assert 0 < early["change"]["count"] < whole["change"]["count"]
+    assert late["recording"]["sha256"] == whole["recording"]["sha256"] == early["recording"]["sha256"]
+    assert replayed("--from", "100")["initial"] and replayed("--until", "3")["change"]["count"] == 0
+
+
+def test_a_pipe_gets_no_progress_and_json_goes_to_stdout_alone():
+    done = harness("replay", DEMO, *MEMORY, "--json", "-")
+    assert json.loads(done.stdout)["verified"] is True
+    assert "\x1b" not in done.stdout + done.stderr
+    assert "nftables mode" in done.stderr
+
+
+def test_the_first_line_says_that_there_was_no_kernel():
+    assert "in memory, NO KERNEL" in harness("replay", DEMO, *MEMORY).stdout.splitlines()[0]
+
+
+def test_the_first_line_says_what_ran_where(kernel_namespaces):
+    first = harness("replay", DEMO).stdout.splitlines()[0]
+    assert re.match(r"nftables mode, throwaway namespace, Linux \S+, nft [\d.]+, minSyncPeriod 1 s, node", first)
+
+
+def namespaces_of(parent: int) -> set[str]:
+    """Network namespaces of the descendants of a process, and of nobody else."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and _descends(int(entry.name), parent):
+                found.add(os.readlink(entry / "ns/net"))
+        except (FileNotFoundError, PermissionError, ProcessLookupError):
+            continue
+    return found
+
+
+def _descends(pid: int, ancestor: int) -> bool:
+    while pid > 1 and pid != ancestor:
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    return pid == ancestor
+
+
+def holders(namespaces: set[str]) -> list[str]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and os.readlink(entry / "ns/net") in namespaces:
+                found.append(entry.name)
+        except (FileNotFoundError, PermissionError, ProcessLookupError):
+            continue
+    return found
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_a_signal_leaves_no_namespace_and_no_process(kernel_namespaces, number, code):
+    own = os.readlink("/proc/self/ns/net")
+    command = [sys.executable, "-m", "harness", "replay", DEMO, "--speed", "1"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    try:
+        _until(lambda: namespaces_of(child.pid) - {own})
+        made = namespaces_of(child.pid) - {own}
+        child.send_signal(number)
+        assert child.wait(10) == code
+        _until(lambda: not holders(made))
+        errors = child.stderr.read()
+        assert b"Traceback" not in errors
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def _until(condition, seconds: float = 10.0) -> None:
+    import time
+
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come about in time"
+        time.sleep(0.02)
