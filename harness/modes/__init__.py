@@ -9,6 +9,7 @@ Each module offers `COMMANDS` (programs it needs), `memory()`, `real(place)`, `l
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from types import ModuleType
 
@@ -18,3 +19,8 @@ MODES = ("ipvs", "nftables")
 def module_of(mode: str) -> ModuleType:
     """The module of a mode in `MODES`."""
     return import_module(f"harness.modes.{mode}")
+
+
+def user_namespace(module: ModuleType) -> bool:
+    """Whether the mode's throwaway namespace gets a user namespace: always but for root, where that must not be."""
+    return getattr(module, "UNPRIVILEGED", True) or os.geteuid() != 0

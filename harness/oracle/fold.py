@@ -58,7 +58,7 @@ class Oracle:
                 self._port(name, service, port, cluster_ip, destinations, nodeports)
         taking = self._taking_node_ports()
         if mode == "ipvs":  # one virtual server for each, and every other address is on the dummy device
-            taking = taking if nodeports else frozenset()
+            taking, nodeports = (taking, nodeports) if taking and nodeports else (frozenset(), {})
             cluster_ips |= {key[0] for key in destinations}.difference(self._local_addresses())
         return Behaviour(destinations, nodeports, frozenset(cluster_ips), taking)
 
@@ -157,6 +157,18 @@ class Oracle:
             client = (spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}
             rules.affinity_seconds = client.get("timeoutSeconds") or DEFAULT_AFFINITY_SECONDS
         return rules
+
+    def on_node(self, family: int, protocol: int) -> set[tuple[bytes, int]]:
+        """This node's endpoints of that protocol, ready or not (HAIR-02)."""
+        self._slices = self._slices_by_service(f"IPv{family}")
+        size = 4 if family == 4 else 16
+        found = set()
+        for name, service in self._objects["services"].items():
+            for port in service["spec"].get("ports") or () if _cluster_ip(service, size) else ():
+                if PROTOCOLS[port.get("protocol") or "TCP"] == protocol:
+                    ends = self._endpoints(name, port, size)
+                    found |= {target for target, e in ends.items() if e.get("nodeName") == self._node_name}
+        return found
 
     def _hints(self, service: dict) -> Hints:
         """The node and zone whose hints count (TOPO-01 to TOPO-05)."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from engine.kernel.base import Kernel
 from harness import uml
-from harness.modes import module_of
+from harness.modes import module_of, user_namespace
 from harness.modes.place import Opened, Place, View
 from harness.namespace import Namespace, NamespaceError
 
@@ -81,9 +81,8 @@ def _in_namespace(module, fall_back: bool) -> Iterator[Target]:
 def _namespace(module) -> Iterator[Place]:
     """A throwaway namespace whose kernel can do the mode; KernelUnavailable where there is none."""
     _require(module)
-    unprivileged = getattr(module, "UNPRIVILEGED", True) or os.geteuid() != 0
     try:
-        namespace = Namespace(user=unprivileged).__enter__()
+        namespace = Namespace(user=user_namespace(module)).__enter__()
     except NamespaceError as error:
         raise KernelUnavailable(str(error)) from None
     try:

@@ -45,9 +45,7 @@ class IpvsBackend:
         self._rules = ""
 
     def plan(self, changes: list[Change], host: HostAddresses) -> IpvsProgram:
-        """The program from the last plan to this one; falsy when nothing differs."""
-        if not changes and not self._started:
-            return IpvsProgram(family=self.family)
+        """The program from the last plan to this one, the first one all that is fixed too; falsy when nothing differs."""
         moved = self._see_host(host)
         changed = {change.service: change.new for change in changes}
         # What a Service wants depends on the host's addresses only beyond its cluster IP.
