@@ -65,4 +65,6 @@ def collapse(networks: tuple[Network, ...]) -> tuple[Network, ...]:
 
 def format_address(address: Address) -> str:
     """The canonical text of a packed address."""
+    if len(address) == 4:
+        return ".".join(map(str, address))
     return str(ipaddress.ip_address(address))

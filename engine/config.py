@@ -30,7 +30,8 @@ class ProxyConfig:
     `pod_interface`: a name in mode BridgeInterface, a prefix in InterfaceNamePrefix (DET-03).
     `node_port_addresses`: None for the mode's default, or CIDR texts, or ("primary",) (NP-01 to NP-03).
     `node_addresses`, `local_addresses`: the node's IPs and all that are local to it; empty means that
-    the Node object's are (CFG-20).  `feature_gates` holds those that were set.
+    the Node object's are (CFG-20).  `feature_gates` holds those that were set.  Timeouts of 0 leave the
+    kernel's own; virtual servers on `ipvs_exclude_networks` are someone else's (IPVS-03, IPVS-09).
     """
 
     pod_networks: tuple[Network, ...] = ()
@@ -43,6 +44,12 @@ class ProxyConfig:
     localhost_node_ports: bool = True
     node_addresses: tuple[Address, ...] = ()
     local_addresses: tuple[Address, ...] = ()
+    ipvs_scheduler: str = "rr"
+    ipvs_strict_arp: bool = False
+    ipvs_exclude_networks: tuple[Network, ...] = ()
+    ipvs_tcp_timeout_seconds: int = 0
+    ipvs_tcp_fin_timeout_seconds: int = 0
+    ipvs_udp_timeout_seconds: int = 0
     feature_gates: Mapping[str, bool] = field(default_factory=dict)
     version: tuple[int, int] = NEWEST
 

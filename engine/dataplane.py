@@ -21,7 +21,8 @@ class PortPlan(msgspec.Struct, frozen=True, gc=False):
     """One service port in one family. `allowed` restricts the load balancer addresses, None = open.
 
     `cluster` and `local` are sorted targets; `any_usable` decides between drop and reject.
-    `health_check_node_port` is the Service's, 0 where it has none.
+    `health_check_node_port` is the Service's, 0 where it has none.  `on_node` are this node's
+    endpoints, ready or not (HAIR-02).
     """
 
     name: str
@@ -39,6 +40,7 @@ class PortPlan(msgspec.Struct, frozen=True, gc=False):
     any_usable: bool
     affinity_seconds: int
     health_check_node_port: int = 0
+    on_node: tuple[Target, ...] = ()
 
 
 class Change(NamedTuple):
@@ -134,9 +136,12 @@ def _plan_port(
 ) -> PortPlan:
     accessible = bool(port.node_port or reach.external or reach.balancers)
     external_local = service.external_local and accessible
+    node = state.node_name
+    endpoints = endpoints_of(state.slices.get(service.name, {}), family, port.name, port.protocol, node)
+    on_node = sorted(target for target, endpoint in endpoints.items() if node and endpoint.node == node)
     selection = select(
-        endpoints_of(state.slices.get(service.name, {}), family, port.name, port.protocol, state.node_name),
-        state.node_name,
+        endpoints,
+        node,
         hints,
         cluster=accessible or not service.internal_local,
         local=service.internal_local or external_local,
@@ -146,7 +151,7 @@ def _plan_port(
         reach.cluster_ip, reach.external, reach.balancers, allowed,
         service.internal_local, external_local,
         selection.cluster, selection.local, selection.any_usable,
-        service.affinity_seconds, service.health_check_node_port,
+        service.affinity_seconds, service.health_check_node_port, tuple(on_node),
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from engine.backends.base import Backend
+from engine.backends.ipvs import IpvsBackend
 from engine.backends.nftables import NftablesBackend
 from engine.config import ProxyConfig
 from engine.dataplane import Dataplane
@@ -22,7 +23,7 @@ from engine.model import ADDRESS_BYTES
 from engine.program import Program
 from engine.tracking import ClusterState
 
-BACKENDS: dict[str, Callable[[int, ProxyConfig], Backend]] = {"nftables": NftablesBackend}
+BACKENDS: dict[str, Callable[[int, ProxyConfig], Backend]] = {"ipvs": IpvsBackend, "nftables": NftablesBackend}
 
 
 class Sync(NamedTuple):

@@ -23,16 +23,18 @@ class NamespaceError(RuntimeError):
 class Namespace:
     """Context manager around one namespace; raises NamespaceError where they are refused.
 
-    One made `beside` another shares its user namespace, so that links may join the two.
+    One made `beside` another shares its user namespace, so that links may join the two.  `user` False,
+    for root only: a network namespace alone, where root keeps all its rights.
     """
 
-    def __init__(self, beside: Namespace | None = None) -> None:
+    def __init__(self, beside: Namespace | None = None, user: bool = True) -> None:
         self._beside = beside
+        self._user = beside._user if beside else user
 
     def __enter__(self) -> Namespace:
         self._channel, inside = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        unshare = ["unshare", "-Urn"]
-        if self._beside:
+        unshare = ["unshare", "-Urn" if self._user else "-n"]
+        if self._beside and self._user:
             enter = ["nsenter", "-t", str(self._beside.pid), "-U", "--preserve-credentials", "--"]
             unshare = [*enter, "unshare", "-n"]
         command = [*unshare, sys.executable, "-I", "-S", str(AGENT), str(inside.fileno())]
@@ -84,5 +86,6 @@ class Namespace:
 
     def run(self, command: list[str], stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         """Run a command inside; its output is captured."""
-        enter = ["nsenter", "-t", str(self.pid), "-U", "-n", "--preserve-credentials", "--"]
+        rights = ["-U", "--preserve-credentials"] if self._user else []
+        enter = ["nsenter", "-t", str(self.pid), "-n", *rights, "--"]
         return subprocess.run(enter + command, input=stdin, capture_output=True, check=False)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from harness.cli.uml import run_in_uml_if_needed
 from harness.modes import MODES
 
 UNITS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000, "h": 3_600_000_000_000}
@@ -37,10 +38,11 @@ def position(text: str | None) -> tuple[str, int] | None:
 @click.option("--mode", type=click.Choice(MODES), default="nftables", show_default=True, help="Proxy mode.")
 @click.option(
     "--kernel",
-    type=click.Choice(["auto", "netns", "memory", "host"]),
+    type=click.Choice(["auto", "netns", "uml", "memory", "host"]),
     default="auto",
     show_default=True,
-    help="Where rules go: a throwaway namespace, memory, or this host (root; its traffic is affected).",
+    help="Where rules go: a throwaway namespace, a throwaway user-mode Linux (which has what ipvs needs),"
+    " memory, or this host (root; its traffic is affected).",
 )
 @click.option("--speed", default="max", show_default=True, help="max, or a factor: 1 is as recorded.")
 @click.option("--from", "start", help="Measure from this seq, or time (90s); what is before is folded.")
@@ -79,6 +81,7 @@ def replay(source: str, json_path: str | None, svg_path: str | None, repeat: int
         raise click.UsageError("standard input can be read once only: --repeat needs a file")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = _options(choices)
+    run_in_uml_if_needed(choices["kernel"], choices["mode"], source, [json_path, svg_path])
     try:
         results = [_run(source, options, choices["kernel"]) for _ in range(repeat)]
     except KeyboardInterrupt:

@@ -56,7 +56,11 @@ class Oracle:
             ports = service["spec"].get("ports") or ()
             for port in sorted(ports, key=lambda p: (p.get("name") or "", PROTOCOLS[p.get("protocol") or "TCP"])):
                 self._port(name, service, port, cluster_ip, destinations, nodeports)
-        return Behaviour(destinations, nodeports, frozenset(cluster_ips), self._taking_node_ports())
+        taking = self._taking_node_ports()
+        if mode == "ipvs":  # one virtual server for each, and every other address is on the dummy device
+            taking, nodeports = (taking, nodeports) if taking and nodeports else (frozenset(), {})
+            cluster_ips |= {key[0] for key in destinations}.difference(self._local_addresses())
+        return Behaviour(destinations, nodeports, frozenset(cluster_ips), taking)
 
     def _slices_by_service(self, address_type: str) -> dict[tuple[str, str], list[dict]]:
         grouped: dict[tuple[str, str], list[dict]] = {}
@@ -74,8 +78,12 @@ class Oracle:
             return frozenset(a for a in self.node_ips(self._size) if not ipaddress.ip_address(a).is_loopback)
         blocks = [b for b in map(block, asked) if len(b.network_address.packed) == self._size]
         if not blocks or any(b.prefixlen == 0 for b in blocks):
-            return None
+            if self._mode != "ipvs":
+                return None
+            blocks = [block("0.0.0.0/0"), block("::/0")]
         mine = {a for a in self._local_addresses() if any(ipaddress.ip_address(a) in b for b in blocks)}
+        if self._mode == "ipvs":  # NP-07
+            mine = {a for a in mine if not (self._size == 16 and ipaddress.ip_address(a).is_link_local)}
         return frozenset(a for a in mine if not ipaddress.ip_address(a).is_loopback)
 
     def node_ips(self, size: int) -> list[bytes]:
@@ -149,6 +157,18 @@ class Oracle:
             client = (spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}
             rules.affinity_seconds = client.get("timeoutSeconds") or DEFAULT_AFFINITY_SECONDS
         return rules
+
+    def on_node(self, family: int, protocol: int) -> set[tuple[bytes, int]]:
+        """This node's endpoints of that protocol, ready or not (HAIR-02)."""
+        self._slices = self._slices_by_service(f"IPv{family}")
+        size = 4 if family == 4 else 16
+        found = set()
+        for name, service in self._objects["services"].items():
+            for port in service["spec"].get("ports") or () if _cluster_ip(service, size) else ():
+                if PROTOCOLS[port.get("protocol") or "TCP"] == protocol:
+                    ends = self._endpoints(name, port, size)
+                    found |= {target for target, e in ends.items() if e.get("nodeName") == self._node_name}
+        return found
 
     def _hints(self, service: dict) -> Hints:
         """The node and zone whose hints count (TOPO-01 to TOPO-05)."""

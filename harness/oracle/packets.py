@@ -13,7 +13,7 @@ POD, NODE, EXTERNAL = 0, 1, 2
 
 
 def expected(oracle: Oracle, packet: Packet, mode: str = "nftables") -> Outcome:
-    """The outcome that the specification demands in modes iptables and nftables (NFT-07, LB-04)."""
+    """The outcome that the specification demands (NFT-07, LB-04, LB-05)."""
     size = len(packet.destination)
     behaviour = oracle.behaviour(4 if size == 4 else 6, mode)
     found = _frontend(behaviour, packet, oracle.settings, mode)
@@ -22,12 +22,19 @@ def expected(oracle: Oracle, packet: Packet, mode: str = "nftables") -> Outcome:
         return Outcome(_unknown(behaviour, packet.destination, oracle.settings, mode))
     kind, *targets = found[client]
     barred = found.allowed is not None and not any(a <= packet.source <= b for a, b in found.allowed)
+    if barred and mode == "ipvs" and packet.source_local:
+        # The node is barred when it comes from the very address that it asks for, and behind IP_VS (LB-05).
+        barred = kind == "dnat" and packet.source == packet.destination
     if barred and not (mode == "iptables" and kind == "reject"):
         return Outcome("drop")
     if kind != "dnat":
         return Outcome("no-op" if kind == "none" else kind)
-    hairpin = any(address == packet.source for address, _ in targets[0])
-    return Outcome("dnat", targets[0], bool(found.masquerade[client]) or hairpin)
+    masqueraded = bool(found.masquerade[client])
+    own = {target for target in targets[0] if target[0] == packet.source}
+    if mode == "ipvs":  # HAIR-02, IPVS-12
+        own &= oracle.on_node(4 if size == 4 else 6, packet.protocol)
+        masqueraded &= not ipaddress.ip_address(packet.source).is_loopback
+    return Outcome("dnat", targets[0], masqueraded or bool(own))
 
 
 def client_of(packet: Packet, settings: Settings) -> int:
@@ -70,10 +77,12 @@ def _localhost(settings: Settings, address) -> bool:
 
 def _unknown(behaviour: Behaviour, destination: bytes, settings: Settings, mode: str) -> str:
     """No frontend has the destination (CIP-02, CIP-03)."""
-    if mode != "nftables":
+    if mode == "iptables":
         return "no-op"
     if destination in behaviour.cluster_ips:
         return "reject"
+    if mode == "ipvs":
+        return "no-op"
     known = settings.service_cidrs if settings.gate("MultiCIDRServiceAllocator") else ()
     blocks = [b for b in map(block, known) if len(b.network_address.packed) == len(destination)]
     return "drop" if any(ipaddress.ip_address(destination) in b for b in blocks) else "no-op"

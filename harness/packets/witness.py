@@ -15,7 +15,7 @@ from typing import Any
 
 from engine.kernel.base import Applied, Kernel
 from engine.program import Program
-from harness.modes import module_of
+from harness.modes import module_of, user_namespace
 from harness.modes.place import Place
 from harness.oracle.settings import packed
 from harness.packets.wire import request
@@ -165,7 +165,7 @@ def open_witness(case: Case, mode: str) -> Iterator[KernelWitness]:
     """A world made for one case: its addresses are the node's, its pods and endpoints beyond the veth."""
     module = module_of(mode)
     config = case.proxy_config()
-    with World(interface_of("pod-local", case.raw)) as world:
+    with World(interface_of("pod-local", case.raw), user_namespace(module)) as world:
         place = Place("netns", world.node.socket, world.node.run)
         pods, nodes = _addresses(case)
         world.add_addresses(list(config.local_addresses or config.node_addresses) + nodes)

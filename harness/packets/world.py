@@ -46,11 +46,11 @@ class Sighting:
 
 
 class World:
-    """Context manager; `node` is the namespace whose rules are judged."""
+    """Context manager; `node` is the namespace whose rules are judged; `user` as for `Namespace`."""
 
-    def __init__(self, pods_interface: str = "pods0") -> None:
+    def __init__(self, pods_interface: str = "pods0", user: bool = True) -> None:
         self.pods_interface = pods_interface
-        self.node = Namespace()
+        self.node = Namespace(user=user)
         self._pods, self._outside = Namespace(beside=self.node), Namespace(beside=self.node)
         self._stack = ExitStack()
         self._frames: dict[tuple[str, int], socket.socket] = {}

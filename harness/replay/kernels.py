@@ -1,4 +1,4 @@
-"""Opens what a replay programs: a throwaway namespace, memory, or (only when spelled out) the host."""
+"""Opens what a replay programs: a throwaway namespace or kernel, memory, or (only when spelled out) the host."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 from engine.kernel.base import Kernel
-from harness.modes import module_of
+from harness import uml
+from harness.modes import module_of, user_namespace
 from harness.modes.place import Opened, Place, View
 from harness.namespace import Namespace, NamespaceError
 
@@ -30,14 +31,32 @@ class Target(NamedTuple):
     place: Place | None
 
 
+def needs_uml(kind: str, mode: str) -> bool:
+    """Whether the whole command has to run in user-mode Linux: asked for, or all that offers the mode here."""
+    if uml.inside() or kind not in ("auto", "uml"):
+        return False
+    if kind == "uml":
+        return True
+    module = module_of(mode)
+    if not hasattr(module, "missing") or not uml.installed():
+        return False
+    try:
+        with _namespace(module):
+            return False
+    except KernelUnavailable:
+        return True
+
+
 @contextmanager
 def open_kernel(kind: str, mode: str) -> Iterator[Target]:
-    """`kind` is auto, netns, memory or host. Raises KernelUnavailable."""
+    """`kind` is auto, netns, uml, memory or host; uml only where `needs_uml`. Raises KernelUnavailable."""
     module = module_of(mode)
     if kind == "memory":
         yield _in_memory(module.memory(), {})
     elif kind == "host":
         yield from _on_host(module)
+    elif kind == "uml":
+        yield from _inside_uml(module)
     else:
         yield from _in_namespace(module, fall_back=kind == "auto")
 
@@ -47,30 +66,57 @@ def _in_memory(opened: Opened, extra: dict[str, str]) -> Target:
 
 
 def _in_namespace(module, fall_back: bool) -> Iterator[Target]:
+    with ExitStack() as stack:
+        try:
+            place = stack.enter_context(_namespace(module))
+        except KernelUnavailable as error:
+            if not fall_back:
+                raise
+            yield _in_memory(module.memory(), {"reason": str(error)})
+            return
+        yield from _real(module, place)
+
+
+@contextmanager
+def _namespace(module) -> Iterator[Place]:
+    """A throwaway namespace whose kernel can do the mode; KernelUnavailable where there is none."""
+    _require(module)
     try:
-        _require(module)
-        namespace = Namespace()
-        namespace.__enter__()
-    except (KernelUnavailable, NamespaceError) as error:
-        if not fall_back:
-            raise KernelUnavailable(str(error)) from None
-        yield _in_memory(module.memory(), {"reason": str(error)})
-        return
+        namespace = Namespace(user=user_namespace(module)).__enter__()
+    except NamespaceError as error:
+        raise KernelUnavailable(str(error)) from None
     try:
-        yield from _real(module, Place("netns", namespace.socket, namespace.run))
+        place = Place("netns", namespace.socket, namespace.run)
+        _able(module, place)
+        yield place
     finally:
         namespace.__exit__()
+
+
+def _able(module, place: Place) -> None:
+    why = module.missing(place) if hasattr(module, "missing") else None
+    if why:
+        raise KernelUnavailable(f"{why}; Debian's user-mode-linux has it: --kernel uml")
+
+
+def _inside_uml(module) -> Iterator[Target]:
+    """The kernel that was booted for this command: all of it is throwaway."""
+    if not uml.inside():
+        raise KernelUnavailable("--kernel uml boots a kernel for a whole command; this one cannot run in it")
+    _require(module)
+    yield from _real(module, Place("uml", socket.socket, _run))
+
+
+def _run(command: list[str], stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(command, input=stdin, capture_output=True, check=False)
 
 
 def _on_host(module) -> Iterator[Target]:
     if os.geteuid() != 0:
         raise KernelUnavailable("--kernel host programs this machine's own rules and needs root")
     _require(module)
-
-    def run(command: list[str], stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(command, input=stdin, capture_output=True, check=False)
-
-    place = Place("host", socket.socket, run)
+    place = Place("host", socket.socket, _run)
+    _able(module, place)
     found = module.leftovers(place)
     if found:
         raise KernelUnavailable(f"this host has {found} already: a proxy runs here, or ran; remove it first")

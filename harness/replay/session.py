@@ -179,7 +179,7 @@ class Session:
             self._oracle.observe(event)
         self._unseen.clear()
         found = differences(self._proxier, self._target.view, self._oracle, self._options.mode)
-        if packets and self._target.place and self._target.place.kind == "netns":
+        if packets and self._target.place and self._target.place.kind in ("netns", "uml"):
             tried, lost = connections(self._proxier, self._target.place, self._oracle, self._options.mode)
             self._result.connections += tried
             found += lost

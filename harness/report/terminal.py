@@ -10,6 +10,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+_PLACES = {
+    "netns": "throwaway namespace",
+    "uml": "user-mode Linux",
+    "host": "this host",
+    "memory": "in memory, NO KERNEL",
+}
 _NOT_TOOLS = ("kind", "release", "reason")
 COLUMNS = ("p50", "p90", "p99", "p99.9", "max")
 
@@ -52,7 +58,7 @@ def save_picture(result: dict[str, Any], path: str) -> None:
 def headline(result: dict[str, Any]) -> str:
     """What ran where, with versions."""
     engine, kernel = result["engine"], result["kernel"]
-    where = {"netns": "throwaway namespace", "host": "this host", "memory": "in memory, NO KERNEL"}[kernel["kind"]]
+    where = _PLACES[kernel["kind"]]
     tools = "".join(f", {name} {version}" for name, version in kernel.items() if name not in _NOT_TOOLS)
     versions = f", Linux {kernel['release']}{tools}" if "release" in kernel else ""
     reason = f" ({kernel['reason']})" if "reason" in kernel else ""

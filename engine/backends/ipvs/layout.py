@@ -1,0 +1,255 @@
+"""What each Service wants of IP_VS and the ipsets, and the program from one sync to the next.
+
+    PortPlan -> wanted (servers, addresses, entries) -> Claims -> what differs -> IpvsProgram
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from engine.addresses import collapse, contains, format_address
+from engine.backends.ipvs import sets
+from engine.backends.ipvs.claims import Claims, Owner, Wanted
+from engine.backends.ipvs.program import (
+    PERSISTENT,
+    SCHEDULER_PORT,
+    IpvsProgram,
+    Start,
+    VirtualServer,
+    server_key,
+)
+from engine.backends.ipvs.rules import JUMPS, rules
+from engine.backends.ipvs.sets import ip_port
+from engine.config import ProxyConfig
+from engine.dataplane import Change, PortPlan
+from engine.model import ADDRESS_BYTES, SCTP, Address, HostAddresses, Name, Network, Target
+
+_ADDRESS, _ENTRY, _REFUSED, _SERVER = "address", "entry", "refused", "server"
+
+
+class IpvsBackend:
+    """Keeps what one family's kernel holds and turns dataplane changes into programs."""
+
+    mode = "ipvs"
+
+    def __init__(self, family: int, config: ProxyConfig) -> None:
+        self.family = family
+        self._config = config
+        self._claims = Claims()
+        self._started = False
+        self._on_host: dict[Name, tuple[PortPlan, ...]] = {}
+        self._local: frozenset[Address] = frozenset()
+        self._node_port_ips: tuple[Address, ...] = ()
+        self._filled: dict[str, int] = {}
+        self._refused: set[bytes] = set()
+        self._rules = ""
+
+    def plan(self, changes: list[Change], host: HostAddresses) -> IpvsProgram:
+        """The program from the last plan to this one, the first one all that is fixed too; falsy when nothing differs."""
+        moved = self._see_host(host)
+        changed = {change.service: change.new for change in changes}
+        # What a Service wants depends on the host's addresses only beyond its cluster IP.
+        again = {name: plans for name, plans in self._on_host.items() if name not in changed} if moved else {}
+        for name, plans in (changed | again).items():
+            self._claims.replace(name, self._wanted(name, plans))
+            if any(plan.node_port or plan.external_ips or plan.load_balancer_ips for plan in plans):
+                self._on_host[name] = plans
+            else:
+                self._on_host.pop(name, None)
+        return self._program()
+
+    def _see_host(self, host: HostAddresses) -> bool:
+        """Whether the addresses that node ports and external addresses depend on have changed."""
+        size = ADDRESS_BYTES[self.family]
+        local = frozenset(address for address in host.local if len(address) == size)
+        moved, self._local = local != self._local, local
+        self._node_port_ips = tuple(sorted(a for a in local if self._takes_node_ports(a, host)))
+        return moved
+
+    def _takes_node_ports(self, address: Address, host: HostAddresses) -> bool:
+        """Never loopback nor IPv6 link-local; else all, unless nodePortAddresses says which (NP-02, NP-07)."""
+        if contains(_LOOPBACK[self.family], address) or contains(_LINK_LOCAL, address):
+            return False
+        if not self._config.node_port_addresses:
+            return True
+        networks = self._config.node_port_networks(self.family)
+        if networks is None:
+            return address in host.node
+        return not networks or any(contains(network, address) for network in networks)
+
+    def _wanted(self, service: Name, plans: tuple[PortPlan, ...]) -> Wanted:
+        wanted: Wanted = {}
+        for plan in plans:
+            owner = (service, plan.name, plan.protocol)
+            self._cluster_ip(plan, owner, wanted)
+            for ip in plan.external_ips:
+                self._external_ip(ip, plan, owner, wanted)
+            for ip in plan.load_balancer_ips:
+                self._load_balancer_ip(ip, plan, owner, wanted)
+            if plan.node_port and self._node_port_ips:
+                self._node_port(plan, owner, wanted)
+            if plan.health_check_node_port:
+                wanted[(_ENTRY, sets.HEALTH_CHECK, str(plan.health_check_node_port)), owner] = True
+        return wanted
+
+    def _cluster_ip(self, plan: PortPlan, owner: Owner, wanted: Wanted) -> None:
+        ip = plan.cluster_ip
+        wanted[(_SERVER, server_key(ip, plan.protocol, plan.port)), owner] = self._server(
+            plan, _targets(plan, plan.internal_local)
+        )
+        wanted[(_ADDRESS, ip), owner] = True
+        wanted[(_ENTRY, sets.CLUSTER_IP, ip_port(ip, plan.protocol, plan.port)), owner] = True
+        for target in plan.on_node:
+            address, port = format_address(target[:-2]), target[-2] << 8 | target[-1]
+            entry = f"{address},{sets.PROTOCOL_NAMES[plan.protocol]}:{port},{address}"
+            wanted[(_ENTRY, sets.LOOP_BACK, entry), owner] = True
+
+    def _external_ip(self, ip: Address, plan: PortPlan, owner: Owner, wanted: Wanted) -> None:
+        self._outside(ip, plan, owner, wanted)
+        name = sets.EXTERNAL_IP_LOCAL if plan.external_local else sets.EXTERNAL_IP
+        wanted[(_ENTRY, name, ip_port(ip, plan.protocol, plan.port)), owner] = True
+
+    def _load_balancer_ip(self, ip: Address, plan: PortPlan, owner: Owner, wanted: Wanted) -> None:
+        self._outside(ip, plan, owner, wanted)
+        entry = ip_port(ip, plan.protocol, plan.port)
+        names = [sets.LOAD_BALANCER]
+        if plan.external_local:
+            names.append(sets.LOAD_BALANCER_LOCAL)
+        if plan.allowed is not None:
+            names.append(sets.LOAD_BALANCER_FW)
+            self._source_ranges(ip, entry, plan, owner, wanted)
+        for name in names:
+            wanted[(_ENTRY, name, entry), owner] = True
+
+    def _source_ranges(self, ip: Address, entry: str, plan: PortPlan, owner: Owner, wanted: Wanted) -> None:
+        """Who may use a load balancer address; its own node, which comes from that address, only if listed."""
+        balancers = {Network(address, 8 * len(address)) for address in plan.load_balancer_ips}
+        for network in collapse(plan.allowed):
+            name = sets.SOURCE_IP if network in balancers else sets.SOURCE_CIDR
+            for source in sets.sources(entry, (network,)):
+                wanted[(_ENTRY, name, source), owner] = True
+        if not any(contains(network, ip) for network in plan.allowed):
+            wanted[(_REFUSED, server_key(ip, plan.protocol, plan.port)), owner] = True
+
+    def _outside(self, ip: Address, plan: PortPlan, owner: Owner, wanted: Wanted) -> None:
+        """An address from outside the cluster: on the dummy device unless the host has it already (IPVS-01)."""
+        key = server_key(ip, plan.protocol, plan.port)
+        wanted.setdefault(((_SERVER, key), owner), self._server(plan, _targets(plan, plan.external_local)))
+        if ip not in self._local:
+            wanted[(_ADDRESS, ip), owner] = True
+
+    def _node_port(self, plan: PortPlan, owner: Owner, wanted: Wanted) -> None:
+        names = [sets.NODE_PORT[plan.protocol]]
+        if plan.external_local:
+            names.append(sets.NODE_PORT_LOCAL[plan.protocol])
+        server = self._server(plan, _targets(plan, plan.external_local))
+        for ip in self._node_port_ips:
+            wanted.setdefault(((_SERVER, server_key(ip, plan.protocol, plan.node_port)), owner), server)
+            entry = ip_port(ip, SCTP, plan.node_port) if plan.protocol == SCTP else str(plan.node_port)
+            for name in names:
+                wanted[(_ENTRY, name, entry), owner] = True
+
+    def _server(self, plan: PortPlan, targets: tuple[Target, ...]) -> tuple[VirtualServer, tuple[Target, ...]]:
+        scheduler = self._config.ipvs_scheduler
+        flags = SCHEDULER_PORT if scheduler == "mh" else 0
+        if plan.affinity_seconds:
+            return VirtualServer(scheduler, flags | PERSISTENT, plan.affinity_seconds), targets
+        return VirtualServer(scheduler, flags), targets
+
+    def _program(self) -> IpvsProgram:
+        parts = _Parts()
+        for key, before, now in self._claims.settle():
+            if key[0] == _SERVER:
+                parts.server(key[1], before, now)
+            elif key[0] == _REFUSED:
+                (self._refused.add if now else self._refused.discard)(key[1])
+            elif key[0] == _ENTRY:
+                parts.entry(key[1], key[2], bool(now))
+            else:
+                parts.address(key[1], bool(now))
+        self._count(parts.entries_added, 1)
+        self._count(parts.entries_deleted, -1)
+        start = None if self._started else self._start()
+        self._started = True
+        return IpvsProgram(family=self.family, start=start, rules=self._new_rules(), **parts.as_fields())
+
+    def _count(self, entries: Iterable[tuple[str, str]], by: int) -> None:
+        for name, _ in entries:
+            self._filled[name] = self._filled.get(name, 0) + by
+
+    def _new_rules(self) -> str:
+        filled = frozenset(name for name, count in self._filled.items() if count)
+        text = rules(self.family, self._config, filled, tuple(sorted(self._refused)))
+        if text == self._rules:
+            return ""
+        self._rules = text
+        return text
+
+    def _start(self) -> Start:
+        config = self._config
+        sysctls = [
+            ("net.ipv4.vs.conntrack", "1"),
+            ("net.ipv4.vs.expire_nodest_conn", "1"),
+            ("net.ipv4.vs.expire_quiescent_template", "1"),
+            ("net.ipv4.ip_forward" if self.family == 4 else "net.ipv6.conf.all.forwarding", "1"),
+        ]
+        if config.ipvs_strict_arp:
+            sysctls += [("net.ipv4.conf.all.arp_ignore", "1"), ("net.ipv4.conf.all.arp_announce", "2")]
+        timeouts = (config.ipvs_tcp_timeout_seconds, config.ipvs_tcp_fin_timeout_seconds, config.ipvs_udp_timeout_seconds)
+        excluded = tuple(n for n in config.ipvs_exclude_networks if len(n.address) == ADDRESS_BYTES[self.family])
+        return Start(tuple(sysctls), timeouts, excluded, JUMPS)
+
+
+_LOOPBACK = {4: Network(bytes((127, 0, 0, 0)), 8), 6: Network(bytes(15) + b"\1", 128)}
+_LINK_LOCAL = Network(b"\xfe\x80" + bytes(14), 10)
+
+
+def _targets(plan: PortPlan, local: bool) -> tuple[Target, ...]:
+    """A Local policy without local endpoints falls back to the cluster's, unlike other modes (ETP-06)."""
+    return plan.local if local and plan.local else plan.cluster
+
+
+class _Parts:
+    """A program's operations as they are found."""
+
+    def __init__(self) -> None:
+        self.entries_added: list = []
+        self.entries_deleted: list = []
+        self._addresses: dict[bool, list] = {True: [], False: []}
+        self._servers: dict[str, list] = {"added": [], "changed": [], "deleted": []}
+        self._destinations: dict[bool, list] = {True: [], False: []}
+
+    def entry(self, name: str, entry: str, there: bool) -> None:
+        (self.entries_added if there else self.entries_deleted).append((name, entry))
+
+    def address(self, address: Address, there: bool) -> None:
+        self._addresses[there].append(address)
+        self.entry(sets.IPVS_IPS, format_address(address), there)
+
+    def server(self, key: bytes, before, now) -> None:
+        """A virtual server that goes takes its destinations along."""
+        if now is None:
+            self._servers["deleted"].append(key)
+            return
+        old: tuple[Target, ...] = ()
+        if before is None:
+            self._servers["added"].append((key, now[0]))
+        else:
+            old = before[1]
+            if before[0] != now[0]:
+                self._servers["changed"].append((key, now[0]))
+        self._destinations[True] += [(key, target) for target in sorted(set(now[1]).difference(old))]
+        self._destinations[False] += [(key, target) for target in sorted(set(old).difference(now[1]))]
+
+    def as_fields(self) -> dict[str, tuple]:
+        return {
+            "entries_added": tuple(self.entries_added),
+            "entries_deleted": tuple(self.entries_deleted),
+            "addresses_added": tuple(self._addresses[True]),
+            "addresses_deleted": tuple(self._addresses[False]),
+            "servers_added": tuple(self._servers["added"]),
+            "servers_changed": tuple(self._servers["changed"]),
+            "servers_deleted": tuple(self._servers["deleted"]),
+            "destinations_added": tuple(self._destinations[True]),
+            "destinations_deleted": tuple(self._destinations[False]),
+        }

@@ -1,0 +1,84 @@
+"""Any cluster, any packet, mode ipvs: tracer over the program, oracle over the events and read-back agree."""
+
+from __future__ import annotations
+
+import functools
+import time
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.config import NEWEST
+from engine.proxier import Proxier
+from harness.check.compare import compare
+from harness.events import Event
+from harness.modes import ipvs
+from harness.oracle import Oracle
+from harness.oracle.packets import expected
+from harness.trace.cases import proxy_config
+from harness.trace.run import Tracers
+from tests.cases.strategies import LOCAL, clusters, packed, packets, settings_of_proxies
+from tests.cases.test_differential import Both, outcome
+
+
+def synced(events, wanted, *kernels, syncs: frozenset[int] = frozenset()) -> Proxier:
+    """A proxier after the events, synced after some of them and at the end."""
+    proxier = Proxier("ipvs", proxy_config(wanted, NEWEST), Both(*kernels), time.perf_counter, "n1")
+    for number, event in enumerate(events):
+        proxier.state.observe(*event)
+        if number in syncs:
+            proxier.sync()
+    proxier.sync()
+    return proxier
+
+
+def oracle_of(events, wanted) -> Oracle:
+    """The oracle after the same events."""
+    oracle = Oracle("n1", wanted)
+    for number, event in enumerate(events):
+        oracle.observe(Event(number + 1, 0, event[0], event[1], msgspec.Raw(event[2])))
+    oracle.behaviour = functools.cache(oracle.behaviour)  # nothing more is observed
+    return oracle
+
+
+def walk(events, again):
+    """A path that adds, deletes and adds anew, and the events that lead straight to its end."""
+    gone = [("DELETED", resource, raw) for _, resource, raw in events if resource != "nodes"]
+    path = [*events, *gone[::2], *again]
+    state = {}
+    for kind, resource, raw in path:
+        meta = msgspec.json.decode(raw)["metadata"]
+        key = resource, meta.get("namespace", ""), meta["name"]
+        state.pop(key, None)
+        if kind != "DELETED":
+            state[key] = ("ADDED", resource, raw)
+    return path, list(state.values())
+
+
+@given(events=clusters(), wanted=settings_of_proxies)
+def test_tracer_oracle_and_read_back_agree(events, wanted):
+    opened, tracers = ipvs.memory(), Tracers("ipvs", frozenset(map(packed, LOCAL)))
+    synced(events, wanted, opened.kernel, tracers)
+    oracle = oracle_of(events, wanted)
+    for packet in packets(events):
+        assert outcome(tracers, packet) == expected(oracle, packet, "ipvs"), packet
+    for family in (4, 6):
+        assert compare(oracle.behaviour(family, "ipvs"), opened.view.behaviour(family)) == []
+
+
+@given(events=clusters(), again=clusters(), wanted=settings_of_proxies, syncs=st.frozensets(st.integers(0, 40)))
+def test_state_step_by_step_is_state_at_once(events, again, wanted, syncs):
+    path, straight = walk(events, again)
+    stepwise, at_once = ipvs.memory(), ipvs.memory()
+    synced(path, wanted, stepwise.kernel, syncs=syncs)
+    synced(straight, wanted, at_once.kernel)
+    for family in (4, 6):
+        assert stepwise.kernel.held.get(family) == at_once.kernel.held.get(family)
+
+
+@given(events=clusters(), again=clusters(), wanted=settings_of_proxies, syncs=st.frozensets(st.integers(0, 40)))
+def test_programs_are_the_same_every_time(events, again, wanted, syncs):
+    path, _ = walk(events, again)
+    first, second = (synced(path, wanted, ipvs.memory().kernel, syncs=syncs).digest for _ in range(2))
+    assert first == second
