@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 missing=()
 command -v nft >/dev/null || [ -x /usr/sbin/nft ] || missing+=(nftables)
 command -v ip >/dev/null || [ -x /usr/sbin/ip ] || missing+=(iproute2)
+command -v iptables >/dev/null || [ -x /usr/sbin/iptables ] || missing+=(iptables)
 python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 if [ ${#missing[@]} -gt 0 ]; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
@@ -14,6 +15,19 @@ if [ ${#missing[@]} -gt 0 ]; then
     else
         echo "please install: ${missing[*]}   (sudo apt-get install ${missing[*]})" >&2
         exit 1
+    fi
+fi
+# ipvs mode runs in user-mode Linux where the kernel has no IP_VS; everything else works without these.
+optional=()
+command -v ipset >/dev/null || [ -x /usr/sbin/ipset ] || optional+=(ipset)
+command -v ipvsadm >/dev/null || [ -x /usr/sbin/ipvsadm ] || optional+=(ipvsadm)
+command -v linux.uml >/dev/null || optional+=(user-mode-linux)
+if [ ${#optional[@]} -gt 0 ]; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${optional[@]}" ||
+            echo "not to be had here: ${optional[*]}; ipvs mode needs them" >&2
+    else
+        echo "for ipvs mode, install: ${optional[*]}   (sudo apt-get install ${optional[*]})" >&2
     fi
 fi
 [ -x .venv/bin/python ] || python3 -m venv .venv

@@ -45,7 +45,9 @@ class MemoryView:
         servers = IpvsProgram(
             family=family,
             servers_added=tuple(held.servers.items()),
-            destinations_added=tuple((key, t) for key, weights in held.destinations.items() for t, w in weights.items() if w),
+            destinations_added=tuple(
+                (key, t) for key, weights in held.destinations.items() for t, w in weights.items() if w
+            ),
         )
         check.read_servers("\n".join(servers.server_lines()), family, read)
         read.sets = {full_name(family, name): set(entries) for name, entries in held.entries.items()}

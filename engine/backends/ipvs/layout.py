@@ -1,6 +1,6 @@
 """What each Service wants of IP_VS and the ipsets, and the program from one sync to the next.
 
-    PortPlan -> wanted (servers, addresses, entries) -> Claims -> what differs -> IpvsProgram
+PortPlan -> wanted (servers, addresses, entries) -> Claims -> what differs -> IpvsProgram
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class IpvsBackend:
         self._rules = ""
 
     def plan(self, changes: list[Change], host: HostAddresses) -> IpvsProgram:
-        """The program from the last plan to this one, the first one all that is fixed too; falsy when nothing differs."""
+        """The program from the last plan to this one, at first what is fixed too; falsy when nothing differs."""
         moved = self._see_host(host)
         changed = {change.service: change.new for change in changes}
         # What a Service wants depends on the host's addresses only beyond its cluster IP.
@@ -195,7 +195,11 @@ class IpvsBackend:
         ]
         if config.ipvs_strict_arp:
             sysctls += [("net.ipv4.conf.all.arp_ignore", "1"), ("net.ipv4.conf.all.arp_announce", "2")]
-        timeouts = (config.ipvs_tcp_timeout_seconds, config.ipvs_tcp_fin_timeout_seconds, config.ipvs_udp_timeout_seconds)
+        timeouts = (
+            config.ipvs_tcp_timeout_seconds,
+            config.ipvs_tcp_fin_timeout_seconds,
+            config.ipvs_udp_timeout_seconds,
+        )
         excluded = tuple(n for n in config.ipvs_exclude_networks if len(n.address) == ADDRESS_BYTES[self.family])
         return Start(tuple(sysctls), timeouts, excluded, JUMPS)
 

@@ -45,7 +45,9 @@ def rules(family: int, config: ProxyConfig, filled: frozenset[str], refused: tup
     nat.add("KUBE-POSTROUTING", f"-j MARK --set-xmark {mark}/0x0")
     nat.add("KUBE-POSTROUTING", "-j MASQUERADE --random-fully")
     nat.add("KUBE-MARK-MASQ", f"-j MARK --set-xmark {mark}/{mark}")
-    return _table("nat", NAT_CHAINS, nat.lines) + _table("filter", FILTER_CHAINS, _filter(family, mark, filled, refused))
+    return _table("nat", NAT_CHAINS, nat.lines) + _table(
+        "filter", FILTER_CHAINS, _filter(family, mark, filled, refused)
+    )
 
 
 class _Chains:

@@ -99,7 +99,9 @@ class IpvsKernel:
         number = struct.unpack("=H", attributes(answer[4:])[1])[0]
         refused = self._generic.dump(message(number, netlink.GET_SERVICE, b""))
         if isinstance(refused, Refusal):
-            raise KernelError(f"can't use the IPVS proxier: IP_VS answers root outside of user namespaces only: {refused}")
+            raise KernelError(
+                f"can't use the IPVS proxier: IP_VS answers root outside of user namespaces only: {refused}"
+            )
         return number
 
     def _sysctls(self, start: Start) -> None:
@@ -107,7 +109,9 @@ class IpvsKernel:
         release = re.match(r"(\d+)\.(\d+)", platform.release())
         if release and (4, 1) <= (int(release[1]), int(release[2])) < (5, 9):
             lines.append("net.ipv4.vs.conn_reuse_mode=0")
-        script = "".join(f"echo {line.split('=')[1]} >/proc/sys/{line.split('=')[0].replace('.', '/')}\n" for line in lines)
+        script = "".join(
+            f"echo {line.split('=')[1]} >/proc/sys/{line.split('=')[0].replace('.', '/')}\n" for line in lines
+        )
         self._tool(["sh", "-e"], script)
         if any(start.timeouts_seconds):
             self._commit(self._generic, [netlink.timeouts(self._number, start.timeouts_seconds)])
@@ -173,7 +177,8 @@ class IpvsKernel:
         mine = [
             key
             for key, _ in self._dump_servers()
-            if (len(key) == 7) == (program.family == 4) and not any(contains(n, key[:-3]) for n in program.start.excluded)
+            if (len(key) == 7) == (program.family == 4)
+            and not any(contains(n, key[:-3]) for n in program.start.excluded)
         ]
         stale = [message(self._number, netlink.DEL_SERVICE, netlink.service(key)) for key in mine if key not in wanted]
         self._commit(self._generic, stale)
