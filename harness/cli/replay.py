@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import signal
 import sys
@@ -11,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from harness.cli.output import write_json
 from harness.cli.uml import run_in_uml_if_needed
 from harness.modes import MODES
 
@@ -165,18 +164,12 @@ def _show(results: list[dict], json_path: str | None) -> None:
 
     from harness.report.terminal import print_result
 
-    text = json.dumps(results[-1], indent=2) + "\n"
     print_result(results[-1], Console(stderr=json_path == "-"))
     if len(results) > 1:
         seconds = sorted(result["initial"]["seconds"] for result in results)
         median = seconds[len(seconds) // 2]
         click.echo(f"{len(results)} runs: initial {seconds[0]:.3f} to {seconds[-1]:.3f} s, median {median:.3f} s")
-    if json_path == "-":
-        click.echo(text, nl=False)
-    elif json_path:
-        partial = Path(f"{json_path}.partial")
-        partial.write_text(text)
-        os.replace(partial, json_path)
+    write_json(results[-1], json_path)
 
 
 def _gates(results: list[dict], choices: dict) -> int:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
+
+from harness.cli.output import write_json
 
 EXIT_FAILED, EXIT_INPUT = 1, 2
 
@@ -73,7 +73,7 @@ def _judge_cases(path: Path, mode: str | None, kernel: str, version: tuple[int, 
         _print_verdict(verdict)
     failed = sum(not verdict["passed"] for verdict in verdicts)
     click.echo(f"{len(verdicts) - failed} of {len(verdicts)} passed", err=json_path == "-")
-    _write({"cases": verdicts}, json_path)
+    write_json({"cases": verdicts}, json_path)
     return EXIT_FAILED if failed else 0
 
 
@@ -120,7 +120,7 @@ def _trace_one(objects: str, choices: dict, version: tuple[int, int], json_path:
             if element:
                 click.echo(f"       {element}")
         click.echo(_sentence(found["outcome"]))
-    _write(found, json_path)
+    write_json(found, json_path)
 
 
 def _sentence(outcome: dict[str, Any]) -> str:
@@ -129,13 +129,3 @@ def _sentence(outcome: dict[str, Any]) -> str:
         return f"=> {outcome['outcome']}: {meant[outcome['outcome']]}"
     source = "source replaced by the node's address" if outcome["masquerade"] else "source kept"
     return f"=> dnat to {' or '.join(outcome['endpoints'])}, {source}"
-
-
-def _write(result: dict[str, Any], json_path: str | None) -> None:
-    text = json.dumps(result, indent=2) + "\n"
-    if json_path == "-":
-        click.echo(text, nl=False)
-    elif json_path:
-        partial = Path(f"{json_path}.partial")
-        partial.write_text(text)
-        os.replace(partial, json_path)

@@ -58,6 +58,20 @@ def outcome(tracers: Tracers, packet):
     return tracers.of_family(4 if len(packet.source) == 4 else 6).trace(packet).outcome
 
 
+def walk(events, again):
+    """A path that adds, deletes and adds anew, and the events that lead straight to its end."""
+    gone = [("DELETED", resource, raw) for _, resource, raw in events if resource != "nodes"]
+    path = [*events, *gone[::2], *again]
+    state = {}
+    for kind, resource, raw in path:
+        meta = msgspec.json.decode(raw)["metadata"]
+        key = resource, meta.get("namespace", ""), meta["name"]
+        state.pop(key, None)
+        if kind != "DELETED":
+            state[key] = ("ADDED", resource, raw)
+    return path, list(state.values())
+
+
 @given(events=clusters(), wanted=settings_of_proxies)
 def test_tracer_oracle_and_read_back_agree(events, wanted):
     opened = nftables.memory()
@@ -70,17 +84,9 @@ def test_tracer_oracle_and_read_back_agree(events, wanted):
 
 @given(events=clusters(), again=clusters(), wanted=settings_of_proxies, syncs=st.frozensets(st.integers(0, 40)))
 def test_state_step_by_step_is_state_at_once(events, again, wanted, syncs):
-    gone = [("DELETED", resource, raw) for _, resource, raw in events if resource != "nodes"]
-    path = [*events, *gone[::2], *again]
-    state = {}
-    for kind, resource, raw in path:
-        meta = msgspec.json.decode(raw)["metadata"]
-        key = resource, meta.get("namespace", ""), meta["name"]
-        state.pop(key, None)
-        if kind != "DELETED":
-            state[key] = ("ADDED", resource, raw)
+    path, straight = walk(events, again)
     stepwise, _ = told(path, wanted, syncs=syncs)
-    at_once, _ = told(list(state.values()), wanted)
+    at_once, _ = told(straight, wanted)
     for packet in packets(again):
         assert outcome(stepwise, packet) == outcome(at_once, packet), packet
 

@@ -19,7 +19,7 @@ from harness.oracle.packets import expected
 from harness.trace.cases import proxy_config
 from harness.trace.run import Tracers
 from tests.cases.strategies import LOCAL, clusters, packed, packets, settings_of_proxies
-from tests.cases.test_differential import Both, outcome
+from tests.cases.test_differential import Both, outcome, walk
 
 
 def synced(events, wanted, *kernels, syncs: frozenset[int] = frozenset()) -> Proxier:
@@ -40,20 +40,6 @@ def oracle_of(events, wanted) -> Oracle:
         oracle.observe(Event(number + 1, 0, event[0], event[1], msgspec.Raw(event[2])))
     oracle.behaviour = functools.cache(oracle.behaviour)  # nothing more is observed
     return oracle
-
-
-def walk(events, again):
-    """A path that adds, deletes and adds anew, and the events that lead straight to its end."""
-    gone = [("DELETED", resource, raw) for _, resource, raw in events if resource != "nodes"]
-    path = [*events, *gone[::2], *again]
-    state = {}
-    for kind, resource, raw in path:
-        meta = msgspec.json.decode(raw)["metadata"]
-        key = resource, meta.get("namespace", ""), meta["name"]
-        state.pop(key, None)
-        if kind != "DELETED":
-            state[key] = ("ADDED", resource, raw)
-    return path, list(state.values())
 
 
 @given(events=clusters(), wanted=settings_of_proxies)
