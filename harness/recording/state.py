@@ -66,9 +66,11 @@ class State:
         return {"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": items}
 
 
-def folded(recording: Recording, state: State) -> Iterator[Event]:
-    """The events of `recording`, each given once `state` has it; RecordingError for odd objects."""
+def folded(recording: Recording, state: State, until: int | None = None) -> Iterator[Event]:
+    """The events of `recording` up to that seq, each given once `state` has it; RecordingError for odd objects."""
     for event in recording:
+        if until is not None and event.seq > until:
+            return
         try:
             state.apply(event)
         except ValueError as error:
@@ -82,9 +84,7 @@ def state_at(recording: Recording, seq: int) -> State:
     Reads no further than that event.
     """
     state, last = State(), None
-    for event in folded(recording, state):
-        if event.seq > seq:
-            break
+    for event in folded(recording, state, until=seq):
         last = event.seq
         if last == seq:
             return state

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 import re
 import time
+from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from engine.manifest import ManifestError
 from engine.proxier import Proxier
-from harness.events import OBJECT_TYPES
+from harness.events import OBJECT_TYPES, Event
 from harness.oracle.settings import PROTOCOLS, Settings, packed
-from harness.recording import RecordingError, open_source
+from harness.recording import Recording, open_source
+from harness.recording.state import State, folded, key_of
 from harness.trace.cases import proxy_config
 from harness.trace.packet import Packet
 from harness.trace.run import Tracers, shown
@@ -21,25 +24,14 @@ _TO = re.compile(r"(?P<address>\[[0-9a-fA-F:.]+\]|[0-9.]+):(?P<port>\d+)(/(?P<pr
 _SERVICE = re.compile(r"svc:(?P<namespace>[^/:]+)/(?P<name>[^/:]+)(:(?P<port>[^/:]+))?(/(?P<protocol>\w+))?")
 
 
+@dataclass(frozen=True)
 class _Cluster:
-    """Manifests by resource and (namespace, name), as they are after the last event read."""
+    """What OBJECTS say: manifests by resource and (namespace, name), and the events that led there."""
 
-    def __init__(self) -> None:
-        self.objects: dict[str, dict[tuple[str, str], dict]] = {}
-        self.cidr = ""
-        self.service_cidrs: tuple[str, ...] = ()
-        self.first_node = ""
-
-    def observe(self, kind: str, resource: str, raw: bytes) -> None:
-        """Fold one event."""
-        manifest = json.loads(raw)
-        key = (manifest["metadata"].get("namespace") or "", manifest["metadata"]["name"])
-        if kind == "DELETED":
-            self.objects.get(resource, {}).pop(key, None)
-        else:
-            self.objects.setdefault(resource, {})[key] = manifest
-            if resource == "nodes":
-                self.first_node = self.first_node or key[1]
+    header: dict[str, Any]
+    objects: dict[str, dict[tuple[str, str], dict]]
+    events: list[Event]
+    first_node: str
 
 
 def explain(
@@ -54,16 +46,20 @@ def explain(
     cluster_cidr: str | None = None,
 ) -> dict[str, Any]:
     """Packet, steps and outcome as JSON; ValueError for an unknown pod, Service or address."""
-    cluster, events = _read(path, at)
-    settings = Settings(cluster_cidr=cluster_cidr or cluster.cidr, service_cidrs=cluster.service_cidrs)
-    addresses = _node_addresses(cluster, node or cluster.first_node)
-    tracers = Tracers(mode, frozenset(addresses))
-    proxier = Proxier(mode, proxy_config(settings, version), tracers, time.perf_counter, node)
-    for number, event in events:
-        try:
-            proxier.state.observe(*event)
-        except ManifestError as error:
-            raise RecordingError(path, f"seq {number}", str(error)) from error
+    with open_source(path) as recording:
+        cluster = _read(recording, at)
+        settings = Settings(
+            cluster_cidr=cluster_cidr or cluster.header.get("clusterCIDR") or "",
+            service_cidrs=tuple(cluster.header.get("serviceCIDRs") or ()),
+        )
+        addresses = _node_addresses(cluster, node or cluster.first_node)
+        tracers = Tracers(mode, frozenset(addresses))
+        proxier = Proxier(mode, proxy_config(settings, version), tracers, time.perf_counter, node)
+        for event in cluster.events:
+            try:
+                proxier.state.observe(event.type, event.resource, event.object)
+            except ManifestError as error:
+                raise recording.error(event, f"{event.type} {event.resource}: {error}") from error
     proxier.sync()
     destination, protocol, port = _destination(cluster, target)
     packet = _packet(cluster, source, destination, protocol, port, addresses)
@@ -79,18 +75,16 @@ def explain(
     }
 
 
-def _read(path: str, at: int | None) -> tuple[_Cluster, list[tuple[int, tuple[str, str, bytes]]]]:
-    cluster, events = _Cluster(), []
-    with open_source(path) as recording:
-        cluster.cidr = recording.header.cluster.get("clusterCIDR") or ""
-        cluster.service_cidrs = tuple(recording.header.cluster.get("serviceCIDRs") or ())
-        for event in recording:
-            if at is not None and event.seq > at:
-                break
-            if event.type in OBJECT_TYPES:
-                cluster.observe(event.type, event.resource, bytes(event.object))
-                events.append((event.seq, (event.type, event.resource, bytes(event.object))))
-    return cluster, events
+def _read(recording: Recording, at: int | None) -> _Cluster:
+    state, events, first_node = State(), [], ""
+    for event in folded(recording, state, until=at):
+        events.append(event)
+        if event.resource == "nodes" and event.type in OBJECT_TYPES:
+            first_node = first_node or key_of(event)[2]
+    objects: dict[str, dict[tuple[str, str], dict]] = {}
+    for (resource, *name), manifest in state.objects.items():
+        objects.setdefault(resource, {})[tuple(name)] = msgspec.json.decode(manifest)
+    return _Cluster(recording.header.cluster, objects, events, first_node)
 
 
 def _node_addresses(cluster: _Cluster, node: str) -> list[bytes]:

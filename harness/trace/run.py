@@ -16,9 +16,10 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from engine.config import NEWEST
-from engine.kernel.base import Applied
+from engine.kernel.base import Applied, KernelError
 from engine.program import Program
 from engine.proxier import BACKENDS, Proxier
+from harness.namespace import NamespaceError
 from harness.trace.asserts import judged_asserts
 from harness.trace.cases import Case, Flow, Stage, endpoint
 from harness.trace.packet import Outcome, Tracer
@@ -81,14 +82,9 @@ class Tracers:
 
 def mode_module(mode: str):
     """`harness.trace.MODE`; Unavailable when this build lacks the mode."""
-    try:
-        if mode not in BACKENDS:
-            raise ImportError(mode)
-        return import_module(f"harness.trace.{mode}")
-    except ImportError:
-        raise Unavailable(
-            f"mode {mode} has no tracer in this build; there are: {', '.join(sorted(BACKENDS))}"
-        ) from None
+    if mode not in BACKENDS:
+        raise Unavailable(f"mode {mode} has no tracer in this build; there are: {', '.join(sorted(BACKENDS))}")
+    return import_module(f"harness.trace.{mode}")
 
 
 def judge(case: Case, mode: str, open_witness: OpenWitness | None = None, version=NEWEST) -> dict[str, Any]:
@@ -102,7 +98,7 @@ def judge(case: Case, mode: str, open_witness: OpenWitness | None = None, versio
                 verdict["flows"] += run.flows(stage, number)
                 verdict["flows"] += run.sequence(stage, number)
                 verdict["asserts"] += run.asserts(stage, number)
-    except (Unavailable, ValueError) as error:
+    except (Unavailable, KernelError, NamespaceError, ValueError) as error:
         verdict["error"] = str(error)
         return verdict
     verdict["passed"] = all(item["passed"] for item in verdict["flows"] + verdict["asserts"])

@@ -131,3 +131,13 @@ def test_an_error_is_a_value_error_with_its_parts(tmp_path):
     with pytest.raises(RecordingError) as caught, open_source(path) as recording:
         list(recording)
     assert (caught.value.path, caught.value.line) == (str(path), 3)
+
+
+@pytest.mark.parametrize("kind", ["object without a name", "endpoint with a bad address", "duplicate seq"])
+def test_trace_names_the_line_too(tmp_path, kind):
+    content, message = BAD[kind]
+    path = tmp_path / "input.jsonl"
+    path.write_bytes(content)
+    done = CliRunner().invoke(main, ["trace", str(path), "--from", "external:203.0.113.7", "--to", "10.96.0.1:80"])
+    assert done.exit_code == 2, done.output
+    assert f"{path}{message}" in done.stderr

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from engine.addresses import collapse, contains, format_address
+from engine.backends.claims import Claims, Owner, Wanted
 from engine.backends.ipvs import sets
-from engine.backends.ipvs.claims import Claims, Owner, Wanted
 from engine.backends.ipvs.program import (
     PERSISTENT,
     SCHEDULER_PORT,

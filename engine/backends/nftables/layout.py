@@ -11,6 +11,7 @@ import struct
 from typing import NamedTuple
 
 from engine.addresses import collapse, contains, last_address
+from engine.backends.claims import Claims, Wanted
 from engine.backends.nftables.affinity import Affinity, Changes
 from engine.backends.nftables.program import NftablesProgram, SetChange
 from engine.backends.nftables.skeleton import (
@@ -33,10 +34,12 @@ PICKS_PER_SCRIPT = 64
 _pack_pick = struct.Struct("=I").pack
 _pack_slot = struct.Struct("=II").pack
 
-SetKey = tuple[str, bytes]
 PoolKey = tuple[Name, str, int, bool]
 Sets = dict[int, SetChange]
 """One change a protocol."""
+
+_NODE = Name("", "")
+"""Who claims the node's own addresses: no Service has an empty name."""
 
 
 class Pool(NamedTuple):
@@ -64,32 +67,29 @@ class NftablesBackend:
         self._freed: list[int] = []  # not to be used again before the deletion is sent
         self._next_id = 1
         self._first = True
-        self._claims: dict[SetKey, dict[PoolKey, bytes]] = {}
-        self._claimed: dict[Name, dict[tuple[SetKey, PoolKey], bytes]] = {}
+        self._claims = Claims()
         self._picks = 0
         self._needed = 0
         self._affinity = Affinity()
         self._draws = 0
         self._classes = 0
-        self._node_ips: tuple[Address, ...] = ()
 
     def plan(self, changes: list[Change], host: HostAddresses) -> NftablesProgram:
         """The program that takes the kernel from the last plan to this one; falsy when nothing differs."""
         endpoints = {p: SetChange(f"{name}-endpoints") for p, name in TRANSPORTS.items()}
         removed = {p: SetChange(change.name) for p, change in endpoints.items()}
-        touched: dict[SetKey, bytes | None] = {}
         sticky: Changes = {}
         for change in changes:
-            wanted = {}
+            wanted: Wanted = {}
             kept = set()
             for port in change.new:
                 pools = self._pools_of(change.service, port, kept, endpoints, removed, sticky)
                 _frontends(change.service, port, *pools, wanted)
             self._drop_pools(change, kept, removed, sticky)
-            self._claim(change.service, wanted, touched)
-        self._node_addresses(host, touched)
+            self._claims.replace(change.service, wanted)
+        self._node_addresses(host)
         scripts = (*self._start(), *self._scripts(), *self._affinity_scripts())
-        sets = [*endpoints.values(), *sticky.values(), *self._settle(touched), *removed.values()]
+        sets = [*endpoints.values(), *sticky.values(), *self._settle(), *removed.values()]
         if self._first:
             sets.append(SetChange("equal-bytes", add=equal_bytes(self.family)))
             self._first = False
@@ -178,61 +178,30 @@ class NftablesBackend:
                     removed[port.protocol].delete += [_pack_slot(pool.id, slot) for slot in range(len(pool.slots))]
                     self._freed.append(pool.id)
 
-    def _claim(self, service: Name, wanted: dict, touched: dict[SetKey, bytes | None]) -> None:
-        """Record what a Service wants; remember the data that each touched key had before."""
-        old = self._claimed.pop(service, {})
-        if wanted:
-            self._claimed[service] = wanted
-        for claim in old.keys() - wanted.keys() if old else ():
-            self._touch(claim, None, touched)
-        for claim, data in wanted.items():
-            if old.get(claim) != data:
-                self._touch(claim, data, touched)
-
-    def _touch(self, claim, data: bytes | None, touched: dict[SetKey, bytes | None]) -> None:
-        set_name, key, owner = claim
-        claims = self._claims.setdefault((set_name, key), {})
-        touched.setdefault((set_name, key), claims[min(claims)] if claims else None)
-        if data is None:
-            del claims[owner]
-        else:
-            claims[owner] = data
-
-    def _settle(self, touched: dict[SetKey, bytes | None]) -> list[SetChange]:
-        """Elements whose winning claim changed; the smallest owner wins a contested key."""
+    def _settle(self) -> list[SetChange]:
+        """Elements whose winning claim changed, by set."""
         sets: dict[str, SetChange] = {}
-        for set_key in sorted(touched):
-            before, claims = touched[set_key], self._claims.get(set_key)
-            after = claims[min(claims)] if claims else None
-            if not claims:
-                self._claims.pop(set_key, None)
-            if before == after:
-                continue
-            change = sets.setdefault(set_key[0], SetChange(set_key[0]))
+        for (name, key), before, now in self._claims.settle():
+            change = sets.setdefault(name, SetChange(name))
             if before is not None:
-                change.delete.append(set_key[1])
-            if after is not None:
-                change.add.append((set_key[1], after))
+                change.delete.append(key)
+            if now is not None:
+                change.add.append((key, now))
         return list(sets.values())
 
-    def _node_addresses(self, host: HostAddresses, touched: dict) -> None:
+    def _node_addresses(self, host: HostAddresses) -> None:
         """The addresses that take node ports (NP-01 to NP-03, NP-09), never loopback ones (NP-06)."""
         if node_ports_everywhere(self.family, self._config):
             return
         size = ADDRESS_BYTES[self.family]
         networks = self._config.node_port_networks(self.family)
         taken = host.local if networks else host.node
-        ours = tuple(
+        ours = {
             a
             for a in taken
             if len(a) == size and not _loopback(a) and (not networks or any(contains(n, a) for n in networks))
-        )
-        owner = (Name("", ""), "", 0, False)
-        for address in set(self._node_ips) - set(ours):
-            self._touch(("nodeport-ips", address, owner), None, touched)
-        for address in set(ours) - set(self._node_ips):
-            self._touch(("nodeport-ips", address, owner), b"", touched)
-        self._node_ips = ours
+        }
+        self._claims.replace(_NODE, {(("nodeport-ips", address), (_NODE,)): b"" for address in ours})
 
 
 def _loopback(address: Address) -> bool:
@@ -251,17 +220,17 @@ def _reslot(pool: Pool, targets: tuple[Target, ...], added: SetChange, removed: 
     pool.slots[:] = slots
 
 
-def _frontends(service: Name, port: PortPlan, cluster: bytes | None, local: bytes | None, wanted: dict) -> None:
+def _frontends(service: Name, port: PortPlan, cluster: bytes | None, local: bytes | None, wanted: Wanted) -> None:
     """The elements by which one port is reached, into `wanted`."""
     owner = (service, port.name, port.protocol, False)
     tail = bytes((port.protocol, 0, 0, 0)) + port.port.to_bytes(2, "big") + b"\0\0"
     destination = port.cluster_ip + tail
-    wanted["cluster-ips", port.cluster_ip, owner] = b""
+    wanted[("cluster-ips", port.cluster_ip), owner] = b""
     internal = local if port.internal_local else cluster
     if internal:
-        wanted["services", destination, owner] = internal
+        wanted[("services", destination), owner] = internal
     elif port.any_usable:
-        wanted["drop-services", destination, owner] = b""
+        wanted[("drop-services", destination), owner] = b""
     for ip in port.external_ips + port.load_balancer_ips:
         _external("services", ip + tail, port, owner, cluster, local, wanted)
     if port.node_port:
@@ -271,28 +240,28 @@ def _frontends(service: Name, port: PortPlan, cluster: bytes | None, local: byte
         _firewall(port, tail, owner, wanted)
 
 
-def _external(kind: str, key: bytes, port: PortPlan, owner, cluster, local, wanted: dict) -> None:
+def _external(kind: str, key: bytes, port: PortPlan, owner, cluster, local, wanted: Wanted) -> None:
     """A destination outside the cluster's own: by external traffic policy (ETP-01 to ETP-04)."""
     if not port.any_usable:
-        wanted[f"reject-{kind}", key, owner] = b""
+        wanted[(f"reject-{kind}", key), owner] = b""
         return
     if not port.external_local:
         name = "external-services" if kind == "services" else "nodeports"
-        wanted[name, key, owner] = cluster
+        wanted[(name, key), owner] = cluster
         return
     if cluster:
         name = "short-circuits" if kind == "services" else "short-circuit-nodeports"
-        wanted[name, key, owner] = cluster
+        wanted[(name, key), owner] = cluster
     if local:
-        wanted[f"local-{kind}", key, owner] = local
+        wanted[(f"local-{kind}", key), owner] = local
     else:
-        wanted[f"drop-{kind}", key, owner] = b""
+        wanted[(f"drop-{kind}", key), owner] = b""
 
 
-def _firewall(port: PortPlan, tail: bytes, owner, wanted: dict) -> None:
+def _firewall(port: PortPlan, tail: bytes, owner, wanted: Wanted) -> None:
     """Load balancer addresses that only some sources may use; key and key end of each range."""
     for ip in port.load_balancer_ips:
-        wanted["firewalled", ip + tail, owner] = b""
+        wanted[("firewalled", ip + tail), owner] = b""
         for network in collapse(port.allowed):
             first, last = ip + tail + network.address, ip + tail + last_address(network)
-            wanted["firewall-allowed", first + last, owner] = b""
+            wanted[("firewall-allowed", first + last), owner] = b""

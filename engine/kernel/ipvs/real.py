@@ -209,7 +209,8 @@ class IpvsKernel:
             removed += [item for item in left if item not in kept]
         sent = self._commit(self._generic, messages)
         sent += self._remove(removed)
-        for item in [item for item in self._terminating if item[0] in set(program.servers_deleted)]:
+        gone = set(program.servers_deleted)
+        for item in [item for item in self._terminating if item[0] in gone]:
             del self._terminating[item]
         deleted = [message(number, netlink.DEL_SERVICE, netlink.service(key)) for key in program.servers_deleted]
         return sent + self._commit(self._generic, deleted)
