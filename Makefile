@@ -30,5 +30,5 @@ lint: setup
 	.venv/bin/lint-imports
 
 lock: setup
-	.venv/bin/pip-compile --quiet --generate-hashes --extra dev --strip-extras --allow-unsafe --no-emit-find-links \
+	.venv/bin/pip-compile --quiet --generate-hashes --extra chaos --extra dev --strip-extras --allow-unsafe --no-emit-find-links \
 		--no-emit-index-url --no-emit-trusted-host --no-header --output-file requirements.lock pyproject.toml
