@@ -45,7 +45,7 @@ def real(place: Place) -> Iterator[Opened]:
     with tempfile.NamedTemporaryFile(prefix="xtables-", suffix=".lock") as lock:
         if place.kind != "host":
             place = replace(place, run=_locked(place.run, lock.name))
-        kernel = IptablesKernel(place.run, VARIANT)
+        kernel = IptablesKernel(place.run, VARIANT, place.make_socket)
         words = place.run([tool(kernel.variant, 4), "-V"], b"").stdout.decode().split()
         yield Opened(kernel, View(kernel.save), {"iptables": f"{words[1].lstrip('v')} ({kernel.variant})"})
 
