@@ -22,7 +22,6 @@ _META_INTERFACE, _META_PROTOCOL = 6, 16
 _NETWORK_HEADER, _TRANSPORT_HEADER = 1, 2
 _ACCEPT, _DROP, _JUMP = 1, 0, 0xFFFFFFFD
 _PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
-_NO_OPTIONS = struct.Struct("=HHHHBBBB")
 _PORT_UNREACHABLE = {"icmp-port-unreachable": 3, "icmp6-port-unreachable": 4}
 
 
@@ -53,23 +52,38 @@ def _extension(kind: bytes, name: str, revision: int, info: bytes) -> bytes:
     return _expression(kind, attribute(1, name.encode() + b"\0") + _number(2, revision) + attribute(3, info))
 
 
+def _frame(build: Callable[[bytes], bytes], size: int) -> tuple[bytes, bytes]:
+    """What surrounds `size` bytes of data in the expressions built of them; joining is cheaper than building."""
+    hole = b"\xa5" * size
+    before, _, after = build(hole).partition(hole)
+    return before, after
+
+
 _COUNTER = _expression(b"counter", attribute(1, bytes(8)) + attribute(2, bytes(8)))
 
 
 def _address(field: int) -> Callable[[str, int, int], bytes]:
     """`field`: 0 source, 1 destination."""
 
+    @lru_cache(maxsize=8)
+    def whole(operator: int, size: int) -> tuple[bytes, bytes]:
+        load = _payload(_NETWORK_HEADER, (12 if size == 4 else 8) + field * size, size)
+        return _frame(lambda address: load + _compare(address, operator), size)
+
     def encode(text: str, operator: int, family: int) -> bytes:
         address, _, prefix = text.partition("/")
         packed = parse_address(address)
-        offset = (12 if family == 4 else 8) + field * len(packed)
-        whole, rest = divmod(int(prefix), 8)
-        if not rest:
-            return _payload(_NETWORK_HEADER, offset, whole) + _compare(packed[:whole], operator)
-        mask = ((1 << int(prefix)) - 1 << 8 * len(packed) - int(prefix)).to_bytes(len(packed), "big")
-        masked = _number(1, 1) + _number(2, 1) + _number(3, len(packed))
-        masked += attribute(_NESTED | 4, attribute(1, mask)) + attribute(_NESTED | 5, attribute(1, bytes(len(mask))))
-        load = _payload(_NETWORK_HEADER, offset, len(packed))
+        size, bits = len(packed), int(prefix)
+        if bits == 8 * size:
+            before, after = whole(operator, size)
+            return before + packed + after
+        offset = (12 if family == 4 else 8) + field * size
+        if not bits % 8:
+            return _payload(_NETWORK_HEADER, offset, bits // 8) + _compare(packed[: bits // 8], operator)
+        mask = ((1 << bits) - 1 << 8 * size - bits).to_bytes(size, "big")
+        masked = _number(1, 1) + _number(2, 1) + _number(3, size)
+        masked += attribute(_NESTED | 4, attribute(1, mask)) + attribute(_NESTED | 5, attribute(1, bytes(size)))
+        load = _payload(_NETWORK_HEADER, offset, size)
         return load + _expression(b"bitwise", masked) + _compare(packed, operator)
 
     return encode
@@ -89,8 +103,17 @@ _ORDER = {"-i": _interface, "-p": _protocol, "-s": _address(0), "-d": _address(1
 """What a rule says of the packet itself, in the order in which iptables-nft puts it."""
 
 
+_COMMENT = _frame(lambda text: _extension(b"match", "comment", 0, text), 256)
+_DNAT = _frame(lambda info: _extension(b"target", "DNAT", 2, info), 48)
+
+
 def _comment(text: str) -> bytes:
-    return _extension(b"match", "comment", 0, text.encode().ljust(256, b"\0"))
+    return text.encode().ljust(256, b"\0").join(_COMMENT)
+
+
+@lru_cache(maxsize=1024)
+def _port(number: int) -> bytes:
+    return _payload(_TRANSPORT_HEADER, 2, 2) + _compare(number.to_bytes(2, "big"), _EQUAL)
 
 
 def _ports(name: str, words: list[str]) -> bytes:
@@ -100,12 +123,17 @@ def _ports(name: str, words: list[str]) -> bytes:
         low = high = int(words[1])
         del words[:2]
         if name != "sctp":
-            return _payload(_TRANSPORT_HEADER, 2, 2) + _compare(low.to_bytes(2, "big"), _EQUAL)
+            return _port(low)
     if name == "sctp":
         flags = 2 if low == high else 0  # XT_SCTP_DEST_PORTS
         info = struct.pack("=HHHH", low, high, 0, 0xFFFF) + bytes(32 + 4 + 12 + 4) + struct.pack("=II", flags, 0)
         return _extension(b"match", name, 0, info)
-    return _extension(b"match", name, 0, _NO_OPTIONS.pack(0, 0xFFFF, 0, 0xFFFF, 0, 0, 0, 0))
+    return _NO_PORTS[name]
+
+
+_NO_PORTS = {
+    name: _extension(b"match", name, 0, struct.pack("=HHHHI", 0, 0xFFFF, 0, 0xFFFF, 0)) for name in ("tcp", "udp")
+}
 
 
 @lru_cache(maxsize=4096)
@@ -137,14 +165,19 @@ def _target(words: list[str]) -> bytes:
     if name in ("ACCEPT", "DROP"):
         return _verdict(_number(1, _ACCEPT if name == "ACCEPT" else _DROP))
     if name == "DNAT":
-        return _extension(b"target", "DNAT", 2, _destination(words[2]))
+        return _destination(words[2]).join(_DNAT)
     if name == "REJECT":
         return _extension(b"target", "REJECT", 0, struct.pack("=I", _PORT_UNREACHABLE[words[2]]))
-    return _verdict(_number(1, _JUMP) + attribute(2, name.encode() + b"\0"))
+    return name.encode().join(_jump(len(name)))
 
 
 def _verdict(verdict: bytes) -> bytes:
     return _expression(b"immediate", _number(1, 0) + attribute(_NESTED | 2, attribute(_NESTED | 2, verdict)))
+
+
+@lru_cache(maxsize=32)
+def _jump(size: int) -> tuple[bytes, bytes]:
+    return _frame(lambda name: _verdict(_number(1, _JUMP) + attribute(2, name + b"\0")), size)
 
 
 def _destination(text: str) -> bytes:
@@ -152,7 +185,7 @@ def _destination(text: str) -> bytes:
     host, _, port = text.rpartition(":")
     address = parse_address(host.strip("[]")).ljust(16, b"\0")
     number = int(port).to_bytes(2, "big")
-    return struct.pack("=I", 3) + address + address + number + number + bytes(2)
+    return struct.pack("=I", 3) + address + address + number + number + bytes(8)
 
 
 def expressions(rule: str, family: int) -> bytes:

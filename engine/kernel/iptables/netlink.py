@@ -18,6 +18,7 @@ from engine.kernel.iptables.expressions import expressions, protocol
 from engine.kernel.ipvs.netlink import attribute
 from engine.kernel.ipvs.pipeline import Pipeline, Refusal, attributes
 from engine.kernel.nftables.netlink import BEGIN, END, NFPROTO
+from engine.model import PROTOCOLS
 
 NETLINK_NETFILTER = 12
 _NEWCHAIN, _GETCHAIN, _DELCHAIN, _NEWRULE, _DELRULE = 0x0A03, 0x0A04, 0x0A05, 0x0A06, 0x0A08
@@ -49,14 +50,22 @@ class ChainWriter:
         # The kernel doubles what is asked for its own overhead; a message may have about half of it.
         self._limit = min(_TRANSACTION_BYTES, sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // 2 - 70_000)
 
-    def chains(self, family: int, table: str) -> list[str]:
-        """The names of all chains of a table."""
+    def chains(self, family: int) -> dict[str, list[str]]:
+        """The names of all chains, by table."""
         bodies = self._pipeline.dump(_message(_GETCHAIN, _REQUEST, family, b""))
         if isinstance(bodies, Refusal):
             raise KernelError(f"chains could not be listed: {bodies}")
-        wanted = table.encode() + b"\0"
-        found = [attributes(body[4:]) for body in bodies]
-        return [each[_CHAIN_NAME].rstrip(b"\0").decode() for each in found if each[_CHAIN_TABLE] == wanted]
+        found: dict[str, list[str]] = {}
+        for body in bodies:
+            fields = attributes(body[4:])
+            table, chain = (fields[kind].rstrip(b"\0").decode() for kind in (_CHAIN_TABLE, _CHAIN_NAME))
+            found.setdefault(table, []).append(chain)
+        return found
+
+    def has(self, family: int, table: str, chain: str) -> bool:
+        """Whether one chain is there."""
+        answer = self._pipeline.request(_message(_GETCHAIN, _REQUEST, family, _of_chain(table, chain)))
+        return not isinstance(answer, Refusal)
 
     def write(self, family: int, table: str, chains: Mapping[str, Rules]) -> int:
         """Make or empty each chain and fill it, in the order given; bytes sent."""
@@ -111,16 +120,16 @@ def _written(family: int, table: str, chain: str, rules: Rules) -> bytes:
         _message(_DELRULE, _REQUEST, family, owner),
     ]
     for rule in rules:
-        body = owner + attribute(_RULE_EXPRESSIONS, expressions(rule, family))
-        number = protocol(rule)
-        if number:
-            body += attribute(_RULE_COMPAT, _compat(number))
+        body = owner + _COMPAT[protocol(rule)] + attribute(_RULE_EXPRESSIONS, expressions(rule, family))
         messages.append(_message(_NEWRULE, _REQUEST | _CREATE | _APPEND, family, body))
     return b"".join(messages)
 
 
-def _compat(number: int) -> bytes:
-    return attribute(1, number.to_bytes(4, "big")) + attribute(2, bytes(4))
+_COMPAT = {0: b""} | {
+    number: attribute(_RULE_COMPAT, attribute(1, number.to_bytes(4, "big")) + attribute(2, bytes(4)))
+    for number in PROTOCOLS.values()
+}
+"""A rule's protocol, which matches and targets of xtables ask for."""
 
 
 def _first_error(sock: socket.socket) -> int:

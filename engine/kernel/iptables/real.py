@@ -64,7 +64,7 @@ class IptablesKernel:
     def intact(self, family: int) -> bool:
         """Whether the canary chains are there that a flush of whole tables would have taken away (SYNC-05)."""
         if self._sock:
-            return all(CANARY in self._writer.chains(family, table) for table in TABLES)
+            return all(self._writer.has(family, table, CANARY) for table in TABLES)
         command = [tool(self.variant, family), *WAIT, "-S", CANARY, "-t"]
         return all(self._run([*command, table], b"").returncode == 0 for table in TABLES)
 
@@ -75,6 +75,7 @@ class IptablesKernel:
     def _by_netlink(self, program: IptablesProgram) -> int:
         """What is fixed, then chains from the endpoints up, then the ways into them; last what nothing leads to."""
         family, sent = program.family, 0
+        stale = self._stale(program)
         if program.full:
             fixed = tuple(Table(table.name, _chains(table, shared=False)) for table in program.tables)
             sent += self._restore(family, IptablesProgram(family, fixed, {}).text())
@@ -83,7 +84,6 @@ class IptablesKernel:
         present = self._present(program) if program.full else set()
         for text in _edits(program, present):
             sent += self._restore(family, text)
-        stale = self._stale(program)
         for table in program.tables:
             sent += self._writer.delete(family, table.name, [*table.deleted, *stale.get(table.name, ())])
         return sent
@@ -102,17 +102,25 @@ class IptablesKernel:
         """By table, chains of Services that a full program does not write (IPT-05)."""
         if not program.full:
             return {}
-        wanted = {table.name: table.chains for table in program.tables}
+        held = self._writer.chains(program.family) if self._sock else self._listed(program.family)
         return {
-            table: [c for c in self._chains(program.family, table) if c.startswith(OF_SERVICES) and c not in chains]
-            for table, chains in wanted.items()
+            table.name: [
+                chain
+                for chain in held.get(table.name, ())
+                if chain.startswith(OF_SERVICES) and chain not in table.chains
+            ]
+            for table in program.tables
         }
 
-    def _chains(self, family: int, table: str) -> list[str]:
-        if self._sock:
-            return self._writer.chains(family, table)
-        saved = self._tool([tool(self.variant, family, "save"), "-t", table])
-        return [line[1:].split(" ", 1)[0] for line in saved.splitlines() if line.startswith(":")]
+    def _listed(self, family: int) -> dict[str, list[str]]:
+        """The names of all chains, by table, as the tool lists them."""
+        found: dict[str, list[str]] = {}
+        for line in self.save(family).splitlines():
+            if line.startswith("*"):
+                chains = found.setdefault(line[1:], [])
+            elif line.startswith(":"):
+                chains.append(line[1:].split(" ", 1)[0])
+        return found
 
     def _restore(self, family: int, text: str) -> int:
         if not text:
