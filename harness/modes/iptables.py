@@ -44,10 +44,10 @@ def memory() -> Opened:
 
 
 @contextmanager
-def real(place: Place) -> Iterator[Opened]:
-    """The kernel of `place`."""
+def real(place: Place, variant: str | None = None) -> Iterator[Opened]:
+    """The kernel of `place`, by the tools of a variant; VARIANT where none is given."""
     with _own_lock(place) as place:
-        kernel = IptablesKernel(place.run, VARIANT)
+        kernel = IptablesKernel(place.run, variant or VARIANT)
         words = place.run([tool(kernel.variant, 4), "-V"], b"").stdout.decode().split()
         yield Opened(kernel, View(kernel.save), {"iptables": f"{words[1].lstrip('v')} ({kernel.variant})"})
 
