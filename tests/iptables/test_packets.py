@@ -70,9 +70,14 @@ def test_a_client_keeps_its_endpoint_until_its_time_is_up(tmp_path, kernel_names
     read = case(tmp_path, "x", [sticky, slice_(end(E1), end(E2), end(E3))], wanted)
     by_address, by_balancer = read.stages[0].flows
     with running(read) as witness:
-        first, until = witness.connect(by_address).endpoints, time.monotonic() + 3
-        while time.monotonic() < until:  # far longer than it lasts, but never so long without a connection
-            assert {witness.connect(each).endpoints for each in (by_balancer, by_address)} == {first}
+        first, kept, last = witness.connect(by_address).endpoints, 0, time.monotonic()
+        until = last + 3  # far longer than it lasts
+        while time.monotonic() < until:
+            asked, found = time.monotonic(), witness.connect(by_balancer if kept % 2 else by_address).endpoints
+            in_time = time.monotonic() - last < 1  # a busy machine may not manage that
+            assert found == first or not in_time
+            first, kept, last = found, kept + in_time, asked
+        assert kept > 10, "the machine is too busy to tell"
         found, deadline = first, time.monotonic() + 60
         while found == first and time.monotonic() < deadline:
             time.sleep(1.5)  # nothing but time itself makes the kernel forget, and to ask would remind it
@@ -82,9 +87,8 @@ def test_a_client_keeps_its_endpoint_until_its_time_is_up(tmp_path, kernel_names
 
 def test_an_endpoint_that_left_is_chosen_no_more(tmp_path, kernel_namespaces):
     """AFF-04: the client's endpoint goes; the next connection draws among those that are left."""
-    sticky = service(
-        "NodePort", sessionAffinity="ClientIP", sessionAffinityConfig={"clientIP": {"timeoutSeconds": 600}}
-    )
+    config = {"clientIP": {"timeoutSeconds": 600}}
+    sticky = service("NodePort", sessionAffinity="ClientIP", sessionAffinityConfig=config)
     read = case(tmp_path, "x", [sticky, BOTH], [flow(POD, f"{CIP}:80", "dnat", E1, E2)])
     (asked,) = read.stages[0].flows
     with open_witness(read, "iptables") as witness:
