@@ -16,6 +16,7 @@ from typing import NamedTuple
 from engine.backends.base import Backend
 from engine.backends.ipvs import IpvsBackend
 from engine.backends.nftables import NftablesBackend
+from engine.backends.userspace import UserspaceBackend
 from engine.config import ProxyConfig
 from engine.dataplane import Dataplane
 from engine.kernel.base import Kernel
@@ -23,7 +24,11 @@ from engine.model import ADDRESS_BYTES
 from engine.program import Program
 from engine.tracking import ClusterState
 
-BACKENDS: dict[str, Callable[[int, ProxyConfig], Backend]] = {"ipvs": IpvsBackend, "nftables": NftablesBackend}
+BACKENDS: dict[str, Callable[[int, ProxyConfig], Backend]] = {
+    "ipvs": IpvsBackend,
+    "nftables": NftablesBackend,
+    "userspace": UserspaceBackend,
+}
 
 
 class Sync(NamedTuple):

@@ -10,15 +10,17 @@ from typing import Protocol
 
 from engine.kernel.base import Kernel
 from harness.behaviour import Behaviour
+from harness.namespace import start
 
 
 @dataclass(frozen=True)
 class Place:
-    """`make_socket(family, type, protocol)` and `run(command, stdin)` act in one network namespace."""
+    """`make_socket(family, type, protocol)`, `run(command, stdin)`, `start(command, fd)` act in one network namespace."""
 
     kind: str
     make_socket: Callable[[int, int, int], socket.socket]
     run: Callable[[list[str], bytes], subprocess.CompletedProcess[bytes]]
+    start: Callable[[list[str], int], subprocess.Popen[bytes]] = start
 
 
 class View(Protocol):

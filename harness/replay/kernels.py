@@ -86,7 +86,7 @@ def _namespace(module) -> Iterator[Place]:
     except NamespaceError as error:
         raise KernelUnavailable(str(error)) from None
     try:
-        place = Place("netns", namespace.socket, namespace.run)
+        place = Place("netns", namespace.socket, namespace.run, namespace.start)
         _able(module, place)
         yield place
     finally:
