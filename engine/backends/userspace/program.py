@@ -35,7 +35,8 @@ class Rule(msgspec.Struct, frozen=True):
 class UserspaceProgram(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What differs since the last sync of one family; the first one is everything.
 
-    `pods`: CIDR by which pods are told, "" where there is none; first program only.  `allowed` holds the
+    `pods`: CIDR by which pods are told, "" where there is none; first program only, which stands for
+    itself: whatever the proxy held before and it does not name is gone.  `allowed` holds the
     complete list of sources of a frontend, an empty one lifts the restriction.  `node_addresses` take
     node ports; None is no change.  What is deleted comes after what replaces it.
     """
@@ -52,7 +53,12 @@ class UserspaceProgram(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     sets_deleted: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.pods is not None or self.node_addresses is not None or self.operations)
+        return bool(self.complete or self.node_addresses is not None or self.operations)
+
+    @property
+    def complete(self) -> bool:
+        """Whether it is a first program."""
+        return self.pods is not None
 
     @property
     def operations(self) -> int:

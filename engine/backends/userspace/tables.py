@@ -12,6 +12,9 @@ class Tables:
 
     def __init__(self, family: int) -> None:
         self.family = family
+        self._clear()
+
+    def _clear(self) -> None:
         self.pods = ""
         self.node_addresses: tuple[str, ...] = ()
         self.addresses: set[str] = set()
@@ -21,7 +24,10 @@ class Tables:
 
     def apply(self, program: UserspaceProgram) -> set[str]:
         """Take a program in; the names of sockets that may have to be opened or closed for it."""
-        touched = {socket for name in program.rules.keys() | program.rules_deleted for socket in self._sockets_of(name)}
+        touched = self.sockets() if program.complete else set()
+        if program.complete:
+            self._clear()
+        touched |= {socket for name in program.rules.keys() | program.rules_deleted for socket in self._sockets_of(name)}
         if program.pods is not None:
             self.pods = program.pods
         if program.node_addresses is not None:

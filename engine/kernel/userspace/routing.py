@@ -24,8 +24,9 @@ class Routing:
     def update(self, program: UserspaceProgram) -> set[str]:
         """Follow the tables after a program; targets that some set has lost."""
         lost: set[str] = set()
-        if program.pods:
-            self._pods = ipaddress.ip_network(program.pods)
+        if program.complete:
+            self._pods = ipaddress.ip_network(program.pods) if program.pods else None
+            self._allowed.clear()
         for name, given in program.sets.items():
             balancer = self._balancers.get(name)
             if balancer is None:
@@ -33,7 +34,7 @@ class Routing:
             else:
                 lost.update(set(balancer.given.targets).difference(given.targets))
                 balancer.update(given)
-        for name in program.sets_deleted:
+        for name in self._balancers.keys() - program.sets if program.complete else program.sets_deleted:
             if name in self._balancers:
                 lost.update(self._balancers.pop(name).given.targets)
         for name in program.allowed:

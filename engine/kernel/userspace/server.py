@@ -60,12 +60,14 @@ class Server:
         if family not in self._tables:
             self._tables[family] = Tables(family)
             self._routing[family] = Routing(self._tables[family])
+        held = set(self._tables[family].addresses) if program.complete else set()
         touched = self._tables[family].apply(program)
+        unnamed = held - self._tables[family].addresses
         problem = await _addresses("replace", program.addresses_added)
         stale = self._routing[family].update(program)
         problem = problem or self._listeners.settle(touched, self._routing[family], stale)
-        await _addresses("del", program.addresses_deleted)
-        if program.pods is not None:
+        await _addresses("del", (*program.addresses_deleted, *sorted(unnamed)))
+        if program.complete:
             gc.freeze()  # what came first mostly stays: it need not be walked at each collection
         return problem
 
