@@ -27,7 +27,9 @@ class Tables:
         touched = self.sockets() if program.complete else set()
         if program.complete:
             self._clear()
-        touched |= {socket for name in program.rules.keys() | program.rules_deleted for socket in self._sockets_of(name)}
+        touched |= {
+            socket for name in program.rules.keys() | program.rules_deleted for socket in self._sockets_of(name)
+        }
         if program.pods is not None:
             self.pods = program.pods
         if program.node_addresses is not None:

@@ -1,6 +1,6 @@
 """Sockets that listen, one a frontend, opened and closed as the tables say; each new client goes to a forwarder.
 
-    readable socket -> accept -> TcpForwarder, or datagram -> UdpForwarder
+readable socket -> accept -> TcpForwarder, or datagram -> UdpForwarder
 """
 
 from __future__ import annotations
