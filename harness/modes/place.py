@@ -15,7 +15,9 @@ from harness.namespace import start
 
 @dataclass(frozen=True)
 class Place:
-    """`make_socket(family, type, protocol)`, `run(command, stdin)`, `start(command, fd)` act in one network namespace."""
+    """All act in one network namespace: `make_socket(family, type, protocol)`, `run(command, stdin)`, and
+    `start(command, descriptor)` for what stays.
+    """
 
     kind: str
     make_socket: Callable[[int, int, int], socket.socket]

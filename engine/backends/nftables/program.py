@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from engine.backends.nftables.text import element_text
+from engine.program import Section
 
 Element = tuple[bytes, bytes]
 
@@ -54,6 +55,10 @@ class NftablesProgram:
     def text(self) -> str:
         """Input for `nft -f`: the scripts, then one line an element."""
         return "".join([*self.scripts, *self._element_lines()])
+
+    def sections(self) -> tuple[Section, ...]:
+        """One for `nft`."""
+        return (Section("nft -f -", self.text()),)
 
     def _element_lines(self) -> Iterator[str]:
         table = "ip kube-proxy" if self.family == 4 else "ip6 kube-proxy"

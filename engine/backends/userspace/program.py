@@ -12,6 +12,7 @@ import msgspec
 
 from engine.addresses import format_address
 from engine.model import PROTOCOLS, Address, Target
+from engine.program import Section
 
 PROTOCOL_NAMES = {number: name.lower() for name, number in PROTOCOLS.items()}
 NODE = "*"
@@ -76,6 +77,10 @@ class UserspaceProgram(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     def encoded(self) -> bytes:
         """The JSON as the proxy process is sent it."""
         return msgspec.json.encode(self)
+
+    def sections(self) -> tuple[Section, ...]:
+        """One, which no tool takes."""
+        return (Section("", self.text()),)
 
     def text(self) -> str:
         """The JSON, indented."""
