@@ -14,6 +14,19 @@ from harness.modes import MODES
 JSON_MODES = ("userspace", "kernelspace")
 EXIT_INPUT = 2
 
+_SCRIPT = """\
+#!/bin/sh
+# Loads this program into the network namespace that it runs in.
+set -e
+cd "$(dirname "$0")"
+"""
+_VARIANT = """\
+# A kernel whose nf_tables has no IP tables refuses the first change only: one is tried and taken back.
+variant=
+iptables -t nat -N KUBE-PLAN-PROBE 2>/dev/null || variant=-legacy
+iptables -t nat -X KUBE-PLAN-PROBE 2>/dev/null || true
+"""
+
 EXAMPLES = """\b
 Examples:
   harness plan dump.json --mode nftables > rules.nft
@@ -49,9 +62,9 @@ def plan(source: str, output: str | None, folder: str | None, **choices) -> None
       userspace    JSON: listeners and endpoint sets of the harness's own proxy
       kernelspace  JSON: load balancer policies for the Host Networking Service of a Windows node
 
-    What is printed for nftables, and for iptables with --family, can be fed to the tool as it is.
-    For several sections take --dir: its load.sh feeds them in order.  Exits with 2 when SOURCE cannot
-    be read.
+    What is printed for nftables, and for iptables with --family, can be fed to the tool as it is, by
+    root.  For several sections, or where a namespace's own root has small socket buffers, take --dir:
+    its load.sh feeds them in order.  Exits with 2 when SOURCE cannot be read.
     """
     if output and folder:
         raise click.UsageError("either --output or --dir")
@@ -86,25 +99,21 @@ def _page(made: list, choices: dict) -> str:
     if choices["mode"] in JSON_MODES:
         texts = [program.text() for program in made]
         return texts[0] if len(texts) == 1 else "[\n" + ",\n".join(text.rstrip("\n") for text in texts) + "\n]\n"
-    return "".join(_section(program.family, *section) for program in made for section in program.sections())
-
-
-def _section(family: int, command: str, text: str) -> str:
-    """Settings are comments, so that what is beside them can be fed to its tool as it is."""
-    if command.startswith("sysctl"):
-        text = "".join(f"# {line}\n" for line in text.splitlines())
-    return f"# IPv{family}: {command}\n{text}"
+    page, above = [], ""
+    for program in made:
+        for command, text in program.sections():
+            heading = f"# IPv{program.family}: {command}\n"
+            # Settings are comments, so that what is beside them can be fed to its tool as it is.
+            comments = "".join(f"# {line}\n" for line in text.splitlines()) if command.startswith("sysctl") else ""
+            page += [heading if heading != above else "", comments or text]
+            above = heading
+    return "".join(page)
 
 
 def _write_folder(made: list, folder: Path, mode: str) -> None:
     """A numbered file a section, and a script that feeds them to their commands."""
     folder.mkdir(parents=True, exist_ok=True)
-    script = [
-        "#!/bin/sh",
-        "# Loads this program into the network namespace that it runs in.",
-        "set -e",
-        'cd "$(dirname "$0")"',
-    ]
+    script = [_SCRIPT, _VARIANT if mode in ("iptables", "ipvs") else ""]
     number = 0
     for program in made:
         for command, text in program.sections():
@@ -113,12 +122,15 @@ def _write_folder(made: list, folder: Path, mode: str) -> None:
             name = f"{number:02}-ipv{program.family}-{tool}.{'txt' if command else 'json'}"
             write_text(text, str(folder / name))
             if command:
-                script.append(f"{_with_forgiveness(command)} < {shlex.quote(name)}")
+                script.append(_in_script(command, shlex.quote(name)))
     if mode not in JSON_MODES:
-        write_text("\n".join(script) + "\n", str(folder / "load.sh"))
+        write_text("".join(script), str(folder / "load.sh"))
         (folder / "load.sh").chmod(0o755)
 
 
-def _with_forgiveness(command: str) -> str:
-    """Both families of a mode may make the same sets and device: what is there already is fine."""
-    return {"ipset restore": "ipset restore -exist", "ip -batch -": "ip -force -batch -"}.get(command, command)
+def _in_script(command: str, name: str) -> str:
+    """One line of the script: what both families make is fine when it is there, iptables in the variant that works."""
+    if command == "ip -batch -":
+        return f"sed \"$(ip link show dev kube-ipvs0 >/dev/null 2>&1 && echo '/^link add/d')\" {name} | {command}\n"
+    command = command.replace("tables-restore", "tables$variant-restore")
+    return f"{command.replace('ipset restore', 'ipset restore -exist')} < {name}\n"
