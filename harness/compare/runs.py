@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,18 +54,46 @@ def _judged(mode: str, code: int, result: dict[str, Any] | None, complaint: str,
 
 def _finish(command: list[str]) -> tuple[int, str]:
     """Exit code and standard error; an interruption is passed on and waited for."""
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
-    )
+    process = None
     try:
+        with _held_back():
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
         _, complaint = process.communicate()
     except BaseException:
-        # Its own clean-up runs on SIGTERM; what it started ends with it.
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.communicate(timeout=_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        if process is not None:
+            _end(process)
         raise
     return process.returncode, complaint.decode(errors="replace")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Its own clean-up runs on SIGTERM, and what it started ends with it."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.communicate(timeout=_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@contextmanager
+def _held_back() -> Iterator[None]:
+    """Signals wait until the end: one that interrupts the start of a process would leave it behind, unknown."""
+    held: list[tuple[Any, int, Any]] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in handlers.items():
+        if callable(handler):
+            signal.signal(number, lambda *got, handler=handler: held.append((handler, *got)))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for handler, number, frame in held:
+        handler(number, frame)

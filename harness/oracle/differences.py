@@ -63,7 +63,8 @@ def _outcomes(views: Views) -> Iterable[tuple[tuple, list]]:
         keys = set().union(*(getattr(view, table) for view in views.values()))
         for key in sorted(keys):
             told = {mode: getattr(view, table).get(key) for mode, view in views.items()}
-            ways = {mode: _way(each) for mode, each in told.items()}
+            everyone = frozenset().union(*(_targets(each) for each in told.values()))
+            ways = {mode: _way(each, everyone) for mode, each in told.items()}
             if len(set(ways.values())) > 1:
                 places.setdefault((*_reason(told), tuple(ways.items())), []).append(key)
                 continue
@@ -84,10 +85,16 @@ def _reason(told: dict[str, Destination | None]) -> tuple[str, str]:
     return "", "which endpoints"
 
 
-def _way(destination: Destination | None) -> str:
+def _targets(destination: Destination | None) -> frozenset:
+    """All endpoints that any kind of client gets."""
+    sets = [outcome[1] for outcome in (destination or ())[:3] if outcome[0] == "dnat"]
+    return frozenset().union(*sets)
+
+
+def _way(destination: Destination | None, everyone: frozenset) -> str:
     if destination is None:
         return "left alone"
-    columns = [_outcome(outcome) for outcome in destination[:3]]
+    columns = [_outcome(outcome, everyone) for outcome in destination[:3]]
     if len(set(columns)) == 1:
         return columns[0]
     who = ("pods", "node", "others")
@@ -95,7 +102,9 @@ def _way(destination: Destination | None) -> str:
     return "; ".join(f"{', '.join(names)}: {text}" for text, names in groups.items())
 
 
-def _outcome(outcome: tuple) -> str:
+def _outcome(outcome: tuple, everyone: frozenset) -> str:
+    if outcome[0] == "dnat" and outcome[1] != everyone:
+        return "to fewer endpoints"
     return {"dnat": "forwarded", "reject": "refused", "drop": "dropped", "none": "left alone"}[outcome[0]]
 
 
