@@ -87,9 +87,9 @@ def _held_back() -> Iterator[None]:
     """Signals wait until the end: one that interrupts the start of a process would leave it behind, unknown."""
     held: list[tuple[Any, int, Any]] = []
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
     for number, handler in handlers.items():
-        if callable(handler):
-            signal.signal(number, lambda *got, handler=handler: held.append((handler, *got)))
+        signal.signal(number, lambda *got, handler=handler: held.append((handler, *got)))
     try:
         yield
     finally:
