@@ -81,7 +81,9 @@ def _split(name: str) -> tuple[str, int, int]:
 
 
 def _destination(said: dict[str, Any], name: str, rule: dict[str, str | None]) -> Destination:
-    inside, outside = (_outcome(said, rule[side]) for side in ("inside", "outside"))
+    # Where some are let in the port is open, and a datagram of others is not answered.
+    refused = ("drop",) if name.endswith("/udp") and (rule["inside"] or rule["outside"]) else ("reject",)
+    inside, outside = (_outcome(said, rule[side], refused) for side in ("inside", "outside"))
     used = [said["sets"][rule[side]] for side in ("inside", "outside") if rule[side]]
     networks = [ipaddress.ip_network(text) for text in said.get("allowed", {}).get(name, ())]
     allowed = frozenset((n.network_address.packed, n.broadcast_address.packed) for n in networks)
@@ -91,9 +93,9 @@ def _destination(said: dict[str, Any], name: str, rule: dict[str, str | None]) -
     return Destination(*outcomes, allowed or None, masquerade, affinity)
 
 
-def _outcome(said: dict[str, Any], name: str | None) -> Outcome:
+def _outcome(said: dict[str, Any], name: str | None, refused: Outcome) -> Outcome:
     if not name:
-        return ("reject",)
+        return refused
     targets = said["sets"][name]["targets"]
     return ("dnat", frozenset(_target(text) for text in targets))
 

@@ -157,6 +157,7 @@ class Oracle:
         )
         rules.internal_local = spec.get("internalTrafficPolicy") == "Local"
         rules.external_local = _external_local(spec)
+        rules.silent = self._mode == "userspace" and port.get("protocol") == "UDP"
         rules.uses_cluster = accessible or not rules.internal_local
         if spec.get("sessionAffinity") == "ClientIP":
             client = (spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}

@@ -24,6 +24,8 @@ class Port:
         self.internal_local = self.external_local = False
         self.uses_cluster = True
         self.affinity_seconds = 0
+        self.silent = False
+        """Whether some may be let in and others told nothing: a datagram at an open port (userspace)."""
 
     def internal(self) -> Destination:
         """The cluster IP (ITP-01, CIP-04)."""
@@ -39,6 +41,8 @@ class Port:
         if self._mode == "ipvs":
             return self._destination((outside,) * 3, (False, False, False), allowed)
         inside = self._set(False) if self._everywhere else outside
+        if self.silent and inside[0] == "dnat" and outside[0] == "reject":
+            outside = ("drop",)
         masquerade = (False, True, False) if self._mode != "userspace" else _ALWAYS
         return self._destination((inside, inside, outside), masquerade, allowed)
 

@@ -11,18 +11,22 @@ from engine.backends.userspace.tables import Tables
 from engine.kernel.userspace import UserspaceMemory
 from harness.check.compare import compare
 from harness.modes import userspace
-from tests.cases.strategies import clusters, settings_of_proxies
-from tests.cases.test_differential import walk
+from harness.oracle.packets import expected
+from harness.trace.run import Tracers
+from tests.cases.strategies import LOCAL, clusters, packed, packets, settings_of_proxies
+from tests.cases.test_differential import Both, outcome, walk
 from tests.userspace.telling import oracle_of, synced
 
 SYNCS = st.frozensets(st.integers(0, 40), max_size=8)
 
 
 @given(events=clusters(), wanted=settings_of_proxies)
-def test_tables_mean_what_the_oracle_says(events, wanted):
-    opened = userspace.memory()
-    synced(events, wanted, opened.kernel)
+def test_tables_and_tracer_mean_what_the_oracle_says(events, wanted):
+    opened, tracers = userspace.memory(), Tracers("userspace", frozenset(map(packed, LOCAL)))
+    synced(events, wanted, Both(opened.kernel, tracers))
     oracle = oracle_of(events, wanted)
+    for packet in packets(events):
+        assert outcome(tracers, packet) == expected(oracle, packet, "userspace"), packet
     for family in (4, 6):
         assert compare(oracle.behaviour(family, "userspace"), opened.view.behaviour(family)) == []
 
