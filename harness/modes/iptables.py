@@ -7,10 +7,13 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import product
 
 from engine.kernel.iptables import IptablesKernel, IptablesMemory
 from engine.kernel.iptables.variant import VARIANTS, tool
 from harness.behaviour import Behaviour
+from harness.check.iptables import meaning
+from harness.check.iptables_text import Tables
 from harness.modes.place import Opened, Place
 
 COMMANDS = {"iptables-nft-restore": "iptables", "iptables-legacy-restore": "iptables"}
@@ -30,7 +33,8 @@ class View:
 
     def behaviour(self, family: int) -> Behaviour | None:
         """As `View.behaviour`."""
-        raise NotImplementedError
+        tables = Tables(self.save(family))
+        return meaning(tables) if ("nat", "KUBE-SERVICES") in tables.chains else None
 
 
 def memory() -> Opened:
@@ -40,14 +44,19 @@ def memory() -> Opened:
 
 
 @contextmanager
-def real(place: Place) -> Iterator[Opened]:
-    """The kernel of `place`; in a throwaway namespace the tools have a lock of their own."""
-    with tempfile.NamedTemporaryFile(prefix="xtables-", suffix=".lock") as lock:
-        if place.kind != "host":
-            place = replace(place, run=_locked(place.run, lock.name))
-        kernel = IptablesKernel(place.run, VARIANT)
+def real(place: Place, variant: str | None = None) -> Iterator[Opened]:
+    """The kernel of `place`, by the tools of a variant; VARIANT where none is given."""
+    with _own_lock(place) as place:
+        kernel = IptablesKernel(place.run, variant or VARIANT)
         words = place.run([tool(kernel.variant, 4), "-V"], b"").stdout.decode().split()
         yield Opened(kernel, View(kernel.save), {"iptables": f"{words[1].lstrip('v')} ({kernel.variant})"})
+
+
+@contextmanager
+def _own_lock(place: Place) -> Iterator[Place]:
+    """`place` with, where it is a throwaway namespace, a lock of its own for the tools."""
+    with tempfile.NamedTemporaryFile(prefix="xtables-", suffix=".lock") as lock:
+        yield place if place.kind == "host" else replace(place, run=_locked(place.run, lock.name))
 
 
 def _locked(run, path: str) -> Callable[[list[str], bytes], subprocess.CompletedProcess[bytes]]:
@@ -72,6 +81,19 @@ def clean(place: Place) -> None:
             saved = place.run([tool(variant, family, "save")], b"").stdout.decode()
             if ":KUBE-" in saved:
                 place.run([tool(variant, family, "restore"), "--noflush"], without_kube(saved).encode())
+
+
+def forget_clients(place: Place) -> None:
+    """Empty the lists in which rules remember clients (AFF-02): the kernel drops one with its last rule.
+
+    Their files below /proc take no writes from a user namespace.
+    """
+    with _own_lock(place) as place:
+        for variant, family in product(VARIANTS, (4, 6)):
+            saved = place.run([tool(variant, family, "save"), "-t", "nat"], b"").stdout
+            without = b"".join(line for line in saved.splitlines(keepends=True) if b" -m recent " not in line)
+            for text in (without, saved) if without != saved else ():
+                place.run([tool(variant, family, "restore")], text)
 
 
 def without_kube(saved: str) -> str:

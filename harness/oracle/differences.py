@@ -139,7 +139,9 @@ def _facts(views: Views, service_networks: bool) -> Iterable[tuple[tuple, list]]
 
 
 def _cluster_ips(views: Views, _known: bool) -> set[bytes]:
-    return set.intersection(*(set(view.cluster_ips) for view in views.values()))
+    # No rule of mode iptables is about a whole address; where they are local, those of balancers are too.
+    named = [set(view.cluster_ips) for mode, view in views.items() if mode != "iptables"]
+    return set.intersection(*named) if named else set()
 
 
 def _unallocated(views: Views, known: bool) -> set[bytes]:
@@ -147,8 +149,8 @@ def _unallocated(views: Views, known: bool) -> set[bytes]:
 
 
 def _with(views: Views, fits: Callable[[Destination], bool], tables=("destinations", "nodeports")) -> list:
-    view = next(iter(views.values()))
-    return [key for table in tables for key, each in getattr(view, table).items() if fits(each)]
+    listed = (item for view in views.values() for table in tables for item in getattr(view, table).items())
+    return list(dict.fromkeys(key for key, each in listed if fits(each)))
 
 
 def _shared_affinity(views: Views, _known: bool) -> list:

@@ -60,6 +60,8 @@ class Oracle:
             for port in sorted(ports, key=lambda p: (p.get("name") or "", PROTOCOLS[p.get("protocol") or "TCP"])):
                 self._port(name, service, port, cluster_ip, destinations, nodeports)
         taking = self._taking_node_ports()
+        if mode == "iptables":  # no rule is about a whole address
+            cluster_ips.clear()
         if mode in HOLDING_ADDRESSES:  # one virtual server or socket for each, and every other address is local
             taking, nodeports = (taking, nodeports) if taking and nodeports else (frozenset(), {})
             cluster_ips |= {key[0] for key in destinations}.difference(self._local_addresses())
@@ -79,15 +81,17 @@ class Oracle:
         asked = self.settings.node_port_addresses or (("primary",) if self._mode == "nftables" else ())
         if tuple(asked) == ("primary",):
             return frozenset(a for a in self.node_ips(self._size) if not ipaddress.ip_address(a).is_loopback)
+        loopback = self._mode == "iptables" and self._size == 4 and self.settings.localhost
         blocks = [b for b in map(block, asked) if len(b.network_address.packed) == self._size]
         if not blocks or any(b.prefixlen == 0 for b in blocks):
             if self._mode not in HOLDING_ADDRESSES:
                 return None
             blocks = [block("0.0.0.0/0"), block("::/0")]
-        mine = {a for a in self._local_addresses() if any(ipaddress.ip_address(a) in b for b in blocks)}
+        local = [*self._local_addresses(), packed("127.0.0.1")] if loopback else self._local_addresses()
+        mine = {a for a in local if any(ipaddress.ip_address(a) in b for b in blocks)}
         if self._mode in HOLDING_ADDRESSES:  # NP-07
             mine = {a for a in mine if not (self._size == 16 and ipaddress.ip_address(a).is_link_local)}
-        return frozenset(a for a in mine if not ipaddress.ip_address(a).is_loopback)
+        return frozenset(a for a in mine if loopback or not ipaddress.ip_address(a).is_loopback)
 
     def node_ips(self, size: int) -> list[bytes]:
         """The node's IP of a family: the first internal one, else the first external one (CFG-20)."""
@@ -138,9 +142,13 @@ class Oracle:
         destinations.setdefault((cluster_ip, protocol, number), rules.internal())
         allowed = self._allowed(spec, balancers)
         for ip in plain:
-            destinations.setdefault((ip, protocol, number), rules.external())
+            destinations.setdefault((ip, protocol, number), rules.external_address())
         for ip in balancers:
-            destinations[ip, protocol, number] = _unless_taken(destinations, (ip, protocol, number), rules, allowed)
+            key = (ip, protocol, number)
+            if self._mode == "iptables":  # who comes first is asked for source ranges, or nobody is
+                destinations.setdefault(key, rules.external_address(allowed))
+            else:
+                destinations[key] = _unless_taken(destinations, key, rules, allowed)
         if port.get("nodePort"):
             nodeports.setdefault((protocol, port["nodePort"]), rules.external())
 

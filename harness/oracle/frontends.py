@@ -44,7 +44,18 @@ class Port:
         if self.silent and inside[0] == "dnat" and outside[0] == "reject":
             outside = ("drop",)
         masquerade = (False, True, False) if self._mode != "userspace" else _ALWAYS
-        return self._destination((inside, inside, outside), masquerade, allowed)
+        # Where pods are told by a rule that is not there, they are in the last column altogether (ETP-05).
+        pod = outside if self._mode == "iptables" and not self._tells_pods else inside
+        return self._destination((pod, inside, outside), masquerade, allowed)
+
+    def external_address(self, allowed=None) -> Destination:
+        """An external or load balancer address: in mode iptables nothing is refused on its way out (NOEP-03)."""
+        found = self.external(allowed)
+        if self._mode != "iptables":
+            return found
+        if not self._some:  # no chain for source ranges either (LB-04)
+            return found._replace(node=("none",), allowed=None)
+        return found
 
     def _set(self, local: bool) -> Outcome:
         if not local or (self._mode == "ipvs" and not self._here):

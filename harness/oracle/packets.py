@@ -17,11 +17,13 @@ def expected(oracle: Oracle, packet: Packet, mode: str = "nftables") -> Outcome:
     size = len(packet.destination)
     behaviour = oracle.behaviour(4 if size == 4 else 6, mode)
     found = _frontend(behaviour, packet, oracle.settings, mode)
+    if mode == "iptables":
+        found = _refused_on_arrival(found, packet)
     client = client_of(packet, oracle.settings)
     if mode == "userspace" and oracle.settings.pod_block(size) is None:  # a socket sees no interface
         client = NODE if packet.source_local else EXTERNAL
     if found is None:
-        return Outcome(_unknown(behaviour, packet.destination, oracle.settings, mode))
+        return Outcome(_unknown(behaviour, packet, oracle.settings, mode))
     kind, *targets = found[client]
     barred = found.allowed is not None and not any(a <= packet.source <= b for a, b in found.allowed)
     if barred and mode == "ipvs" and packet.source_local:
@@ -29,7 +31,7 @@ def expected(oracle: Oracle, packet: Packet, mode: str = "nftables") -> Outcome:
         barred = kind == "dnat" and packet.source == packet.destination
     if barred and mode == "userspace":
         return Outcome(_refusal(found, packet.protocol))
-    if barred and not (mode == "iptables" and kind == "reject"):
+    if barred or (mode == "iptables" and kind != "dnat" and _martian(packet, oracle.settings)):
         return Outcome("drop")
     if kind != "dnat":
         return Outcome("no-op" if kind == "none" else kind)
@@ -67,28 +69,38 @@ def _frontend(behaviour: Behaviour, packet: Packet, settings: Settings, mode: st
     found = behaviour.nodeports.get((packet.protocol, packet.port))
     if found is None:
         return None
-    address = ipaddress.ip_address(packet.destination)
     taking = behaviour.node_addresses
-    if mode == "iptables" and packet.destination_local and found.external == ("reject",):
-        return found  # NOEP-03: not limited by nodePortAddresses
-    if address.is_loopback:
-        return found if mode == "iptables" and _localhost(settings, address) else None
-    taken = packet.destination_local if taking is None else packet.destination in taking
-    return found if taken else None
+    if taking is not None:
+        taken = packet.destination in taking
+    elif ipaddress.ip_address(packet.destination).is_loopback:
+        taken = mode == "iptables" and len(packet.destination) == 4 and settings.localhost
+    else:
+        taken = packet.destination_local
+    if taken:
+        return found
+    if mode == "iptables" and packet.destination_local and found.external[0] != "dnat":
+        return Destination(*(found.external,) * 3, masquerade=(False,) * 3)  # refused on any address (NOEP-03)
+    return None
 
 
-def _localhost(settings: Settings, address) -> bool:
-    """Node ports on 127.0.0.1 in mode iptables (NP-05)."""
-    if address.version == 6 or not settings.localhost_node_ports:
-        return False
-    blocks = [b for b in map(block, settings.node_port_addresses or ()) if b.version == 4]
-    return not blocks or any(address in b for b in blocks)
+def _refused_on_arrival(found: Destination | None, packet: Packet) -> Destination | None:
+    """What is refused to others is refused to the node too, where its packets come in again (NOEP-03)."""
+    if found is None or not packet.destination_local or found.node != ("none",):
+        return found
+    return found._replace(node=found.external)
 
 
-def _unknown(behaviour: Behaviour, destination: bytes, settings: Settings, mode: str) -> str:
+def _martian(packet: Packet, settings: Settings) -> bool:
+    """Whether somebody else asks for a loopback address, which mode iptables has opened (NP-05)."""
+    source, destination = ipaddress.ip_address(packet.source), ipaddress.ip_address(packet.destination)
+    return settings.localhost and destination.version == 4 and destination.is_loopback and not source.is_loopback
+
+
+def _unknown(behaviour: Behaviour, packet: Packet, settings: Settings, mode: str) -> str:
     """No frontend has the destination (CIP-02, CIP-03)."""
+    destination = packet.destination
     if mode == "iptables":
-        return "no-op"
+        return "drop" if _martian(packet, settings) else "no-op"
     if destination in behaviour.cluster_ips:
         return "reject"
     if mode in ("ipvs", "userspace"):
