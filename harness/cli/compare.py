@@ -137,7 +137,7 @@ def _show(comparison: dict, json_path: str | None) -> None:
     to_error = json_path == "-"
     stream = sys.stderr if to_error else sys.stdout
     # Nothing wraps where there is no terminal whose width counts.
-    print_comparison(comparison, Console(stderr=to_error, width=None if stream.isatty() else 200))
+    print_comparison(comparison, Console(stderr=to_error, width=None if stream.isatty() else 240))
     write_json(comparison, json_path)
 
 
