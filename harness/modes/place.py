@@ -10,19 +10,18 @@ from typing import Protocol
 
 from engine.kernel.base import Kernel
 from harness.behaviour import Behaviour
-from harness.namespace import start
 
 
 @dataclass(frozen=True)
 class Place:
     """All act in one network namespace: `make_socket(family, type, protocol)`, `run(command, stdin)`, and
-    `start(command, descriptor)` for what stays.
+    `start(command, descriptor)` for what stays, None where nothing may.
     """
 
     kind: str
     make_socket: Callable[[int, int, int], socket.socket]
     run: Callable[[list[str], bytes], subprocess.CompletedProcess[bytes]]
-    start: Callable[[list[str], int], subprocess.Popen[bytes]] = start
+    start: Callable[[list[str], int], subprocess.Popen[bytes]] | None = None
 
 
 class View(Protocol):

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import msgspec
 
+from engine.kernel.base import KernelError
 from engine.kernel.userspace import UserspaceKernel, UserspaceMemory
 from harness.behaviour import Behaviour
 from harness.check import userspace as check
@@ -62,7 +63,11 @@ def memory() -> Opened:
 
 @contextmanager
 def real(place: Place) -> Iterator[Opened]:
-    """A proxy process in `place`."""
+    """A proxy process in `place`; KernelError where no process may stay."""
+    if place.start is None:
+        raise KernelError(
+            "mode userspace has no kernel to send single packets to: its proxy answers whole connections only"
+        )
     words = place.run(["ip", "-V"], b"").stdout.decode().replace(",", " ").split()
     version = next((word.removeprefix("iproute2-") for word in words if word.startswith("iproute2-")), "unknown")
     kernel = UserspaceKernel(place.start)

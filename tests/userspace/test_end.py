@@ -10,6 +10,10 @@ import time
 import psutil
 import pytest
 
+from engine.kernel.base import KernelError
+from harness.modes import userspace
+from harness.modes.place import Place
+
 COMMAND = [sys.executable, "-m", "harness", "replay", "recordings/demo.jsonl", "--mode", "userspace", "--speed", "1"]
 WAIT_SECONDS = 20
 
@@ -21,6 +25,12 @@ def test_no_process_stays(kernel_namespaces, ending):
     harness.send_signal(ending)
     harness.communicate(timeout=WAIT_SECONDS)
     assert until(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in proxies))
+
+
+def test_it_never_starts_where_no_process_may_stay(namespace):
+    place = Place("netns", namespace.socket, namespace.run)
+    with pytest.raises(KernelError, match="whole connections only"), userspace.real(place):
+        pass
 
 
 def below(pid: int) -> list[psutil.Process]:
