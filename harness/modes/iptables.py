@@ -47,7 +47,7 @@ def memory() -> Opened:
 def real(place: Place, variant: str | None = None) -> Iterator[Opened]:
     """The kernel of `place`, by the tools of a variant; VARIANT where none is given."""
     with _own_lock(place) as place:
-        kernel = IptablesKernel(place.run, variant or VARIANT)
+        kernel = IptablesKernel(place.run, variant or VARIANT, place.make_socket)
         words = place.run([tool(kernel.variant, 4), "-V"], b"").stdout.decode().split()
         yield Opened(kernel, View(kernel.save), {"iptables": f"{words[1].lstrip('v')} ({kernel.variant})"})
 

@@ -52,12 +52,11 @@ class Table:
         """Lines for `iptables-restore --noflush`; every chain is declared before a rule jumps to it."""
         deleted = (*self.deleted, *stale)
         yield f"*{self.name}"
-        for chain in self.chains:
+        # Sorted: the legacy tool searches the names of chains, and finds in order what comes in order.
+        for chain in sorted([*self.chains, *deleted]):
             yield f":{chain} - [0:0]"
-        for chain in deleted:
-            yield f":{chain} - [0:0]"
-        for chain, rules in self.chains.items():
-            for rule in rules:
+        for chain in sorted(self.chains):
+            for rule in self.chains[chain]:
                 yield f"-A {chain} {rule}"
         for verb, chain, rule in self.edits:
             yield f"{verb} {chain} {rule}"
