@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import product
 
+from engine.backends.iptables.names import CANARY
 from engine.kernel.iptables import IptablesKernel, IptablesMemory
 from engine.kernel.iptables.variant import VARIANTS, tool
 from harness.behaviour import Behaviour
@@ -18,11 +19,6 @@ from harness.modes.place import Opened, Place
 
 COMMANDS = {"iptables-nft-restore": "iptables", "iptables-legacy-restore": "iptables"}
 """Programs that must be there, and the packages that bring them."""
-
-VARIANT: str | None = None
-"""`legacy` or `nft`; None is what the place itself uses."""
-
-_TABLES = ("filter", "nat", "mangle")
 
 
 class View:
@@ -45,11 +41,14 @@ def memory() -> Opened:
 
 @contextmanager
 def real(place: Place, variant: str | None = None) -> Iterator[Opened]:
-    """The kernel of `place`, by the tools of a variant; VARIANT where none is given."""
+    """The kernel of `place`, by the tools of a variant, `legacy` or `nft`; by default the place's own."""
     with _own_lock(place) as place:
-        kernel = IptablesKernel(place.run, variant or VARIANT, place.make_socket)
+        kernel = IptablesKernel(place.run, variant, place.make_socket)
         words = place.run([tool(kernel.variant, 4), "-V"], b"").stdout.decode().split()
-        yield Opened(kernel, View(kernel.save), {"iptables": f"{words[1].lstrip('v')} ({kernel.variant})"})
+        try:
+            yield Opened(kernel, View(kernel.save), {"iptables": f"{words[1].lstrip('v')} ({kernel.variant})"})
+        finally:
+            kernel.close()
 
 
 @contextmanager
@@ -66,21 +65,19 @@ def _locked(run, path: str) -> Callable[[list[str], bytes], subprocess.Completed
 
 def leftovers(place: Place) -> str | None:
     """What of a proxy in this mode `place` holds already."""
-    for variant in VARIANTS:
-        for family in (4, 6):
-            saved = place.run([tool(variant, family, "save")], b"").stdout
-            if b"\n:KUBE-SERVICES " in saved:
-                return f"chain KUBE-SERVICES of {tool(variant, family)}"
+    for variant, family in product(VARIANTS, (4, 6)):
+        if place.run([tool(variant, family), "-w", "-t", "nat", "-S", CANARY], b"").returncode == 0:
+            return f"chain {CANARY} of {tool(variant, family)}"
     return None
 
 
 def clean(place: Place) -> None:
     """Remove all that this mode made."""
     for variant in VARIANTS:
+        kernel = IptablesKernel(place.run, variant, place.make_socket)
         for family in (4, 6):
-            saved = place.run([tool(variant, family, "save")], b"").stdout.decode()
-            if ":KUBE-" in saved:
-                place.run([tool(variant, family, "restore"), "--noflush"], without_kube(saved).encode())
+            kernel.clean(family)
+        kernel.close()
 
 
 def forget_clients(place: Place) -> None:
@@ -94,22 +91,3 @@ def forget_clients(place: Place) -> None:
             without = b"".join(line for line in saved.splitlines(keepends=True) if b" -m recent " not in line)
             for text in (without, saved) if without != saved else ():
                 place.run([tool(variant, family, "restore")], text)
-
-
-def without_kube(saved: str) -> str:
-    """Text that deletes the jumps into KUBE chains, and these chains, from what `iptables-save` printed."""
-    lines: list[str] = []
-    chains: list[str] = []
-    for line in saved.splitlines():
-        words = line.split()
-        if line.startswith("*"):
-            chains = []
-            lines.append(line)
-        elif line.startswith(":KUBE-"):
-            chains.append(words[0][1:])
-            lines.append(f"{words[0]} - [0:0]")
-        elif line.startswith("-A ") and not words[1].startswith("KUBE-") and words[-1].startswith("KUBE-"):
-            lines.append(line.replace("-A", "-D", 1))
-        elif line == "COMMIT":
-            lines += [f"-X {chain}" for chain in chains] + [line]
-    return "\n".join(lines) + "\n"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import socket
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from engine.backends.iptables.names import (
     CANARY,
@@ -20,8 +20,8 @@ from engine.backends.iptables.names import (
     PROXY_FIREWALL,
     SERVICES,
 )
-from engine.backends.iptables.program import IptablesProgram, Jump, Rules, Table
-from engine.backends.iptables.skeleton import TABLES
+from engine.backends.iptables.program import Edit, IptablesProgram, Jump, Rules, Table
+from engine.backends.iptables.skeleton import BUILT_IN, TABLES
 from engine.kernel.base import Applied, KernelError
 from engine.kernel.iptables.netlink import NETLINK_NETFILTER, ChainWriter
 from engine.kernel.iptables.variant import WAIT, detect, tool
@@ -72,6 +72,18 @@ class IptablesKernel:
         """What `iptables-save` prints."""
         return self._tool([tool(self.variant, family, "save")])
 
+    def clean(self, family: int, keep: Collection[str] = ()) -> None:
+        """Remove the jumps into chains KUBE-* and these chains, but for those to `keep` (CLN-02, CLN-03)."""
+        held = self._held(family)
+        ours = {t: [c for c in chains if c.startswith("KUBE-") and c not in keep] for t, chains in held.items()}
+        for table in filter(ours.get, held):
+            jumps = [jump for chain in BUILT_IN[table] for jump in self._rules_of(family, table, chain)]
+            edits = [Edit("-D", j.chain, j.rule) for j in jumps if j.rule.rpartition("-j ")[2] in ours[table]]
+            gone = () if self._sock else tuple(ours[table])
+            self._restore(family, IptablesProgram(family, (Table(table, {}, tuple(edits), gone),), {}).text())
+            if self._sock:
+                self._writer.delete(family, table, ours[table])
+
     def _by_netlink(self, program: IptablesProgram) -> int:
         """What is fixed, then chains from the endpoints up, then the ways into them; last what nothing leads to."""
         family, sent = program.family, 0
@@ -90,19 +102,20 @@ class IptablesKernel:
 
     def _present(self, program: IptablesProgram) -> set[Jump]:
         """The jumps of the program that are there already."""
-        held = set()
+        held: set[Jump] = set()
         for table, chain in {(jump.table, jump.chain) for jump in program.jumps}:
-            listed = self._tool([tool(self.variant, program.family), *WAIT, "-t", table, "-S", chain])
-            held |= {
-                Jump(table, chain, line.split(" ", 2)[2]) for line in listed.splitlines() if line.startswith("-A ")
-            }
+            held.update(self._rules_of(program.family, table, chain))
         return held.intersection(program.jumps)
+
+    def _rules_of(self, family: int, table: str, chain: str) -> list[Jump]:
+        listed = self._tool([tool(self.variant, family), *WAIT, "-t", table, "-S", chain])
+        return [Jump(table, chain, line.split(" ", 2)[2]) for line in listed.splitlines() if line.startswith("-A ")]
 
     def _stale(self, program: IptablesProgram) -> dict[str, list[str]]:
         """By table, chains of Services that a full program does not write (IPT-05)."""
         if not program.full:
             return {}
-        held = self._writer.chains(program.family) if self._sock else self._listed(program.family)
+        held = self._held(program.family)
         return {
             table.name: [
                 chain
@@ -112,8 +125,10 @@ class IptablesKernel:
             for table in program.tables
         }
 
-    def _listed(self, family: int) -> dict[str, list[str]]:
-        """The names of all chains, by table, as the tool lists them."""
+    def _held(self, family: int) -> dict[str, list[str]]:
+        """The names of all chains, by table."""
+        if self._sock:
+            return self._writer.chains(family)
         found: dict[str, list[str]] = {}
         for line in self.save(family).splitlines():
             if line.startswith("*"):
