@@ -144,8 +144,9 @@ def _statistic(probability: str) -> bytes:
 
 def _recent(words: list[str]) -> bytes:
     """`--set` or `--rcheck --seconds N --reap`, then `--name NAME --mask MASK --rsource`."""
-    check = 1 if words[0] == "--set" else 1 << 2 | 1 << 5  # XT_RECENT_SET, XT_RECENT_CHECK | XT_RECENT_REAP
-    seconds = int(words[2]) if check != 1 else 0
+    setting = words[0] == "--set"
+    check = 1 << 1 if setting else 1 << 0 | 1 << 5  # XT_RECENT_SET, XT_RECENT_CHECK | XT_RECENT_REAP
+    seconds = 0 if setting else int(words[2])
     at = words.index("--name")
     mask = parse_address(words[at + 3]).ljust(16, b"\xff" if ":" in words[at + 3] else b"\0")
     info = struct.pack("=IIBB200sB1x", seconds, 0, check, 0, words[at + 1].encode(), 0) + mask
