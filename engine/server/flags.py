@@ -181,7 +181,7 @@ LOGGING = (
         "log-text-info-buffer-size",
         QUANTITY,
         "logging.options.text.info_buffer_size",
-        f"Bytes of info lines held back; {_ALPHA}",
+        f"Bytes held back; {_ALPHA}",
     ),
     _flag(
         "log-json-split-stream",
@@ -193,7 +193,7 @@ LOGGING = (
         "log-json-info-buffer-size",
         QUANTITY,
         "logging.options.json.info_buffer_size",
-        f"Bytes of info lines held back; {_ALPHA}",
+        f"Bytes held back; {_ALPHA}",
     ),
 )
 FLAGS = {each.name: each for each in (*PROCESS, *CLUSTER, *RULES, *CONNTRACK, *LOGGING, *DEPRECATED)}
