@@ -1,4 +1,4 @@
-"""What counts when a file and flags disagree, what blanks mean, and the node's name (CFG-11, CFG-14, CFG-15, MODE-01)."""
+"""What counts when file and flags disagree, what blanks mean, the node's name (CFG-11, CFG-14, CFG-15, MODE-01)."""
 
 from __future__ import annotations
 
@@ -107,7 +107,8 @@ REFUSED = {
     (f"--config {PATH}", None): f"failed complete: open {PATH}: no such file or directory",
     (f"--config {PATH}", "mode: 1"): "failed complete: failed to decode: Expected `str`, got `int` - at `$.mode`",
     ("--proxy-mode userspace", None): "failed validate: KubeProxyConfiguration.Mode.ProxyMode: Invalid value: "
-    '"userspace": must be iptables, ipvs, nftables or blank (blank means the best-available proxy [currently iptables])',
+    '"userspace": must be iptables, ipvs, nftables or blank '
+    "(blank means the best-available proxy [currently iptables])",
     ("--metrics-port 0", None): 'failed validate: KubeProxyConfiguration.MetricsBindAddress: Invalid value: "": '
     "must be IP:port",
     (f"--config {PATH} --cleanup", "oomScoreAdj: 2000\nbindAddress: x"): "failed validate: ["

@@ -1,4 +1,4 @@
-"""The installed command, as a process: its output, its exit status, the file that it writes (CFG-14, CLI-01, CLI-04)."""
+"""The installed command, as a process: its output, exit status, the file that it writes (CFG-14, CLI-01, CLI-04)."""
 
 from __future__ import annotations
 
