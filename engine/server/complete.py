@@ -25,6 +25,7 @@ from engine.server.flags import FLAGS
 from engine.server.netaddr import with_port
 from engine.server.options import Options
 from engine.server.validation import validate
+from engine.server.validation_logging import logging_errors
 
 
 class Note(NamedTuple):
@@ -48,8 +49,10 @@ def complete(
     host_name: Callable[[], str],
     version: tuple[int, int] = NEWEST,
 ) -> Completed:
-    """Resolve and validate everything; ConfigurationError in kube-proxy's words, "failed complete: ..." or
-    "failed validate: ..."."""
+    """Resolve and validate everything; ConfigurationError in kube-proxy's words.
+
+    They begin with "failed complete", "initialize logging" or "failed validate".
+    """
     notes: list[Note] = []
     try:
         configuration = _resolve(line, read_file, notes)
@@ -60,6 +63,9 @@ def complete(
             raise ConfigurationError(complaint)
     except ConfigurationError as error:
         raise ConfigurationError(f"failed complete: {error}") from None
+    errors = tuple(logging_errors(configuration.logging, configuration.feature_gates, "logging"))
+    if errors:
+        raise ConfigurationError(f"initialize logging: {aggregate(errors)}")
     errors = validate(configuration, version)
     if errors:
         raise ConfigurationError(f"failed validate: {aggregate(errors)}")

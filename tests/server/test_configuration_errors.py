@@ -27,12 +27,12 @@ PROCESS = [
     Row(
         "config sync period 0",
         {"config_sync_period": Duration(0)},
-        [bad("ConfigSyncPeriod", "0s", "must be greater than 0")],
+        [bad("ConfigSyncPeriod", '"0s"', "must be greater than 0")],
     ),
     Row(
         "config sync period below 0",
         {"config_sync_period": Duration(-SECOND)},
-        [bad("ConfigSyncPeriod", "-1s", "must be greater than 0")],
+        [bad("ConfigSyncPeriod", '"-1s"', "must be greater than 0")],
     ),
     Row("hidden metrics of the version before", {"show_hidden_metrics_for_version": "1.34"}, []),
     Row(
@@ -53,7 +53,7 @@ PROCESS = [
         [
             bad(
                 "featureGates",
-                'map[string]bool{"AllAlpha":false, "Nonsense":true}',
+                '{"AllAlpha":false,"Nonsense":true}',
                 "unrecognized feature gate: Nonsense",
             )
         ],
@@ -227,7 +227,7 @@ LOGS = [
     Row(
         "flush",
         {"logging.flush_frequency": Duration(-1)},
-        [bad("logging.flushFrequency", "-1ns", "Must be greater than zero")],
+        [bad("logging.flushFrequency", '"-1ns"', "Must be greater than zero")],
     ),
     Row("format", {"logging.format": "xml"}, [bad("logging.format", '"xml"', "Unsupported log format")]),
     Row("verbosity", {"logging.verbosity": 2**31}, [bad("logging.verbosity", "2147483648", "Must be <= 2147483647")]),

@@ -121,6 +121,10 @@ FIELDS = {
         "bindAddress: '::'\nhealthzBindAddress: 0.0.0.0:10256",
         {"bind_address": "::", "metrics_bind_address": "[::1]:10249"},
     ),
+    "1.0 is 1": (
+        "oomScoreAdj: 14.0\nclientConnection: {qps: 1e1}",
+        {"oom_score_adj": 14, "client_connection.qps": 10.0},
+    ),
     "durations": (
         "configSyncPeriod: 1h15m30.5s\nlogging: {flushFrequency: 250000000}",
         {"config_sync_period": Duration.parse("1h15m30.5s"), "logging.flush_frequency": Duration.parse("250ms")},
@@ -200,7 +204,7 @@ def test_broken_files(name):
 
 
 KINDS = {
-    "": "expected a mapping",
+    "": "Object 'Kind' is missing",
     "[]": "expected a mapping",
     "kind: KubeProxyConfiguration": "Object 'apiVersion' is missing",
     f"apiVersion: {API_VERSION}": "Object 'Kind' is missing",
