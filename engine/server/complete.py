@@ -56,7 +56,7 @@ def complete(
     notes: list[Note] = []
     try:
         configuration = _resolve(line, read_file, notes)
-        configuration = _platform_defaults(configuration, notes)
+        configuration = _platform_defaults(configuration, version, notes)
         configuration = _overridden_hostname(configuration, line.values.get("hostname-override", ""))
         complaint = gates.complaint(configuration.feature_gates)
         if complaint:
@@ -142,12 +142,14 @@ def _with_ports(configuration: KubeProxyConfiguration, values: Mapping[str, Any]
     )
 
 
-def _platform_defaults(configuration: KubeProxyConfiguration, notes: list[Note]) -> KubeProxyConfiguration:
+def _platform_defaults(
+    configuration: KubeProxyConfiguration, version: tuple[int, int], notes: list[Note]
+) -> KubeProxyConfiguration:
     """What blanks mean on Linux (MODE-01, CFG-10, DET-01)."""
     if not configuration.mode:
         notes.append(Note("Using iptables proxy"))
         configuration = replace(configuration, mode="iptables")
-    if configuration.mode == "nftables" and not configuration.node_port_addresses:
+    if configuration.mode == "nftables" and not configuration.node_port_addresses and version >= (1, 31):
         configuration = replace(configuration, node_port_addresses=(PRIMARY,))
     if not configuration.detect_local_mode:
         notes.append(Note("Defaulting detect-local-mode", 4, {"localModeClusterCIDR": "ClusterCIDR"}))

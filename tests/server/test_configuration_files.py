@@ -185,6 +185,7 @@ BROKEN = {
     "33 bits": ("oomScoreAdj: 4294967296", "Expected `int` <= 2147483647 - at `$.oomScoreAdj`"),
     "a number for a duration": ("configSyncPeriod: 5", "Expected `str`, got `int` - at `$.configSyncPeriod`"),
     "no unit": ("configSyncPeriod: '5'", 'time: missing unit in duration "5" - at `$.configSyncPeriod`'),
+    "blank within": ("configSyncPeriod: 1h 2m", 'time: unknown unit "h " in duration "1h 2m"'),
     "strange unit": ("configSyncPeriod: 5d", 'time: unknown unit "d" in duration "5d"'),
     "a list for a block": ("ipvs: []", "Expected `object`, got `array` - at `$.ipvs`"),
     "a text for a list": ("nodePortAddresses: 10.0.0.0/8", "Expected `array`, got `str`"),
