@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
 import socket
 import struct
+import threading
 import time
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from engine.backends.iptables.program import Edit, IptablesProgram, Table
 from engine.config import ProxyConfig
 from engine.kernel.base import KernelError
+from engine.kernel.iptables import IptablesKernel
 from engine.kernel.iptables.variant import detect, tool
 from engine.kernel.ipvs.pipeline import Pipeline, attributes
 from engine.proxier import Proxier
@@ -192,3 +195,27 @@ def test_the_variant_with_rules_is_the_one(place, variant):
         assert detect(place.run) == variant
         place.run([tool(other, 4), "-t", "mangle", "-N", "KUBE-KUBELET-CANARY"], b"")
         assert detect(place.run) == other
+
+
+def test_another_holder_of_the_lock_is_waited_for(namespace, tmp_path):
+    """IPT-08."""
+    path = tmp_path / "xtables.lock"
+    released = threading.Event()
+
+    def run(command, stdin):
+        return namespace.run(["env", f"XTABLES_LOCKFILE={path}", *command], stdin)
+
+    with path.open("w") as held:
+
+        def release() -> None:
+            released.set()
+            fcntl.flock(held, fcntl.LOCK_UN)
+
+        kernel = IptablesKernel(run, "legacy", namespace.socket)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        timer = threading.Timer(0.5, release)
+        timer.start()
+        synced(kernel, service(), slice_(*BOTH))
+        assert released.is_set()
+        timer.join()
+    assert "172.30.0.41/32" in kernel.save(4)

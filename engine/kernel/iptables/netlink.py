@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 
 from engine.backends.iptables.program import Rules
 from engine.kernel.base import KernelError
@@ -60,28 +61,24 @@ class ChainWriter:
         found: dict[str, list[str]] = {}
         for body in bodies:
             fields = attributes(body[4:])
-            table, chain = (fields[kind].rstrip(b"\0").decode() for kind in (_CHAIN_TABLE, _CHAIN_NAME))
-            found.setdefault(table, []).append(chain)
+            table, name = (fields[kind].rstrip(b"\0").decode() for kind in (_CHAIN_TABLE, _CHAIN_NAME))
+            found.setdefault(table, []).append(name)
         return found
 
-    def has(self, family: int, table: str, chain: str) -> bool:
+    def has(self, family: int, table: str, name: str) -> bool:
         """Whether one chain is there."""
-        answer = self._pipeline.request(_message(_GETCHAIN, _REQUEST, family, _of_chain(table, chain)))
+        answer = self._pipeline.request(_message(_GETCHAIN, _REQUEST, family, _of_chain(table, name)))
         return not isinstance(answer, Refusal)
 
-    def write(self, family: int, table: str, chains: Mapping[str, Rules]) -> int:
-        """Make or empty each chain and fill it, in the order given; bytes sent."""
-        return self._send(
-            (_written(family, table, chain, rules) for chain, rules in chains.items()),
-            f"chains of {table}",
+    def change(self, family: int, table: str, chains: Mapping[str, Rules], deleted: Iterable[str] = ()) -> int:
+        """Make or empty each chain and fill it, in the order given; empty the others and delete them; bytes sent."""
+        names = list(deleted)
+        parts = chain(
+            (_written(family, table, name, rules) for name, rules in chains.items()),
+            (_message(_DELRULE, _REQUEST, family, _of_rules(table, name)) for name in names),
+            (_message(_DELCHAIN, _REQUEST, family, _of_chain(table, name)) for name in names),
         )
-
-    def delete(self, family: int, table: str, chains: Iterable[str]) -> int:
-        """Empty all of them, then delete them; bytes sent."""
-        names = list(chains)
-        emptied = (_message(_DELRULE, _REQUEST, family, _of_rules(table, chain)) for chain in names)
-        deleted = (_message(_DELCHAIN, _REQUEST, family, _of_chain(table, chain)) for chain in names)
-        return self._send((message for part in (emptied, deleted) for message in part), f"deletion from {table}")
+        return self._send(parts, f"chains of {table}")
 
     def _send(self, parts: Iterator[bytes], what: str) -> int:
         sent = size = 0
@@ -100,25 +97,25 @@ class ChainWriter:
             self._sock.send(batch)
         except OSError as error:
             raise KernelError(f"netlink refused {len(batch)} bytes, {what}: {os.strerror(error.errno)}") from error
-        code, chain = _first_error(self._sock)
+        code, name = _first_error(self._sock)
         if code:
-            raise KernelError(f"nf_tables refused {what}, {chain}: {os.strerror(code)} ({errno.errorcode[code]})")
+            raise KernelError(f"nf_tables refused {what}, {name}: {os.strerror(code)} ({errno.errorcode[code]})")
         return len(batch)
 
 
-def _of_chain(table: str, chain: str) -> bytes:
-    return attribute(_CHAIN_TABLE, table.encode() + b"\0") + attribute(_CHAIN_NAME, chain.encode() + b"\0")
+def _of_chain(table: str, name: str) -> bytes:
+    return attribute(_CHAIN_TABLE, table.encode() + b"\0") + attribute(_CHAIN_NAME, name.encode() + b"\0")
 
 
-def _of_rules(table: str, chain: str) -> bytes:
-    return attribute(_RULE_TABLE, table.encode() + b"\0") + attribute(_RULE_CHAIN, chain.encode() + b"\0")
+def _of_rules(table: str, name: str) -> bytes:
+    return attribute(_RULE_TABLE, table.encode() + b"\0") + attribute(_RULE_CHAIN, name.encode() + b"\0")
 
 
-def _written(family: int, table: str, chain: str, rules: Rules) -> bytes:
+def _written(family: int, table: str, name: str, rules: Rules) -> bytes:
     """One chain made, emptied and filled."""
-    owner = _of_rules(table, chain)
+    owner = _of_rules(table, name)
     messages = [
-        _message(_NEWCHAIN, _REQUEST | _CREATE, family, _of_chain(table, chain)),
+        _message(_NEWCHAIN, _REQUEST | _CREATE, family, _of_chain(table, name)),
         _message(_DELRULE, _REQUEST, family, owner),
     ]
     for rule in rules:
@@ -143,8 +140,8 @@ def _first_error(sock: socket.socket) -> tuple[int, str]:
             names = attributes(data[40:]) if code else {}
             if code:
                 _drain(sock)
-            chain = names.get(_CHAIN_NAME if kind in (_NEWCHAIN, _DELCHAIN) else _RULE_CHAIN, b"its end\0")
-            return -code, chain.rstrip(b"\0").decode(errors="replace")
+            name = names.get(_CHAIN_NAME if kind in (_NEWCHAIN, _DELCHAIN) else _RULE_CHAIN, b"its end\0")
+            return -code, name.rstrip(b"\0").decode(errors="replace")
 
 
 def _drain(sock: socket.socket) -> None:
