@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from aiohttp import web
 
-from harness.serve import discovery, errors, wire
+from harness.serve import discovery, errors, openapi, wire
 from harness.serve.listing import Lister, listing_of
 from harness.serve.paths import Target, target_of
 from harness.serve.scope import scope_of
@@ -36,7 +36,8 @@ class Api:
         self, store: Store, write: Writer, token: str | None, writable: bool, bookmark_seconds: float = BOOKMARK_SECONDS
     ) -> None:
         self.store, self._write, self._token, self._bookmark_seconds = store, write, token, bookmark_seconds
-        self._documents = {path: msgspec.json.encode(d) for path, d in discovery.documents(writable).items()}
+        documents = discovery.documents(writable) | openapi.documents()
+        self._documents = {path: msgspec.json.encode(document) for path, document in documents.items()}
         self._lister, self._bells = Lister(), {}
         self._unsubscribe, self._closing = None, False
         self.watchers = 0

@@ -54,6 +54,11 @@ class Player:
         self._poke = asyncio.Event()
         self._base = (0.0, 0)
 
+    @property
+    def cluster(self) -> dict:
+        """What the recording knows of its cluster."""
+        return self._recording.header.cluster
+
     def load(self, start: tuple[str, int] | None = None) -> None:
         """Fold the initial list, and what comes before `start`; RecordingError for bad input."""
         self.close()
