@@ -13,7 +13,7 @@ import yaml
 from aiohttp import web
 
 from harness.serve import errors, protobuf, wire
-from harness.serve.kinds import EVENTS, NEW_EVENTS, PODS
+from harness.serve.kinds import EVENTS, NEW_EVENTS, PODS, SERVICES
 from harness.serve.live import LiveStore, Manifest
 from harness.serve.patches import PatchTestFailed, json_patch, merge_patch, strategic_merge_patch
 from harness.serve.paths import Target
@@ -23,6 +23,9 @@ ATOMIC = {"endpointslices": frozenset({"endpoints", "ports", "addresses"})}
 """Lists that a strategic merge patch replaces, though elsewhere lists of that name merge."""
 
 JSON, YAML = "application/json", "application/yaml"
+RETURNED = (PODS, SERVICES)
+"""Kinds whose delete answers with the object that was deleted; of others a Status says that it worked."""
+
 STRATEGIC = "application/strategic-merge-patch+json"
 PATCHES: dict[str, Callable[..., Any]] = {
     "application/json-patch+json": json_patch,
@@ -106,7 +109,9 @@ class Writes:
                 if wanted and old["metadata"].get(field) != wanted:
                     raise errors.conflict(kind, name, f"Precondition failed: {field} is {old['metadata'].get(field)}")
             waiting = self._store.delete(kind, name, namespace, options.get("gracePeriodSeconds"))
-        return waiting or errors.success(kind, name, old["metadata"].get("uid"))
+        if waiting or kind in RETURNED:
+            return waiting or old
+        return errors.success(kind, name, old["metadata"].get("uid"))
 
     def _delete_all(self, request: web.Request, target: Target, body: bytes) -> Manifest:
         scope, options = scope_of(target.kind, target.namespace, request.query), _options(request, body)

@@ -160,7 +160,7 @@ def test_evictions_and_deletes(api):
     wrong = {"preconditions": {"uid": "another"}}
     assert ask(f"{api.url}{PODS}/web-1", "DELETE", wrong).body["reason"] == "Conflict"
     gone = ask(f"{api.url}{PODS}/web-1?gracePeriodSeconds=0", "DELETE")
-    assert gone.body["status"] == "Success" and gone.body["details"]["name"] == "web-1"
+    assert gone.body["metadata"]["name"] == "web-1" and api.store.list("pods") == []
     for name, app in (("a", "x"), ("b", "y")):
         api.store.apply("services", {"metadata": {"name": name, "namespace": "shop", "labels": {"app": app}}})
     left = ask(f"{api.url}/api/v1/namespaces/shop/services?labelSelector=app%3Dx", "DELETE")
