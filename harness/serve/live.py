@@ -171,7 +171,9 @@ class LiveStore(Store):
         return self._publish_manifest(kind, manifest | {"metadata": born | metadata})
 
     def _replace(self, kind: Kind, old: Manifest, new: Manifest) -> Manifest:
-        kept = {name: old["metadata"][name] for name in ("namespace", *OURS, "resourceVersion") if name in old["metadata"]}
+        kept = {
+            name: old["metadata"][name] for name in ("namespace", *OURS, "resourceVersion") if name in old["metadata"]
+        }
         new = with_type(kind, new | {"metadata": new["metadata"] | kept})
         if new == old:
             return old
@@ -247,7 +249,8 @@ def _grace(kind: Kind, pod: Manifest, asked: int | None) -> int:
         return 0
     if asked is not None:
         return max(asked, 0)
-    return spec.get("terminationGracePeriodSeconds", GRACE_SECONDS)
+    grace = spec.get("terminationGracePeriodSeconds")
+    return GRACE_SECONDS if grace is None else max(grace, 0)
 
 
 def _rfc3339(moment: datetime) -> str:

@@ -16,6 +16,8 @@ STR, INT, BOOL, TIME, MICRO, INT_OR_STRING = "string", "int", "bool", "time", "m
 GIVEN_INT, GIVEN_BOOL = "given int", "given bool"
 """Optional in Go: sent only when set, so that 0 and false mean something; of the others they mean absent."""
 
+NUMBERS = (INT, BOOL, GIVEN_INT, GIVEN_BOOL)
+
 Table = dict[int, tuple[str, Any]]
 """Field number to JSON name and type: a word above, a Table, [type] for lists, {type} for string maps."""
 
@@ -60,7 +62,11 @@ SERVICE_SPEC: Table = {
     21: ("loadBalancerClass", STR), 22: ("internalTrafficPolicy", STR), 23: ("trafficDistribution", STR),
 }  # fmt: skip
 PRECONDITIONS: Table = {1: ("uid", STR), 2: ("resourceVersion", STR)}
-DELETE_OPTIONS: Table = {1: ("gracePeriodSeconds", GIVEN_INT), 2: ("preconditions", PRECONDITIONS), 5: ("dryRun", [STR])}
+DELETE_OPTIONS: Table = {
+    1: ("gracePeriodSeconds", GIVEN_INT),
+    2: ("preconditions", PRECONDITIONS),
+    5: ("dryRun", [STR]),
+}
 
 TABLES: dict[tuple[str, str], Table] = {
     ("v1", "Event"): EVENT,
@@ -89,6 +95,8 @@ def _message(data: bytes, table: Table) -> dict[str, Any]:
         if number not in table:
             continue
         name, kind = table[number]
+        if isinstance(value, int) != (kind in NUMBERS if isinstance(kind, str) else False):
+            raise ValueError(f"{name} is encoded as what it is not")
         if isinstance(kind, list):
             found.setdefault(name, []).append(_value(value, kind[0]))
         elif isinstance(kind, set):

@@ -6,6 +6,8 @@ import threading
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.recording import open_source
 from harness.recording.state import State, folded
@@ -170,7 +172,7 @@ def test_evictions_and_deletes(api):
 
 ODD_WRITES = {
     "no JSON": ("POST", PODS, b"{", {}, 400, "not JSON"),
-    "no object": ("POST", PODS, b"[]", {}, 400, "not an object"),
+    "no object": ("POST", PODS, b"[]", {}, 400, "not a Pod"),
     "no name": ("POST", PODS, {"metadata": {}}, {}, 422, "name or generateName is required"),
     "another kind": ("POST", PODS, {"kind": "Node", "metadata": {"name": "x"}}, {}, 400, 'the object is a "Node"'),
     "another namespace": ("POST", PODS, {"metadata": {"name": "x", "namespace": "y"}}, {}, 400, "namespace of"),
@@ -184,6 +186,9 @@ ODD_WRITES = {
         "does not apply",
     ),
     "rename by patch": ("PATCH", f"{PODS}/web-1", {"metadata": {"name": "x"}}, {"Content-Type": MERGE}, 400, "name"),
+    "labels that are no map": ("POST", PODS, {"metadata": {"name": "x", "labels": ["a"]}}, {}, 400, "metadata.labels"),
+    "spec that is no object": ("POST", PODS, {"metadata": {"name": "x"}, "spec": 1}, {}, 400, "$.spec"),
+    "options": ("DELETE", f"{PODS}/web-1", {"gracePeriodSeconds": "x"}, {}, 400, "not DeleteOptions"),
     "post on an object": ("POST", f"{PODS}/web-1", {}, {}, 405, "does not allow"),
     "absent protobuf kind": (
         "POST", PODS, b"k8s\x00\n\x09\n\x02v1\x12\x03Pod", {"Content-Type": PROTOBUF}, 415, "unknown",
@@ -194,7 +199,7 @@ ODD_WRITES = {
 
 @pytest.fixture(scope="module")
 def with_pod():
-    """Live state with one pod, which no test here changes."""
+    """Live state with one pod, which every test leaves there."""
     from harness.serve import LiveApi
 
     with LiveApi() as live:
@@ -208,3 +213,40 @@ def test_an_odd_write_is_refused(with_pod, method, path, body, headers, code, sa
     answer = ask(with_pod.url + path, method, body, **headers)
     assert answer.code == code and said in answer.body["message"] and answer.body["kind"] == "Status"
     assert with_pod.store.list("pods") == before
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 99) | st.sampled_from(["", "web-1", "a", "$patch", "delete"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["metadata", "name", "namespace", "labels", "spec", "status", "containers", "finalizers", "op"]
+            )
+            | st.sampled_from(
+                ["path", "value", "$patch", "$setElementOrder/containers", "$deleteFromPrimitiveList/finalizers"]
+            )
+            | st.sampled_from(
+                ["nodeName", "conditions", "type", "gracePeriodSeconds", "deleteOptions", "preconditions"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(
+    method=st.sampled_from(["POST", "PUT", "PATCH", "DELETE"]),
+    path=st.sampled_from([PODS, f"{PODS}/web-1", f"{PODS}/web-1/status", f"{PODS}/web-1/eviction", "/api/v1/nodes/a"]),
+    form=st.sampled_from(["application/json", "application/yaml", MERGE, STRATEGIC, JSON_PATCH, PROTOBUF]),
+    body=values | st.lists(values, max_size=2) | st.fixed_dictionaries({"metadata": values, "spec": values}),
+)
+def test_no_body_breaks_the_server(with_pod, method, path, form, body):
+    answer = ask(with_pod.url + path, method, body, Content_Type=form)
+    assert answer.code < 500
+    assert isinstance(answer.body, dict) and answer.body.get("kind")
+    with_pod.store.apply("pods", POD)
+    shown = ask(with_pod.url + "/api/v1/pods", Accept="application/json;as=Table;v=v1;g=meta.k8s.io")
+    assert shown.code == 200
