@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import signal
 import sys
 
@@ -82,6 +83,8 @@ async def _serve(source: str, choices: dict) -> None:
     from harness.serve.live import LiveStore
     from harness.serve.server import listening
 
+    # A watch is a connection: a thousand of them need more than the usual soft limit.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     store = LiveStore(choices["history"])
     player, stop = _player(source, store, choices), asyncio.Event()
     loop = asyncio.get_running_loop()

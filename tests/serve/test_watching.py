@@ -225,3 +225,23 @@ def test_paging_shows_one_moment():
     assert names == list("abcde") and first["metadata"]["resourceVersion"] == second["metadata"]["resourceVersion"]
     with pytest.raises(ApiError, match="too old to display"):
         Lister().body(collection, Scope(), rest, wire.PLAIN)
+
+
+@pytest.mark.parametrize("history", [1, 2, 3, 5, 100])
+def test_history_is_whole_or_gone(history):
+    """From any resourceVersion: every later change, or 410; never a part. And a reader knows how far it is."""
+    store, told = Store(history), []
+    store.subscribe(lambda change: change.object.kind is SERVICES and told.append(change))
+    for number in range(12):
+        store.put("services", service(f"s{number % 3}", {"n": str(number)}))
+    collection = store.collection("services")
+    assert len(told) == 12 and len(list(store.changes("services", collection.compacted))) >= min(history, 12)
+    for since in range(1, collection.revision + 1):
+        if since < collection.compacted:
+            with pytest.raises(ApiError):
+                collection.cursor(since)
+            continue
+        cursor, wanted = collection.cursor(since), [change for change in told if change.revision > since]
+        for change in wanted:
+            assert cursor.take(1) == [change] and cursor.revision == change.revision
+        assert cursor.take(1) == []
