@@ -6,7 +6,7 @@ import ipaddress
 
 from harness.behaviour import Behaviour, Destination
 from harness.oracle.fold import Oracle
-from harness.oracle.settings import Settings, block
+from harness.oracle.settings import PROTOCOLS, Settings, block
 from harness.trace.packet import Outcome, Packet
 
 POD, NODE, EXTERNAL = 0, 1, 2
@@ -20,6 +20,8 @@ def expected(oracle: Oracle, packet: Packet, mode: str = "nftables") -> Outcome:
     if mode == "iptables":
         found = _refused_on_arrival(found, packet)
     client = client_of(packet, oracle.settings)
+    if mode == "userspace" and oracle.settings.pod_block(size) is None:  # a socket sees no interface
+        client = NODE if packet.source_local else EXTERNAL
     if found is None:
         return Outcome(_unknown(behaviour, packet, oracle.settings, mode))
     kind, *targets = found[client]
@@ -27,6 +29,8 @@ def expected(oracle: Oracle, packet: Packet, mode: str = "nftables") -> Outcome:
     if barred and mode == "ipvs" and packet.source_local:
         # The node is barred when it comes from the very address that it asks for, and behind IP_VS (LB-05).
         barred = kind == "dnat" and packet.source == packet.destination
+    if barred and mode == "userspace":
+        return Outcome(_refusal(found, packet.protocol))
     if barred or (mode == "iptables" and kind != "dnat" and _martian(packet, oracle.settings)):
         return Outcome("drop")
     if kind != "dnat":
@@ -37,6 +41,12 @@ def expected(oracle: Oracle, packet: Packet, mode: str = "nftables") -> Outcome:
         own &= oracle.on_node(4 if size == 4 else 6, packet.protocol)
         masqueraded &= not ipaddress.ip_address(packet.source).is_loopback
     return Outcome("dnat", targets[0], masqueraded or bool(own))
+
+
+def _refusal(destination: Destination, protocol: int) -> str:
+    """How a proxy of sockets refuses: by a closed port; where others are let in by a reset, or silence (UDP)."""
+    is_open = any(outcome[0] == "dnat" for outcome in destination[:3])
+    return "drop" if is_open and protocol == PROTOCOLS["UDP"] else "reject"
 
 
 def client_of(packet: Packet, settings: Settings) -> int:
@@ -93,7 +103,7 @@ def _unknown(behaviour: Behaviour, packet: Packet, settings: Settings, mode: str
         return "drop" if _martian(packet, settings) else "no-op"
     if destination in behaviour.cluster_ips:
         return "reject"
-    if mode == "ipvs":
+    if mode in ("ipvs", "userspace"):
         return "no-op"
     known = settings.service_cidrs if settings.gate("MultiCIDRServiceAllocator") else ()
     blocks = [b for b in map(block, known) if len(b.network_address.packed) == len(destination)]

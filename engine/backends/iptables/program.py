@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from engine.program import Section
+
 Rules = tuple[str, ...]
 
 
@@ -99,6 +101,13 @@ class IptablesProgram:
     def digest(self) -> bytes:
         """SHA-256 of the text and of what the text does not say."""
         return hashlib.sha256(f"{self.family} {self.full} {self.sysctls}\n{self.text()}".encode()).digest()
+
+    def sections(self) -> tuple[Section, ...]:
+        """For sysctl and iptables-restore, or ip6tables-restore."""
+        sysctls = "".join(f"{name} = {value}\n" for name, value in self.sysctls)
+        restore = "iptables-restore" if self.family == 4 else "ip6tables-restore"
+        found = (Section("sysctl -p -", sysctls), Section(f"{restore} --noflush --counters", self.text()))
+        return tuple(section for section in found if section.text)
 
     def text(self, present: Collection[Jump] = (), stale: Mapping[str, Collection[str]] | None = None) -> str:
         """Input for `iptables-restore --noflush --counters`; without the jumps that are `present` already.

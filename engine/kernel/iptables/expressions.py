@@ -22,7 +22,6 @@ _META_INTERFACE, _META_PROTOCOL = 6, 16
 _NETWORK_HEADER, _TRANSPORT_HEADER = 1, 2
 _ACCEPT, _DROP, _JUMP = 1, 0, 0xFFFFFFFD
 _PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
-_RECENT_CHECK, _RECENT_SET, _RECENT_REAP = 1, 2, 32
 _PORT_UNREACHABLE = {"icmp-port-unreachable": 3, "icmp6-port-unreachable": 4}
 
 
@@ -145,9 +144,9 @@ def _statistic(probability: str) -> bytes:
 
 def _recent(words: list[str]) -> bytes:
     """`--set` or `--rcheck --seconds N --reap`, then `--name NAME --mask MASK --rsource`."""
-    noting = words[0] == "--set"
-    check = _RECENT_SET if noting else _RECENT_CHECK | _RECENT_REAP
-    seconds = 0 if noting else int(words[2])
+    setting = words[0] == "--set"
+    check = 1 << 1 if setting else 1 << 0 | 1 << 5  # XT_RECENT_SET, XT_RECENT_CHECK | XT_RECENT_REAP
+    seconds = 0 if setting else int(words[2])
     at = words.index("--name")
     mask = parse_address(words[at + 3]).ljust(16, b"\xff" if ":" in words[at + 3] else b"\0")
     info = struct.pack("=IIBB200sB1x", seconds, 0, check, 0, words[at + 1].encode(), 0) + mask
