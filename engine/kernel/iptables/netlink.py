@@ -27,6 +27,7 @@ _NESTED = 0x8000
 _CHAIN_TABLE, _CHAIN_NAME = 1, 3
 _RULE_TABLE, _RULE_CHAIN, _RULE_EXPRESSIONS, _RULE_COMPAT = 1, 2, _NESTED | 4, _NESTED | 5
 _ERROR = 2
+_SOL_NETLINK, _CAP_ACK = 270, 10
 _TRANSACTION_BYTES = 1 << 24
 _head = struct.Struct("=IHHIIBBH").pack
 
@@ -41,6 +42,7 @@ class ChainWriter:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._pipeline = Pipeline(sock)
+        sock.setsockopt(_SOL_NETLINK, _CAP_ACK, 0)  # what is refused comes back whole, with its chain's name
         for option in (32, socket.SO_SNDBUF):  # SO_SNDBUFFORCE, where that is allowed
             try:
                 sock.setsockopt(socket.SOL_SOCKET, option, 2 * _TRANSACTION_BYTES)
@@ -98,9 +100,9 @@ class ChainWriter:
             self._sock.send(batch)
         except OSError as error:
             raise KernelError(f"netlink refused {len(batch)} bytes, {what}: {os.strerror(error.errno)}") from error
-        code = _first_error(self._sock)
+        code, chain = _first_error(self._sock)
         if code:
-            raise KernelError(f"nf_tables refused {what}: {os.strerror(code)} ({errno.errorcode[code]})")
+            raise KernelError(f"nf_tables refused {what}, {chain}: {os.strerror(code)} ({errno.errorcode[code]})")
         return len(batch)
 
 
@@ -132,13 +134,23 @@ _COMPAT = {0: b""} | {
 """A rule's protocol, which matches and targets of xtables ask for."""
 
 
-def _first_error(sock: socket.socket) -> int:
-    """Read until the transaction's acknowledgement; the first error code, 0 when all is well."""
+def _first_error(sock: socket.socket) -> tuple[int, str]:
+    """Read until the transaction's acknowledgement; the first error code and its chain, 0 when all is well."""
     while True:
         data = sock.recv(1 << 16)
-        offset = 0
-        while offset + 20 <= len(data):
-            length, kind = struct.unpack_from("=IH", data, offset)
-            if kind == _ERROR:
-                return -struct.unpack_from("=i", data, offset + 16)[0]
-            offset += (length + 3) & ~3
+        if len(data) >= 20 and struct.unpack_from("=H", data, 4)[0] == _ERROR:
+            code, _, kind = struct.unpack_from("=iIH", data, 16)
+            names = attributes(data[40:]) if code else {}
+            if code:
+                _drain(sock)
+            chain = names.get(_CHAIN_NAME if kind in (_NEWCHAIN, _DELCHAIN) else _RULE_CHAIN, b"its end\0")
+            return -code, chain.rstrip(b"\0").decode(errors="replace")
+
+
+def _drain(sock: socket.socket) -> None:
+    """Forget further errors of the same transaction: all of them are there when the first one is."""
+    try:
+        while True:
+            sock.recv(1 << 16, socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return
