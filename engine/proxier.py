@@ -1,7 +1,7 @@
 """The loop's body: events in, one program a family out, applied and counted.
 
-    observe(event) ... observe(event) -> sync() -> dataplane changes -> program -> kernel
-                                          |------ compute ------|        |- apply -|
+    observe(event) ... observe(event) -> sync() -> dataplane changes -> program -> kernel -> stale flows
+                                          |------ compute ------|        |- apply -|   |- conntrack -|
 
 When to sync is the caller's business: a replay cuts batches by the recording's clock, a daemon by
 the real one.
@@ -10,6 +10,7 @@ the real one.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -17,29 +18,42 @@ from engine.backends.base import Backend
 from engine.backends.ipvs import IpvsBackend
 from engine.backends.nftables import NftablesBackend
 from engine.config import ProxyConfig
+from engine.conntrack import FlowTracker
 from engine.dataplane import Dataplane
-from engine.kernel.base import Kernel
-from engine.model import ADDRESS_BYTES
+from engine.kernel.base import Conntrack, Kernel, KernelError
+from engine.model import ADDRESS_BYTES, Name
 from engine.program import Program
 from engine.tracking import ClusterState
 
 BACKENDS: dict[str, Callable[[int, ProxyConfig], Backend]] = {"ipvs": IpvsBackend, "nftables": NftablesBackend}
+_log = logging.getLogger(__name__)
 
 
 class Sync(NamedTuple):
-    """What one sync did: seconds of each part, elements and bytes sent."""
+    """What one sync did: seconds of each part, elements and bytes sent, stale flows removed afterwards."""
 
     compute_seconds: float
     apply_seconds: float
     operations: int
     bytes: int
+    conntrack_seconds: float = 0.0
+    conntrack_removed: int = 0
 
 
 class Proxier:
-    """A node's service proxy for both families; `clock` gives seconds and only times the work."""
+    """A node's service proxy for both families; `clock` gives seconds and only times the work.
+
+    Without a `conntrack` no flow is ever looked at, as in kernels that only remember.
+    """
 
     def __init__(
-        self, mode: str, config: ProxyConfig, kernel: Kernel, clock: Callable[[], float], node: str | None = None
+        self,
+        mode: str,
+        config: ProxyConfig,
+        kernel: Kernel,
+        clock: Callable[[], float],
+        node: str | None = None,
+        conntrack: Conntrack | None = None,
     ) -> None:
         self.state = ClusterState(node)
         self.config = config
@@ -48,6 +62,9 @@ class Proxier:
         self._kernel = kernel
         self._clock = clock
         self._digest = hashlib.sha256(mode.encode())
+        self._conntrack = conntrack
+        self._flows = {family: FlowTracker(family, config) for family in ADDRESS_BYTES}
+        self._uncleaned: set[Name] = set()
 
     @property
     def digest(self) -> str:
@@ -57,16 +74,31 @@ class Proxier:
     def sync(self) -> Sync:
         """Bring the kernel to the state observed so far; KernelError when it refuses."""
         started = self._clock()
-        programs = self._programs()
+        dirty = self.state.take_dirty()
+        self._uncleaned.update(dirty)  # those of a sync that fails wait for one that does not
+        programs = self._programs(dirty)
         for program in programs:
             self._digest.update(program.digest())
         computed = self._clock()
         sent = sum(self._kernel.apply(program).bytes for program in programs)
+        applied = self._clock()
         operations = sum(program.operations for program in programs)
-        return Sync(computed - started, self._clock() - computed, operations, sent)
+        removed = self._remove_stale_flows() if self._conntrack else 0
+        return Sync(computed - started, applied - computed, operations, sent, self._clock() - applied, removed)
 
-    def _programs(self) -> list[Program]:
-        dirty = self.state.take_dirty()
+    def _remove_stale_flows(self) -> int:
+        """How many; a failure is logged only, as the rules are live and the next change tries again (CT-03)."""
+        dirty, self._uncleaned = sorted(self._uncleaned), set()
+        removed = 0
+        for family, flows in self._flows.items():
+            stale = flows.update(self.state, dirty, self.dataplanes[family].plans)
+            try:
+                removed += self._conntrack.remove(family, stale) if stale else 0
+            except KernelError as error:
+                _log.error("Failed to remove stale UDP flows of IPv%d: %s", family, error)
+        return removed
+
+    def _programs(self, dirty: list[Name]) -> list[Program]:
         # A replayed node has no interfaces of its own: what its Node object says is local to it.
         host = self.config.host(self.state.node)
         plans = []
