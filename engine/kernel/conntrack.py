@@ -41,8 +41,8 @@ class _Layout(NamedTuple):
 def _layout(address_bytes: int) -> _Layout:
     """Tuple length and kind; original destination, protocol, port; the reply's length, kind, source, port.
 
-    Reading at fixed places is ten times as fast as walking attributes; a tuple of another length (ICMP,
-    a zone of one direction) is none of ours.
+    Reading at fixed places saves walking the attributes of every flow; a tuple of another length (ICMP, a
+    zone of one direction) is none of ours.
     """
     n = address_bytes
     return _Layout(struct.Struct(f"=HH{12 + n}x{n}s8xB15x2s2xHH8x{n}s{20 + n}x2s"), 44 + 2 * n)
