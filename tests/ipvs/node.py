@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from engine.config import ProxyConfig
 from engine.kernel.base import Applied
+from engine.kernel.ipvs.real import iptables_variant
 from engine.proxier import Proxier
 from harness.check import ipvs as check
 from harness.modes import ipvs
@@ -16,6 +17,8 @@ from harness.packets.witness import KernelWitness, _addresses
 from harness.packets.world import World
 from harness.trace.cases import Case
 
+TURNS = 3
+"""Attempts an endpoint: they take turns, so fewer than chance would need show them all."""
 Event = tuple[str, str, bytes]
 
 
@@ -24,13 +27,15 @@ class IpvsNode:
 
     def __init__(self, world: World, place: Place, opened: Opened) -> None:
         self.world, self.place, self.kernel, self.view = world, place, opened.kernel, opened.view
-        self.witness = KernelWitness(world, self, lambda: None)
+        self.witness = KernelWitness(world, self, lambda: None, attempts=TURNS)
         self.memory = ipvs.memory()
+        self._families: tuple[int, ...] = (4, 6)
+        self._restore = {family: iptables_variant(place.run, family) for family in (4, 6)}
 
     def apply(self, program) -> Applied:
-        """To the kernel, and to one that only remembers."""
-        self.memory.kernel.apply(program)
-        return self.kernel.apply(program)
+        """To the kernel, and to one that only remembers; every tool costs time here, so no family without need."""
+        remembered = self.memory.kernel.apply(program)
+        return self.kernel.apply(program) if program.family in self._families else remembered
 
     def proxier(self, config: ProxyConfig, events: Iterable[Event] = (), kernel=None) -> Proxier:
         """One that starts on what the kernel holds from before, synced after the events."""
@@ -46,16 +51,17 @@ class IpvsNode:
         own = list(config.local_addresses or config.node_addresses) + clients
         self.world.add_addresses(own)
         self.world.route_to_pods([a for a in pods if a not in config.local_addresses])
-        self.memory = ipvs.memory()
+        self.memory, self._families = ipvs.memory(), case.families
         try:
             yield self.witness
         finally:
+            self._families = (4, 6)
             self.world.remove_addresses([a for a in dict.fromkeys(own) if a[0] != 127 and a != bytes(15) + b"\1"])
 
     def held(self, family: int = 4) -> check.Read:
         """What the tools say that the kernel holds, its rules in chains of ours and jumps to them."""
         read = self.view.read(family)
-        self.view.rules(family, read)
+        check.read_rules(self.command(f"{self._restore[family]}-save"), read)
         return read
 
     def differences(self, family: int = 4) -> list[str]:
