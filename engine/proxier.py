@@ -12,11 +12,14 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from engine.backends.base import Backend
+from engine.backends.iptables import IptablesBackend
 from engine.backends.ipvs import IpvsBackend
 from engine.backends.nftables import NftablesBackend
+from engine.backends.userspace import UserspaceBackend
 from engine.config import ProxyConfig
 from engine.conntrack import FlowTracker
 from engine.dataplane import Dataplane
@@ -25,17 +28,29 @@ from engine.model import ADDRESS_BYTES, Name
 from engine.program import Program
 from engine.tracking import ClusterState
 
-BACKENDS: dict[str, Callable[[int, ProxyConfig], Backend]] = {"ipvs": IpvsBackend, "nftables": NftablesBackend}
+BACKENDS: dict[str, Callable[[int, ProxyConfig], Backend]] = {
+    "iptables": IptablesBackend,
+    "ipvs": IpvsBackend,
+    "nftables": NftablesBackend,
+    "userspace": UserspaceBackend,
+}
+FULL_ON_NODE_CHANGE = frozenset({"iptables"})
+"""Modes that write everything anew when the Node changes (TOPO-07)."""
 _log = logging.getLogger(__name__)
 
 
 class Sync(NamedTuple):
-    """What one sync did: seconds of each part, elements and bytes sent, stale flows removed afterwards."""
+    """What one sync did: seconds of each part, elements and bytes sent, stale flows removed afterwards.
+
+    `full` if a family was written anew.
+    """
 
     compute_seconds: float
     apply_seconds: float
     operations: int
     bytes: int
+    full: bool
+    programs: tuple[Program, ...]
     conntrack_seconds: float = 0.0
     conntrack_removed: int = 0
 
@@ -58,7 +73,9 @@ class Proxier:
         self.state = ClusterState(node)
         self.config = config
         self.dataplanes = {family: Dataplane(family, config) for family in ADDRESS_BYTES}
-        self._backends = {family: BACKENDS[mode](family, config) for family in ADDRESS_BYTES}
+        self._mode = mode
+        self._backends: dict[int, Backend] = {}
+        self._new_backend = partial(BACKENDS[mode], config=config)
         self._kernel = kernel
         self._clock = clock
         self._digest = hashlib.sha256(mode.encode())
@@ -71,20 +88,32 @@ class Proxier:
         """SHA-256 over every program so far, in order; no wall-clock figure enters it."""
         return self._digest.hexdigest()
 
+    def resync(self, family: int | None = None) -> None:
+        """Let the next sync write everything anew, of one family or both.
+
+        For whoever finds that the kernel lost it; a program that was refused has this effect too (SYNC-04).
+        """
+        for each in ADDRESS_BYTES if family is None else (family,):
+            self._backends.pop(each, None)
+
     def sync(self) -> Sync:
-        """Bring the kernel to the state observed so far; KernelError when it refuses."""
+        """Bring the kernel to the state observed so far; KernelError when it refuses, of either family (DS-04)."""
         started = self._clock()
+        if self.state.node_changed and self._mode in FULL_ON_NODE_CHANGE:
+            self.resync()
+        full = len(self._backends) < len(self.dataplanes)
         dirty = self.state.take_dirty()
         self._uncleaned.update(dirty)  # those of a sync that fails wait for one that does not
         programs = self._programs(dirty)
         for program in programs:
             self._digest.update(program.digest())
         computed = self._clock()
-        sent = sum(self._kernel.apply(program).bytes for program in programs)
+        sent = self._apply(programs)
         applied = self._clock()
         operations = sum(program.operations for program in programs)
         removed = self._remove_stale_flows() if self._conntrack else 0
-        return Sync(computed - started, applied - computed, operations, sent, self._clock() - applied, removed)
+        return Sync(computed - started, applied - computed, operations, sent, full, tuple(programs),
+                    self._clock() - applied, removed)  # fmt: skip
 
     def _remove_stale_flows(self) -> int:
         """How many; a failure is logged only, as the rules are live and the next change tries again (CT-03)."""
@@ -98,11 +127,27 @@ class Proxier:
                 _log.error("Failed to remove stale UDP flows of IPv%d: %s", family, error)
         return removed
 
+    def _apply(self, programs: list[Program]) -> int:
+        sent = 0
+        errors = []
+        for program in programs:
+            try:
+                sent += self._kernel.apply(program).bytes
+            except KernelError as error:
+                self.resync(program.family)
+                errors.append(error)
+        if errors:
+            raise errors[0]
+        return sent
+
     def _programs(self, dirty: list[Name]) -> list[Program]:
         # A replayed node has no interfaces of its own: what its Node object says is local to it.
         host = self.config.host(self.state.node)
         plans = []
         for family, dataplane in self.dataplanes.items():
             changes = dataplane.update(self.state, dirty)
+            if family not in self._backends:
+                self._backends[family] = self._new_backend(family)
+                changes = dataplane.everything()
             plans.append(self._backends[family].plan(changes, host))
         return [program for program in plans if program]

@@ -29,7 +29,7 @@ class IpvsNode:
         self.world, self.place, self.kernel, self.view = world, place, opened.kernel, opened.view
         self.witness = KernelWitness(world, self, lambda: None, attempts=TURNS)
         self.memory = ipvs.memory()
-        self._families: tuple[int, ...] = (4, 6)
+        self._families: tuple[int, ...] = (4,)
         self._restore = {family: iptables_variant(place.run, family) for family in (4, 6)}
 
     def apply(self, program) -> Applied:
@@ -55,7 +55,7 @@ class IpvsNode:
         try:
             yield self.witness
         finally:
-            self._families = (4, 6)
+            self._families = (4,)
             self.world.remove_addresses([a for a in dict.fromkeys(own) if a[0] != 127 and a != bytes(15) + b"\1"])
 
     def held(self, family: int = 4) -> check.Read:

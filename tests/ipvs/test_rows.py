@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,21 @@ from harness.trace.run import judge
 from ..cases.clusters import case
 from .rows import ROWS
 
+
+def first_of_each_rule() -> list:
+    """Rows that are the first to hold some rule: a kernel that is a process takes its time."""
+    seen: set[str] = set()
+    found = []
+    for row in ROWS:
+        ids = set(row.ids.split())
+        found += [row] if ids - seen else []
+        seen |= ids
+    return found
+
+
 DATA = Path(__file__).parents[1] / "cases" / "data"
 CASES = [each for each in load(DATA) if "ipvs" in each.modes]
+KERNEL_ROWS = ROWS if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else first_of_each_rule()
 each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.ids.split()[0]} {row.name}")
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
@@ -50,7 +64,7 @@ def test_the_tracer_finds_what_a_case_expects(case):
 
 
 @pytest.mark.uml
-@each_row
+@pytest.mark.parametrize("row", KERNEL_ROWS, ids=lambda row: f"{row.ids.split()[0]} {row.name}")
 def test_the_kernel_does_so(row, tmp_path, node):
     assert failures(judge(read(row, tmp_path), "ipvs", node.witness_of)) == [None]
     assert node.differences() == []
