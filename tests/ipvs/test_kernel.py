@@ -184,6 +184,22 @@ def test_a_connection_outlives_its_endpoint(node, backend):
     assert weights(node) == {E2: 1}
 
 
+def test_a_second_start_on_a_destination_that_waits(node, backend):
+    """INV-03, IPVS-07: whoever starts anew on what it had let run out takes it back, or lets it run on."""
+    proxier = node.proxier(CONFIG, [*added(service()), *added(slice_(end("10.181.0.2")))])
+    with node.place.make_socket(socket.AF_INET, socket.SOCK_STREAM, 0) as client:
+        client.settimeout(20)
+        client.connect((CIP, 80))
+        with backend.accept()[0]:
+            observe(proxier, added(slice_(end(E2)), kind="MODIFIED"))
+            node.proxier(CONFIG, [*added(service()), *added(slice_(end("10.181.0.2")))])
+            assert weights(node) == {"10.181.0.2": 1}
+            node.proxier(CONFIG, WEB)
+            assert weights(node) == {E1: 1, E2: 1, "10.181.0.2": 0} and node.kernel.terminate() == 1
+            node.proxier(CONFIG)
+            assert node.held().servers == {} and node.kernel.terminate() == 0
+
+
 def wait_until_nothing_waits(node: IpvsNode) -> None:
     """IP_VS forgets the connection by its own clock, then the destination goes."""
     deadline = time.monotonic() + 60
