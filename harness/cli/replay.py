@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import sys
 from pathlib import Path
@@ -12,24 +11,23 @@ import click
 from harness.cli.output import write_json
 from harness.cli.uml import run_in_uml_if_needed
 from harness.modes import MODES
+from harness.recording.window import duration, position
 
-UNITS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000, "h": 3_600_000_000_000}
 EXIT_KERNEL, EXIT_INPUT, EXIT_DIGEST, EXIT_GATE, EXIT_UNVERIFIED = 1, 2, 3, 4, 5
 
 
-def duration(text: str) -> int:
-    """Nanoseconds of `1s`, `500ms`, `0`; a bare number is seconds. BadParameter otherwise."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h)?", text.strip())
-    if match is None:
-        raise click.BadParameter(f"{text!r} is not a duration such as 1s, 500ms or 0")
-    return round(float(match[1]) * UNITS[match[2] or "s"])
+def _duration(text: str) -> int:
+    try:
+        return duration(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
-def position(text: str | None) -> tuple[str, int] | None:
-    """A place in a recording: a bare number is a seq, one with a unit a time since the start."""
-    if text is None:
-        return None
-    return ("seq", int(text)) if text.isdigit() else ("t", duration(text))
+def _position(text: str | None) -> tuple[str, int] | None:
+    try:
+        return position(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -114,11 +112,11 @@ def _options(choices: dict):
         raise click.BadParameter("a factor above 0 is needed", param_hint="--speed")
     return Options(
         mode=choices["mode"],
-        min_sync_period=duration(choices["min_sync_period"]),
+        min_sync_period=_duration(choices["min_sync_period"]),
         speed=factor,
         node=choices["node"],
         pod_networks=_networks(choices["cluster_cidr"]),
-        window=Window(position(choices["start"]), position(choices["until"])),
+        window=Window(_position(choices["start"]), _position(choices["until"])),
         verify=choices["verify"],
         check_every=choices["check_every"],
     )

@@ -124,7 +124,7 @@ class Journal:
         self._file.seek(0)
         start = self._file.read(len(_MAGIC) if self._compressed else len(_BEGINNING))
         expected = _MAGIC if self._compressed else _BEGINNING
-        if (whole and self.header is None) or not expected.startswith(start):
+        if self.header is None if whole else not expected.startswith(start):
             raise RecordingError(self.path, None, "is no recording; it is left as it is, name another file")
 
 

@@ -30,18 +30,25 @@ def event_line(event: Event) -> bytes:
 
 
 class LineDecoder:
-    """Decodes a source's event lines in order; `seq` and `t` are those of the last one."""
+    """Decodes a source's event lines in order; `seq` and `t` are those of the last one.
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    A topic may hold an event twice, a file may not: with `skip_repeats` those are counted and passed over.
+    """
+
+    def __init__(self, path: str, skip_repeats: bool = False) -> None:
+        self._path, self._skip = path, skip_repeats
+        self.repeats = 0
         self.seq, self.t = 0, 0
 
-    def event(self, line: bytes, place: int | str) -> Event:
-        """The line's event; RecordingError, naming `place`, when it is not one or comes out of order."""
+    def event(self, line: bytes, place: int | str) -> Event | None:
+        """The line's event, None for a repeat; RecordingError, naming `place`, when it is not one or comes out of order."""
         try:
             event = _decode_event(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise RecordingError(self._path, place, _why_undecodable(line, error)) from None
+        if self._skip and event.seq <= self.seq:
+            self.repeats += 1
+            return None
         if event.seq <= self.seq or event.t < self.t or event.type not in _TYPES or event.resource not in _RESOURCES:
             raise RecordingError(self._path, place, _why_wrong(event, self.seq, self.t))
         if event.type in OBJECT_TYPES and memoryview(event.object)[:1] != b"{":
