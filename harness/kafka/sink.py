@@ -84,7 +84,7 @@ class TopicWriter:
             with explained(address):
                 self._producer.init_transactions()
                 self.header, self.seq, self.last_writer = _ends_of(address)
-            self._agree(header)
+            self.agree(header)
         except BaseException:
             self.close(0)
             raise
@@ -106,7 +106,8 @@ class TopicWriter:
         """Let go of the connection; an open transaction is aborted by whoever opens next."""
         self._producer.close(timeout_seconds)
 
-    def _agree(self, header: Header | None) -> None:
+    def agree(self, header: Header | None) -> None:
+        """Write the header into an empty topic; TopicError when another recording is in it."""
         if self.header is None and header is not None:
             with explained(self.address):
                 self._producer.begin_transaction()
@@ -150,10 +151,9 @@ def _last(address: Address, consumer: KafkaConsumer, partition: TopicPartition, 
     step = 256
     while True:
         start = max(1, end - step)
-        last = None
-        for last in _records(consumer, partition, start, end):
-            pass
-        if last is not None:
+        found = list(_records(consumer, partition, start, end))
+        if found:
+            last = found[-1]
             seq = LineDecoder(str(address)).event((last.value or b"") + b"\n", f"offset {last.offset}").seq
             return seq, dict(last.headers).get("writer", b"")
         if start == 1:

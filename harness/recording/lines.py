@@ -41,7 +41,7 @@ class LineDecoder:
         self.seq, self.t = 0, 0
 
     def event(self, line: bytes, place: int | str) -> Event | None:
-        """The line's event, None for a repeat; RecordingError, naming `place`, when it is not one or comes out of order."""
+        """The line's event, None for a repeat; RecordingError, naming `place`, when it is none or out of order."""
         try:
             event = _decode_event(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
