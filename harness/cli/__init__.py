@@ -6,7 +6,7 @@ from importlib import import_module
 
 import click
 
-COMMANDS = ("copy", "inspect", "kafka", "record", "replay", "synth", "trace", "validate")
+COMMANDS = ("copy", "inspect", "kafka", "record", "replay", "serve", "synth", "trace", "validate")
 
 
 class LazyGroup(click.Group):
