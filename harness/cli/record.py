@@ -162,7 +162,7 @@ def _selectors(texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 
 
 def _seconds(text: str) -> float:
-    from harness.recording.window import duration
+    from harness.recording.places import duration
 
     try:
         return duration(text) / 1e9

@@ -163,8 +163,9 @@ class Recorder:
             raise self.forwarder.error
         waiting = self.log.outstanding(self.forwarder.acknowledged)
         if waiting > self._spool_bytes:
+            why = self.forwarder.trouble or "it is too slow"
             raise RecorderStopped(
-                f"the topic is {waiting:,} bytes behind, more than --spool-limit: {self.forwarder.trouble or 'too slow'};"
+                f"the topic is {waiting:,} bytes behind, more than --spool-limit: {why};"
                 " nothing is lost, the next harness record sends what is on the disk first"
             )
 

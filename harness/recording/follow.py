@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from harness.events import Event
-
-TICK = "TICK"
-"""Type of the events that only say what time it is. They are never stored."""
+from harness.events import TICK, Event
 
 LATE_NS = 2_000_000_000
 
@@ -33,18 +30,15 @@ class Follow:
     clock: Callable[[], int] = time.monotonic_ns
     _last: Event | None = None
     _read_at: int = 0
-    _told: int = field(default=0)
+    _told: int = 0
 
     def saw(self, event: Event) -> None:
         """The event was read just now."""
         self._last, self._read_at, self._told = event, self.clock(), event.t
 
     def tick(self) -> Event | None:
-        """The tick due after a wait, if ticks are wanted and the clock has moved."""
+        """What time it is for certain, after a wait; None unless ticks are wanted."""
         if not self.ticks or self._last is None:
             return None
-        t = self._last.t + self.clock() - self._read_at - LATE_NS
-        if t <= self._told:
-            return None
-        self._told = t
-        return Event(self._last.seq, t, TICK, self._last.resource)
+        self._told = max(self._told, self._last.t + self.clock() - self._read_at - LATE_NS)
+        return Event(self._last.seq, self._told, TICK, self._last.resource)

@@ -1,28 +1,16 @@
-"""Places in a recording, and the part of it between two of them."""
+"""The part of a recording between two places."""
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 from harness.events import Event
-
-UNITS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000, "h": 3_600_000_000_000}
-
-
-def duration(text: str) -> int:
-    """Nanoseconds of `1s`, `500ms`, `0`; a bare number is seconds. ValueError otherwise."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h)?", text.strip())
-    if match is None:
-        raise ValueError(f"{text!r} is not a duration such as 1s, 500ms or 0")
-    return round(float(match[1]) * UNITS[match[2] or "s"])
+from harness.recording.places import place
 
 
 def position(text: str | None) -> tuple[str, int] | None:
-    """A place in a recording: a bare number is a seq, one with a unit a time since the start."""
-    if text is None:
-        return None
-    return ("seq", int(text)) if text.isdigit() else ("t", duration(text))
+    """A place in a recording, None without one: a bare number is a seq, one with a unit a time since the start."""
+    return None if text is None else place(text)
 
 
 class Window(NamedTuple):

@@ -60,7 +60,11 @@ SERVICE_SPEC: Table = {
     21: ("loadBalancerClass", STR), 22: ("internalTrafficPolicy", STR), 23: ("trafficDistribution", STR),
 }  # fmt: skip
 PRECONDITIONS: Table = {1: ("uid", STR), 2: ("resourceVersion", STR)}
-DELETE_OPTIONS: Table = {1: ("gracePeriodSeconds", GIVEN_INT), 2: ("preconditions", PRECONDITIONS), 5: ("dryRun", [STR])}
+DELETE_OPTIONS: Table = {
+    1: ("gracePeriodSeconds", GIVEN_INT),
+    2: ("preconditions", PRECONDITIONS),
+    5: ("dryRun", [STR]),
+}
 
 TABLES: dict[tuple[str, str], Table] = {
     ("v1", "Event"): EVENT,
