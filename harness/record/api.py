@@ -107,9 +107,9 @@ class Api:
         """The server's gitVersion; ApiError or Disconnected."""
         return str(msgspec.json.decode(self._body("/version")).get("gitVersion", ""))
 
-    def page(self, scope: Scope, token: str = "") -> Page:
+    def page(self, scope: Scope, token: str = "", limit: int = PAGE) -> Page:
         """One page of a list; ApiError or Disconnected."""
-        body = self._body(self._url(scope, limit=PAGE, **({"continue": token} if token else {})))
+        body = self._body(self._url(scope, limit=limit, **({"continue": token} if token else {})))
         try:
             return _decode_page(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -26,7 +26,7 @@ class Forwarder(threading.Thread):
         super().__init__(name="forwarder", daemon=True)
         self._log, self._connect, self._me, self._writer = log, connect, me, writer
         self._recovery = Recovery(chance)
-        self._stop = threading.Event()
+        self._ending = threading.Event()
         self.acknowledged = writer.seq if writer else 0
         self.trouble: str | None = None
         self.error: RecordingError | OSError | None = None
@@ -34,7 +34,7 @@ class Forwarder(threading.Thread):
     def run(self) -> None:
         """Send until the log is closed and all of it sent, or until `stop`."""
         try:
-            while not self._stop.is_set() and not self._send_all():
+            while not self._ending.is_set() and not self._send_all():
                 pass
         except (RecordingError, OSError) as error:
             self.error = error
@@ -45,7 +45,7 @@ class Forwarder(threading.Thread):
     def stop(self, wait_seconds: float) -> bool:
         """Give it that long to send what is left of a closed log; whether it has sent all."""
         self.join(wait_seconds)
-        self._stop.set()
+        self._ending.set()
         return not self.is_alive() and self.error is None and self.acknowledged >= self._log.durable
 
     def _send_all(self) -> bool:
@@ -57,7 +57,7 @@ class Forwarder(threading.Thread):
                 self.acknowledged = self._writer.write(batch)
                 self._log.drop(self.acknowledged)
                 self._recovery.failures = 0
-                if self._stop.is_set():
+                if self._ending.is_set():
                     return False
             return True
         except BrokerAway as error:
@@ -65,7 +65,7 @@ class Forwarder(threading.Thread):
             if self._writer:
                 self._writer.close(0)
             self._writer = None
-            self._stop.wait(self._recovery.after(Outcome.AWAY).wait_seconds)
+            self._ending.wait(self._recovery.after(Outcome.AWAY).wait_seconds)
             return False
 
     def _open(self) -> TopicWriter:

@@ -122,6 +122,13 @@ class Log:
             self._closed = True
             self._changed.notify_all()
 
+    def abandon(self) -> None:
+        """Close without a word, and leave no file that was made only now."""
+        if self._journal:
+            self._journal.close()
+            if self._journal.size == 0:
+                Path(self._journal.path).unlink(missing_ok=True)
+
     def clear(self) -> None:
         """Remove a closed spool that the topic has all of."""
         for path in self._paths if self._spool else ():
@@ -155,8 +162,7 @@ class Log:
 
     def _behind(self, path: Path) -> Path:
         with self._changed:
-            paths = list(self._paths)
-            return paths[paths.index(path) + 1]
+            return next(other for other in self._paths if other > path)  # `path` may be dropped already
 
     def _next_segment(self) -> None:
         following = Journal(self._spool / _segment_name(self.seq + 1))

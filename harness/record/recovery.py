@@ -5,7 +5,7 @@
     ENDED         closed the watch, its time was up           watch   -        -
     BROKEN        was there, the connection broke             watch   backoff  -
     BUSY          said 429                                    watch   backoff  -
-    EXPIRED       said 410: the version is compacted away     list    -        GAP, RELIST
+    EXPIRED       said 410, or its version went back          list    -        GAP, RELIST
     AWAY          does not answer, or 5xx: it may restart     list    backoff  GAP, RELIST
     DENIED        said 401 or 403                             list    backoff  GAP, RELIST
 

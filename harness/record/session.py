@@ -83,10 +83,18 @@ def open_session(options: Options) -> Session:
 
     RecordingError when a place cannot hold it, AccessError, ApiError or Disconnected without a cluster.
     """
-    from harness.kafka.errors import BrokerAway
-
     api = Api(options.access, dict(options.selectors))
     log = Log(options.out) if options.out else Log(options.spool or spool_folder(options.topic.topic), spool=True)
+    try:
+        return _open(options, api, log)
+    except BaseException:
+        log.abandon()
+        raise
+
+
+def _open(options: Options, api: Api, log: Log) -> Session:
+    from harness.kafka.errors import BrokerAway
+
     me, writer = uuid.uuid4().bytes, None
     if options.topic:
         try:

@@ -64,19 +64,19 @@ class Watcher(threading.Thread):
         super().__init__(name=f"watch {scope.resource} {scope.namespace}", daemon=True)
         self._api, self._scope, self._messages, self._go, self._chance = api, scope, messages, go, chance
         self._recovery = Recovery(chance, gap=gap)
-        self._version = ""
-        self._stop = threading.Event()
+        self._version, self._broke = "", False
+        self._ending = threading.Event()
         self.health = Health(scope)
 
     def stop(self) -> None:
         """Send nothing more; the connection ends with the process."""
-        self._stop.set()
+        self._ending.set()
 
     def run(self) -> None:
         """List and watch by the rules of `recovery`; an error that is ours ends up in `health`."""
         try:
             step = self._recovery.after(*self._list())
-            while not self._stop.wait(step.wait_seconds):
+            while not self._ending.wait(step.wait_seconds):
                 step = self._recovery.after(*(self._list() if step.gap or not self._version else self._watch()))
         except Exception as error:  # the recorder's main thread ends the recording because of it
             self.health.error = error
@@ -105,17 +105,28 @@ class Watcher(threading.Thread):
         began, came = time.monotonic(), False
         low, high = WATCH_SECONDS
         try:
+            if self._broke and (now := self._went_back()):
+                return Outcome.EXPIRED, f"resourceVersion went back from {self._version} to {now}", False
+            self._broke = False
             for lines in self._api.watch(self._scope, self._version, int(low + (high - low) * self._chance())):
                 self._well("watching")
                 expired = self._take(lines)
                 came = True
                 if expired:
                     return self._failed(expired, listing=False)
-                if self._stop.is_set():
+                if self._ending.is_set():
                     break
         except (ApiError, Disconnected) as error:
             return self._failed(error, False, came or time.monotonic() - began > LASTED_SECONDS)
         return Outcome.ENDED, "", came or time.monotonic() - began > LASTED_SECONDS
+
+    def _went_back(self) -> str | None:
+        """The server's resourceVersion, where it is older than ours: it lost its state, or is another.
+
+        Such a server takes a watch from the future, and keeps silent until it gets there.
+        """
+        now = self._api.page(self._scope, limit=1).metadata.get("resourceVersion") or ""
+        return now if now.isdigit() and self._version.isdigit() and int(now) < int(self._version) else None
 
     def _take(self, lines: list[bytes]) -> ApiError | None:
         """Pass events on; the error that the server sent instead of one, if it did."""
@@ -140,6 +151,7 @@ class Watcher(threading.Thread):
         outcome = _outcome(error, listing)
         self.health.what, self.health.trouble = "waiting", str(error)
         self.health.failures += 1
+        self._broke = True
         self.health.denied = str(error) if outcome is Outcome.DENIED else None
         return outcome, str(error), progress
 
@@ -147,7 +159,7 @@ class Watcher(threading.Thread):
         self.health.what, self.health.trouble, self.health.denied = what, None, None
 
     def _put(self, message: Listed | Watched) -> None:
-        while not self._stop.is_set():
+        while not self._ending.is_set():
             try:
                 return self._messages.put(message, timeout=0.5)
             except queue.Full:
