@@ -86,8 +86,7 @@ class Broker:
         self.home.mkdir(parents=True, exist_ok=True)
         self._configure(port or self.port or _free_port())
         self._format(classpath)
-        self._start(classpath)
-        self._wait_until_ready()
+        self._wait_until_ready(self._start(classpath))
 
     def down(self, sig: int = signal.SIGTERM) -> bool:
         """Stop it; whether one ran. Data stays."""
@@ -119,21 +118,22 @@ class Broker:
         if done.returncode:
             raise BrokerError(f"{self.home}: cannot be formatted: {done.stderr.strip() or done.stdout.strip()}")
 
-    def _start(self, classpath: str) -> None:
+    def _start(self, classpath: str) -> subprocess.Popen:
         command = [_java(), *JVM, "-cp", classpath, "kafka.Kafka", str(self.home / "server.properties")]
         with open(self.home / "broker.log", "ab") as log:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.home, start_new_session=True
             )
         (self.home / "pid").write_text(str(process.pid))
+        return process
 
-    def _wait_until_ready(self) -> None:
+    def _wait_until_ready(self, process: subprocess.Popen) -> None:
         from kafka import KafkaAdminClient
         from kafka.errors import KafkaError
 
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
-            if self.pid is None or _is_zombie(self.pid):
+            if process.poll() is not None:
                 raise BrokerError(f"the broker ended while it started; see {self.home / 'broker.log'}")
             if _listens(self.port):
                 try:

@@ -154,7 +154,7 @@ def _last(address: Address, consumer: KafkaConsumer, partition: TopicPartition, 
         found = list(_records(consumer, partition, start, end))
         if found:
             last = found[-1]
-            seq = LineDecoder(str(address)).event((last.value or b"") + b"\n", f"offset {last.offset}").seq
+            seq = LineDecoder(str(address), unit="offset ").event((last.value or b"") + b"\n", last.offset).seq
             return seq, dict(last.headers).get("writer", b"")
         if start == 1:
             return 0, b""

@@ -53,7 +53,7 @@ class KafkaRecording:
     def __init__(self, url: str, follow: Follow | None = None) -> None:
         self.address = parse_address(url)
         self.path = str(self.address)
-        self._decoder = LineDecoder(self.path, skip_repeats=True)
+        self._decoder = LineDecoder(self.path, skip_repeats=True, unit="offset ")
         self._follow = follow
         self._window_taken = False
         self._sha = hashlib.sha256()

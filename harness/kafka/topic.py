@@ -18,7 +18,7 @@ SETTINGS = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes":
 CREATED_WITH = {**SETTINGS, "max.message.bytes": str(8 << 20), "compression.type": "producer"}
 """etcd takes objects of up to 1.5 MiB; JSON and its envelope make them larger."""
 
-TIMEOUT_MS = 15_000
+TIMEOUT_MS = 10_000
 
 
 @contextmanager

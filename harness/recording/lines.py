@@ -35,28 +35,31 @@ class LineDecoder:
     A topic may hold an event twice, a file may not: with `skip_repeats` those are counted and passed over.
     """
 
-    def __init__(self, path: str, skip_repeats: bool = False) -> None:
-        self._path, self._skip = path, skip_repeats
+    def __init__(self, path: str, skip_repeats: bool = False, unit: str = "") -> None:
+        self._path, self._skip, self._unit = path, skip_repeats, unit
         self.repeats = 0
         self.seq, self.t = 0, 0
 
-    def event(self, line: bytes, place: int | str) -> Event | None:
+    def event(self, line: bytes, place: int) -> Event | None:
         """The line's event, None for a repeat; RecordingError, naming `place`, when it is none or out of order."""
         try:
             event = _decode_event(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise RecordingError(self._path, place, _why_undecodable(line, error)) from None
+            raise self._error(place, _why_undecodable(line, error)) from None
         if self._skip and event.seq <= self.seq:
             self.repeats += 1
             return None
         if event.seq <= self.seq or event.t < self.t or event.type not in _TYPES or event.resource not in _RESOURCES:
-            raise RecordingError(self._path, place, _why_wrong(event, self.seq, self.t))
+            raise self._error(place, _why_wrong(event, self.seq, self.t))
         if event.type in OBJECT_TYPES and memoryview(event.object)[:1] != b"{":
-            raise RecordingError(self._path, place, f"{event.type} without an object; a manifest is needed")
+            raise self._error(place, f"{event.type} without an object; a manifest is needed")
         if line[-1:] != b"\n":
-            raise RecordingError(self._path, place, "the last line is cut off; a line ends with a newline")
+            raise self._error(place, "the last line is cut off; a line ends with a newline")
         self.seq, self.t = event.seq, event.t
         return event
+
+    def _error(self, place: int, message: str) -> RecordingError:
+        return RecordingError(self._path, f"{self._unit}{place}", message)
 
 
 def decode_header(path: str, line: bytes, decoded: dict[str, Any]) -> Header:
