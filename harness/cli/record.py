@@ -97,7 +97,7 @@ def _record(options, status_seconds: float, limit: float | None) -> int:
 
 def _close(session) -> bool:
     try:
-        return session.close(wait_seconds=15.0)
+        return session.close()
     except OSError as error:
         click.echo(f"the last events could not be written: {error}", err=True)
         return False

@@ -60,6 +60,18 @@ class WatchEvent(msgspec.Struct, gc=False):
     object: msgspec.Raw
 
 
+class _Cidrs(msgspec.Struct):
+    cidrs: list[str] = []
+
+
+class _ServiceCidr(msgspec.Struct):
+    spec: _Cidrs = msgspec.field(default_factory=_Cidrs)
+
+
+class _ServiceCidrs(msgspec.Struct):
+    items: list[_ServiceCidr] | None = None
+
+
 _decode_page = msgspec.json.Decoder(Page).decode
 
 
@@ -106,6 +118,14 @@ class Api:
     def version(self) -> str:
         """The server's gitVersion; ApiError or Disconnected."""
         return str(msgspec.json.decode(self._body("/version")).get("gitVersion", ""))
+
+    def service_cidrs(self) -> list[str]:
+        """What Service addresses are taken from; none where the API does not tell (before 1.33, or no right to)."""
+        try:
+            listed = msgspec.json.decode(self._body("/apis/networking.k8s.io/v1/servicecidrs"), type=_ServiceCidrs)
+        except (ApiError, msgspec.DecodeError):
+            return []
+        return [cidr for item in listed.items or () for cidr in item.spec.cidrs]
 
     def page(self, scope: Scope, token: str = "", limit: int = PAGE) -> Page:
         """One page of a list; ApiError or Disconnected."""

@@ -7,6 +7,7 @@ one way to start, to recover and to continue.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 from harness.kafka.errors import BrokerAway, TopicError
@@ -14,6 +15,9 @@ from harness.kafka.sink import BATCH_BYTES, BATCH_EVENTS, TopicWriter
 from harness.record.log import Log
 from harness.record.recovery import Outcome, Recovery
 from harness.recording import RecordingError
+
+PATIENCE = 3.0
+"""Seconds a batch may take before that is worth a word."""
 
 Connect = Callable[[], TopicWriter]
 
@@ -28,8 +32,16 @@ class Forwarder(threading.Thread):
         self._recovery = Recovery(chance)
         self._ending = threading.Event()
         self.acknowledged = writer.seq if writer else 0
-        self.trouble: str | None = None
+        self._trouble: str | None = None
+        self._sending_since: float | None = None
         self.error: RecordingError | OSError | None = None
+
+    @property
+    def trouble(self) -> str | None:
+        """What keeps it from going on, also while it waits for an answer; None when all is well."""
+        since = self._sending_since
+        silence = time.monotonic() - since if since else 0.0
+        return self._trouble or (f"the broker does not answer for {silence:.0f} s" if silence > PATIENCE else None)
 
     def run(self) -> None:
         """Send until the log is closed and all of it sent, or until `stop`."""
@@ -52,16 +64,18 @@ class Forwarder(threading.Thread):
         """Whether all was sent; False after a failure that may pass, and its pause."""
         try:
             self._writer = self._writer or self._open()
-            self.trouble = None
+            self._trouble = None
             for batch in self._log.after(self._writer.seq, BATCH_EVENTS, BATCH_BYTES):
+                self._sending_since = time.monotonic()
                 self.acknowledged = self._writer.write(batch)
+                self._sending_since = None
                 self._log.drop(self.acknowledged)
                 self._recovery.failures = 0
                 if self._ending.is_set():
                     return False
             return True
         except BrokerAway as error:
-            self.trouble = str(error)
+            self._trouble, self._sending_since = str(error), None
             if self._writer:
                 self._writer.close(0)
             self._writer = None

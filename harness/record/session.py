@@ -17,6 +17,7 @@ from harness.record.recorder import Clock, Recorder, RecorderStopped, new_header
 from harness.record.watcher import Watcher
 from harness.recording import RecordingError, open_source
 
+CLOSING_SECONDS = 15.0
 NOT_RUNNING = "the recorder was not running"
 
 
@@ -66,13 +67,13 @@ class Session:
     past: Past
     header: Header
 
-    def close(self, wait_seconds: float) -> bool:
-        """Flush, and give the topic that long to get the rest; whether every place has everything."""
+    def close(self) -> bool:
+        """Flush, and give the topic some time to get the rest; whether every place has everything."""
         self.log.close()
         forwarder = self.recorder.forwarder
         if forwarder is None:
             return True
-        complete = forwarder.stop(wait_seconds)
+        complete = forwarder.stop(0.5 if forwarder.trouble else CLOSING_SECONDS)
         if complete:
             self.log.clear()
         return complete
@@ -163,12 +164,11 @@ def _fold(past: Past, events: Iterable[Event]) -> None:
 
 def _cluster(api: Api, options: Options) -> dict:
     try:
-        version = api.version()
+        version, services = api.version(), api.service_cidrs()
     except (ApiError, Disconnected) as error:
         raise RecorderStopped(f"the API does not answer: {error}") from None
-    return {
-        key: value for key, value in {"name": api.name, "version": version, **dict(options.cluster)}.items() if value
-    }
+    known = {"name": api.name, "version": version, "serviceCIDRs": services, **dict(options.cluster)}
+    return {key: value for key, value in known.items() if value}
 
 
 def _scopes(options: Options) -> list[Scope]:
