@@ -12,22 +12,23 @@ from harness.cli.following import until_signalled
 from harness.cli.output import write_json
 from harness.cli.uml import run_in_uml_if_needed
 from harness.modes import MODES
-from harness.recording.places import duration
-from harness.recording.window import position
+from harness.recording import places
 
 EXIT_KERNEL, EXIT_INPUT, EXIT_DIGEST, EXIT_GATE, EXIT_UNVERIFIED = 1, 2, 3, 4, 5
 
 
-def _duration(text: str) -> int:
+def duration(text: str) -> int:
+    """Nanoseconds of `1s`, `500ms`, `0`; a bare number is seconds. BadParameter otherwise."""
     try:
-        return duration(text)
+        return places.duration(text)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 
 
-def _position(text: str | None) -> tuple[str, int] | None:
+def position(text: str | None) -> tuple[str, int] | None:
+    """A place in a recording: a bare number is a seq, one with a unit a time since the start."""
     try:
-        return position(text)
+        return None if text is None else places.place(text)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 
@@ -111,20 +112,17 @@ def _options(choices: dict):
     from harness.recording.window import Window
     from harness.replay.session import Options
 
-    speed = choices["speed"]
     try:
-        factor = None if speed == "max" else float(speed)
-    except ValueError:
-        raise click.BadParameter(f"{speed!r} is neither max nor a number", param_hint="--speed") from None
-    if factor is not None and factor <= 0:
-        raise click.BadParameter("a factor above 0 is needed", param_hint="--speed")
+        factor = places.speed(choices["speed"])
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--speed") from None
     return Options(
         mode=choices["mode"],
-        min_sync_period=_duration(choices["min_sync_period"]),
+        min_sync_period=duration(choices["min_sync_period"]),
         speed=factor,
         node=choices["node"],
         pod_networks=_networks(choices["cluster_cidr"]),
-        window=Window(_position(choices["start"]), _position(choices["until"])),
+        window=Window(position(choices["start"]), position(choices["until"])),
         verify=choices["verify"],
         check_every=choices["check_every"],
         follow=until_signalled() if choices["follow"] else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import signal
 import sys
 
@@ -18,7 +19,7 @@ Examples:
   harness serve recordings/10k-svc.jsonl --start-paused --speed max --port 8001
   curl -X POST http://127.0.0.1:8001/control/resume
   harness serve dump.json --tls --token s3cret --write-kubeconfig kubeconfig
-  harness serve recordings/demo.jsonl --writable --until 0 --journal what-happened.jsonl
+  harness serve recordings/demo.jsonl --writable --until 0s --journal what-happened.jsonl
 """
 
 
@@ -59,7 +60,7 @@ def serve(source: str, **choices) -> None:
     which are accepted and listed, unless --writable. The server stays up after the last event, until SIGINT or SIGTERM.
 
     /control/status tells where it is; POST /control/pause, resume, step?count=N, seek?to=SEQ-or-TIME
-    and speed?factor=N steer it.
+    and speed?factor=N steer it; disconnect, expire and delay?seconds=N disturb its clients.
 
     Exit codes: 0 stopped by a signal; 1 the address or certificate is not to be had; 2 bad input.
     """
@@ -82,6 +83,8 @@ async def _serve(source: str, choices: dict) -> None:
     from harness.serve.live import LiveStore
     from harness.serve.server import listening
 
+    # A watch is a connection: a thousand of them need more than the usual soft limit.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     store = LiveStore(choices["history"])
     player, stop = _player(source, store, choices), asyncio.Event()
     loop = asyncio.get_running_loop()

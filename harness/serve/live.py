@@ -164,12 +164,16 @@ class LiveStore(Store):
         born = {"uid": self._new_uid(), "creationTimestamp": _rfc3339(self._clock())}
         if "spec" in manifest or kind.resource == "endpointslices":
             born["generation"] = 1
+        if kind.namespaced:
+            born["namespace"] = "default"
         if kind is NAMESPACES:
             manifest = {"spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}} | manifest
         return self._publish_manifest(kind, manifest | {"metadata": born | metadata})
 
     def _replace(self, kind: Kind, old: Manifest, new: Manifest) -> Manifest:
-        kept = {name: old["metadata"][name] for name in (*OURS, "resourceVersion") if name in old["metadata"]}
+        kept = {
+            name: old["metadata"][name] for name in ("namespace", *OURS, "resourceVersion") if name in old["metadata"]
+        }
         new = with_type(kind, new | {"metadata": new["metadata"] | kept})
         if new == old:
             return old
@@ -245,7 +249,8 @@ def _grace(kind: Kind, pod: Manifest, asked: int | None) -> int:
         return 0
     if asked is not None:
         return max(asked, 0)
-    return spec.get("terminationGracePeriodSeconds", GRACE_SECONDS)
+    grace = spec.get("terminationGracePeriodSeconds")
+    return GRACE_SECONDS if grace is None else max(grace, 0)
 
 
 def _rfc3339(moment: datetime) -> str:

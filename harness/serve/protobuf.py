@@ -16,6 +16,8 @@ STR, INT, BOOL, TIME, MICRO, INT_OR_STRING = "string", "int", "bool", "time", "m
 GIVEN_INT, GIVEN_BOOL = "given int", "given bool"
 """Optional in Go: sent only when set, so that 0 and false mean something; of the others they mean absent."""
 
+NUMBERS = (INT, BOOL, GIVEN_INT, GIVEN_BOOL)
+
 Table = dict[int, tuple[str, Any]]
 """Field number to JSON name and type: a word above, a Table, [type] for lists, {type} for string maps."""
 
@@ -93,6 +95,8 @@ def _message(data: bytes, table: Table) -> dict[str, Any]:
         if number not in table:
             continue
         name, kind = table[number]
+        if isinstance(value, int) != (kind in NUMBERS if isinstance(kind, str) else False):
+            raise ValueError(f"{name} is encoded as what it is not")
         if isinstance(kind, list):
             found.setdefault(name, []).append(_value(value, kind[0]))
         elif isinstance(kind, set):

@@ -13,7 +13,7 @@ import yaml
 from aiohttp import web
 
 from harness.serve import errors, protobuf, wire
-from harness.serve.kinds import EVENTS, NEW_EVENTS, PODS
+from harness.serve.kinds import EVENTS, NEW_EVENTS, PODS, SERVICES
 from harness.serve.live import LiveStore, Manifest
 from harness.serve.patches import PatchTestFailed, json_patch, merge_patch, strategic_merge_patch
 from harness.serve.paths import Target
@@ -23,12 +23,48 @@ ATOMIC = {"endpointslices": frozenset({"endpoints", "ports", "addresses"})}
 """Lists that a strategic merge patch replaces, though elsewhere lists of that name merge."""
 
 JSON, YAML = "application/json", "application/yaml"
+RETURNED = (PODS, SERVICES)
+"""Kinds whose delete answers with the object that was deleted; of others a Status says that it worked."""
+
 STRATEGIC = "application/strategic-merge-patch+json"
 PATCHES: dict[str, Callable[..., Any]] = {
     "application/json-patch+json": json_patch,
     "application/merge-patch+json": merge_patch,
     STRATEGIC: strategic_merge_patch,
 }
+
+
+class _Metadata(msgspec.Struct):
+    name: str | None = None
+    generateName: str | None = None
+    namespace: str | None = None
+    uid: str | None = None
+    resourceVersion: str | None = None
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+    finalizers: list[str] | None = None
+
+
+class _Spec(msgspec.Struct):
+    nodeName: str | None = None
+    terminationGracePeriodSeconds: int | None = None
+
+
+class Shape(msgspec.Struct):
+    """What every manifest must look like to be taken; what else it says is for its readers to judge."""
+
+    metadata: _Metadata
+    apiVersion: str | None = None
+    kind: str | None = None
+    spec: _Spec | None = None
+    status: dict | None = None
+
+
+class Options(msgspec.Struct):
+    """What is heeded of DeleteOptions."""
+
+    gracePeriodSeconds: int | None = None
+    preconditions: dict[str, str | None] | None = None
 
 
 class Writes:
@@ -88,25 +124,28 @@ class Writes:
                 return self._addressed(target, patcher(old, patch, *atomic))
             except PatchTestFailed as error:
                 raise errors.invalid(target.kind, target.name, [("patch", str(error))]) from None
-            except ValueError as error:
-                raise errors.bad_request(str(error)) from None
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise errors.bad_request(f"the patch does not fit the object: {error}") from None
 
         return self._store.patch(target.kind, target.name, target.namespace, change, target.subresource)
 
     def _evict(self, request: web.Request, target: Target, body: bytes) -> Manifest:
-        options = (_decoded(request, body) if body else {}).get("deleteOptions") or {}
-        self._delete(target, options)
+        eviction = _decoded(request, body) if body else {}
+        given = eviction.get("deleteOptions") if isinstance(eviction, dict) else None
+        self._delete(target, _judged(given or {}))
         return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 
-    def _delete(self, target: Target, options: Manifest) -> Manifest:
+    def _delete(self, target: Target, options: Options) -> Manifest:
         kind, name, namespace = target.kind, target.name, target.namespace
         with self._store.lock:
             old = self._store.get(kind, name, namespace)
-            for field, wanted in (options.get("preconditions") or {}).items():
+            for field, wanted in (options.preconditions or {}).items():
                 if wanted and old["metadata"].get(field) != wanted:
                     raise errors.conflict(kind, name, f"Precondition failed: {field} is {old['metadata'].get(field)}")
-            waiting = self._store.delete(kind, name, namespace, options.get("gracePeriodSeconds"))
-        return waiting or errors.success(kind, name, old["metadata"].get("uid"))
+            waiting = self._store.delete(kind, name, namespace, options.gracePeriodSeconds)
+        if waiting or kind in RETURNED:
+            return waiting or old
+        return errors.success(kind, name, old["metadata"].get("uid"))
 
     def _delete_all(self, request: web.Request, target: Target, body: bytes) -> Manifest:
         scope, options = scope_of(target.kind, target.namespace, request.query), _options(request, body)
@@ -123,8 +162,10 @@ class Writes:
 
     def _addressed(self, target: Target, manifest: Any) -> Manifest:
         """The manifest with the path's namespace and name; ApiError 400 when it says others."""
-        if not isinstance(manifest, dict) or not isinstance(manifest.get("metadata"), dict):
-            raise errors.bad_request("the body is not an object with metadata")
+        try:
+            msgspec.convert(manifest, Shape)
+        except msgspec.ValidationError as error:
+            raise errors.bad_request(f"the body is not a {target.kind.kind}: {error}") from None
         kind = manifest.get("kind")
         if kind and kind != target.kind.kind:
             raise errors.bad_request(f'the object is a "{kind}"; a "{target.kind.kind}" is needed')
@@ -141,11 +182,20 @@ def _namespace(target: Target, answer: Manifest) -> str:
     return answer["metadata"].get("namespace", "") if target.kind.namespaced else ""
 
 
-def _options(request: web.Request, body: bytes) -> Manifest:
+def _options(request: web.Request, body: bytes) -> Options:
     """DeleteOptions out of body and query; the body's win."""
-    options = _decoded(request, body) if body else {}
-    grace = request.query.get("gracePeriodSeconds", "")
-    return ({"gracePeriodSeconds": int(grace)} if grace.isdigit() else {}) | options
+    given = _decoded(request, body) if body else {}
+    options, grace = _judged(given or {}), request.query.get("gracePeriodSeconds", "")
+    if options.gracePeriodSeconds is None and grace.isascii() and grace.isdigit():
+        options.gracePeriodSeconds = int(grace)
+    return options
+
+
+def _judged(given: Any) -> Options:
+    try:
+        return msgspec.convert(given, Options)
+    except msgspec.ValidationError as error:
+        raise errors.bad_request(f"the body is not DeleteOptions: {error}") from None
 
 
 def _decoded(request: web.Request, body: bytes) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import urllib.error
@@ -29,13 +30,15 @@ class Answer(NamedTuple):
     headers: dict
 
 
-def ask(url: str, method: str = "GET", body: object = None, **headers: str) -> Answer:
+def ask(
+    url: str, method: str = "GET", body: object = None, tls: ssl.SSLContext | None = None, **headers: str
+) -> Answer:
     """One request; never raises for an HTTP error. Underscores in header names become dashes."""
     data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
     given = {"Content-Type": "application/json"} | {name.replace("_", "-"): value for name, value in headers.items()}
     request = urllib.request.Request(url, data, given, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=SECONDS) as reply:
+        with urllib.request.urlopen(request, timeout=SECONDS, context=tls) as reply:
             code, text, found = reply.status, reply.read(), reply.headers
     except urllib.error.HTTPError as error:
         code, text, found = error.code, error.read(), error.headers

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import signal
 import socket
 import ssl
 import stat
+import subprocess
 import urllib.request
 
 import pytest
@@ -34,8 +37,6 @@ def test_tls_and_token_through_the_kubeconfig(serve, tmp_path):
     served = serve(DEMO, "--tls", "--token", "s3cret", "--write-kubeconfig", path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     config = yaml.safe_load(path.read_text())
-    import base64
-
     authority = base64.b64decode(config["clusters"][0]["cluster"]["certificate-authority-data"]).decode()
     context = ssl.create_default_context(cadata=authority)
     url, token = config["clusters"][0]["cluster"]["server"], config["users"][0]["user"]["token"]
@@ -45,8 +46,6 @@ def test_tls_and_token_through_the_kubeconfig(serve, tmp_path):
 
 
 def test_certificates_of_your_own(serve, tmp_path):
-    import subprocess
-
     cert, key = tmp_path / "c.pem", tmp_path / "k.pem"
     command = (
         "openssl req -x509 -nodes -newkey rsa:2048 -days 1 -subj /CN=x -addext subjectAltName=IP:127.0.0.1 -keyout"
@@ -100,6 +99,6 @@ def test_a_port_that_is_taken():
 def test_kubectls_dump_is_served_too(serve, tmp_path):
     listed = ask(serve(DEMO, "--start-paused").url + "/api/v1/services").body
     dump = tmp_path / "dump.json"
-    dump.write_text(__import__("json").dumps(listed | {"kind": "List"}))
+    dump.write_text(json.dumps(listed | {"kind": "List"}))
     served = serve(dump)
     assert ask(served.url + "/api/v1/services").body["items"] == listed["items"]

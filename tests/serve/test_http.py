@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import threading
 import time
+import urllib.error
 import urllib.request
 
 import pytest
@@ -197,3 +199,84 @@ def test_a_client_that_leaves_is_forgotten(serve):
     while ask(served.url + "/control/status").body["watchers"] and time.monotonic() < end:
         time.sleep(0.05)
     assert ask(served.url + "/control/status").body["watchers"] == 0
+
+
+def watch_of(live: LiveApi):
+    """An open watch that has told its first event."""
+    live.store.apply("nodes", {"metadata": {"name": "n"}})
+    reply = urllib.request.urlopen(f"{live.url}/api/v1/nodes?watch=1", timeout=30)
+    assert json.loads(reply.readline())["type"] == "ADDED"
+    return reply
+
+
+def test_disconnected_watches_break_off(api):
+    reply = watch_of(api)
+    api.disconnect()
+    with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+        reply.read()
+
+
+def test_expired_watches_end_with_410(api):
+    reply = watch_of(api)
+    api.expire()
+    assert [json.loads(line)["object"]["code"] for line in reply] == [410]
+    assert [item["metadata"]["name"] for item in ask(f"{api.url}/api/v1/nodes").body["items"]] == ["n"]
+
+
+def test_a_delayed_api_keeps_requests_waiting(api):
+    api.delay(60)
+    with pytest.raises(TimeoutError):
+        urllib.request.urlopen(f"{api.url}/api/v1/nodes", timeout=0.3)
+    api.delay(0)
+    assert ask(f"{api.url}/api/v1/nodes").code == 200
+
+
+def test_an_api_that_was_down_comes_back_where_it_was(api):
+    url, reply = api.url, watch_of(api)
+    api.stop()
+    assert reply.read() == b""
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(f"{url}/healthz", timeout=5)
+    api.store.apply("nodes", {"metadata": {"name": "meanwhile"}})
+    api.start()
+    assert api.url == url and len(ask(f"{url}/api/v1/nodes").body["items"]) == 2
+
+
+def test_the_control_endpoint_disturbs_too(serve):
+    served = serve(DEMO, "--start-paused")
+
+    def watch():
+        since = ask(f"{served.url}/api/v1/nodes").body["metadata"]["resourceVersion"]
+        return urllib.request.urlopen(f"{served.url}/api/v1/nodes?watch=1&resourceVersion={since}", timeout=30)
+
+    reply = watch()
+    served.control("expire")
+    assert json.loads(reply.read())["object"]["code"] == 410
+    reply = watch()
+    served.control("disconnect")
+    with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+        reply.read()
+    served.control("delay", seconds=60)
+    with pytest.raises(TimeoutError):
+        urllib.request.urlopen(f"{served.url}/api/v1/nodes", timeout=0.3)
+    assert ask(f"{served.url}/control/delay?seconds=x", "POST").code == 400
+
+
+def test_many_watchers_are_told_the_same(api):
+    """Two hundred at once, each with a selector of its own kind: all that it should, in order."""
+    selectors = {
+        "": 40,
+        "labelSelector=half%3D0": 20,
+        "fieldSelector=metadata.name%3Dn7": 1,
+        "labelSelector=%21half": 0,
+    }
+    queries = [query for query in selectors for _ in range(50)]
+    urls = [f"{api.url}/api/v1/nodes?watch=1&resourceVersion=1&{query}" for query in queries]
+    replies = [urllib.request.urlopen(url, timeout=30) for url in urls]
+    for number in range(40):
+        api.store.apply("nodes", {"metadata": {"name": f"n{number}", "labels": {"half": str(number % 2)}}})
+    for reply, query in zip(replies, queries, strict=True):
+        names = [json.loads(reply.readline())["object"]["metadata"]["name"] for _ in range(selectors[query])]
+        assert names == sorted(names, key=lambda name: int(name[1:])) and len(set(names)) == selectors[query]
+    api.stop()
+    assert all(reply.read() == b"" for reply in replies), "and nothing else"
