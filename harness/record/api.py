@@ -39,7 +39,7 @@ class ApiError(RuntimeError):
 
 
 class Disconnected(RuntimeError):
-    """No answer, or its end is missing. `reached`: the server was there, the answer had begun."""
+    """No answer, or its end is missing. `reached`: somebody was there, and then the connection broke."""
 
     def __init__(self, message: str, reached: bool) -> None:
         super().__init__(message)
@@ -176,7 +176,7 @@ class Api:
             timeout = (CONNECT_SECONDS, read_seconds)
             response = self._client.call_api(method, url, headers, body, post, _request_timeout=timeout).response
         except Exception as error:
-            raise _disconnected(error, reached=False) from None
+            raise _disconnected(error, reached=not _refused(error)) from None
         if response.status != 200:
             raise ApiError(response.status, _message(response.read()))
         return response
@@ -202,6 +202,14 @@ def _lines(response) -> Iterator[list[bytes]]:
         raise _disconnected(error, reached=True) from None
     if rest.strip():
         raise Disconnected("the watch ended in the middle of an event", reached=True)
+
+
+def _refused(error: Exception) -> bool:
+    """Whether there was no connection at all."""
+    from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError
+
+    cause = error.reason if isinstance(error, MaxRetryError) else error
+    return isinstance(cause, NewConnectionError | ConnectTimeoutError)
 
 
 def _disconnected(error: Exception, reached: bool) -> Disconnected:

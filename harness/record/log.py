@@ -101,7 +101,7 @@ class Log:
     def keeps(self, seq: int) -> bool:
         """Whether everything behind that seq is still here."""
         with self._changed:
-            return not self._spool or _first_seq(self._paths[0]) <= seq + 1
+            return not self._spool or not self._paths or _first_seq(self._paths[0]) <= seq + 1
 
     def after(self, seq: int, events: int, size: int) -> Iterator[list[Event]]:
         """Batches, bounded in events and bytes, of what is durable behind `seq`; ends once the log is closed."""

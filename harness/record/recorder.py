@@ -116,15 +116,21 @@ class Recorder:
                 return
 
     def _record(self, message: Listed | Watched) -> None:
-        scope = message.scope
-        if isinstance(message, Listed):
-            self._listed(message)
-            return
+        try:
+            if isinstance(message, Listed):
+                self._listed(message)
+            else:
+                self._watched(message)
+        except ValueError as error:
+            raise RecorderStopped(f"the API sent what cannot be recorded: {error}") from None
+
+    def _watched(self, message: Watched) -> None:
+        resource = message.scope.resource
         for kind, manifest in message.events:
             if kind == "BOOKMARK":
-                self._append([Change(kind, scope.resource, manifest)])
+                self._append([Change(kind, resource, manifest)])
             else:
-                self._append(self._ledger.watched(kind, scope.resource, manifest))
+                self._append(self._ledger.watched(kind, resource, manifest))
 
     def _listed(self, message: Listed) -> None:
         scope = message.scope

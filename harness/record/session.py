@@ -144,6 +144,9 @@ def _forwarder(options: Options, log: Log, header: Header, me: bytes, writer):
 def _past(log: Log, options: Options, sent: int) -> Past:
     """Folds the file; or the topic, and then what is in the spool and not in the topic."""
     past = Past(Ledger())
+    if options.out is None and not log.keeps(sent):
+        later = f"ends at seq {sent}, the spool in {options.spool or spool_folder(options.topic.topic)} begins later"
+        raise RecordingError(str(options.topic), None, f"{later}: it is of another topic, or events were lost")
     if options.out is None and sent:
         with open_source(str(options.topic)) as recording:
             _fold(past, recording)
