@@ -79,6 +79,12 @@ class Crashes:
             self.kills["broker"] += 1
             time.sleep(self.chance.uniform(0, 1))
             self.broker.up()
+            if self.chance.random() < 0.5:
+                # The recorder outlives the broker, and goes on with it.
+                base = self.recorder.acknowledged
+                until(
+                    lambda: self.recorder.process.poll() is not None or self.recorder.acknowledged > base, "more", 120
+                )
         if self.recorder.process.poll() is None:
             self.recorder.process.kill()
             self.kills["recorder"] += 1
