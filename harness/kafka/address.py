@@ -55,7 +55,7 @@ class Address:
     @property
     def client(self) -> dict[str, Any]:
         """Arguments that every kafka-python client takes."""
-        return {"bootstrap_servers": list(self.bootstrap), **self.settings}
+        return {"bootstrap_servers": list(self.bootstrap), "reconnect_backoff_max_ms": 2_000, **self.settings}
 
 
 def parse_address(url: str) -> Address:

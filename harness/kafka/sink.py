@@ -56,7 +56,7 @@ def record_of(event: Event) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
 class TopicWriter:
     """Appends to one topic. `seq` is the last event in it, 0 when there is none; `last_writer` wrote it."""
 
-    def __init__(self, address: Address, header: Header | None, me: bytes, timeout_ms: int = 30_000) -> None:
+    def __init__(self, address: Address, header: Header | None, me: bytes, timeout_ms: int = 20_000) -> None:
         """Open, make the topic if need be, and fence other writers.
 
         `header` is that of the recording; None takes the topic's. TopicError when the topic holds another

@@ -13,7 +13,8 @@ def test_an_address_with_everything(tmp_path):
     address = parse_address(f"kafka://a:9092,[::1]:9093/prod.eu?from=12&until=5m&config={tmp_path}/c.properties")
     assert address.bootstrap == ("a:9092", "[::1]:9093") and address.topic == "prod.eu"
     assert (address.start, address.until) == (("seq", 12), ("t", 300 * 10**9))
-    assert address.client == {"bootstrap_servers": ["a:9092", "[::1]:9093"], "security_protocol": "SASL_SSL"}
+    assert address.client["bootstrap_servers"] == ["a:9092", "[::1]:9093"]
+    assert address.settings == {"security_protocol": "SASL_SSL"}
     assert str(address) == "kafka://a:9092,[::1]:9093/prod.eu"
 
 

@@ -90,8 +90,9 @@ class Crashes:
             self.kills["recorder"] += 1
         self._check()
 
-    def _until_it_works(self) -> None:
-        base = self.acknowledged
+    def _until_it_works(self, base: int | None = None) -> None:
+        """Until more than `base` is acknowledged, by default more than ever before, or it ended by itself."""
+        base = self.acknowledged if base is None else base
         until(lambda: self.recorder.process.poll() is not None or self.recorder.acknowledged > base, "work", 120)
 
     def _check(self) -> None:
