@@ -11,28 +11,40 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from engine.backends.base import Backend
+from engine.backends.iptables import IptablesBackend
 from engine.backends.ipvs import IpvsBackend
 from engine.backends.nftables import NftablesBackend
+from engine.backends.userspace import UserspaceBackend
 from engine.config import ProxyConfig
 from engine.dataplane import Dataplane
-from engine.kernel.base import Kernel
+from engine.kernel.base import Kernel, KernelError
 from engine.model import ADDRESS_BYTES
 from engine.program import Program
 from engine.tracking import ClusterState
 
-BACKENDS: dict[str, Callable[[int, ProxyConfig], Backend]] = {"ipvs": IpvsBackend, "nftables": NftablesBackend}
+BACKENDS: dict[str, Callable[[int, ProxyConfig], Backend]] = {
+    "iptables": IptablesBackend,
+    "ipvs": IpvsBackend,
+    "nftables": NftablesBackend,
+    "userspace": UserspaceBackend,
+}
+FULL_ON_NODE_CHANGE = frozenset({"iptables"})
+"""Modes that write everything anew when the Node changes (TOPO-07)."""
 
 
 class Sync(NamedTuple):
-    """What one sync did: seconds of each part, elements and bytes sent."""
+    """What one sync did: seconds of each part, elements and bytes sent; `full` if a family was written anew."""
 
     compute_seconds: float
     apply_seconds: float
     operations: int
     bytes: int
+    full: bool
+    programs: tuple[Program, ...]
 
 
 class Proxier:
@@ -44,7 +56,9 @@ class Proxier:
         self.state = ClusterState(node)
         self.config = config
         self.dataplanes = {family: Dataplane(family, config) for family in ADDRESS_BYTES}
-        self._backends = {family: BACKENDS[mode](family, config) for family in ADDRESS_BYTES}
+        self._mode = mode
+        self._backends: dict[int, Backend] = {}
+        self._new_backend = partial(BACKENDS[mode], config=config)
         self._kernel = kernel
         self._clock = clock
         self._digest = hashlib.sha256(mode.encode())
@@ -54,16 +68,40 @@ class Proxier:
         """SHA-256 over every program so far, in order; no wall-clock figure enters it."""
         return self._digest.hexdigest()
 
+    def resync(self, family: int | None = None) -> None:
+        """Let the next sync write everything anew, of one family or both.
+
+        For whoever finds that the kernel lost it; a program that was refused has this effect too (SYNC-04).
+        """
+        for each in ADDRESS_BYTES if family is None else (family,):
+            self._backends.pop(each, None)
+
     def sync(self) -> Sync:
-        """Bring the kernel to the state observed so far; KernelError when it refuses."""
+        """Bring the kernel to the state observed so far; KernelError when it refuses, of either family (DS-04)."""
         started = self._clock()
+        if self.state.node_changed and self._mode in FULL_ON_NODE_CHANGE:
+            self.resync()
+        full = len(self._backends) < len(self.dataplanes)
         programs = self._programs()
         for program in programs:
             self._digest.update(program.digest())
         computed = self._clock()
-        sent = sum(self._kernel.apply(program).bytes for program in programs)
+        sent = self._apply(programs)
         operations = sum(program.operations for program in programs)
-        return Sync(computed - started, self._clock() - computed, operations, sent)
+        return Sync(computed - started, self._clock() - computed, operations, sent, full, tuple(programs))
+
+    def _apply(self, programs: list[Program]) -> int:
+        sent = 0
+        errors = []
+        for program in programs:
+            try:
+                sent += self._kernel.apply(program).bytes
+            except KernelError as error:
+                self.resync(program.family)
+                errors.append(error)
+        if errors:
+            raise errors[0]
+        return sent
 
     def _programs(self) -> list[Program]:
         dirty = self.state.take_dirty()
@@ -72,5 +110,8 @@ class Proxier:
         plans = []
         for family, dataplane in self.dataplanes.items():
             changes = dataplane.update(self.state, dirty)
+            if family not in self._backends:
+                self._backends[family] = self._new_backend(family)
+                changes = dataplane.everything()
             plans.append(self._backends[family].plan(changes, host))
         return [program for program in plans if program]
