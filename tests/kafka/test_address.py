@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 
-from harness.kafka.address import ENVIRONMENT, parse_address, settings_from
+from harness.kafka.address import ENVIRONMENT, SETTINGS, parse_address, settings_from
 from harness.recording import RecordingError
 
 
@@ -71,3 +72,8 @@ def test_what_cannot_be_set_is_named(pair, text):
     with pytest.raises(ValueError, match="--kafka-config") as raised:
         settings_from(None, (pair,))
     assert text in str(raised.value)
+
+
+@pytest.mark.parametrize("client", [KafkaAdminClient, KafkaConsumer, KafkaProducer])
+def test_every_setting_is_one_that_every_client_takes(client):
+    assert [name for name in SETTINGS if name not in client.DEFAULT_CONFIG] == []
