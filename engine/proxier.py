@@ -1,7 +1,7 @@
 """The loop's body: events in, one program a family out, applied and counted.
 
-    observe(event) ... observe(event) -> sync() -> dataplane changes -> program -> kernel
-                                          |------ compute ------|        |- apply -|
+    observe(event) ... observe(event) -> sync() -> dataplane changes -> program -> kernel -> stale flows
+                                          |------ compute ------|        |- apply -|   |- conntrack -|
 
 When to sync is the caller's business: a replay cuts batches by the recording's clock, a daemon by
 the real one.
@@ -10,6 +10,7 @@ the real one.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -20,9 +21,10 @@ from engine.backends.ipvs import IpvsBackend
 from engine.backends.nftables import NftablesBackend
 from engine.backends.userspace import UserspaceBackend
 from engine.config import ProxyConfig
+from engine.conntrack import FlowTracker
 from engine.dataplane import Dataplane
-from engine.kernel.base import Kernel, KernelError
-from engine.model import ADDRESS_BYTES
+from engine.kernel.base import Conntrack, Kernel, KernelError
+from engine.model import ADDRESS_BYTES, Name
 from engine.program import Program
 from engine.tracking import ClusterState
 
@@ -34,10 +36,14 @@ BACKENDS: dict[str, Callable[[int, ProxyConfig], Backend]] = {
 }
 FULL_ON_NODE_CHANGE = frozenset({"iptables"})
 """Modes that write everything anew when the Node changes (TOPO-07)."""
+_log = logging.getLogger(__name__)
 
 
 class Sync(NamedTuple):
-    """What one sync did: seconds of each part, elements and bytes sent; `full` if a family was written anew."""
+    """What one sync did: seconds of each part, elements and bytes sent, stale flows removed afterwards.
+
+    `full` if a family was written anew.
+    """
 
     compute_seconds: float
     apply_seconds: float
@@ -45,13 +51,24 @@ class Sync(NamedTuple):
     bytes: int
     full: bool
     programs: tuple[Program, ...]
+    conntrack_seconds: float = 0.0
+    conntrack_removed: int = 0
 
 
 class Proxier:
-    """A node's service proxy for both families; `clock` gives seconds and only times the work."""
+    """A node's service proxy for both families; `clock` gives seconds and only times the work.
+
+    Without a `conntrack` no flow is ever looked at, as in kernels that only remember.
+    """
 
     def __init__(
-        self, mode: str, config: ProxyConfig, kernel: Kernel, clock: Callable[[], float], node: str | None = None
+        self,
+        mode: str,
+        config: ProxyConfig,
+        kernel: Kernel,
+        clock: Callable[[], float],
+        node: str | None = None,
+        conntrack: Conntrack | None = None,
     ) -> None:
         self.state = ClusterState(node)
         self.config = config
@@ -62,6 +79,9 @@ class Proxier:
         self._kernel = kernel
         self._clock = clock
         self._digest = hashlib.sha256(mode.encode())
+        self._conntrack = conntrack
+        self._flows = {family: FlowTracker(family, config) for family in ADDRESS_BYTES}
+        self._uncleaned: set[Name] = set()
 
     @property
     def digest(self) -> str:
@@ -82,13 +102,30 @@ class Proxier:
         if self.state.node_changed and self._mode in FULL_ON_NODE_CHANGE:
             self.resync()
         full = len(self._backends) < len(self.dataplanes)
-        programs = self._programs()
+        dirty = self.state.take_dirty()
+        self._uncleaned.update(dirty)  # those of a sync that fails wait for one that does not
+        programs = self._programs(dirty)
         for program in programs:
             self._digest.update(program.digest())
         computed = self._clock()
         sent = self._apply(programs)
+        applied = self._clock()
         operations = sum(program.operations for program in programs)
-        return Sync(computed - started, self._clock() - computed, operations, sent, full, tuple(programs))
+        removed = self._remove_stale_flows() if self._conntrack else 0
+        return Sync(computed - started, applied - computed, operations, sent, full, tuple(programs),
+                    self._clock() - applied, removed)  # fmt: skip
+
+    def _remove_stale_flows(self) -> int:
+        """How many; a failure is logged only, as the rules are live and the next change tries again (CT-03)."""
+        dirty, self._uncleaned = sorted(self._uncleaned), set()
+        removed = 0
+        for family, flows in self._flows.items():
+            stale = flows.update(self.state, dirty, self.dataplanes[family].plans)
+            try:
+                removed += self._conntrack.remove(family, stale) if stale else 0
+            except KernelError as error:
+                _log.error("Failed to remove stale UDP flows of IPv%d: %s", family, error)
+        return removed
 
     def _apply(self, programs: list[Program]) -> int:
         sent = 0
@@ -103,8 +140,7 @@ class Proxier:
             raise errors[0]
         return sent
 
-    def _programs(self) -> list[Program]:
-        dirty = self.state.take_dirty()
+    def _programs(self, dirty: list[Name]) -> list[Program]:
         # A replayed node has no interfaces of its own: what its Node object says is local to it.
         host = self.config.host(self.state.node)
         plans = []

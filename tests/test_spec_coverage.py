@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from tests.cases.rows import ROWS
+from tests.ipvs.rows import ROWS as IPVS_ROWS
 
 ROOT = Path(__file__).resolve().parent.parent
 IDS = (ROOT / "tests" / "data" / "spec-ids.txt").read_text().split()
@@ -32,3 +33,9 @@ def test_rows_that_the_table_names_hold_the_rule():
     claimed = {each for each, (_, held) in TABLE.items() if "tests/cases/rows_" in held}
     assert claimed <= held_by_rows
     assert held_by_rows <= set(IDS)
+
+
+def test_rows_of_ipvs_hold_what_the_table_says():
+    held_by_rows = {each for row in IPVS_ROWS for each in row.ids.split()}
+    claimed = {each for each, (_, held) in TABLE.items() if "tests/ipvs/rows.py" in held}
+    assert claimed <= held_by_rows <= set(IDS)
