@@ -6,7 +6,9 @@ from importlib import import_module
 
 import click
 
-COMMANDS = ("compare", "inspect", "plan", "replay", "serve", "synth", "trace", "validate")
+COMMANDS = (
+    "compare", "copy", "inspect", "kafka", "plan", "record", "replay", "serve", "synth", "trace", "validate",
+)  # fmt: skip
 
 
 class LazyGroup(click.Group):
