@@ -1,0 +1,7 @@
+"""The node daemon `proxy-engine`: kube-proxy's configuration, life cycle and HTTP around the engine.
+
+    argv, file -> options -> run (the loop)
+
+`configuration`, `decode`, `validation`, `sanity`, `flags` and `node_ips` decide and touch nothing;
+`main` reads the file and the host's name.
+"""
