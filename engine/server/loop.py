@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import logging
 import queue
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Protocol
@@ -19,7 +20,7 @@ from engine.pacing import Pacer
 from engine.proxier import Proxier, Sync, SyncError
 from engine.server.watching import Change
 
-INBOX_LIMIT = 64
+DELIVERY_LIMIT = 64
 """Deliveries that may wait; a follower that is faster waits, so pages do not pile up in memory."""
 
 _log = logging.getLogger(__name__)
@@ -60,17 +61,21 @@ class Loop:
         self._clock = clock
         self._observer = observer
         self._missing = set(needed)
-        self._inbox: queue.Queue[Callable[[], None]] = queue.Queue(INBOX_LIMIT)
+        # Its `put` may be called from a signal's handler, as no other queue's may.
+        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._room = threading.Semaphore(DELIVERY_LIMIT)
         self._chores: list[list] = []
         self._stopped = False
+        self._settled = False
 
     def put(self, work: Callable[[], None]) -> None:
-        """Have the loop's thread do something; waits while too much is waiting already."""
+        """Have the loop's thread do something."""
         self._inbox.put(work)
 
     def deliver(self, resource: str, changes: list[Change], synced: bool) -> None:
-        """A follower's changes; see `watching.Deliver`."""
-        self.put(partial(self._observe, resource, changes, synced))
+        """A follower's changes, see `watching.Deliver`; waits while too much is waiting already."""
+        self._room.acquire()
+        self.put(partial(self._receive, resource, changes, synced))
 
     def resync(self, full: bool = False) -> None:
         """Ask for a sync; a full one when the kernel's state is in doubt."""
@@ -79,10 +84,7 @@ class Loop:
     def stop(self) -> None:
         """End `run` soon, whatever waits."""
         self._stopped = True
-        try:
-            self._inbox.put_nowait(lambda: None)
-        except queue.Full:
-            pass  # it is awake, then
+        self._inbox.put(lambda: None)
 
     def every(self, seconds: float, work: Callable[[], object]) -> None:
         """Do something from time to time; what it raises as KernelError is logged."""
@@ -105,12 +107,21 @@ class Loop:
             work = self._inbox.get(timeout=min(seconds, 3600.0)) if seconds > 0 else self._inbox.get_nowait()
             work()
             # What arrives while a due sync waits must not keep it waiting.
-            for _ in range(INBOX_LIMIT):
+            for _ in range(DELIVERY_LIMIT):
                 self._inbox.get_nowait()()
         except queue.Empty:
             pass
 
-    def _observe(self, resource: str, changes: list[Change], synced: bool) -> None:
+    def _receive(self, resource: str, changes: list[Change], synced: bool) -> None:
+        self._room.release()
+        self._observe(resource, changes)
+        if synced and resource in self._missing:
+            self._missing.discard(resource)
+            _log.info("caches are synced resource=%s", resource)
+            if not self._missing:
+                self._pacer.open(self._clock())
+
+    def _observe(self, resource: str, changes: list[Change]) -> None:
         changed = False
         for change in changes:
             try:
@@ -122,12 +133,7 @@ class Loop:
         if resource == "nodes" and changes:
             self._observer.node(changes[-1])
         if changed:
-            self._request(self._pacer.opened and resource == "nodes" and self._proxier.full_on_node_change)
-        if synced and resource in self._missing:
-            self._missing.discard(resource)
-            _log.info("caches are synced resource=%s", resource)
-            if not self._missing:
-                self._pacer.open(self._clock())
+            self._request()
 
     def _request(self, full: bool = False) -> None:
         self._pacer.request(self._clock(), full)
@@ -136,7 +142,6 @@ class Loop:
     def _sync(self) -> None:
         started = self._clock()
         full = self._pacer.started(started)
-        first = self._pacer.first
         try:
             sync = self._proxier.sync(full)
         except SyncError as error:
@@ -146,7 +151,8 @@ class Loop:
             return
         self._pacer.ended(self._clock(), ok=True, full=full)
         self._observer.synced(sync, full, self._clock() - started)
-        if first:
+        if not self._settled:
+            self._settled = True
             # What was loaded at the start stays: collections need not walk it again and again.
             gc.collect()
             gc.freeze()
