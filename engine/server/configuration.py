@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from engine.server.duration import Duration
+from engine.server.quantity import Quantity
 
 API_VERSION = "kubeproxy.config.k8s.io/v1alpha1"
 KIND = "KubeProxyConfiguration"
@@ -46,7 +47,7 @@ class OutputRouting(Struct, frozen=True, rename=file_name):
     """Whether info lines go to stdout, errors to stderr, and how many bytes of the former are held back."""
 
     split_stream: bool = False
-    info_buffer_size: str = "0"
+    info_buffer_size: Quantity = Quantity(0)
 
 
 class LogOptions(Struct, frozen=True, rename=file_name):
