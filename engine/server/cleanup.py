@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from engine.kernel.iptables.variant import VARIANTS, WAIT, tool
 from engine.server.host import run
 from engine.server.logs import get_log
@@ -106,5 +105,3 @@ def _ipvs() -> list[str]:
 def _try(command: list[str], stdin: bytes = b"") -> list[str]:
     done = run(command, stdin)
     return [] if done.returncode == 0 else [f"{' '.join(command)}: {done.stderr.decode(errors='replace').strip()}"]
-
-

@@ -62,4 +62,6 @@ class Listening:
 HEALTHZ = Listening(
     "healthz", "FailedToStartProxierHealthcheck", "Listen", "failed to start proxier healthz on {address}: {error}"
 )
-METRICS = Listening("metrics", "FailedToStartMetricServer", "StartMetricServer", "starting metrics server failed: {address}: {error}")
+METRICS = Listening(
+    "metrics", "FailedToStartMetricServer", "StartMetricServer", "starting metrics server failed: {address}: {error}"
+)

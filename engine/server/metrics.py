@@ -46,9 +46,7 @@ class Metrics:
         self._partial_failures = [self._counter(name) for name in _PARTIAL_FAILURES.get(mode, ())]
         self.healthz = Counter("kubeproxy_proxy_healthz", _HELP["healthz"], ["code"], registry=self.registry)
         self.livez = Counter("kubeproxy_proxy_livez", _HELP["livez"], ["code"], registry=self.registry)
-        self.requests = Counter(
-            "rest_client_requests", _HELP["requests"], ["code", "method"], registry=self.registry
-        )
+        self.requests = Counter("rest_client_requests", _HELP["requests"], ["code", "method"], registry=self.registry)
 
     def queued(self, now: float) -> None:
         """A sync was asked for at `now`, seconds since 1970."""

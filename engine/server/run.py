@@ -1,7 +1,7 @@
 """From options to a proxy that runs: what happens at the start, in which order, and how it ends.
 
-    oom score ─ API ─ node's addresses ─ sysctls ─ preflight ─ (init-only ends here) ─ other modes' leftovers
-      ─ HTTP ─ followers ─ loop until SIGTERM, which leaves the rules in place (CLN-05)
+oom score ─ API ─ node's addresses ─ sysctls ─ preflight ─ (init-only ends here) ─ other modes' leftovers
+  ─ HTTP ─ followers ─ loop until SIGTERM, which leaves the rules in place (CLN-05)
 """
 
 from __future__ import annotations
@@ -103,9 +103,7 @@ class Daemon:
         self._stop = threading.Event()
         self._failure: Exception | None = None
         self._addresses = LocalAddresses(lambda: self._loop.resync())
-        self._proxier = Proxier(
-            mode, config, opened.kernel, time.monotonic, options.hostname, able, self._addresses
-        )
+        self._proxier = Proxier(mode, config, opened.kernel, time.monotonic, options.hostname, able, self._addresses)
         self._health = Health(time.time, timing.sync_seconds, able)
         self._metrics = Metrics(mode, able)
         api.observe = self._metrics.requested

@@ -54,9 +54,7 @@ class _Checked:
 class ServiceHealth:
     """The servers as of the last sync. `addresses` are listened on, "" being all."""
 
-    def __init__(
-        self, node: str, addresses: tuple[str, ...], recorder: Recorder, healthy: Callable[[], bool]
-    ) -> None:
+    def __init__(self, node: str, addresses: tuple[str, ...], recorder: Recorder, healthy: Callable[[], bool]) -> None:
         self._node = node
         self._addresses = addresses
         self._recorder = recorder
