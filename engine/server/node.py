@@ -55,6 +55,7 @@ def wait_for_pod_cidr(
 ) -> Node:
     """The Node once it has pod CIDRs; NodeError after POD_CIDR_SECONDS."""
     deadline = clock() + POD_CIDR_SECONDS
+    _log.info("Waiting for podCIDR", node=name)
     while True:
         node = get_node(api, name)
         if node is not None and node.pod_networks:
