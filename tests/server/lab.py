@@ -218,7 +218,10 @@ class Lab:
             oracle.observe(event)
         found = []
         for family in (4, 6):
-            actual = self._view.behaviour(family)
+            try:
+                actual = self._view.behaviour(family)
+            except ValueError as error:
+                return [f"IPv{family} contradicts itself: {error}"]
             if actual is None:
                 return [f"IPv{family} is not programmed"]
             found += compare(oracle.behaviour(family, self.mode), actual)
