@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from engine.kernel.base import Kernel, KernelError
+from engine.kernel.conntrack import ConntrackTable
 from engine.kernel.iptables import IptablesKernel
 from engine.kernel.iptables.variant import WAIT, detect, tool
 from engine.kernel.nftables import NftablesKernel
@@ -42,6 +43,11 @@ def open_kernel(mode: str) -> Opened:
         return _OPENERS[mode]()
     except KernelError as error:
         raise PreflightError(str(error)) from None
+
+
+def open_conntrack() -> ConntrackTable:
+    """The kernel's table of connections."""
+    return ConntrackTable(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER))
 
 
 def families(mode: str, primary: int) -> tuple[int, ...]:

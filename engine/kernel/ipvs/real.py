@@ -26,7 +26,7 @@ from engine.backends.ipvs.sets import TYPES, full_name
 from engine.kernel.base import Applied, KernelError
 from engine.kernel.ipvs import netlink
 from engine.kernel.ipvs.netlink import message
-from engine.kernel.ipvs.pipeline import Pipeline, Refusal, attributes
+from engine.kernel.pipeline import Pipeline, Refusal, attributes
 from engine.model import TCP, Target
 
 Run = Callable[[list[str], bytes], "subprocess.CompletedProcess[bytes]"]
