@@ -76,9 +76,9 @@ class Proxier:
         kernel: Kernel,
         clock: Callable[[], float],
         node: str | None = None,
+        conntrack: Conntrack | None = None,
         families: Iterable[int] = tuple(ADDRESS_BYTES),
         local_addresses: Callable[[], tuple[Address, ...]] | None = None,
-        conntrack: Conntrack | None = None,
     ) -> None:
         self.state = ClusterState(node)
         self.config = config
@@ -111,6 +111,12 @@ class Proxier:
         """
         for each in ADDRESS_BYTES if family is None else (family,):
             self._backends.pop(each, None)
+
+    def reconfigure(self, config: ProxyConfig) -> None:
+        """Run on other Service networks from the next sync on, which writes everything anew (NFT-09)."""
+        self.config = config
+        self._new_backend = partial(BACKENDS[self._mode], config=config)
+        self.resync()
 
     def sync(self) -> Sync:
         """Bring the kernel to the state observed so far; SyncError when it refuses, of either family (DS-04)."""

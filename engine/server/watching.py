@@ -45,12 +45,16 @@ Deliver = Callable[[str, list[Change], bool], None]
 
 @dataclass(frozen=True)
 class Resource:
-    """What to follow: `name` is the recording's word for it, selectors as the API takes them."""
+    """What to follow: `name` is the recording's word for it, selectors as the API takes them.
+
+    An API server may be without an `optional` one, or keep it from us: then there are none of it.
+    """
 
     name: str
     path: str
     label_selector: str = ""
     field_selector: str = ""
+    optional: bool = False
 
     def query(self, **more: str) -> dict[str, str]:
         """The query with both selectors."""
@@ -64,13 +68,14 @@ SELECTOR = "!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/hea
 TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 
 
-def followed(node_name: str) -> tuple[Resource, ...]:
-    """What a node's proxy watches."""
-    return (
-        Resource("services", "/api/v1/services", SELECTOR),
-        Resource("endpointslices", "/apis/discovery.k8s.io/v1/endpointslices", SELECTOR),
-        Resource("nodes", "/api/v1/nodes", field_selector=f"metadata.name={node_name}"),
-    )
+SERVICES = Resource("services", "/api/v1/services", SELECTOR)
+ENDPOINTSLICES = Resource("endpointslices", "/apis/discovery.k8s.io/v1/endpointslices", SELECTOR)
+SERVICECIDRS = Resource("servicecidrs", "/apis/networking.k8s.io/v1/servicecidrs", optional=True)
+
+
+def own_node(name: str) -> Resource:
+    """The Node of this machine, and no other."""
+    return Resource("nodes", "/api/v1/nodes", field_selector=f"metadata.name={name}")
 
 
 class _Meta(msgspec.Struct, gc=False):
@@ -142,6 +147,9 @@ class Follower:
             except (ApiError, msgspec.DecodeError) as error:
                 if isinstance(error, msgspec.DecodeError):
                     self._version = ""  # what was not understood may have been a change
+                elif self._resource.optional and error.status in (403, 404):
+                    self._deliver(self._resource.name, [], True)
+                    self._backoff = _BACKOFF_LIMIT_SECONDS
                 _log.warning("List or watch failed", resource=self._resource.name, err=error)
                 self._pause()
 

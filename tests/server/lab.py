@@ -1,7 +1,7 @@
 """One node to test the daemon on: a namespace with `harness serve` and `proxy-engine` inside, both real processes.
 
-    recording (initial list, then events) ─► harness serve ─HTTPS, token─► proxy-engine ─► the namespace's kernel
-                       └──────────────► oracle ────────── must agree ──────── read back ◄──┘
+recording (initial list, then events) ─► harness serve ─HTTPS, token─► proxy-engine ─► the namespace's kernel
+                   └──────────────► oracle ────────── must agree ──────── read back ◄──┘
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -144,7 +145,8 @@ class Lab:
         """Start the API server; it stands at the recording's initial list."""
         command = [
             sys.executable, "-m", "harness", "serve", str(self.recording), "--start-paused", "--port", str(API_PORT),
-            "--tls-cert", self._certificate[0], "--tls-key", self._certificate[1], "--token", TOKEN, "--write-kubeconfig", str(self.kubeconfig), *options,
+            "--tls-cert", self._certificate[0], "--tls-key", self._certificate[1], "--token", TOKEN,
+            "--write-kubeconfig", str(self.kubeconfig), *options,
         ]  # fmt: skip
         process = self._start(command, "serve.log")
         if wait:
@@ -166,8 +168,19 @@ class Lab:
             self.mode: block,
         } | fields
         self.config_file.write_text(yaml.safe_dump(configuration))
-        command = [sys.executable, "-m", "engine.server.main", "--config", str(self.config_file), *arguments]
-        return self._start(command, "daemon.log")
+        self._broken.parent.mkdir(exist_ok=True)
+        path = f"PATH={self._broken.parent}:{os.environ['PATH']}"
+        command = [
+            "env",
+            path,
+            sys.executable,
+            "-m",
+            "engine.server.main",
+            "--config",
+            str(self.config_file),
+            *arguments,
+        ]
+        return self._start([*command, *arguments], "daemon.log")
 
     @property
     def config_file(self) -> Path:
@@ -186,6 +199,25 @@ class Lab:
                 pass  # a marker
             self._seen.append(event)
         del self._events[:count]
+
+    @property
+    def pods(self) -> str:
+        """The cluster's pod CIDRs."""
+        return PODS
+
+    def forbid_nft(self) -> None:
+        """Make the kernel refuse whatever the daemon sends: its endpoint map is gone, and nft with it."""
+        self.namespace.run(["nft", "flush map ip kube-proxy tcp-endpoints"])
+        self._broken.write_text("#!/bin/sh\necho no nft today >&2\nexit 1\n")
+        self._broken.chmod(0o755)
+
+    def allow_nft(self) -> None:
+        """As before."""
+        self._broken.unlink()
+
+    @property
+    def _broken(self) -> Path:
+        return self.folder / "bin" / "nft"
 
     def skip(self) -> None:
         """What is left of the events has happened some other way."""

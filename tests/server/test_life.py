@@ -58,7 +58,7 @@ def test_a_restart_loses_no_connection(lab, traffic, how):
     assert lab.differences() == []
     for _ in range(2):
         daemon = lab.daemon()
-        eventually(lambda: daemon.count("full=true") == 1, "its first sync")
+        daemon.says("full=true")
         assert daemon.end() == 0
     count, failed, errors = finished(caller)
     assert failed == 0, errors
@@ -85,7 +85,8 @@ def test_killed_while_the_table_is_replaced(lab, traffic):
 
 
 @pytest.mark.parametrize(
-    "damage", ["flush ruleset", "flush table ip kube-proxy", "delete table ip6 kube-proxy", "flush chain ip kube-proxy services"]
+    "damage",
+    ["flush ruleset", "flush table ip kube-proxy", "delete table ip6 kube-proxy", "flush chain ip kube-proxy services"],
 )
 def test_rules_flushed_behind_its_back(lab, damage):
     """Found by the canary within syncPeriod, though nothing else changes (INV-07)."""
@@ -130,7 +131,7 @@ def test_init_only_and_cleanup(lab):
     for mode in ("nftables", "iptables"):
         lab.mode = mode
         daemon = lab.daemon()
-        eventually(lambda: daemon.count("full=true") == 1, f"rules in mode {mode}")
+        daemon.says("full=true")
         assert daemon.end() == 0
     rules = run(["iptables-save"]).stdout + run(["iptables-legacy-save"]).stdout
     assert b"KUBE-SVC" in rules

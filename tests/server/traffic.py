@@ -1,4 +1,4 @@
-"""Runs inside a namespace: `traffic.py serve IP PORT` answers its address; `traffic.py call IP PORT` connects on and on.
+"""Runs inside a namespace: `traffic.py serve IP PORT` answers its address, `traffic.py call IP PORT` connects to it.
 
 The caller prints a line `COUNT FAILED` when its standard input closes; a failure is a connection that
 was refused, timed out or got no answer.
