@@ -26,6 +26,7 @@ from engine.server.listening import HEALTHZ, METRICS
 from engine.server.logs import get_log
 from engine.server.loop import Loop
 from engine.server.metrics import Metrics
+from engine.server.milestones import Milestones
 from engine.server.options import Options
 from engine.server.pages import health_pages, operator_pages
 from engine.server.reporting import Reporter
@@ -55,6 +56,7 @@ class Daemon:
         config: ProxyConfig,
         able: tuple[int, ...],
         opened: Opened,
+        milestones: Milestones,
     ) -> None:
         self._options = options
         self._configuration = options.configuration
@@ -86,7 +88,7 @@ class Daemon:
             self._service_health,
             mode,
             self._on_node,
-            time.time(),
+            milestones,
         )
         pacer = Pacer(timing.min_sync_seconds, timing.sync_seconds)
         # Rules that depend on the Service networks would else be written twice at the start.
@@ -96,8 +98,10 @@ class Daemon:
         self._networks = ServiceNetworks()
         self._add_chores(timing)
 
-    def run(self) -> None:
-        """Serve, follow, sync.  Raises what made it end, if that was no signal."""
+    def run(self, node: bytes | None) -> None:
+        """Serve, follow, sync, the own Node being known already.  Raises what made it end, if that was no signal."""
+        if node:
+            self._loop.deliver("nodes", [Change("ADDED", node)], False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._loop.stop())
         self._listen()
@@ -180,5 +184,5 @@ def health_check_addresses(config: ProxyConfig, local: tuple[Address, ...]) -> t
     if not texts or any(text.endswith("/0") for text in texts):
         return ("",)
     if not networks:
-        return tuple(format_address(address) for address in config.node_addresses)
+        return tuple(format_address(address) for address in config.node_addresses if address in local)
     return tuple(format_address(a) for a in local if any(len(a) == len(n.address) and contains(n, a) for n in networks))

@@ -102,13 +102,20 @@ class Metrics:
         return generate_latest(self.registry)
 
     def _histogram(self, name: str, buckets) -> Histogram:
-        return Histogram(f"kubeproxy_{name}", _help(name), ["ip_family"], registry=self.registry, buckets=buckets)
+        histogram = Histogram(f"kubeproxy_{name}", _help(name), ["ip_family"], registry=self.registry, buckets=buckets)
+        return self._of_families(histogram)
 
     def _gauge(self, name: str, *labels: str) -> Gauge:
         return Gauge(f"kubeproxy_{name}", _help(name), ["ip_family", *labels], registry=self.registry)
 
     def _counter(self, name: str) -> Counter:
-        return Counter(f"kubeproxy_{name}", _help(name), ["ip_family"], registry=self.registry)
+        return self._of_families(Counter(f"kubeproxy_{name}", _help(name), ["ip_family"], registry=self.registry))
+
+    def _of_families(self, metric):
+        """The same, with a sample of each family from the start, at 0."""
+        for family in self._families:
+            metric.labels(family)
+        return metric
 
 
 _FAILURES = {

@@ -10,6 +10,7 @@ from engine.proxier import Proxier, Sync, SyncError
 from engine.server.health import Health, eligible
 from engine.server.logs import get_log
 from engine.server.metrics import Metrics
+from engine.server.milestones import Milestones
 from engine.server.service_health import ServiceHealth, wanted
 from engine.server.watching import Change
 
@@ -27,7 +28,7 @@ class Reporter:
         service_health: ServiceHealth,
         mode: str,
         on_node: Callable[[bytes], None],
-        started_at: float,
+        milestones: Milestones,
     ) -> None:
         self._proxier = proxier
         self._families = tuple(proxier.dataplanes)
@@ -36,7 +37,8 @@ class Reporter:
         self._service_health = service_health
         self._by_service = mode == "ipvs"
         self._on_node = on_node
-        self._started_at = started_at
+        self._started_at = time.time()
+        self._milestones = milestones
         self._triggers: list[float] = []
         self._carried: list[float] = []
         self._syncs = 0
@@ -62,6 +64,8 @@ class Reporter:
 
     def started(self) -> None:
         """What was triggered so far goes with this sync."""
+        if not self._syncs:
+            self._milestones.mark("list_and_decode")
         self._carried += self._triggers
         self._triggers.clear()
 
@@ -80,6 +84,9 @@ class Reporter:
         self._metrics.succeeded(families, now)
         self._service_health.sync(wanted(self._proxier.state, families))
         self._syncs += 1
+        if self._syncs == 1:
+            self._milestones.mark("first_sync")
+            _log.info("Started", **{f"{what}_seconds": took for what, took in self._milestones.seconds.items()})
         _log.info(
             "Synced proxy rules",
             v=0 if self._syncs == 1 else 2,

@@ -18,6 +18,7 @@ from engine.server.events import Recorder
 from engine.server.kernels import PreflightError, families, open_kernel
 from engine.server.listening import ListenError
 from engine.server.logs import get_log
+from engine.server.milestones import Milestones
 from engine.server.node import NodeError, node_ips, wait_for_pod_cidr
 from engine.server.options import Options
 from engine.server.sanity import INCOMPLETE, sanity
@@ -53,27 +54,30 @@ def run(options: Options) -> int:
 
 
 def _proxy(options: Options) -> None:
+    milestones = Milestones()
+    milestones.mark("imports")
     gc.disable()  # what is loaded at the start stays anyway; the loop turns it on again
     configuration = options.configuration
     set_oom_score(configuration.oom_score_adj)
     api = Api(load_configuration(configuration.client_connection.kubeconfig, options.master))
     recorder = Recorder(api, options.hostname)
-    node, ips = node_ips(api, options.hostname, configuration.bind_address)
+    seen, ips = node_ips(api, options.hostname, configuration.bind_address)
     set_conntrack(configuration.conntrack, recorder)
     if configuration.detect_local_mode == "NodeCIDR":
-        node = wait_for_pod_cidr(api, options.hostname)
+        seen = wait_for_pod_cidr(api, options.hostname)
     _log.info(f"Using {configuration.mode} proxy", node=options.hostname, address=format_address(ips.primary))
     able = families(configuration.mode, ips.family)
     if len(able) == 1:
         _log.info("Kube-proxy running in single-stack mode", ipFamily=f"IPv{able[0]}")
-    _check_families(options, ips.family, len(able) == 2, node)
+    _check_families(options, ips.family, len(able) == 2, seen and seen.node)
     opened = open_kernel(configuration.mode)
     if options.init_only:
         _log.info("System initialized and --init-only specified")
         return
     clean_others(configuration.mode)
-    config = to_proxy_config(options, node, ips)
-    Daemon(options, api, recorder, config, able, opened).run()
+    config = to_proxy_config(options, seen and seen.node, ips)
+    milestones.mark("preparation")
+    Daemon(options, api, recorder, config, able, opened, milestones).run(seen and seen.manifest)
 
 
 def _check_families(options: Options, family: int, dual_stack: bool, node: Node | None) -> None:

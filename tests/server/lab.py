@@ -10,6 +10,7 @@ import contextlib
 import http.client
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -29,7 +30,8 @@ from harness.namespace import Namespace
 from harness.oracle import Oracle, Settings
 from harness.recording.writer import initial_events_end, write_recording
 
-NODE = "n1"
+NODE, ADDRESS = "n1", "192.168.0.2"
+HCNP = 32000
 API_PORT, HEALTHZ, METRICS = 8001, 10256, 10249
 TOKEN = "s3cret"
 PODS = "10.0.0.0/8,fd00:10::/32"
@@ -109,6 +111,7 @@ class Lab:
         self._view = None
 
     def __enter__(self) -> Lab:
+        assert self.namespace.run(["ip", "address", "add", f"{ADDRESS}/32", "dev", "lo"]).returncode == 0
         self._view = self._stack.enter_context(module_of(self.mode).real(self.place)).view
         return self
 
@@ -208,7 +211,15 @@ class Lab:
     def forbid_nft(self) -> None:
         """Make the kernel refuse whatever the daemon sends: its endpoint map is gone, and nft with it."""
         self.namespace.run(["nft", "flush map ip kube-proxy tcp-endpoints"])
-        self._broken.write_text("#!/bin/sh\necho no nft today >&2\nexit 1\n")
+        self._instead_of_nft("echo no nft today >&2\nexit 1")
+
+    def slow_nft(self) -> None:
+        """Make each step that needs nft take a while."""
+        self._instead_of_nft(f'sleep 0.2\nexec {shutil.which("nft")} "$@"')
+
+    def _instead_of_nft(self, script: str) -> None:
+        self._broken.parent.mkdir(exist_ok=True)
+        self._broken.write_text(f"#!/bin/sh\n{script}\n")
         self._broken.chmod(0o755)
 
     def allow_nft(self) -> None:
@@ -242,6 +253,10 @@ class Lab:
             connection.request(method, path, headers={"Authorization": f"Bearer {TOKEN}"})
             answer = connection.getresponse()
             return Reply(answer.status, answer.read(), {k.lower(): v for k, v in answer.getheaders()})
+
+    def health_check(self, path: str, method: str = "GET") -> Reply | None:
+        """An answer of the Service's health check port, which is open on the node's own address."""
+        return self.http(HCNP, path, method, ADDRESS)
 
     def differences(self) -> list[str]:
         """Between what the kernel holds, read back, and what the oracle says of all events so far."""

@@ -8,9 +8,8 @@ import time
 import pytest
 
 from tests.cases.clusters import end, node, service, slice_
-from tests.server.lab import HEALTHZ, METRICS, NODE, eventually
+from tests.server.lab import ADDRESS, HCNP, HEALTHZ, METRICS, NODE, eventually
 
-HCNP = 32000
 BALANCED = service(
     "LoadBalancer",
     lb=["1.2.3.4"],
@@ -29,7 +28,7 @@ TAINT = {"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}
 def test_health_check_node_ports(lab):
     """Local ready endpoints, each address once (EPS-11), on all addresses, any path and method (HC-01 to HC-04)."""
     lab.start(OBJECTS, [("MODIFIED", ELSEWHERE), ("DELETED", BALANCED)])
-    answer = eventually(lambda: lab.http(HCNP, "/any/path", "POST"), "the port")
+    answer = eventually(lambda: lab.health_check("/any/path", "POST"), "the port")
     assert answer.status == 200
     assert answer.headers["x-load-balancing-endpoint-weight"] == "2"
     assert answer.headers["content-type"] == "application/json"
@@ -39,21 +38,21 @@ def test_health_check_node_ports(lab):
     }  # fmt: skip
     assert b'\n\t"localEndpoints": 2,' in answer.body
     lab.step()
-    gone = eventually(lambda: (a := lab.http(HCNP, "/")).status == 503 and a, "no local endpoint any more")
+    gone = eventually(lambda: (a := lab.health_check("/")).status == 503 and a, "no local endpoint any more")
     assert gone.headers["x-load-balancing-endpoint-weight"] == "0"
     lab.step()
-    eventually(lambda: lab.http(HCNP, "/") is None, "the port's end")
+    eventually(lambda: lab.health_check("/") is None, "the port's end")
 
 
 def test_a_health_check_port_that_is_taken_is_tried_again(lab):
     """At each sync (HC-05); the Service is told by an Event."""
     with lab.namespace.socket(2, 1) as other:
-        other.bind(("0.0.0.0", HCNP))
+        other.bind((ADDRESS, HCNP))
         other.listen()
         daemon = lab.start(OBJECTS, [("MODIFIED", ELSEWHERE)])
         daemon.says("Failed to start healthcheck")
     lab.step()
-    assert eventually(lambda: lab.http(HCNP, "/"), "the port").status == 503
+    assert eventually(lambda: lab.health_check("/"), "the port").status == 503
 
 
 @pytest.mark.parametrize("change", [{"spec": {"taints": [TAINT]}}, {"deletionTimestamp": "2026-01-01T00:00:00Z"}])
@@ -71,7 +70,7 @@ def test_a_node_that_will_go_gets_no_traffic(lab, change):
     alive = lab.http(HEALTHZ, "/livez")
     assert alive.status == 200
     assert set(alive.json()) == {"lastUpdated", "currentTime"}
-    assert lab.http(HCNP, "/").status == 200, "Services' own checks do not ask (HC-02)"
+    assert lab.health_check("/").status == 200, "Services' own checks do not ask (HC-02)"
     lab.step()
     time.sleep(0.3)
     assert lab.http(HEALTHZ, "/healthz").status == 503
@@ -88,7 +87,7 @@ def test_an_update_that_waits_too_long_is_unhealthy(lab):
     daemon.says("Sync failed")
     for path in ("/healthz", "/livez"):
         eventually(lambda path=path: lab.http(HEALTHZ, path).status == 503, path)
-    assert lab.http(HCNP, "/").status == 503
+    assert lab.health_check("/").status == 503
     assert lab.http(HEALTHZ, "/healthz").json()["nodeEligible"] is True
     counts = lab.metrics()
     assert counts['kubeproxy_proxy_healthz_total{code="503"}'] >= 1
@@ -153,12 +152,14 @@ def test_an_address_that_is_taken(lab):
     with lab.namespace.socket(2, 1) as other:
         other.bind(("0.0.0.0", HEALTHZ))
         other.listen()
-        daemon = lab.start(OBJECTS)
-        daemon.says(f"failed to start proxier healthz on 0.0.0.0:{HEALTHZ}")
-        assert daemon.popen.poll() is None
-        strict = lab.daemon(bindAddressHardFail=True, metricsBindAddress="127.0.0.1:10250")
+        lab.record(OBJECTS)
+        lab.serve()
+        strict = lab.daemon(bindAddressHardFail=True)
         assert strict.popen.wait(20) == 1
         strict.says("healthz server failed: failed to start proxier healthz")
+        daemon = lab.daemon()
+        daemon.says(f"failed to start proxier healthz on 0.0.0.0:{HEALTHZ}")
+        assert daemon.popen.poll() is None
     assert eventually(lambda: lab.http(HEALTHZ, "/healthz"), "the address", 10).status == 200
 
 

@@ -21,7 +21,6 @@ CHAIN = ["nft", "list", "chain", "ip", "kube-proxy", "services"]
 def traffic(namespace):
     """Starts a server at the endpoint, and gives a function that starts a caller of the cluster IP."""
     for command in (
-        "ip address add 192.168.0.2/32 dev lo",
         "ip address add 10.180.0.1/32 dev lo",
         "ip route add 172.30.0.0/16 dev lo src 192.168.0.2",
     ):
@@ -72,6 +71,7 @@ def test_killed_while_the_table_is_replaced(lab, traffic):
     daemon = lab.start(OBJECTS)
     caller = traffic()
     daemon.end()
+    lab.slow_nft()
     tables = ["nft", "list", "tables", "ip"]
     for _ in range(4):
         daemon = lab.daemon()
