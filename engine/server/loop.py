@@ -159,7 +159,6 @@ class Loop:
         if not self._settled:
             self._settled = True
             # What was loaded at the start stays: collections need not walk it again and again.
-            gc.collect()
             gc.freeze()
             gc.enable()
 

@@ -85,9 +85,14 @@ class Process:
         """How often it wrote this."""
         return self.text().count(words)
 
-    def says(self, words: str) -> None:
+    @property
+    def pid(self) -> int:
+        """Of the program itself, `nsenter` and `env` having become it."""
+        return self.popen.pid
+
+    def says(self, words: str, seconds: float = WAIT_SECONDS) -> None:
         """Wait until it wrote this."""
-        eventually(lambda: words in self.text() or self.popen.poll() is not None, f"{words!r} in {self.log}")
+        eventually(lambda: words in self.text() or self.popen.poll() is not None, f"{words!r} in {self.log}", seconds)
         assert words in self.text(), self.text()
 
     def end(self, hard: bool = False) -> int:
@@ -249,7 +254,7 @@ class Lab:
             except ConnectionRefusedError:
                 return None
             connection = http.client.HTTPConnection(host, port)
-            connection.sock = _wrapped(sock) if tls else sock
+            connection.sock = wrapped(sock) if tls else sock
             connection.request(method, path, headers={"Authorization": f"Bearer {TOKEN}"})
             answer = connection.getresponse()
             return Reply(answer.status, answer.read(), {k.lower(): v for k, v in answer.getheaders()})
@@ -295,7 +300,8 @@ class Lab:
         return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
 
 
-def _wrapped(sock: socket.socket):
+def wrapped(sock: socket.socket):
+    """TLS over a connection, whatever the certificate."""
     import ssl
 
     context = ssl.create_default_context()
