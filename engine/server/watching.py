@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -159,8 +159,11 @@ class Follower:
         self._backoff = min(2 * self._backoff, _BACKOFF_LIMIT_SECONDS)
 
     def _relist(self) -> None:
-        """Deliver the list's difference from what is known: at first all of it, page by page."""
-        seen: dict[Key, str] = {}
+        """Deliver the list's difference from what is known: at first all of it, page by page.
+
+        What was delivered is known from then on, also when a later page never comes.
+        """
+        seen: set[Key] = set()
         query = self._resource.query(limit=str(PAGE))
         while True:
             try:
@@ -174,27 +177,25 @@ class Follower:
             if not page.metadata.continue_:
                 break
             query = self._resource.query(limit=str(PAGE)) | {"continue": page.metadata.continue_}
-        missed = self._versions.keys() - seen.keys()
-        self._deliver(self._resource.name, [self._deletion(key) for key in sorted(missed)], True)
-        self._versions = seen
+        missed = sorted(self._versions.keys() - seen)
+        for key in missed:
+            del self._versions[key]
+        self._deliver(self._resource.name, [_deletion(key) for key in missed], True)
         self._version = page.metadata.resourceVersion
         self._backoff = _BACKOFF_SECONDS
 
-    def _differing(self, items, seen: dict[Key, str]) -> list[Change]:
+    def _differing(self, items: Iterable[msgspec.Raw], seen: set[Key]) -> list[Change]:
         changes = []
         for item in items:
             manifest = bytes(item)
             meta = _object(manifest).metadata
             key = (meta.namespace, meta.name)
-            seen[key] = meta.resourceVersion
+            seen.add(key)
             old = self._versions.get(key)
             if old is None or old != meta.resourceVersion:
+                self._versions[key] = meta.resourceVersion
                 changes.append(_change("ADDED" if old is None else "MODIFIED", manifest, meta))
         return changes
-
-    def _deletion(self, key: Key) -> Change:
-        """A delete that was missed: all that is still known is the name."""
-        return Change("DELETED", msgspec.json.encode({"metadata": {"namespace": key[0], "name": key[1]}}))
 
     def _watch(self) -> None:
         """Deliver events until the server ends the watch; a watch that brought nothing at once is an error."""
@@ -232,6 +233,11 @@ class Follower:
         else:
             self._versions[key] = meta.resourceVersion
         self._deliver(self._resource.name, [_change(event.type, manifest, meta)], False)
+
+
+def _deletion(key: Key) -> Change:
+    """A delete that was missed: all that is still known is the name."""
+    return Change("DELETED", msgspec.json.encode({"metadata": {"namespace": key[0], "name": key[1]}}))
 
 
 def _change(kind: str, manifest: bytes, meta: _Meta) -> Change:
