@@ -19,6 +19,7 @@ from engine.backends.base import Backend
 from engine.backends.iptables import IptablesBackend
 from engine.backends.ipvs import IpvsBackend
 from engine.backends.nftables import NftablesBackend
+from engine.backends.userspace import UserspaceBackend
 from engine.config import ProxyConfig
 from engine.conntrack import FlowTracker
 from engine.dataplane import Dataplane
@@ -31,6 +32,7 @@ BACKENDS: dict[str, Callable[[int, ProxyConfig], Backend]] = {
     "iptables": IptablesBackend,
     "ipvs": IpvsBackend,
     "nftables": NftablesBackend,
+    "userspace": UserspaceBackend,
 }
 _log = logging.getLogger(__name__)
 

@@ -25,6 +25,7 @@ from engine.server.flags import FLAGS
 from engine.server.netaddr import with_port
 from engine.server.options import Options
 from engine.server.validation import validate
+from engine.server.validation_logging import logging_errors
 
 
 class Note(NamedTuple):
@@ -48,18 +49,23 @@ def complete(
     host_name: Callable[[], str],
     version: tuple[int, int] = NEWEST,
 ) -> Completed:
-    """Resolve and validate everything; ConfigurationError in kube-proxy's words, "failed complete: ..." or
-    "failed validate: ..."."""
+    """Resolve and validate everything; ConfigurationError in kube-proxy's words.
+
+    They begin with "failed complete", "initialize logging" or "failed validate".
+    """
     notes: list[Note] = []
     try:
         configuration = _resolve(line, read_file, notes)
-        configuration = _platform_defaults(configuration, notes)
+        configuration = _platform_defaults(configuration, version, notes)
         configuration = _overridden_hostname(configuration, line.values.get("hostname-override", ""))
         complaint = gates.complaint(configuration.feature_gates)
         if complaint:
             raise ConfigurationError(complaint)
     except ConfigurationError as error:
         raise ConfigurationError(f"failed complete: {error}") from None
+    errors = tuple(logging_errors(configuration.logging, configuration.feature_gates, "logging"))
+    if errors:
+        raise ConfigurationError(f"initialize logging: {aggregate(errors)}")
     errors = validate(configuration, version)
     if errors:
         raise ConfigurationError(f"failed validate: {aggregate(errors)}")
@@ -136,12 +142,14 @@ def _with_ports(configuration: KubeProxyConfiguration, values: Mapping[str, Any]
     )
 
 
-def _platform_defaults(configuration: KubeProxyConfiguration, notes: list[Note]) -> KubeProxyConfiguration:
+def _platform_defaults(
+    configuration: KubeProxyConfiguration, version: tuple[int, int], notes: list[Note]
+) -> KubeProxyConfiguration:
     """What blanks mean on Linux (MODE-01, CFG-10, DET-01)."""
     if not configuration.mode:
         notes.append(Note("Using iptables proxy"))
         configuration = replace(configuration, mode="iptables")
-    if configuration.mode == "nftables" and not configuration.node_port_addresses:
+    if configuration.mode == "nftables" and not configuration.node_port_addresses and version >= (1, 31):
         configuration = replace(configuration, node_port_addresses=(PRIMARY,))
     if not configuration.detect_local_mode:
         notes.append(Note("Defaulting detect-local-mode", 4, {"localModeClusterCIDR": "ClusterCIDR"}))

@@ -16,7 +16,9 @@ from engine.server.quantity import Quantity
 
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")
 _FALSE = ("0", "f", "F", "FALSE", "false", "False")
-_NUMBER = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|0[oO]?[0-7]+|0[bB][01]+|0|[1-9][0-9]*)", re.ASCII)
+_NUMBER = re.compile(
+    r"[-+]?(?:0[xX](?:_?[0-9a-fA-F])+|0[oO]?(?:_?[0-7])+|0[bB](?:_?[01])+|0|[1-9](?:_?[0-9])*)", re.ASCII
+)
 
 
 class Kind(NamedTuple):
@@ -36,23 +38,23 @@ def read_bool(text: str) -> bool:
 
 def read_int32(text: str) -> int:
     """A decimal, hexadecimal, octal or binary number of 32 bits."""
-    return _integer(text, -(2**31), 2**31 - 1)
+    if _NUMBER.fullmatch(text) is None:
+        raise ValueError(f"strconv.ParseInt: parsing {quoted(text)}: invalid syntax")
+    bare = text.lstrip("+-")
+    octal = re.match(r"0[0-7_]", bare) is not None
+    value = int(bare, 8 if octal else 0) * (-1 if text[0] == "-" else 1)
+    if not -(2**31) <= value < 2**31:
+        raise ValueError(f"strconv.ParseInt: parsing {quoted(text)}: value out of range")
+    return value
 
 
 def read_level(text: str) -> int:
     """A verbosity, from 0 to 2147483647."""
-    return _integer(text, 0, 2**31 - 1)
-
-
-def _integer(text: str, lowest: int, highest: int) -> int:
-    if _NUMBER.fullmatch(text) is None:
-        raise ValueError(f"strconv.ParseInt: parsing {quoted(text)}: invalid syntax")
-    bare = text.lstrip("+-")
-    octal = len(bare) > 1 and bare[0] == "0" and bare[1].isdigit()
-    value = int(bare, 8 if octal else 0) * (-1 if text[0] == "-" else 1)
-    if not lowest <= value <= highest:
-        raise ValueError(f"strconv.ParseInt: parsing {quoted(text)}: value out of range")
-    return value
+    if re.fullmatch(r"\d+", text, re.ASCII) is None:
+        raise ValueError(f"strconv.ParseUint: parsing {quoted(text)}: invalid syntax")
+    if len(text) > 10 or int(text) >= 2**31:
+        raise ValueError(f"strconv.ParseUint: parsing {quoted(text)}: value out of range")
+    return int(text)
 
 
 def read_float(text: str) -> float:

@@ -170,7 +170,7 @@ LOGGING = (
     _flag("v", LEVEL, "logging.verbosity", "Log verbosity."),
     _flag("vmodule", VMODULE, "logging.vmodule", "Verbosity by source file, as pattern=N,... (text format only)."),
     _flag("logging-format", TEXT, "logging.format", "text or json."),
-    _flag("log-flush-frequency", DURATION, "logging.flush_frequency", "Longest time between log flushes."),
+    _flag("log-flush-frequency", DURATION, "logging.flush_frequency", "Accepted; lines are written at once."),
     _flag(
         "log-text-split-stream",
         BOOL,
@@ -181,7 +181,7 @@ LOGGING = (
         "log-text-info-buffer-size",
         QUANTITY,
         "logging.options.text.info_buffer_size",
-        f"Bytes held back; {_ALPHA}",
+        f"Accepted; lines are written at once; {_ALPHA}",
     ),
     _flag(
         "log-json-split-stream",
@@ -193,7 +193,7 @@ LOGGING = (
         "log-json-info-buffer-size",
         QUANTITY,
         "logging.options.json.info_buffer_size",
-        f"Bytes held back; {_ALPHA}",
+        f"Accepted; lines are written at once; {_ALPHA}",
     ),
 )
 FLAGS = {each.name: each for each in (*PROCESS, *CLUSTER, *RULES, *CONNTRACK, *LOGGING, *DEPRECATED)}

@@ -6,7 +6,7 @@ from importlib import import_module
 
 import click
 
-COMMANDS = ("inspect", "replay", "serve", "synth", "trace", "validate")
+COMMANDS = ("compare", "inspect", "plan", "replay", "serve", "synth", "trace", "validate")
 
 
 class LazyGroup(click.Group):

@@ -50,25 +50,25 @@ def periods(block: str, name: str, mode: str) -> list[Row]:
         Row(
             f"{mode}: sync period of 0",
             chosen | {f"{block}.sync_period": Duration(0), f"{block}.min_sync_period": Duration(0)},
-            [bad(f"{name}.SyncPeriod", "0s", "must be greater than 0")],
+            [bad(f"{name}.SyncPeriod", '"0s"', "must be greater than 0")],
         ),
         Row(
             f"{mode}: negative sync period is also below the minimum",
             chosen | {f"{block}.sync_period": Duration(-SECOND), f"{block}.min_sync_period": Duration(0)},
             [
-                bad(f"{name}.SyncPeriod", "-1s", "must be greater than 0"),
-                bad(f"{name}.SyncPeriod", "0s", f"must be greater than or equal to {ROOT}.{name}.MinSyncPeriod"),
+                bad(f"{name}.SyncPeriod", '"-1s"', "must be greater than 0"),
+                bad(f"{name}.SyncPeriod", '"0s"', f"must be greater than or equal to {ROOT}.{name}.MinSyncPeriod"),
             ],
         ),
         Row(
             f"{mode}: negative minimum",
             chosen | {f"{block}.min_sync_period": Duration(-SECOND)},
-            [bad(f"{name}.MinSyncPeriod", "-1s", NOT_NEGATIVE)],
+            [bad(f"{name}.MinSyncPeriod", '"-1s"', NOT_NEGATIVE)],
         ),
         Row(
             f"{mode}: minimum above the sync period",
             chosen | {f"{block}.sync_period": SECOND, f"{block}.min_sync_period": Duration.of(5)},
-            [bad(f"{name}.SyncPeriod", "5s", f"must be greater than or equal to {ROOT}.{name}.MinSyncPeriod")],
+            [bad(f"{name}.SyncPeriod", '"5s"', f"must be greater than or equal to {ROOT}.{name}.MinSyncPeriod")],
         ),
     ]
 
@@ -87,7 +87,7 @@ def masquerade(block: str, name: str, mode: str) -> list[Row]:
 
 
 def not_negative(block: str, fields: dict[str, str], name: str, chosen: dict[str, object], less: object) -> list[Row]:
-    shown = str(less)
+    shown = f'"{less}"' if isinstance(less, Duration) else str(less)
     return [
         Row(
             f"{name}.{there} below 0", chosen | {f"{block}.{here}": less}, [bad(f"{name}.{there}", shown, NOT_NEGATIVE)]

@@ -111,6 +111,8 @@ REFUSED = {
     "(blank means the best-available proxy [currently iptables])",
     ("--metrics-port 0", None): 'failed validate: KubeProxyConfiguration.MetricsBindAddress: Invalid value: "": '
     "must be IP:port",
+    ("--logging-format xml --proxy-mode x", None): 'initialize logging: logging.format: Invalid value: "xml": '
+    "Unsupported log format",
     (f"--config {PATH} --cleanup", "oomScoreAdj: 2000\nbindAddress: x"): "failed validate: ["
     "KubeProxyConfiguration.OOMScoreAdj: Invalid value: 2000: must be within the range [-1000, 1000], "
     'KubeProxyConfiguration.BindAddress: Invalid value: "x": not a valid textual representation of an IP address]',

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
 
 from engine.server.complete import with_flags
 from engine.server.configuration import KubeProxyConfiguration, Logging, LogOptions, OutputRouting, VModule
 from engine.server.duration import Duration
 from engine.server.field_errors import aggregate
+from engine.server.node_ips import choose_node_ips
+from engine.server.options import Options
 from engine.server.quantity import Quantity
+from engine.server.settings import to_proxy_config
 from engine.server.validation import validate
 from tests.server.error_rows import ALPHA, BLANK, BLOCKS, ROOT, SECOND, Row, bad, configured
+from tests.server.strategies import configurations
 
 PROCESS = [
     Row(
@@ -27,12 +32,12 @@ PROCESS = [
     Row(
         "config sync period 0",
         {"config_sync_period": Duration(0)},
-        [bad("ConfigSyncPeriod", "0s", "must be greater than 0")],
+        [bad("ConfigSyncPeriod", '"0s"', "must be greater than 0")],
     ),
     Row(
         "config sync period below 0",
         {"config_sync_period": Duration(-SECOND)},
-        [bad("ConfigSyncPeriod", "-1s", "must be greater than 0")],
+        [bad("ConfigSyncPeriod", '"-1s"', "must be greater than 0")],
     ),
     Row("hidden metrics of the version before", {"show_hidden_metrics_for_version": "1.34"}, []),
     Row(
@@ -53,7 +58,7 @@ PROCESS = [
         [
             bad(
                 "featureGates",
-                'map[string]bool{"AllAlpha":false, "Nonsense":true}',
+                '{"AllAlpha":false,"Nonsense":true}',
                 "unrecognized feature gate: Nonsense",
             )
         ],
@@ -115,6 +120,11 @@ MANY = "only one CIDR allowed or a valid DualStack CIDR (e.g. 10.100.0.0/16,fde4
 CIDRS = [
     Row("one", {"cluster_cidr": "10.0.0.0/8"}, []),
     Row("two families", {"cluster_cidr": "fd00::/48,10.0.0.0/8"}, []),
+    Row(
+        "mapped IPv4 is IPv4",
+        {"cluster_cidr": "::ffff:10.0.0.0/104,10.0.0.0/8"},
+        [bad("ClusterCIDR", '"::ffff:10.0.0.0/104,10.0.0.0/8"', TWO)],
+    ),
     Row("no block", {"cluster_cidr": "192.168.59.103"}, [bad("ClusterCIDR", '"192.168.59.103"', ONE)]),
     Row("prefix too long", {"cluster_cidr": "10.0.0.0/33"}, [bad("ClusterCIDR", '"10.0.0.0/33"', ONE)]),
     Row(
@@ -227,7 +237,7 @@ LOGS = [
     Row(
         "flush",
         {"logging.flush_frequency": Duration(-1)},
-        [bad("logging.flushFrequency", "-1ns", "Must be greater than zero")],
+        [bad("logging.flushFrequency", '"-1ns"', "Must be greater than zero")],
     ),
     Row("format", {"logging.format": "xml"}, [bad("logging.format", '"xml"', "Unsupported log format")]),
     Row("verbosity", {"logging.verbosity": 2**31}, [bad("logging.verbosity", "2147483648", "Must be <= 2147483647")]),
@@ -262,6 +272,15 @@ ROWS = [*BLOCKS, *PROCESS, *ADDRESSES, *CIDRS, *MODES, *LOGS]
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_errors(row: Row):
     assert list(validate(configured(row.fields), row.version)) == row.errors
+
+
+@given(configurations())
+def test_anything_is_judged_and_what_is_valid_can_be_run_on(configuration):
+    errors = validate(configuration)
+    assert all(error.startswith(f"{ROOT}.") for error in errors)
+    if not errors:
+        made = to_proxy_config(Options(configuration, "n"), None, choose_node_ips(None, configuration.bind_address))
+        assert 0 <= made.masquerade_bit <= 31
 
 
 def test_the_defaults_are_valid_in_every_version():

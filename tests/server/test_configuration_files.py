@@ -121,6 +121,10 @@ FIELDS = {
         "bindAddress: '::'\nhealthzBindAddress: 0.0.0.0:10256",
         {"bind_address": "::", "metrics_bind_address": "[::1]:10249"},
     ),
+    "1.0 is 1": (
+        "oomScoreAdj: 14.0\nclientConnection: {qps: 1e1}",
+        {"oom_score_adj": 14, "client_connection.qps": 10.0},
+    ),
     "durations": (
         "configSyncPeriod: 1h15m30.5s\nlogging: {flushFrequency: 250000000}",
         {"config_sync_period": Duration.parse("1h15m30.5s"), "logging.flush_frequency": Duration.parse("250ms")},
@@ -181,6 +185,7 @@ BROKEN = {
     "33 bits": ("oomScoreAdj: 4294967296", "Expected `int` <= 2147483647 - at `$.oomScoreAdj`"),
     "a number for a duration": ("configSyncPeriod: 5", "Expected `str`, got `int` - at `$.configSyncPeriod`"),
     "no unit": ("configSyncPeriod: '5'", 'time: missing unit in duration "5" - at `$.configSyncPeriod`'),
+    "blank within": ("configSyncPeriod: 1h 2m", 'time: unknown unit "h " in duration "1h 2m"'),
     "strange unit": ("configSyncPeriod: 5d", 'time: unknown unit "d" in duration "5d"'),
     "a list for a block": ("ipvs: []", "Expected `object`, got `array` - at `$.ipvs`"),
     "a text for a list": ("nodePortAddresses: 10.0.0.0/8", "Expected `array`, got `str`"),
@@ -200,7 +205,7 @@ def test_broken_files(name):
 
 
 KINDS = {
-    "": "expected a mapping",
+    "": "Object 'Kind' is missing",
     "[]": "expected a mapping",
     "kind: KubeProxyConfiguration": "Object 'apiVersion' is missing",
     f"apiVersion: {API_VERSION}": "Object 'Kind' is missing",
