@@ -251,13 +251,13 @@ class Lab:
             sock.settimeout(WAIT_SECONDS)
             try:
                 sock.connect((host, port))
-            except ConnectionRefusedError:
+                connection = http.client.HTTPConnection(host, port)
+                connection.sock = wrapped(sock) if tls else sock
+                connection.request(method, path, headers={"Authorization": f"Bearer {TOKEN}"})
+                answer = connection.getresponse()
+                return Reply(answer.status, answer.read(), {k.lower(): v for k, v in answer.getheaders()})
+            except ConnectionError:
                 return None
-            connection = http.client.HTTPConnection(host, port)
-            connection.sock = wrapped(sock) if tls else sock
-            connection.request(method, path, headers={"Authorization": f"Bearer {TOKEN}"})
-            answer = connection.getresponse()
-            return Reply(answer.status, answer.read(), {k.lower(): v for k, v in answer.getheaders()})
 
     def health_check(self, path: str, method: str = "GET") -> Reply | None:
         """An answer of the Service's health check port, which is open on the node's own address."""
