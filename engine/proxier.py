@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import NamedTuple
 
 from engine.backends.base import Backend
@@ -54,6 +55,7 @@ class Sync(NamedTuple):
     programs: tuple[Program, ...]
     conntrack_seconds: float = 0.0
     conntrack_removed: int = 0
+    removed_by_family: Mapping[int, int] = MappingProxyType({})
 
 
 class SyncError(KernelError):
@@ -135,19 +137,19 @@ class Proxier:
         sent = self._apply(programs)
         applied = self._clock()
         operations = sum(program.operations for program in programs)
-        removed = self._remove_stale_flows() if self._conntrack else 0
+        removed = self._remove_stale_flows() if self._conntrack else {}
         cleaned = self._clock() - applied
         seconds = computed - started, applied - computed
-        return Sync(*seconds, operations, sent, full, tuple(programs), cleaned, removed)
+        return Sync(*seconds, operations, sent, full, tuple(programs), cleaned, sum(removed.values()), removed)
 
-    def _remove_stale_flows(self) -> int:
-        """How many; a failure is logged only, as the rules are live and the next change tries again (CT-03)."""
+    def _remove_stale_flows(self) -> dict[int, int]:
+        """How many of each family; a failure is only logged: the rules are live, the next change tries again (CT-03)."""
         dirty, self._uncleaned = sorted(self._uncleaned), set()
-        removed = 0
+        removed = {}
         for family, flows in self._flows.items():
             stale = flows.update(self.state, dirty, self.dataplanes[family].plans)
             try:
-                removed += self._conntrack.remove(family, stale) if stale else 0
+                removed[family] = self._conntrack.remove(family, stale) if stale else 0
             except KernelError as error:
                 _log.error("Failed to remove stale UDP flows of IPv%d: %s", family, error)
         return removed

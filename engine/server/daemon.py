@@ -37,6 +37,9 @@ from engine.server.watchfile import WatchedFile
 from engine.server.watching import ENDPOINTSLICES, SERVICECIDRS, SERVICES, Change, Follower, own_node
 
 CONFIG_FILE_SECONDS = 1.0
+IPVS_DEPRECATED = (
+    "The ipvs proxier is now deprecated and may be removed in a future release. Please use 'nftables' instead."
+)
 
 _log = get_log(__name__)
 
@@ -106,6 +109,8 @@ class Daemon:
             signal.signal(number, lambda *_: self._loop.stop())
         self._listen()
         self._recorder.node_event("Normal", "Starting", "StartKubeProxy", "")
+        if self._configuration.mode == "ipvs" and self._options.version >= (1, 35):
+            self._recorder.node_event("Warning", "IPVSDeprecation", "Deprecated", IPVS_DEPRECATED)
         self._addresses.start()
         followed = [SERVICES, ENDPOINTSLICES, own_node(self._options.hostname)]
         for resource in [*followed, SERVICECIDRS] if self._by_networks else followed:

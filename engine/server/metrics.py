@@ -42,6 +42,8 @@ class Metrics:
             "endpointslices": self._counter("sync_proxy_rules_endpoint_changes"),
         }
         self._no_local = self._gauge("sync_proxy_rules_no_local_endpoints_total", "traffic_policy")
+        self._conntrack_seconds = self._histogram("conntrack_reconciler_sync_duration_seconds", DURATION_BUCKETS)
+        self._conntrack_deleted = self._counter("conntrack_reconciler_deleted_entries")
         self._failures = [self._counter(name) for name in _FAILURES.get(mode, ())]
         self._partial_failures = [self._counter(name) for name in _PARTIAL_FAILURES.get(mode, ())]
         self.healthz = Counter("kubeproxy_proxy_healthz", _HELP["healthz"], ["code"], registry=self.registry)
@@ -87,6 +89,12 @@ class Metrics:
         """Ports, or Services, of a Local policy without a local endpoint, by policy (MET-05)."""
         for policy, count in counts.items():
             self._no_local.labels(IP_FAMILY[family], policy).set(count)
+
+    def conntrack(self, families: Iterable[int], seconds: float, removed: dict[int, int]) -> None:
+        """Stale UDP flows were removed, so many in each family, in `seconds` for all (CT-05)."""
+        for family in families:
+            self._conntrack_seconds.labels(IP_FAMILY[family]).observe(seconds)
+            self._conntrack_deleted.labels(IP_FAMILY[family]).inc(removed.get(family, 0))
 
     def succeeded(self, families: Iterable[int], now: float) -> None:
         """The last success was at `now`, seconds since 1970."""

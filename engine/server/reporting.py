@@ -83,6 +83,7 @@ class Reporter:
         self._health.updated(families)
         self._metrics.succeeded(families, now)
         self._service_health.sync(wanted(self._proxier.state, families))
+        self._metrics.conntrack(families, sync.conntrack_seconds, sync.removed_by_family)
         self._syncs += 1
         if self._syncs == 1:
             self._milestones.mark("first_sync")
