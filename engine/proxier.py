@@ -143,7 +143,7 @@ class Proxier:
         return Sync(*seconds, operations, sent, full, tuple(programs), cleaned, sum(removed.values()), removed)
 
     def _remove_stale_flows(self) -> dict[int, int]:
-        """How many of each family; a failure is only logged: the rules are live, the next change tries again (CT-03)."""
+        """How many of each family; a failure is only logged: rules are live, the next change tries again (CT-03)."""
         dirty, self._uncleaned = sorted(self._uncleaned), set()
         removed = {}
         for family, flows in self._flows.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -44,6 +44,10 @@ class Metrics:
         self._no_local = self._gauge("sync_proxy_rules_no_local_endpoints_total", "traffic_policy")
         self._conntrack_seconds = self._histogram("conntrack_reconciler_sync_duration_seconds", DURATION_BUCKETS)
         self._conntrack_deleted = self._counter("conntrack_reconciler_deleted_entries")
+        self._rules = {}
+        if mode == "iptables":
+            names = {"total": "sync_proxy_rules_iptables_total", "last": "sync_proxy_rules_iptables_last"}
+            self._rules = {kind: self._gauge(name, "table") for kind, name in names.items()}
         self._failures = [self._counter(name) for name in _FAILURES.get(mode, ())]
         self._partial_failures = [self._counter(name) for name in _PARTIAL_FAILURES.get(mode, ())]
         self.healthz = Counter("kubeproxy_proxy_healthz", _HELP["healthz"], ["code"], registry=self.registry)
@@ -89,6 +93,12 @@ class Metrics:
         """Ports, or Services, of a Local policy without a local endpoint, by policy (MET-05)."""
         for policy, count in counts.items():
             self._no_local.labels(IP_FAMILY[family], policy).set(count)
+
+    def rules(self, family: int, total: Mapping[str, int], last: Mapping[str, int]) -> None:
+        """Rules that a full program has, and that the last one wrote, by table (MET-06)."""
+        for kind, counts in (("total", total), ("last", last)):
+            for table, count in counts.items():
+                self._rules[kind].labels(IP_FAMILY[family], table).set(count)
 
     def conntrack(self, families: Iterable[int], seconds: float, removed: dict[int, int]) -> None:
         """Stale UDP flows were removed, so many in each family, in `seconds` for all (CT-05)."""

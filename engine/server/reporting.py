@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
+from engine.backends.iptables.program import IptablesProgram
 from engine.proxier import Proxier, Sync, SyncError
 from engine.server.health import Health, eligible
 from engine.server.logs import get_log
@@ -80,6 +81,9 @@ class Reporter:
             self._metrics.without_local(
                 family, self._proxier.dataplanes[family].without_local_endpoints(self._by_service)
             )
+        for program in sync.programs:
+            if isinstance(program, IptablesProgram):
+                self._metrics.rules(program.family, program.rules_total, program.rules_last)
         self._health.updated(families)
         self._metrics.succeeded(families, now)
         self._service_health.sync(wanted(self._proxier.state, families))

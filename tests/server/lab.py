@@ -28,12 +28,14 @@ from harness.modes import module_of
 from harness.modes.place import Place
 from harness.namespace import Namespace
 from harness.oracle import Oracle, Settings
+from harness.recording import open_source
 from harness.recording.writer import initial_events_end, write_recording
 
 NODE, ADDRESS = "n1", "192.168.0.2"
 HCNP = 32000
 API_PORT, HEALTHZ, METRICS = 8001, 10256, 10249
 TOKEN = "s3cret"
+SERVICES = "172.30.0.0/16"
 PODS = "10.0.0.0/8,fd00:10::/32"
 WAIT_SECONDS = 20.0
 RESOURCES = {"Service": "services", "EndpointSlice": "endpointslices", "Node": "nodes"}
@@ -114,6 +116,7 @@ class Lab:
         self._seen: list[Event] = []
         self._events: list[Event] = []
         self._view = None
+        self._node, self._cluster_cidr = NODE, PODS
 
     def __enter__(self) -> Lab:
         assert self.namespace.run(["ip", "address", "add", f"{ADDRESS}/32", "dev", "lo"]).returncode == 0
@@ -130,8 +133,16 @@ class Lab:
         ends = [initial_events_end(next(numbered), 0, resource) for resource in RESOURCES.values()]
         self._events = [self._event(next(numbered), kind, each) for kind, each in events]
         self._seen = initial
-        header = Header(format=FORMAT, version=VERSION, cluster={"clusterCIDR": PODS})
+        cluster = {"clusterCIDR": PODS, "serviceCIDRs": [SERVICES]}
+        header = Header(format=FORMAT, version=VERSION, cluster=cluster)
         write_recording(self.recording, header, [*initial, *ends, *self._events])
+
+    def replay(self, recording: Path, node: str) -> None:
+        """Serve a recording that is there already, as a node of it; all of it will have happened."""
+        shutil.copy(recording, self.recording)
+        with open_source(str(recording)) as source:
+            self._cluster_cidr, self._node = source.header.cluster["clusterCIDR"], node
+            self._seen = list(source)
 
     def _event(self, seq: int, kind: str, value: dict, apart: int = 3600 * 10**9) -> Event:
         meta = value["metadata"] | {"resourceVersion": str(seq), "uid": f"u{seq}"}
@@ -168,8 +179,8 @@ class Lab:
             "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
             "kind": "KubeProxyConfiguration",
             "mode": self.mode,
-            "hostnameOverride": NODE,
-            "clusterCIDR": PODS,
+            "hostnameOverride": self._node,
+            "clusterCIDR": self._cluster_cidr,
             "clientConnection": {"kubeconfig": str(self.kubeconfig)},
             "logging": {"verbosity": 2},
             "conntrack": {"maxPerCore": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
@@ -218,6 +229,15 @@ class Lab:
         self.namespace.run(["nft", "flush map ip kube-proxy tcp-endpoints"])
         self._instead_of_nft("echo no nft today >&2\nexit 1")
 
+    def old_nft(self) -> None:
+        """Make nft say that it is an old one."""
+        self._instead_of_nft("echo 'nftables v0.9.8 (E.D.S.)'")
+
+    def events(self) -> set[str]:
+        """Reasons of the Events that the API server was sent."""
+        listed = self.http(API_PORT, "/apis/events.k8s.io/v1/events", tls=True).json()
+        return {event["reason"] for event in listed["items"]}
+
     def slow_nft(self) -> None:
         """Make each step that needs nft take a while."""
         self._instead_of_nft(f'sleep 0.2\nexec {shutil.which("nft")} "$@"')
@@ -265,7 +285,7 @@ class Lab:
 
     def differences(self) -> list[str]:
         """Between what the kernel holds, read back, and what the oracle says of all events so far."""
-        oracle = Oracle(NODE, Settings(cluster_cidr=PODS))
+        oracle = Oracle(self._node, Settings(cluster_cidr=self._cluster_cidr))
         for event in self._seen:
             oracle.observe(event)
         found = []

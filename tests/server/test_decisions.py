@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import queue
+from pathlib import Path
+
 import pytest
 
-from engine.server import host, system
+from engine.server import host, kernels, system
 from engine.server.api import Api, load_configuration
 from engine.server.cleanup import removal
 from engine.server.configuration import Conntrack
 from engine.server.daemon import health_check_addresses
 from engine.server.duration import Duration
+from engine.server.events import Recorder
 from engine.server.health import Health
 from engine.server.node import NodeError, node_ips, wait_for_pod_cidr
 from engine.server.pages import go_time
@@ -27,6 +31,23 @@ NOWHERE = Api(load_configuration("", "http://127.0.0.1:1"))
 def test_how_many_connections_may_be_tracked(per_core, minimum, cpus, limit):
     """CT-06: a minimum counts only where there is a limit a core."""
     assert system.conntrack_max(Conntrack(max_per_core=per_core, min=minimum), cpus) == limit
+
+
+def test_a_read_only_sys_is_told_and_lived_with(tmp_path, monkeypatch):
+    """CT-06: by an Event; the file is one that no one may write."""
+    (tmp_path / "net/netfilter").mkdir(parents=True)
+    (tmp_path / "net/netfilter/nf_conntrack_max").write_text("9\n")
+    monkeypatch.setattr(host, "SYSCTL", tmp_path)
+    monkeypatch.setattr(system, "HASH_SIZE", Path("/sys/kernel/fscaps"))
+    monkeypatch.setattr(system, "_cpus", lambda: 2)
+    events: queue.Queue = queue.Queue()
+    monkeypatch.setattr(Recorder, "node_event", lambda _, *event: events.put(event))
+    quiet = dict.fromkeys(("tcp_established_timeout", "tcp_close_wait_timeout"), Duration(0))
+    system.set_conntrack(Conntrack(max_per_core=100_000, **quiet), Recorder(NOWHERE, "n1"))
+    assert (tmp_path / "net/netfilter/nf_conntrack_max").read_text() == "200000\n"
+    kind, reason, _, note = events.get_nowait()
+    assert (kind, reason) == ("Warning", "readOnlySysFS")
+    assert note.startswith("CRI error: /sys is read-only: cannot modify conntrack limits")
 
 
 def test_timeouts_that_are_set_are_written(tmp_path, monkeypatch):
@@ -102,6 +123,16 @@ def test_where_health_check_ports_listen(asked, addresses):
     """HC-01."""
     config = ProxyConfig(node_port_addresses=asked, node_addresses=(LOCAL[0], bytes(15) + b"\1"))
     assert health_check_addresses(config, LOCAL) == addresses
+
+
+def test_a_host_without_ipv6_has_one_family(monkeypatch):
+    """DS-02: the leading family must be one that the host has."""
+    monkeypatch.setattr(kernels, "has_ipv6", lambda: True)
+    assert kernels.families("nftables", 6) == (6, 4)
+    monkeypatch.setattr(kernels, "has_ipv6", lambda: False)
+    assert kernels.families("nftables", 4) == (4,)
+    with pytest.raises(kernels.PreflightError, match='no support for primary IP family "IPv6"'):
+        kernels.families("nftables", 6)
 
 
 def test_what_is_removed_of_iptables_and_what_is_kept():

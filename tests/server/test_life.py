@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cases.clusters import end, node, service, slice_
-from tests.server.lab import API_PORT, Lab, enter, eventually
+from tests.server.lab import API_PORT, SERVICES, Lab, enter, eventually
 
 OBJECTS = [node(), service(), slice_(end("10.180.0.1", "n1"))]
 TRAFFIC = str(Path(__file__).with_name("traffic.py"))
@@ -84,18 +84,44 @@ def test_killed_while_the_table_is_replaced(lab, traffic):
     assert failed == 0, errors
 
 
-@pytest.mark.parametrize(
-    "damage",
-    ["flush ruleset", "flush table ip kube-proxy", "delete table ip6 kube-proxy", "flush chain ip kube-proxy services"],
+DAMAGE = (
+    "flush ruleset",
+    "flush table ip kube-proxy",
+    "delete table ip6 kube-proxy",
+    "flush chain ip kube-proxy services",
 )
-def test_rules_flushed_behind_its_back(lab, damage):
-    """Found by the canary within syncPeriod, though nothing else changes (INV-07)."""
+
+
+def test_rules_flushed_behind_its_back(lab):
+    """Found by the canary within syncPeriod, once each, though nothing else changes (INV-07)."""
     daemon = lab.start(OBJECTS, periods={"syncPeriod": "1s"})
-    assert lab.namespace.run(["nft", damage]).returncode == 0
+    for times, damage in enumerate(DAMAGE, start=1):
+        assert lab.namespace.run(["nft", damage]).returncode == 0
+        eventually(lambda times=times: daemon.count("Rules are gone") == times, damage)
+        eventually(lambda times=times: daemon.count("full=true") == 1 + times, "a full sync")
+        lab.converges()
+        assert lab.namespace.run(CHAIN).stdout.count(b"\n") > 5
+    assert daemon.count("Rules are gone") == len(DAMAGE)
+
+
+def test_tables_flushed_in_mode_iptables(lab):
+    """The canary chains tell (SYNC-05); a jump alone that is gone is not noticed."""
+    lab.mode = "iptables"
+    lab.record(OBJECTS)
+    lab.serve()
+    daemon = lab.daemon(periods={"syncPeriod": "1s"})
+    daemon.says("full=true")
+    tool = next(name for name in ("iptables-nft", "iptables-legacy") if "KUBE-SVC" in rules_of(lab, name))
+    for table in ("nat", "filter", "mangle"):
+        for action in ("-F", "-X"):
+            assert lab.namespace.run([tool, "-t", table, action]).returncode == 0
     daemon.says("Rules are gone")
-    lab.converges()
-    eventually(lambda: lab.namespace.run(CHAIN).stdout.count(b"\n") > 5, "the rules")
-    assert daemon.count("Rules are gone") == 1, "found once, and not again"
+    eventually(lambda: "KUBE-SVC" in rules_of(lab, tool) and "-j KUBE-SERVICES" in rules_of(lab, tool), "the rules")
+
+
+def rules_of(lab, tool: str) -> str:
+    """What a variant of iptables-save prints."""
+    return lab.namespace.run([f"{tool}-save"]).stdout.decode()
 
 
 def test_elements_flushed_behind_its_back(lab):
@@ -132,6 +158,8 @@ def test_init_only_and_cleanup(lab):
         lab.mode = mode
         daemon = lab.daemon()
         daemon.says("full=true")
+        if mode == "iptables":
+            assert lab.metrics()['kubeproxy_sync_proxy_rules_iptables_total{ip_family="IPv4",table="nat"}'] >= 10
         assert daemon.end() == 0
     rules = run(["iptables-save"]).stdout + run(["iptables-legacy-save"]).stdout
     assert b"KUBE-SVC" in rules
@@ -171,6 +199,30 @@ def test_what_the_machine_cannot_do_ends_the_start(tmp_path, namespace, certific
         daemon = lab.daemon()
         assert daemon.popen.wait(20) == 1
         daemon.says("can't use the IPVS proxier")
+
+
+def test_an_nft_that_is_too_old_ends_the_start(lab):
+    """NFT-02, CMP-18, CMP-19."""
+    lab.record(OBJECTS)
+    lab.serve()
+    lab.old_nft()
+    daemon = lab.daemon()
+    assert daemon.popen.wait(20) == 1
+    daemon.says("nftables mode needs nft 1.0.1 or later: nftables v0.9.8")
+
+
+def test_what_a_start_does_to_the_machine(lab):
+    """Sysctls (CT-06, CT-07), an Event (CLN-06), networks of Services in the first sync already (NFT-09)."""
+    conntrack = {"maxPerCore": 1_000_000, "tcpEstablishedTimeout": "1h", "tcpBeLiberal": True}
+    daemon = lab.start(OBJECTS, conntrack=conntrack)
+    read = "/proc/sys/net/netfilter/nf_conntrack_"
+    values = lab.namespace.run(["cat", f"{read}tcp_timeout_established", f"{read}tcp_be_liberal"]).stdout
+    assert values.split() == [b"3600", b"1"]
+    daemon.says("Not to be set in this network namespace")
+    eventually(lambda: "Starting" in lab.events(), "the Event")
+    chain = lab.namespace.run(["nft", "list", "chain", "ip", "kube-proxy", "service-check"]).stdout
+    assert f"ip daddr {SERVICES} drop".encode() in chain
+    assert daemon.count("full=true") == 1
 
 
 def test_no_one_asks_the_api_when_it_ends(lab):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tests.cases.clusters import end, node, service, slice_
 from tests.server.lab import API_PORT, eventually
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 OBJECTS = [node(), service(), slice_(end("10.180.0.1", "n1"), end("10.180.1.1", "n2"))]
 TWO = slice_(end("10.180.0.1", "n1"), end("10.180.2.1", "n2"))
 OTHER = service(name="s2", ip="172.30.0.42")
@@ -63,3 +66,12 @@ def test_versions_that_are_gone(lab):
     lab.back(2)
     lab.converges()
     assert "listing again" in daemon.text()
+
+
+def test_ten_thousand_services(lab):
+    """The committed recording over HTTPS, its churn in one storm, read back and judged by the oracle."""
+    lab.replay(ROOT / "recordings" / "10k-svc.jsonl", "node-0001")
+    lab.serve("--speed", "max")
+    lab.daemon().says('"Started"', 120)
+    assert lab.http(API_PORT, "/control/resume", "POST", tls=True).status == 200
+    lab.converges(120)
