@@ -25,8 +25,12 @@ def other(*addresses: str) -> dict:
     return slice_(*(end(a, "n1") for a in addresses), name="other-a", of="other", ports=SLICE_PORTS[:1])
 
 
-def a_client_leaves_an_endpoint_that_is_gone(them: Clients) -> None:
-    """CT-08: by cluster IP, external IP and node port; others keep what they have."""
+def a_client_leaves_an_endpoint_that_is_gone(them: Clients, counted: bool = True) -> None:
+    """CT-08: by cluster IP, external IP and node port; others keep what they have.
+
+    Not `counted` where the kernel itself may be first: IP_VS drops the flows of a destination that goes, and
+    keeps one of TCP until its connections have ended (IPVS-08).
+    """
     assert them.put(DNS_SERVICE, dns(*ENDS[:2]), OTHER_SERVICE, other(*ENDS[4:6])).conntrack_removed == 0
     ways = [((POD, PORT), DNS), ((CLIENT, PORT), (EXT, 53)), ((CLIENT, PORT + 1), (NODE, 30053))]
     before = [them.ask(*way, UDP) for way in ways]
@@ -36,11 +40,13 @@ def a_client_leaves_an_endpoint_that_is_gone(them: Clients) -> None:
     assert all(before) and all(kept_before)
 
     sync = them.put(dns(ENDS[2], ENDS[3]))
-    assert sync.conntrack_removed == len(ways) and sync.conntrack_seconds > 0
+    assert sync.conntrack_seconds > 0
+    assert sync.conntrack_removed == len(ways) or not counted
     after = [them.ask(*way, UDP) for way in ways]
     assert all(end in (f"{ENDS[2]}:53", f"{ENDS[3]}:53") for end in after), after
     left = {(protocol, target, port) for protocol, target, port in them.flows()}
-    assert {("tcp", f"{CIP}:53", PORT), ("sctp", f"{CIP}:53", PORT)} <= left, "TCP and SCTP are left alone"
+    if counted:
+        assert {("tcp", f"{CIP}:53", PORT), ("sctp", f"{CIP}:53", PORT)} <= left, "TCP and SCTP are left alone"
     assert them.ask(*kept[2]) == kept_before[2], "another Service's flow stays where it is"
     assert them.put(dns(ENDS[2], ENDS[3])).conntrack_removed == 0, "nothing changed, nothing is looked at"
 
