@@ -147,11 +147,7 @@ class Daemon:
         METRICS.start(configuration.metrics_bind_address, operator, self._recorder, self._stop, fail)
 
     def _add_chores(self, timing: Periods) -> None:
-        if self._opened.intact:
-            self._loop.every(timing.sync_seconds, self._check_rules)
-        else:
-            # A mode that cannot tell writes everything anew each time (SYNC-02, INV-07).
-            self._loop.every(timing.sync_seconds, lambda: self._loop.resync(full=True))
+        self._loop.every(timing.sync_seconds, self._check_rules)
         for seconds, work in self._opened.chores:
             self._loop.every(seconds, work)
         if self._options.config_file:

@@ -80,7 +80,7 @@ class Metrics:
     def failed(self, families: Iterable[int], full: bool) -> None:
         """The kernel refused these families' programs."""
         for family in families:
-            for counter in self._failures if full else self._partial_failures or self._failures:
+            for counter in self._failures if full else [*self._failures, *self._partial_failures]:
                 counter.labels(IP_FAMILY[family]).inc()
 
     def programmed(self, families: Iterable[int], waits: Iterable[float]) -> None:

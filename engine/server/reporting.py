@@ -103,10 +103,10 @@ class Reporter:
             services=len(self._proxier.state.services),
         )
 
-    def failed(self, error: SyncError, seconds: float) -> None:
+    def failed(self, error: SyncError, full: bool, seconds: float) -> None:
         """Only families that were not refused are up to date."""
-        self._metrics.attempted(dict.fromkeys(self._families, seconds), full=False)
-        self._metrics.failed(error.refused, full=False)
+        self._metrics.attempted(dict.fromkeys(self._families, seconds), full)
+        self._metrics.failed(error.refused, full)
         self._health.updated(family for family in self._families if family not in error.refused)
 
 
