@@ -73,11 +73,11 @@ def enter(namespace: Namespace) -> list[str]:
 class Process:
     """A program inside a namespace, its output in a file."""
 
-    def __init__(self, namespace: Namespace, command: list[str], log: Path) -> None:
+    def __init__(self, command: list[str], log: Path) -> None:
         self.log = log
         self._before = log.stat().st_size if log.exists() else 0
         with open(log, "ab") as out:
-            self.popen = subprocess.Popen(enter(namespace) + command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+            self.popen = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
 
     def text(self) -> str:
         """All its output so far."""
@@ -107,11 +107,17 @@ class Lab:
     """Context manager; `objects` are listed at first, then come the `events` (type, object), a `step` each."""
 
     def __init__(
-        self, folder: Path, namespace: Namespace, certificate: tuple[str, str], mode: str = "nftables"
+        self,
+        folder: Path,
+        namespace: Namespace,
+        certificate: tuple[str, str],
+        mode: str = "nftables",
+        entered: bool = False,
     ) -> None:
+        """`entered`: this process is in the place that `namespace` stands for."""
         self._certificate = certificate
         self.folder, self.namespace, self.mode = folder, namespace, mode
-        self.place = Place("namespace", namespace.socket, namespace.run)
+        self._enter = [] if entered else enter(namespace)
         self._stack = contextlib.ExitStack()
         self._seen: list[Event] = []
         self._events: list[Event] = []
@@ -120,7 +126,8 @@ class Lab:
 
     def __enter__(self) -> Lab:
         assert self.namespace.run(["ip", "address", "add", f"{ADDRESS}/32", "dev", "lo"]).returncode == 0
-        self._view = self._stack.enter_context(module_of(self.mode).real(self.place)).view
+        place = Place("namespace", self.namespace.socket, self.namespace.run)
+        self._view = self._stack.enter_context(module_of(self.mode).real(place)).view
         return self
 
     def __exit__(self, *_exception) -> None:
@@ -207,7 +214,7 @@ class Lab:
         return self.folder / "config.yaml"
 
     def _start(self, command: list[str], log: str) -> Process:
-        process = Process(self.namespace, command, self.folder / log)
+        process = Process(self._enter + command, self.folder / log)
         self._stack.callback(lambda: process.popen.poll() is None and process.end(hard=True))
         return process
 

@@ -166,6 +166,7 @@ def test_an_address_that_is_taken(lab):
 def test_logs_are_structured(lab):
     """A line an event, JSON when asked for."""
     daemon = lab.start(OBJECTS, logging={"format": "json", "verbosity": 2})
+    daemon.says("Synced proxy rules")
     lines = [json.loads(line) for line in daemon.text().splitlines()]
     synced = next(line for line in lines if line["msg"] == "Synced proxy rules")
     assert synced["full"] is True
