@@ -6,7 +6,10 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
+import msgspec
+
 from engine.backends.iptables.program import IptablesProgram
+from engine.manifest import ManifestError
 from engine.proxier import Proxier, Sync, SyncError
 from engine.server.health import Health, eligible
 from engine.server.logs import get_log
@@ -59,9 +62,13 @@ class Reporter:
 
     def node(self, change: Change) -> None:
         """The own Node; a deletion says nothing new about it (HC-09)."""
-        if change.type != "DELETED":
+        if change.type == "DELETED":
+            return
+        try:
             self._health.node_eligible = eligible(change.manifest)
             self._on_node(change.manifest)
+        except (msgspec.DecodeError, ManifestError) as error:
+            _log.error(error, "Ignored a Node that makes no sense")
 
     def started(self) -> None:
         """What was triggered so far goes with this sync."""
