@@ -204,7 +204,6 @@ class Lab:
             "engine.server.main",
             "--config",
             str(self.config_file),
-            *arguments,
         ]
         return self._start([*command, *arguments], "daemon.log")
 
