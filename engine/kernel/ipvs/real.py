@@ -22,7 +22,7 @@ from engine.backends.ipvs.program import (
     VirtualServer,
     restore_text,
 )
-from engine.backends.ipvs.sets import TYPES, full_name
+from engine.backends.ipvs.sets import TYPES, create_line, full_name
 from engine.kernel.base import Applied, KernelError
 from engine.kernel.ipvs import netlink
 from engine.kernel.ipvs.netlink import message
@@ -33,6 +33,7 @@ Run = Callable[[list[str], bytes], "subprocess.CompletedProcess[bytes]"]
 MakeSocket = Callable[[int, int, int], socket.socket]
 
 _NETLINK_ROUTE, _NETLINK_GENERIC = 0, 16
+_SPARE_SET = "KUBE-REPLACEMENT"
 _TESTED_SERVER = b"\xc6\x33\x64\x00" + bytes((TCP, 0x4E, 0x20))  # 198.51.100.0:20000, of no one
 
 
@@ -69,8 +70,8 @@ class IpvsKernel:
         if program.start:
             self._sysctls(program.start)
             self._make_device()
-            self._empty_sets(program.family)
-        sent = self._tool(["ipset", "restore"], "\n".join(program.ipset_lines()))
+        lines = self._replaced_sets(program) if program.start else program.ipset_lines()
+        sent = self._tool(["ipset", "restore"], "\n".join(lines))
         if program.rules:
             sent += self._rules(program)
         known = self._adopt(program) if program.start else {}
@@ -123,11 +124,24 @@ class IpvsKernel:
         shown = self._run(["ip", "-o", "link", "show", "dev", DEVICE], b"").stdout
         self._device = int(shown.split(b":")[0])
 
-    def _empty_sets(self, family: int) -> None:
-        """Sets that an earlier run left are filled anew."""
+    def _replaced_sets(self, program: IpvsProgram) -> list[str]:
+        """Lines that make every set; one that an earlier run left is swapped for its new content, without a gap.
+
+        Whoever made it may have chosen another size, so that it is no base to add to.
+        """
+        entries: dict[str, list[str]] = {name: [] for name in TYPES}
+        for name, entry in program.entries_added:
+            entries[name].append(entry)
         listed = set(self._run(["ipset", "list", "-n"], b"").stdout.decode().split())
-        names = [full_name(family, name) for name in TYPES]
-        self._tool(["ipset", "restore"], "\n".join(f"flush {name}" for name in names if name in listed))
+        lines = [f"destroy {_SPARE_SET}"] if _SPARE_SET in listed else []
+        for name, wanted in entries.items():
+            called = full_name(program.family, name)
+            filled = _SPARE_SET if called in listed else called
+            lines.append(create_line(program.family, name, filled))
+            lines += [f"add {filled} {entry}" for entry in wanted]
+            if filled == _SPARE_SET:
+                lines += [f"swap {filled} {called}", f"destroy {filled}"]
+        return lines
 
     def _tool(self, command: list[str], text: str) -> int:
         if not text:
