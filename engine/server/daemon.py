@@ -11,6 +11,8 @@ import threading
 import time
 from functools import partial
 
+import urllib3
+
 from engine.addresses import contains, format_address
 from engine.config import ProxyConfig
 from engine.manifest import decode_node
@@ -79,7 +81,7 @@ class Daemon:
             self._addresses,
         )
         self._health = Health(time.time, timing.sync_seconds, able)
-        self._metrics = Metrics(mode, able)
+        self._metrics = Metrics(mode, able, urllib3.util.parse_url(api.host).netloc or "")
         api.observe = self._metrics.requested
         self._service_health = ServiceHealth(
             options.hostname, health_check_addresses(config, self._addresses()), recorder, self._health.healthy

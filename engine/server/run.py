@@ -24,6 +24,7 @@ from engine.server.options import Options
 from engine.server.sanity import INCOMPLETE, sanity
 from engine.server.settings import to_proxy_config
 from engine.server.system import SetupError, set_conntrack, set_oom_score
+from engine.server.throttle import Throttle
 
 _log = get_log(__name__)
 
@@ -59,7 +60,8 @@ def _proxy(options: Options) -> None:
     gc.disable()  # what is loaded at the start stays anyway; the loop turns it on again
     configuration = options.configuration
     set_oom_score(configuration.oom_score_adj)
-    api = Api(load_configuration(configuration.client_connection.kubeconfig, options.master))
+    client = configuration.client_connection
+    api = Api(load_configuration(client.kubeconfig, options.master), Throttle(client.qps, client.burst))
     recorder = Recorder(api, options.hostname)
     seen, ips = node_ips(api, options.hostname, configuration.bind_address)
     set_conntrack(configuration.conntrack, recorder)

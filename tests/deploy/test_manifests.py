@@ -194,15 +194,6 @@ def test_the_harness_takes_its_arguments(name):
     assert CliRunner().invoke(main, [command, "--help"]).exit_code == 0
 
 
-def test_the_engine_may_do_what_it_needs_and_no_more():
-    role = next(each for each in objects(DEPLOY / "engine" / "rbac.yaml") if each["kind"] == "ClusterRole")
-    allowed = {(verb, kind) for rule in role["rules"] for kind in rule["resources"] for verb in rule["verbs"]}
-    watched = {
-        (verb, kind) for kind in ("services", "endpointslices", "nodes", "servicecidrs") for verb in ("list", "watch")
-    }
-    assert allowed == watched | {("get", "nodes")} | {(verb, "events") for verb in ("create", "patch", "update")}
-
-
 def test_the_image_is_made_of_what_is_there():
     text = (DEPLOY / "Dockerfile").read_text()
     bases = re.findall(r"^FROM (\S+)", text, re.M)

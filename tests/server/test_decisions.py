@@ -18,6 +18,7 @@ from engine.server.health import Health
 from engine.server.node import NodeError, node_ips, wait_for_pod_cidr
 from engine.server.pages import go_time
 from engine.server.settings import ProxyConfig
+from engine.server.throttle import Throttle
 from engine.server.watchfile import WatchedFile
 
 LOCAL = (bytes((192, 168, 0, 2)), bytes((10, 1, 0, 1)), bytes((127, 0, 0, 1)))
@@ -64,6 +65,31 @@ def test_timeouts_that_are_set_are_written(tmp_path, monkeypatch):
     assert written == dict(zip(names, ("86400", "7", "90", "7", "7"), strict=True))
     system.set_conntrack(Conntrack(max_per_core=0, tcp_be_liberal=True), None)
     assert (folder / "nf_conntrack_tcp_be_liberal").read_text() == "1\n"
+
+
+@pytest.mark.parametrize(
+    ("qps", "burst", "waits"),
+    [
+        (5.0, 3, [0, 0, 0, 0.2, 0.2, 0, 0, 0, 0.2]),
+        (0.0, 0, [0] * 9),
+        (10.0, 1, [0, 0.1, 0.1, 0.1, 0.1, 0, 0.1, 0.1, 0.1]),
+        (-1.0, 1, [0] * 9),
+    ],
+)
+def test_how_many_requests_the_api_gets(qps, burst, waits):
+    """CFG-01's qps and burst: a burst at once, the rest one by one; a minute's rest fills the bucket."""
+    now, waited = [100.0], []
+
+    def sleep(seconds: float) -> None:
+        waited[-1] = seconds
+        now[0] += seconds
+
+    throttle = Throttle(qps, burst, lambda: now[0], sleep)
+    for number in range(len(waits)):
+        waited.append(0.0)
+        now[0] += 60 * (number == 5)
+        throttle()
+    assert waited == pytest.approx(waits)
 
 
 def test_health_over_time():

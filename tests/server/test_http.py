@@ -11,7 +11,7 @@ import pytest
 
 from engine.server.http import Answer, Server
 from tests.cases.clusters import end, node, service, slice_
-from tests.server.lab import ADDRESS, HCNP, HEALTHZ, METRICS, NODE, eventually
+from tests.server.lab import ADDRESS, API_PORT, HCNP, HEALTHZ, METRICS, NODE, eventually
 
 BALANCED = service(
     "LoadBalancer",
@@ -136,7 +136,10 @@ def test_metrics_tell_what_happened(lab):
     assert after[family("network_programming_duration_seconds_count")] == 1
     for name in ("last_timestamp", "last_queued_timestamp"):
         assert abs(after[family(f"sync_proxy_rules_{name}_seconds")] - time.time()) < 60
-    assert after['rest_client_requests_total{code="200",method="GET"}'] >= 6
+    host = f'host="127.0.0.1:{API_PORT}"'
+    assert after[f'rest_client_requests_total{{code="200",{host},method="GET"}}'] >= 6
+    assert after[f'rest_client_request_duration_seconds_count{{{host},verb="GET"}}'] >= 6
+    assert after[family("sync_proxy_rules_nftables_cleanup_failures_total")] == 0
     lab.step()
     daemon.says("Error while parsing EndpointsLastChangeTriggerTime annotation")
 
