@@ -9,7 +9,7 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,19 +18,25 @@ from tests.server.lab import ADDRESS, Lab, Process, eventually
 
 WAIT_SECONDS = 120
 TRAFFIC = [sys.executable, str(Path(__file__).with_name("traffic.py"))]
-CLIENT = ["ip", "netns", "exec", "client"]
+CLIENT, POD = (["ip", "netns", "exec", name] for name in ("client", "pod"))
 NETWORK = f"""\
 ip link set lo up
 ip address add {ADDRESS}/32 dev lo
-ip address add 10.180.0.1/32 dev lo
 ip netns add client
-ip link add lan type veth peer name eth0 netns client
-ip address add 10.9.9.1/24 dev lan
-ip link set lan up
+ip link add client type veth peer name eth0 netns client
+ip address add 10.9.9.1/24 dev client
+ip link set client up
 ip -n client address add 10.9.9.2/24 dev eth0
 ip -n client link set eth0 up
 ip -n client route add 172.30.0.0/16 via 10.9.9.1
+ip netns add pod
+ip link add pod type veth peer name eth0 netns pod
+ip address add 10.180.0.254/24 dev pod
+ip link set pod up
+ip -n pod address add 10.180.0.1/24 dev eth0
+ip -n pod link set eth0 up
 """
+"""The pod knows no way to the client: a connection that is not masqueraded, as one while sets are empty, fails."""
 
 
 class Host:
@@ -68,7 +74,7 @@ def main() -> None:
 
 def restarted(lab: Lab, daemon: Process) -> tuple[Process, int, int, str]:
     """A daemon after a restart, and what a client saw meanwhile: connections, failures, which."""
-    with serving("serve", "10.180.0.1", "80"), serving("call", "172.30.0.41", "80", inside=CLIENT) as caller:
+    with serving(POD, "serve", "10.180.0.1", "80"), serving(CLIENT, "call", "172.30.0.41", "80") as caller:
         daemon.end(hard=True)
         daemon = lab.daemon(periods={"syncPeriod": "2s"})
         daemon.says('"Started"', WAIT_SECONDS)
@@ -77,7 +83,7 @@ def restarted(lab: Lab, daemon: Process) -> tuple[Process, int, int, str]:
 
 
 @contextmanager
-def serving(*arguments: str, inside: Sequence[str] = ()) -> Iterator[subprocess.Popen]:
+def serving(inside: list[str], *arguments: str) -> Iterator[subprocess.Popen]:
     """`traffic.py`, from its first word on until the end."""
     pipe = subprocess.PIPE
     with subprocess.Popen([*inside, *TRAFFIC, *arguments], stdin=pipe, stdout=pipe, stderr=pipe) as process:

@@ -48,12 +48,14 @@ def finished(caller: subprocess.Popen) -> tuple[int, int, str]:
     return count, failed, errors.decode()
 
 
-@pytest.mark.parametrize("how", ["SIGTERM", "SIGKILL"])
-def test_a_restart_loses_no_connection(lab, traffic, how):
+@pytest.mark.parametrize(
+    ("lab", "hard"), [("nftables", False), ("nftables", True), ("iptables", True)], indirect=["lab"]
+)
+def test_a_restart_loses_no_connection(lab, traffic, hard):
     """Rules stay when the process ends (CLN-05), and their replacement has no gap (INV-03)."""
     daemon = lab.start(OBJECTS)
     caller = traffic()
-    daemon.end(hard=how == "SIGKILL")
+    daemon.end(hard)
     assert lab.differences() == []
     for _ in range(2):
         daemon = lab.daemon()
