@@ -66,15 +66,12 @@ class Api:
 
     def __init__(self, configuration: Configuration, throttle: Callable[[], None] = lambda: None) -> None:
         self._configuration = configuration
+        self.host = configuration.host
+        """The server's URL; kept, since a token that is renewed puts the kubeconfig's back into the configuration."""
         self._throttle = throttle
         self._pool = _pool(configuration)
         self.observe: Callable[[str, str, float], None] = lambda method, code, seconds: None
         """Told of each answer: method, HTTP code or "<error>", seconds until it began."""
-
-    @property
-    def host(self) -> str:
-        """The server's URL."""
-        return self._configuration.host
 
     def get(self, path: str, query: dict[str, str] | None = None) -> bytes:
         """The body of a 200 answer."""
@@ -99,11 +96,6 @@ class Api:
 
     @contextlib.contextmanager
     def _answer(self, method: str, path: str, query, read_seconds: float, body: bytes | None = None):
-        headers = {"Accept": "application/json", "User-Agent": "proxy-engine"}
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-        for setting in self._configuration.auth_settings().values():
-            headers[setting["key"]] = setting["value"] or ""
         self._throttle()
         response, started, url = None, time.monotonic(), f"{self.host}{path}"
         try:
@@ -112,7 +104,7 @@ class Api:
                 url,
                 fields=query,
                 **({"body": body} if body is not None else {}),
-                headers=headers,
+                headers=self._headers(body is not None),
                 timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=read_seconds),
                 preload_content=False,
                 retries=False,
@@ -121,13 +113,22 @@ class Api:
             if response.status >= 300:
                 raise ApiError(f"{method} {path}: {response.status} {_reason(response.data)}", response.status)
             yield response
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+        except (urllib3.exceptions.HTTPError, OSError, ConfigException) as error:
             if response is None:
                 self._answered(method, url, query, "<error>", time.monotonic() - started)
             raise ApiError(f"{method} {url}: {error}") from error
         finally:
             if response is not None:
                 response.close()  # a connection read to its end is back in the pool already
+
+    def _headers(self, body: bool) -> dict[str, str]:
+        """Credentials may be asked of a plugin each time, which may fail: ConfigException."""
+        headers = {"Accept": "application/json", "User-Agent": "proxy-engine"}
+        if body:
+            headers["Content-Type"] = "application/json"
+        for setting in self._configuration.auth_settings().values():
+            headers[setting["key"]] = setting["value"] or ""
+        return headers
 
     def _answered(self, method: str, url: str, query: dict[str, str] | None, code: str, seconds: float) -> None:
         self.observe(method, code, seconds)

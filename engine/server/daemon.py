@@ -36,7 +36,7 @@ from engine.server.service_cidrs import ServiceNetworks
 from engine.server.service_health import ServiceHealth
 from engine.server.settings import Periods, periods, pod_networks
 from engine.server.watchfile import WatchedFile
-from engine.server.watching import ENDPOINTSLICES, SERVICECIDRS, SERVICES, Change, Follower, own_node
+from engine.server.watching import ENDPOINTSLICES, SERVICECIDRS, SERVICES, Change, Follower, Resource, own_node
 
 CONFIG_FILE_SECONDS = 1.0
 IPVS_DEPRECATED = (
@@ -116,13 +116,19 @@ class Daemon:
         self._addresses.start()
         followed = [SERVICES, ENDPOINTSLICES, own_node(self._options.hostname)]
         for resource in [*followed, SERVICECIDRS] if self._by_networks else followed:
-            follower = Follower(self._api, resource, self._deliver, self._stop)
-            threading.Thread(target=follower.run, name=resource.name, daemon=True).start()
+            threading.Thread(target=self._follow, args=(resource,), name=resource.name, daemon=True).start()
         self._loop.run()
         self._stop.set()
         if self._failure:
             raise self._failure
         _log.info("Ending; the rules stay in place")
+
+    def _follow(self, resource: Resource) -> None:
+        """A thread's body: one that broke must not leave a node that silently stays as it is."""
+        try:
+            Follower(self._api, resource, self._deliver, self._stop).run()
+        except Exception as error:
+            self._fail(error)
 
     def _deliver(self, resource: str, changes: list[Change], synced: bool) -> None:
         if resource == SERVICECIDRS.name and changes:

@@ -179,7 +179,7 @@ class Lab:
             process.says("serving")
         return process
 
-    def daemon(self, *arguments: str, **fields) -> Process:
+    def daemon(self, *arguments: str, environment: dict[str, str] | None = None, **fields) -> Process:
         """Start the daemon with these fields of its configuration file."""
         block = {"syncPeriod": "30s", "minSyncPeriod": "1ns"} | fields.pop("periods", {})
         configuration = {
@@ -195,10 +195,10 @@ class Lab:
         } | fields
         self.config_file.write_text(yaml.safe_dump(configuration))
         self._broken.parent.mkdir(exist_ok=True)
-        path = f"PATH={self._broken.parent}:{os.environ['PATH']}"
+        variables = {"PATH": f"{self._broken.parent}:{os.environ['PATH']}"} | (environment or {})
         command = [
             "env",
-            path,
+            *(f"{name}={value}" for name, value in variables.items()),
             sys.executable,
             "-m",
             "engine.server.main",

@@ -161,6 +161,28 @@ def test_only_the_first_list_may_be_of_any_version(monkeypatch):
     assert [query.get("resourceVersion") for query in asked if "watch" not in query] == ["0", "0", None]
 
 
+KUBECONFIG = """\
+apiVersion: v1
+kind: Config
+current-context: c
+clusters: [{name: c, cluster: {server: "http://127.0.0.1:1"}}]
+users: [{name: u, user: {token: t}}]
+contexts: [{name: c, context: {cluster: c, user: u}}]
+"""
+
+
+def test_master_wins_over_the_kubeconfig(tmp_path):
+    """For every request, with its token, which the client may renew (CFG-21)."""
+    (tmp_path / "kubeconfig").write_text(KUBECONFIG)
+    with Scripted([LISTED, RELISTED]) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        address = f"127.0.0.1:{server.server_address[1]}"
+        api = Api(load_configuration(str(tmp_path / "kubeconfig"), address))
+        assert [json.loads(api.get("/api/v1/things")) for _ in range(2)] == [LISTED, RELISTED]
+        assert api.host == f"http://{address}"
+        server.shutdown()
+
+
 def test_what_an_api_server_lacks_holds_up_nobody(monkeypatch):
     """An optional resource that is not there, or forbidden, counts as listed."""
     told: queue.Queue = queue.Queue()
