@@ -24,11 +24,11 @@ ip link set lo up
 ip address add {ADDRESS}/32 dev lo
 ip netns add client
 ip link add client type veth peer name eth0 netns client
-ip address add 10.9.9.1/24 dev client
+ip address add 192.0.2.1/24 dev client
 ip link set client up
-ip -n client address add 10.9.9.2/24 dev eth0
+ip -n client address add 192.0.2.2/24 dev eth0
 ip -n client link set eth0 up
-ip -n client route add 172.30.0.0/16 via 10.9.9.1
+ip -n client route add 172.30.0.0/16 via 192.0.2.1
 ip netns add pod
 ip link add pod type veth peer name eth0 netns pod
 ip address add 10.180.0.254/24 dev pod
