@@ -56,14 +56,16 @@ def main() -> None:
     for command in NETWORK.splitlines():
         assert (done := host.run(command.split())).returncode == 0, f"{command}: {done.stderr.decode()}"
     lab = Lab(Path(folder), host, tuple(certificate), "ipvs", entered=True)
-    lab.record([node(), service(), slice_(end("10.180.0.1"))], [("MODIFIED", slice_(end("10.180.2.1")))])
+    other = service(name="s2", ip="172.30.0.42")
+    lab.record([node(), service(), other, slice_(end("10.180.0.1"))], [("MODIFIED", slice_(end("10.180.2.1")))])
     lab.serve()
     daemon = lab.daemon(periods={"syncPeriod": "2s"})
     daemon.says('"Started"', WAIT_SECONDS)
     seen["first"] = servers(host)
     daemon, seen["calls"], seen["failed"], seen["failures"] = restarted(lab, daemon)
-    host.run(["ipvsadm", "-C"])
-    eventually(lambda: "10.180.0.1:80" in servers(host), "the virtual servers, again", WAIT_SECONDS)
+    for command in ("ipvsadm -D -t 172.30.0.41:80", "ipvsadm -C"):
+        host.run(command.split())
+        eventually(lambda: "172.30.0.41:80 -r 10.180.0.1:80" in servers(host), command, WAIT_SECONDS)
     seen["losses"] = daemon.count("Rules are gone")
     seen["events"] = eventually(lambda: len(found := lab.events()) > 1 and sorted(found), "its Events")
     seen["code"] = daemon.end()

@@ -30,7 +30,7 @@ def test_ipvs_from_start_to_end(tmp_path, certificate):
     assert "-a -t 172.30.0.41:80 -r 10.180.0.1:80 -m -w 1" in seen["first"]
     assert seen["failed"] == 0, seen["failures"]
     assert seen["calls"] > 100
-    assert seen["losses"] == 1, seen["log"]
+    assert seen["losses"] == 2, seen["log"]
     assert {"Starting", "IPVSDeprecation"} <= set(seen["events"]), "IPVS-22"
     assert seen["code"] == 0
     assert server in seen["after"]

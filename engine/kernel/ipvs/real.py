@@ -59,6 +59,8 @@ class IpvsKernel:
         self._restore = {family: iptables_variant(run, family) for family in (4, 6)}
         self._terminating: dict[tuple[ServerKey, Target], None] = {}
         self._device = 0
+        self.servers: dict[int, int] = {}
+        """How many virtual servers each family's programs have made and left."""
 
     def close(self) -> None:
         """Give the sockets back."""
@@ -77,6 +79,8 @@ class IpvsKernel:
         known = self._adopt(program) if program.start else {}
         sent += self._addresses(program)
         sent += self._servers(program, known)
+        before = 0 if program.start else self.servers[program.family]
+        self.servers[program.family] = before + len(program.servers_added) - len(program.servers_deleted)
         sent += self._delete_addresses(program)
         sent += self._tool(["ipset", "restore"], "\n".join(program.ipset_deletions()))
         return Applied(sent)
