@@ -20,7 +20,7 @@ from engine.kernel.iptables.variant import WAIT, detect, tool
 from engine.kernel.ipvs import IpvsKernel
 from engine.kernel.ipvs.real import iptables_variant
 from engine.kernel.nftables import NftablesKernel
-from engine.server.host import has_ipv6, run
+from engine.server.host import has_ipv6, load_module, run
 
 _NETLINK_NETFILTER = 12
 _TERMINATION_SECONDS = 60.0
@@ -98,6 +98,7 @@ def _ipvs() -> Opened:
         raise PreflightError(
             f"can't use the IPVS proxier: ipset version: {found} is less than min required version: 6.0"
         )
+    load_module("ip_vs")  # schedulers and the rest are loaded by the kernel itself
     kernel = IpvsKernel(socket.socket, run)
     return Opened(kernel, partial(_ipvs_intact, kernel), ((_TERMINATION_SECONDS, kernel.terminate),))
 

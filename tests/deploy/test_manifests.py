@@ -213,6 +213,17 @@ def test_the_image_is_made_of_what_is_there():
     assert re.search(r"^USER (?!0|root)", text, re.M)
 
 
+def test_the_image_has_the_tools_that_the_engine_runs():
+    """Each by its Debian package."""
+    packages = {"nft": "nftables", "iptables": "iptables", "ipset": "ipset", "ipvsadm": "ipvsadm", "ip": "iproute2"}
+    packages["modprobe"] = "kmod"
+    source = "".join(path.read_text() for path in sorted((ROOT / "engine").rglob("*.py")))
+    run = {tool.split("-")[0] for tool in re.findall(r'(?:run|_try|_tool)\(\s*\["([\w-]+)"', source)} - {"sh"}
+    assert run <= packages.keys()
+    installed = re.search(r"apt-get install (.*?) \\\n", (DEPLOY / "Dockerfile").read_text())[1].split()
+    assert set(packages.values()) <= set(installed)
+
+
 def test_everything_that_is_no_module_is_in_the_wheel(tmp_path):
     """Templates, experiments, scripts, lists: what a package reads at run time is what the image installs."""
     copy = tmp_path / "source"

@@ -249,9 +249,14 @@ class Lab:
         self._instead_of_nft(f'sleep 0.2\nexec {shutil.which("nft")} "$@"')
 
     def _instead_of_nft(self, script: str) -> None:
-        self._broken.parent.mkdir(exist_ok=True)
-        self._broken.write_text(f"#!/bin/sh\n{script}\n")
-        self._broken.chmod(0o755)
+        self.instead_of("nft", script)
+
+    def instead_of(self, tool: str, script: str) -> None:
+        """What the daemon runs for a tool, as a shell script."""
+        file = self._broken.with_name(tool)
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"#!/bin/sh\n{script}\n")
+        file.chmod(0o755)
 
     def allow_nft(self) -> None:
         """As before."""

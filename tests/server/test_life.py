@@ -193,14 +193,16 @@ def with_pods(network: str) -> dict:
 
 
 def test_what_the_machine_cannot_do_ends_the_start(tmp_path, namespace, certificate):
-    """No fallback to another mode (MODE-03, IPVS-04)."""
+    """No fallback to another mode (MODE-03, IPVS-04), not before the module that may be missing was asked for."""
     with Lab(tmp_path, namespace, certificate) as lab:
         lab.record(OBJECTS)
         lab.serve()
         lab.mode = "ipvs"
+        lab.instead_of("modprobe", f'echo "$@" >> {tmp_path}/modules')
         daemon = lab.daemon()
         assert daemon.popen.wait(20) == 1
         daemon.says("can't use the IPVS proxier")
+        assert "--quiet ip_vs\n" in (tmp_path / "modules").read_text()
 
 
 def test_an_nft_that_is_too_old_ends_the_start(lab):
