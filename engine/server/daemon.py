@@ -137,11 +137,12 @@ class Daemon:
         self._loop.deliver(resource, changes, synced)
 
     def _on_service_cidrs(self, changes: list[Change]) -> None:
-        try:
-            networks = self._networks.observe(changes)
-        except ValueError as error:
-            _log.error(error, "Ignored a ServiceCIDR that makes no sense")
-            return
+        for change in changes:
+            try:
+                self._networks.observe(change)
+            except ValueError as error:
+                _log.error(error, "Ignored a ServiceCIDR that makes no sense")
+        networks = self._networks.all
         if networks != self._proxier.config.service_networks:
             self._proxier.reconfigure(dataclasses.replace(self._proxier.config, service_networks=networks))
             self._loop.resync()
