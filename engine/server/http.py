@@ -87,7 +87,10 @@ def _listening(host: str, port: int, handler: Handler) -> socketserver.TCPServer
             super().server_bind()
 
         def handle_error(self, request, client_address) -> None:
-            _log.info("A client went away", v=4, port=port, err=sys.exception())
+            if isinstance(error := sys.exception(), OSError):
+                _log.info("A client went away", v=4, port=port, err=error)
+            else:
+                _log.error(error, "A request could not be answered", port=port)
 
     class Request(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

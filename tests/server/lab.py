@@ -122,6 +122,7 @@ class Lab:
         self._seen: list[Event] = []
         self._events: list[Event] = []
         self._view = None
+        self._daemon: Process | None = None
         self._node, self._cluster_cidr = NODE, PODS
 
     def __enter__(self) -> Lab:
@@ -205,7 +206,8 @@ class Lab:
             "--config",
             str(self.config_file),
         ]
-        return self._start([*command, *arguments], "daemon.log")
+        self._daemon = self._start([*command, *arguments], "daemon.log")
+        return self._daemon
 
     @property
     def config_file(self) -> Path:
@@ -290,6 +292,12 @@ class Lab:
             except ConnectionError:
                 return None
 
+    def says(self, port: int, path: str, status: int, host: str = "127.0.0.1") -> Reply | None:
+        """The answer if it has this status; the daemon must be alive."""
+        assert self._daemon.popen.poll() is None, self._daemon.text()
+        answer = self.http(port, path, host=host)
+        return answer if answer and answer.status == status else None
+
     def health_check(self, path: str, method: str = "GET") -> Reply | None:
         """An answer of the Service's health check port, which is open on the node's own address."""
         return self.http(HCNP, path, method, ADDRESS)
@@ -323,6 +331,8 @@ class Lab:
         self.serve()
         process = self.daemon(**fields)
         self.converges()
+        for port in (HEALTHZ, METRICS):
+            eventually(lambda port=port: self.http(port, "/healthz"), f"port {port}")
         return process
 
     def metrics(self) -> dict[str, float]:

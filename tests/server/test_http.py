@@ -41,7 +41,7 @@ def test_health_check_node_ports(lab):
     }  # fmt: skip
     assert b'\n\t"localEndpoints": 2,' in answer.body
     lab.step()
-    gone = eventually(lambda: (a := lab.health_check("/")).status == 503 and a, "no local endpoint any more")
+    gone = eventually(lambda: lab.says(HCNP, "/", 503, ADDRESS), "no local endpoint any more")
     assert gone.headers["x-load-balancing-endpoint-weight"] == "0"
     lab.step()
     eventually(lambda: lab.health_check("/") is None, "the port's end")
@@ -68,7 +68,7 @@ def test_a_node_that_will_go_gets_no_traffic(lab, change):
     assert well.json()["lastUpdated"] == well.json()["currentTime"]
     assert well.headers["content-type"] == "application/json"
     lab.step()
-    going = eventually(lambda: (a := lab.http(HEALTHZ, "/healthz")).status == 503 and a, "not eligible")
+    going = eventually(lambda: lab.says(HEALTHZ, "/healthz", 503), "not eligible")
     assert going.json()["nodeEligible"] is False
     alive = lab.http(HEALTHZ, "/livez")
     assert alive.status == 200
@@ -78,7 +78,7 @@ def test_a_node_that_will_go_gets_no_traffic(lab, change):
     time.sleep(0.3)
     assert lab.http(HEALTHZ, "/healthz").status == 503
     lab.step()
-    eventually(lambda: lab.http(HEALTHZ, "/healthz").status == 200, "eligible again")
+    eventually(lambda: lab.says(HEALTHZ, "/healthz", 200), "eligible again")
     assert lab.http(HEALTHZ, "/other").status == 404
 
 
@@ -89,13 +89,13 @@ def test_an_update_that_waits_too_long_is_unhealthy(lab):
     lab.step()
     daemon.says("Sync failed")
     for path in ("/healthz", "/livez"):
-        eventually(lambda path=path: lab.http(HEALTHZ, path).status == 503, path)
+        eventually(lambda path=path: lab.says(HEALTHZ, path, 503), path)
     assert lab.health_check("/").status == 503
     assert lab.http(HEALTHZ, "/healthz").json()["nodeEligible"] is True
     counts = lab.metrics()
     assert counts['kubeproxy_proxy_healthz_total{code="503"}'] >= 1
     lab.allow_nft()
-    eventually(lambda: lab.http(HEALTHZ, "/healthz").status == 200, "well again")
+    eventually(lambda: lab.says(HEALTHZ, "/healthz", 200), "well again")
 
 
 def test_operators_pages(lab):
