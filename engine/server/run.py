@@ -7,6 +7,8 @@ oom score ─ API ─ node's addresses ─ sysctls ─ preflight ─ (init-only 
 from __future__ import annotations
 
 import gc
+import signal
+import sys
 
 from engine.addresses import format_address, format_network
 from engine.model import Node
@@ -43,6 +45,9 @@ KNOWN = (
 
 def run(options: Options) -> int:
     """Run until the end; the process's exit code."""
+    # Whoever is process 1 of a container gets no signal that it does not handle, and may wait long for its Node.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
     try:
         if options.cleanup:
             clean_all()

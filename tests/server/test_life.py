@@ -179,6 +179,9 @@ def test_node_cidr_waits_for_pod_cidrs(lab):
     lab.serve()
     daemon = lab.daemon(detectLocalMode="NodeCIDR", clusterCIDR="")
     daemon.says("Waiting for podCIDR")
+    assert daemon.end() == 0, "one that waits ends as one that runs"
+    daemon = lab.daemon(detectLocalMode="NodeCIDR", clusterCIDR="")
+    daemon.says("Waiting for podCIDR")
     assert daemon.popen.poll() is None
     lab.step()
     daemon.says("Using nftables proxy")
