@@ -27,7 +27,11 @@ from harness.lab.topology import (
 
 _GATEWAY, _NODE_LINK = "169.254.1.1", "ee:ee:ee:ee:ee:ee"
 _ROUTER_SYSCTLS = ("net.ipv4.ip_forward=1", "net.ipv4.fib_multipath_hash_policy=1")
-_NODE_SYSCTLS = ("net.ipv4.ip_forward=1", "net.ipv4.conf.all.send_redirects=0", "net.ipv4.conf.default.send_redirects=0")
+_NODE_SYSCTLS = (
+    "net.ipv4.ip_forward=1",
+    "net.ipv4.conf.all.send_redirects=0",
+    "net.ipv4.conf.default.send_redirects=0",
+)
 _CLONE_NEWNET = 0x40000000
 _NETNS = "/run/netns"
 
@@ -95,8 +99,8 @@ def balance(nodes: Iterable[LabNode]) -> None:
 
 
 def set_wire(node: str, up: bool) -> None:
-    """Plug the node into the wire or out of it; its own links and rules stay."""
-    _batch([f"link set w-{node} {'up' if up else 'down'}"])
+    """Plug the node into the wire or out of it; its own links, routes and rules stay."""
+    _batch([f"link set w-{node} {'up master wire' if up else 'nomaster'}"])
 
 
 def inside(namespace: str, command: list[str]) -> list[str]:

@@ -4,7 +4,7 @@
         |
       router (the supervisor's own namespace: API 10.10.0.1, routes of load balancer addresses)
         |  wire 10.10.0.0/24
-      node-1, node-2, ... (pods 10.244.N.0/24, one veth each; caller-N is a client inside the cluster)
+      node-1, node-2, ... (pods 10.120.N.0/24, one veth each; caller-N is a client inside the cluster)
 
 Pure: no process, no clock.
 """
@@ -18,8 +18,8 @@ import msgspec
 
 WIRE = ipaddress.ip_network("10.10.0.0/24")
 API_ADDRESS, API_PORT = "10.10.0.1", 6443
-POD_NETWORK = "10.244.0.0/16"
-SERVICE_NETWORK = "10.96.0.0/16"
+POD_NETWORK = "10.120.0.0/16"
+SERVICE_NETWORK = "10.112.0.0/16"
 BALANCER_ADDRESS = "198.51.100.10"
 CLIENT_ADDRESS, CLIENT_GATEWAY, CLIENT_PREFIX = "203.0.113.2", "203.0.113.1", 24
 NAMESPACE = "lab"
@@ -90,7 +90,7 @@ class LabNode(msgspec.Struct, frozen=True):
 def nodes_of(options: LabOptions) -> tuple[LabNode, ...]:
     """All nodes, zones in turn."""
     return tuple(
-        LabNode(f"node-{n}", str(WIRE[10 + n]), f"10.244.{n}.0/24", f"zone-{'abc'[(n - 1) % 3]}")
+        LabNode(f"node-{n}", str(WIRE[10 + n]), f"10.120.{n}.0/24", f"zone-{'abc'[(n - 1) % 3]}")
         for n in range(1, options.nodes + 1)
     )
 
@@ -119,12 +119,12 @@ def service_manifests() -> list[dict[str, Any]]:
     """The Services that traffic goes through: all ways in, sticky clients, and policy Local."""
     everything = (("http", "TCP", 80, HTTP_PORT), ("tcp", "TCP", 81, TCP_PORT), ("udp", "UDP", 82, UDP_PORT))
     return [
-        _service("web", "10.96.0.10", everything, 30080, kind="LoadBalancer", balancer=BALANCER_ADDRESS),
+        _service("web", "10.112.0.10", everything, 30080, kind="LoadBalancer", balancer=BALANCER_ADDRESS),
         _service(
-            "web-sticky", "10.96.0.11", everything[:1], 30090, kind="NodePort",
+            "web-sticky", "10.112.0.11", everything[:1], 30090, kind="NodePort",
             sessionAffinity="ClientIP", sessionAffinityConfig={"clientIP": {"timeoutSeconds": 600}},
         ),
-        _service("web-local", "10.96.0.12", everything[:1], 30100, kind="NodePort", externalTrafficPolicy="Local"),
+        _service("web-local", "10.112.0.12", everything[:1], 30100, kind="NodePort", externalTrafficPolicy="Local"),
     ]  # fmt: skip
 
 
