@@ -1,0 +1,88 @@
+"""From a configuration to what the engine and its loop run on."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from engine.addresses import parse_network
+from engine.config import ProxyConfig
+from engine.model import Address, Network, Node
+from engine.server.configuration import IPVS, IPTables, KubeProxyConfiguration, NFTables
+from engine.server.node_ips import NodeIPs
+from engine.server.options import Options
+
+
+class Periods(NamedTuple):
+    """How often a sync must come, and how long after one the next may, both in seconds."""
+
+    sync_seconds: float
+    min_sync_seconds: float
+
+
+def periods(configuration: KubeProxyConfiguration) -> Periods:
+    """Sync periods of the configured mode."""
+    block = _block(configuration)
+    return Periods(block.sync_period.seconds, block.min_sync_period.seconds)
+
+
+def to_proxy_config(
+    options: Options,
+    node: Node | None,
+    node_ips: NodeIPs,
+    local_addresses: tuple[Address, ...] = (),
+    service_networks: tuple[Network, ...] = (),
+) -> ProxyConfig:
+    """The engine's configuration on this node.
+
+    `node` gives the pod CIDRs in mode NodeCIDR (DET-02), `service_networks` comes from ServiceCIDR objects
+    (CIP-02), `local_addresses` from the machine.
+    """
+    configuration = options.configuration
+    # ipvs has no masquerade fields of its own and takes iptables's.
+    masquerade = configuration.nftables if configuration.mode == "nftables" else configuration.iptables
+    return ProxyConfig(
+        pod_networks=_pod_networks(configuration, node),
+        service_networks=service_networks,
+        masquerade_all=masquerade.masquerade_all,
+        masquerade_bit=masquerade.masquerade_bit,
+        detect_local_mode=configuration.detect_local_mode,
+        pod_interface=_pod_interface(configuration),
+        node_port_addresses=configuration.node_port_addresses or None,
+        localhost_node_ports=configuration.iptables.localhost_node_ports,
+        node_addresses=tuple(node_ips.addresses[family] for family in _families_first(node_ips.family)),
+        local_addresses=local_addresses,
+        ipvs_scheduler=configuration.ipvs.scheduler or "rr",
+        ipvs_strict_arp=configuration.ipvs.strict_arp,
+        ipvs_exclude_networks=tuple(map(parse_network, configuration.ipvs.exclude_cidrs)),
+        ipvs_tcp_timeout_seconds=int(configuration.ipvs.tcp_timeout.seconds),
+        ipvs_tcp_fin_timeout_seconds=int(configuration.ipvs.tcp_fin_timeout.seconds),
+        ipvs_udp_timeout_seconds=int(configuration.ipvs.udp_timeout.seconds),
+        feature_gates=configuration.feature_gates,
+        version=options.version,
+    )
+
+
+def _families_first(family: int) -> tuple[int, int]:
+    return (4, 6) if family == 4 else (6, 4)
+
+
+def _block(configuration: KubeProxyConfiguration) -> IPTables | IPVS | NFTables:
+    blocks = {"ipvs": configuration.ipvs, "nftables": configuration.nftables}
+    return blocks.get(configuration.mode, configuration.iptables)
+
+
+def _pod_networks(configuration: KubeProxyConfiguration, node: Node | None) -> tuple[Network, ...]:
+    """The first pod CIDR of each family, from where the mode says (DET-01, DET-02)."""
+    if configuration.detect_local_mode == "NodeCIDR":
+        listed = node.pod_networks if node else ()
+    elif configuration.detect_local_mode in ("", "ClusterCIDR") and configuration.cluster_cidr:
+        listed = tuple(map(parse_network, configuration.cluster_cidr.split(",")))
+    else:
+        listed = ()
+    return tuple({len(network.address): network for network in reversed(listed)}.values())
+
+
+def _pod_interface(configuration: KubeProxyConfiguration) -> str:
+    names = configuration.detect_local
+    named = {"BridgeInterface": names.bridge_interface, "InterfaceNamePrefix": names.interface_name_prefix}
+    return named.get(configuration.detect_local_mode, "")

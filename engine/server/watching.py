@@ -1,0 +1,230 @@
+"""Follows one resource: list in pages, then watch; what comes out is a sequence of changes without gaps.
+
+    list ──► watch ──end, error──► watch again where it stopped
+      ▲                               │
+      └────────── 410 Gone ───────────┘   the new list is told as its difference, deletes too
+
+Knows versions and names, never what an object means.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
+
+from engine.server.api import Api, ApiError
+
+PAGE = 500
+WATCH_SECONDS = 300
+"""A watch is ended by the server after this, up to twice as long (client-go's own figures)."""
+_BACKOFF_SECONDS, _BACKOFF_LIMIT_SECONDS = 0.8, 30.0
+_SILENCE_SLACK_SECONDS = 30
+_SHORT_SECONDS = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+class Change(NamedTuple):
+    """One object's change, its manifest as the API sent it; `trigger` is its last-change-trigger-time."""
+
+    type: str
+    manifest: bytes
+    trigger: str = ""
+
+
+Deliver = Callable[[str, list[Change], bool], None]
+"""deliver(resource, changes, synced): `synced` once the whole first list has been delivered."""
+
+
+@dataclass(frozen=True)
+class Resource:
+    """What to follow: `name` is the recording's word for it, selectors as the API takes them."""
+
+    name: str
+    path: str
+    label_selector: str = ""
+    field_selector: str = ""
+
+    def query(self, **more: str) -> dict[str, str]:
+        """The query with both selectors."""
+        fixed = {"labelSelector": self.label_selector, "fieldSelector": self.field_selector}
+        return {key: value for key, value in (fixed | more).items() if value}
+
+
+SELECTOR = "!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/headless"
+"""Whose Services and slices are this proxy's (SVC-01)."""
+
+TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
+
+
+def followed(node_name: str) -> tuple[Resource, ...]:
+    """What a node's proxy watches."""
+    return (
+        Resource("services", "/api/v1/services", SELECTOR),
+        Resource("endpointslices", "/apis/discovery.k8s.io/v1/endpointslices", SELECTOR),
+        Resource("nodes", "/api/v1/nodes", field_selector=f"metadata.name={node_name}"),
+    )
+
+
+class _Meta(msgspec.Struct, gc=False):
+    name: str = ""
+    namespace: str = ""
+    resourceVersion: str = ""
+    annotations: dict[str, str] | None = None
+
+
+class _Object(msgspec.Struct, gc=False):
+    metadata: _Meta
+
+
+class _ListMeta(msgspec.Struct):
+    resourceVersion: str = ""
+    continue_: str = msgspec.field(name="continue", default="")
+
+
+class _List(msgspec.Struct):
+    metadata: _ListMeta
+    items: list[msgspec.Raw] | None = None
+
+
+class _Event(msgspec.Struct, gc=False):
+    type: str
+    object: msgspec.Raw
+
+
+class _Status(msgspec.Struct):
+    code: int = 0
+    message: str = ""
+
+
+_object = msgspec.json.Decoder(_Object).decode
+_list = msgspec.json.Decoder(_List).decode
+_event = msgspec.json.Decoder(_Event).decode
+_status = msgspec.json.Decoder(_Status).decode
+
+Key = tuple[str, str]
+
+
+class Gone(Exception):
+    """The version asked for is no longer kept (410): list again."""
+
+
+class Follower:
+    """Follows one resource until `stop` is set; `run` is a thread's body."""
+
+    def __init__(self, api: Api, resource: Resource, deliver: Deliver, stop: threading.Event) -> None:
+        self._api = api
+        self._resource = resource
+        self._deliver = deliver
+        self._stop = stop
+        self._versions: dict[Key, str] = {}
+        self._version = ""
+        self._backoff = _BACKOFF_SECONDS
+
+    def run(self) -> None:
+        """Never raises: what goes wrong is logged and tried again, slower each time."""
+        while not self._stop.is_set():
+            try:
+                if not self._version:
+                    self._relist()
+                self._watch()
+            except Gone as error:
+                _log.warning("%s: %s; listing again", self._resource.name, error)
+                self._version = ""
+                self._pause()
+            except (ApiError, msgspec.DecodeError) as error:
+                if isinstance(error, msgspec.DecodeError):
+                    self._version = ""  # what was not understood may have been a change
+                _log.warning("%s: %s", self._resource.name, error)
+                self._pause()
+
+    def _pause(self) -> None:
+        """Wait between half and one and a half of the backoff, which doubles until something works."""
+        self._stop.wait(self._backoff * (0.5 + random.random()))
+        self._backoff = min(2 * self._backoff, _BACKOFF_LIMIT_SECONDS)
+
+    def _relist(self) -> None:
+        """Deliver the list's difference from what is known: at first all of it, page by page."""
+        seen: dict[Key, str] = {}
+        query = self._resource.query(limit=str(PAGE))
+        while True:
+            try:
+                page = _list(self._api.get(self._resource.path, query))
+            except ApiError as error:
+                if error.status == 410 and "continue" in query:
+                    query = self._resource.query()  # the pages have expired: all at once
+                    continue
+                raise Gone(str(error)) if error.status == 410 else error from None
+            self._deliver(self._resource.name, self._differing(page.items or (), seen), False)
+            if not page.metadata.continue_:
+                break
+            query = self._resource.query(limit=str(PAGE)) | {"continue": page.metadata.continue_}
+        missed = self._versions.keys() - seen.keys()
+        self._deliver(self._resource.name, [self._deletion(key) for key in sorted(missed)], True)
+        self._versions = seen
+        self._version = page.metadata.resourceVersion
+        self._backoff = _BACKOFF_SECONDS
+
+    def _differing(self, items, seen: dict[Key, str]) -> list[Change]:
+        changes = []
+        for item in items:
+            manifest = bytes(item)
+            meta = _object(manifest).metadata
+            key = (meta.namespace, meta.name)
+            seen[key] = meta.resourceVersion
+            old = self._versions.get(key)
+            if old is None or old != meta.resourceVersion:
+                changes.append(_change("ADDED" if old is None else "MODIFIED", manifest, meta))
+        return changes
+
+    def _deletion(self, key: Key) -> Change:
+        """A delete that was missed: all that is still known is the name."""
+        return Change("DELETED", msgspec.json.encode({"metadata": {"namespace": key[0], "name": key[1]}}))
+
+    def _watch(self) -> None:
+        """Deliver events until the server ends the watch; a watch that brought nothing at once is an error."""
+        seconds = int(WATCH_SECONDS * (1 + random.random()))
+        query = self._resource.query(
+            watch="true",
+            allowWatchBookmarks="true",
+            resourceVersion=self._version,
+            timeoutSeconds=str(seconds),
+        )
+        started, came = time.monotonic(), False
+        try:
+            for line in self._api.lines(self._resource.path, query, seconds + _SILENCE_SLACK_SECONDS):
+                self._on_event(_event(line))
+                self._backoff, came = _BACKOFF_SECONDS, True
+                if self._stop.is_set():
+                    return
+        except ApiError as error:
+            raise Gone(str(error)) if error.status == 410 else error from None
+        if not came and time.monotonic() < started + _SHORT_SECONDS:
+            self._pause()
+
+    def _on_event(self, event: _Event) -> None:
+        if event.type == "ERROR":
+            status = _status(event.object)
+            raise (Gone if status.code == 410 else ApiError)(f"watch: {status.code} {status.message}")
+        manifest = bytes(event.object)
+        meta = _object(manifest).metadata
+        self._version = meta.resourceVersion or self._version
+        if event.type == "BOOKMARK":
+            return
+        key = (meta.namespace, meta.name)
+        if event.type == "DELETED":
+            self._versions.pop(key, None)
+        else:
+            self._versions[key] = meta.resourceVersion
+        self._deliver(self._resource.name, [_change(event.type, manifest, meta)], False)
+
+
+def _change(kind: str, manifest: bytes, meta: _Meta) -> Change:
+    return Change(kind, manifest, (meta.annotations or {}).get(TRIGGER_TIME, ""))
