@@ -16,7 +16,7 @@ from aiohttp import web
 from harness.lab.api import Api
 from harness.lab.topology import API_ADDRESS, API_PORT
 from harness.serve.app import Api as ServedApi
-from harness.serve.app import read_only
+from harness.serve.writes import Writes
 
 FAULTS = ("down", "slow", "drop", "gone")
 
@@ -35,7 +35,7 @@ class ApiServer:
 
     async def start(self) -> None:
         """Listen on the router."""
-        served = ServedApi(self._api.store, read_only, None, False)
+        served = ServedApi(self._api.store, Writes(self._api.store, True).handle, None, True)
         app = served.application()
         app.middlewares.insert(0, self._middleware)
         served.add_routes(app)

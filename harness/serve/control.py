@@ -1,0 +1,74 @@
+"""The control endpoint: /control/status, and POST /control/{pause,resume,step,seek,speed}.
+
+    curl URL/control/status
+    curl -X POST 'URL/control/step?count=5'
+    curl -X POST 'URL/control/seek?to=90s'      # or to=SEQ
+    curl -X POST 'URL/control/speed?factor=10'  # or max
+
+Every answer is the status after it; what cannot be done is a Status error as from the API.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from harness.recording import RecordingError
+from harness.recording.places import place, speed
+from harness.serve import errors
+from harness.serve.app import Api
+from harness.serve.pace import Player, position_of
+
+ACTIONS = ("pause", "resume", "step", "seek", "speed")
+
+
+class Control:
+    """Handlers around one player."""
+
+    def __init__(self, api: Api, player: Player) -> None:
+        self._api, self._player = api, player
+
+    def add_routes(self, app: web.Application) -> None:
+        """To be called before the API's own routes, which take every path that is left."""
+        app.router.add_get("/control/status", self._status)
+        app.router.add_post("/control/{action}", self._act)
+
+    async def _status(self, _request: web.Request) -> web.Response:
+        return web.json_response(self.status())
+
+    def status(self) -> dict:
+        """Where the player is, and what the store holds."""
+        collections = self._api.store.collections.items()
+        resources = {name: {"objects": len(c), "resourceVersion": str(c.revision)} for name, c in collections}
+        return position_of(self._player) | {"watchers": self._api.watchers, "resources": resources}
+
+    async def _act(self, request: web.Request) -> web.Response:
+        action = request.match_info["action"]
+        if action not in ACTIONS:
+            raise errors.ApiError(404, "NotFound", f"no action {action!r}; one of {', '.join(ACTIONS)} is needed")
+        try:
+            self._do(action, request.query)
+        except (LookupError, ValueError) as error:
+            code = 422 if isinstance(error, RecordingError) else 400
+            raise errors.ApiError(code, "BadRequest", str(error)) from None
+        self._api.ring_all()
+        return web.json_response(self.status())
+
+    def _do(self, action: str, query) -> None:
+        player = self._player
+        match action:
+            case "pause":
+                player.pause()
+            case "resume":
+                player.resume()
+            case "step":
+                player.step(_count(query.get("count", "1")))
+            case "seek":
+                player.seek(place(query.get("to", "")))
+            case "speed":
+                player.set_speed(speed(query.get("factor", "")))
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise ValueError(f"count is {text!r}; a number from 1 is needed")
+    return int(text)

@@ -1,0 +1,124 @@
+"""Errors as the API has them: an HTTP code and a Status object, worded as kube-apiserver words them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from harness.serve.kinds import Kind
+
+
+class ApiError(Exception):
+    """What a request is refused with. `code` is the HTTP code, `reason` the API's machine word for it."""
+
+    def __init__(self, code: int, reason: str, message: str, details: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.code, self.reason, self.message, self.details = code, reason, message, details
+
+    def status(self) -> dict[str, Any]:
+        """The Status object (meta/v1)."""
+        fields = {"status": "Failure", "message": self.message, "reason": self.reason, "details": self.details}
+        return {"kind": "Status", "apiVersion": "v1", "metadata": {}, **_present(fields), "code": self.code}
+
+    def body(self) -> bytes:
+        """The Status object as JSON."""
+        return msgspec.json.encode(self.status()) + b"\n"
+
+
+def success(kind: Kind, name: str, uid: str | None) -> dict[str, Any]:
+    """The Status that answers a delete which removed the object at once."""
+    details = _present({"name": name, "group": kind.group or None, "kind": kind.resource, "uid": uid})
+    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+
+
+def not_found(kind: Kind, name: str) -> ApiError:
+    """404: no such object."""
+    return ApiError(404, "NotFound", f'{kind.qualified} "{name}" not found', _details(kind, name))
+
+
+def already_exists(kind: Kind, name: str) -> ApiError:
+    """409: create of what is there."""
+    return ApiError(409, "AlreadyExists", f'{kind.qualified} "{name}" already exists', _details(kind, name))
+
+
+def conflict(kind: Kind, name: str, why: str = "") -> ApiError:
+    """409: the object has changed since the writer read it, or `why`."""
+    why = why or "the object has been modified; please apply your changes to the latest version and try again"
+    text = f'Operation cannot be fulfilled on {kind.qualified} "{name}": {why}'
+    return ApiError(409, "Conflict", text, _details(kind, name))
+
+
+def expired(asked: int, oldest: int) -> ApiError:
+    """410: a watch from before what is remembered."""
+    return ApiError(410, "Expired", f"too old resource version: {asked} ({oldest})")
+
+
+def continue_expired() -> ApiError:
+    """410: the list that a continue token belongs to is no longer remembered."""
+    text = (
+        "The provided continue parameter is too old to display a consistent list result. "
+        "You can start a new list without the continue parameter."
+    )
+    return ApiError(410, "Expired", text)
+
+
+def too_new(asked: int, current: int) -> ApiError:
+    """504: a list not older than a resourceVersion that has not come yet."""
+    details = {
+        "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
+        "retryAfterSeconds": 1,
+    }
+    return ApiError(504, "Timeout", f"Too large resource version: {asked}, current: {current}", details)
+
+
+def bad_request(message: str) -> ApiError:
+    """400."""
+    return ApiError(400, "BadRequest", message)
+
+
+def invalid(kind: Kind, name: str, causes: list[tuple[str, str]]) -> ApiError:
+    """422: `causes` are (field, what is wrong with it)."""
+    details = _details(kind, name)
+    details |= {
+        "kind": kind.kind,
+        "causes": [{"reason": "FieldValueInvalid", "message": m, "field": f} for f, m in causes],
+    }
+    texts = [f"{field}: {message}" for field, message in causes]
+    listed = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+    head = f"{kind.kind}.{kind.group}" if kind.group else kind.kind
+    return ApiError(422, "Invalid", f'{head} "{name}" is invalid: {listed}', details)
+
+
+def method_not_allowed() -> ApiError:
+    """405."""
+    return ApiError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {})
+
+
+def no_such_resource() -> ApiError:
+    """404 below a known group and version."""
+    return ApiError(404, "NotFound", "the server could not find the requested resource", {})
+
+
+def not_acceptable(media_types: str) -> ApiError:
+    """406: none of the forms that the client accepts is spoken here."""
+    return ApiError(406, "NotAcceptable", f"only the following media types are accepted: {media_types}")
+
+
+def unsupported_media_type(media_types: str) -> ApiError:
+    """415: a body in a form that is not understood."""
+    text = f"the body of the request was in an unknown format - accepted media types include: {media_types}"
+    return ApiError(415, "UnsupportedMediaType", text)
+
+
+def unauthorized() -> ApiError:
+    """401."""
+    return ApiError(401, "Unauthorized", "Unauthorized")
+
+
+def _details(kind: Kind, name: str) -> dict[str, Any]:
+    return _present({"name": name, "group": kind.group or None, "kind": kind.resource})
+
+
+def _present(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}

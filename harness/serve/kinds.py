@@ -1,0 +1,97 @@
+"""The resources that the API has, as a table; nothing else knows their names."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Kind(NamedTuple):
+    """One resource of one group and version, with what clients are told of it.
+
+    `fields` are the field selectors beside metadata.name and metadata.namespace, `status` tells whether
+    status is a subresource of its own, `recorded` whether recordings carry it.
+    """
+
+    resource: str
+    kind: str
+    group: str
+    version: str
+    namespaced: bool
+    singular: str
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
+    status: bool = False
+    recorded: bool = False
+
+    @property
+    def api_version(self) -> str:
+        """`v1`, or `group/version`."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def qualified(self) -> str:
+        """`services`, or `endpointslices.discovery.k8s.io`, as messages name it."""
+        return f"{self.resource}.{self.group}" if self.group else self.resource
+
+    @property
+    def root(self) -> str:
+        """The path under which it is served, `/api/v1` or `/apis/group/version`."""
+        return f"/apis/{self.api_version}" if self.group else f"/api/{self.version}"
+
+
+_EVENT_FIELDS = tuple(
+    f"involvedObject.{name}"
+    for name in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+) + ("reason", "reportingComponent", "source", "type")
+_NEW_EVENT_FIELDS = tuple(name.replace("involvedObject", "regarding") for name in _EVENT_FIELDS)
+_POD_FIELDS = (
+    "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork",
+    "status.phase", "status.podIP", "status.podIPs", "status.nominatedNodeName",
+)  # fmt: skip
+
+SERVICES = Kind(
+    "services", "Service", "", "v1", True, "service", ("svc",), ("all",), ("spec.clusterIP", "spec.type"), True, True
+)
+ENDPOINT_SLICES = Kind(
+    "endpointslices", "EndpointSlice", "discovery.k8s.io", "v1", True, "endpointslice", recorded=True
+)
+NODES = Kind("nodes", "Node", "", "v1", False, "node", ("no",), (), ("spec.unschedulable",), True, True)
+PODS = Kind("pods", "Pod", "", "v1", True, "pod", ("po",), ("all",), _POD_FIELDS, True, True)
+NAMESPACES = Kind("namespaces", "Namespace", "", "v1", False, "namespace", ("ns",), (), ("status.phase",), True)
+EVENTS = Kind("events", "Event", "", "v1", True, "event", ("ev",), (), _EVENT_FIELDS)
+NEW_EVENTS = Kind("events", "Event", "events.k8s.io", "v1", True, "event", ("ev",), (), _NEW_EVENT_FIELDS)
+SERVICE_CIDRS = Kind("servicecidrs", "ServiceCIDR", "networking.k8s.io", "v1", False, "servicecidr", status=True)
+LEASES = Kind("leases", "Lease", "coordination.k8s.io", "v1", True, "lease")
+
+# What clients look into on their way (kubectl drain, get all); nothing here fills them but clients' own writes.
+EXTRAS = (
+    Kind("daemonsets", "DaemonSet", "apps", "v1", True, "daemonset", ("ds",), ("all",), status=True),
+    Kind("deployments", "Deployment", "apps", "v1", True, "deployment", ("deploy",), ("all",), status=True),
+    Kind("replicasets", "ReplicaSet", "apps", "v1", True, "replicaset", ("rs",), ("all",), status=True),
+    Kind(
+        "poddisruptionbudgets",
+        "PodDisruptionBudget",
+        "policy",
+        "v1",
+        True,
+        "poddisruptionbudget",
+        ("pdb",),
+        status=True,
+    ),
+)
+
+KINDS = (SERVICES, ENDPOINT_SLICES, NODES, PODS, NAMESPACES, EVENTS, NEW_EVENTS, SERVICE_CIDRS, LEASES, *EXTRAS)
+BY_PATH = {(kind.root, kind.resource): kind for kind in KINDS}
+BY_NAME = {kind.qualified: kind for kind in KINDS} | {kind.resource: kind for kind in reversed(KINDS)}
+"""By `endpointslices` or `endpointslices.discovery.k8s.io`; of two with one name the core group's wins."""
+
+
+def kind_of(resource: str | Kind) -> Kind:
+    """The Kind of a resource's name; KeyError, in words, for one that is not served."""
+    if isinstance(resource, Kind):
+        return resource
+    try:
+        return BY_NAME[resource]
+    except KeyError:
+        raise KeyError(f"no resource {resource!r}; one of {', '.join(k.qualified for k in KINDS)} is needed") from None

@@ -1,0 +1,147 @@
+"""Lists: all at once or in pages, always of one moment; bodies kept while nothing changes.
+
+A continue token names the snapshot it pages through. Snapshots are values and shared, so what a token
+costs is one reference; the oldest are forgotten, and their tokens answered with 410.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from harness.serve import errors, wire
+from harness.serve.kinds import Kind
+from harness.serve.manifest import Object
+from harness.serve.scope import Scope
+from harness.serve.store import Collection, Snapshot
+
+SNAPSHOTS, BODIES = 64, 16
+"""Snapshots that tokens may continue, and whole bodies kept."""
+
+MATCHES = ("", "Exact", "NotOlderThan")
+
+
+class Page(msgspec.Struct):
+    """What a continue token says: from which object on, of which snapshot."""
+
+    rv: int
+    start: int
+    resource: str
+    v: str = "meta.k8s.io/v1"
+
+
+class Listing(NamedTuple):
+    """A list request beyond its scope and form: resourceVersion (None when unset), match, limit, token."""
+
+    revision: int | None = None
+    match: str = ""
+    limit: int = 0
+    token: str = ""
+
+
+class Lister:
+    """Answers lists of every collection."""
+
+    def __init__(self) -> None:
+        self._snapshots: OrderedDict[tuple[str, int, Scope], tuple[Object, ...]] = OrderedDict()
+        self._bodies: OrderedDict[tuple[Any, ...], bytes] = OrderedDict()
+
+    def body(self, collection: Collection, scope: Scope, listing: Listing, form: wire.Form) -> bytes:
+        """The list's bytes; ApiError when it asks for what is not remembered, or has not come yet."""
+        kind = collection.kind
+        if listing.token:
+            page = _page(kind, listing.token)
+            return self._paged(kind, scope, page.rv, page.start, listing.limit, form)
+        snapshot = collection.snapshot()
+        _check(snapshot.revision, listing, collection.compacted)
+        if listing.limit and listing.revision != 0:
+            self._keep(kind, scope, snapshot)
+            return self._paged(kind, scope, snapshot.revision, 0, listing.limit, form)
+        key = kind.qualified, snapshot.revision, scope, form
+        if key not in self._bodies or form.shape == "table":  # a table tells ages: never kept
+            seen = snapshot.objects if scope == Scope() else filter(scope.sees, snapshot.objects)
+            metadata = {"resourceVersion": str(snapshot.revision)}
+            self._bodies[key] = wire.many(kind, seen, metadata, form)
+        self._bodies.move_to_end(key)
+        while len(self._bodies) > BODIES:
+            self._bodies.popitem(last=False)
+        return self._bodies[key]
+
+    def _keep(self, kind: Kind, scope: Scope, snapshot: Snapshot) -> None:
+        key = kind.qualified, snapshot.revision, scope
+        if key not in self._snapshots:
+            self._snapshots[key] = tuple(filter(scope.sees, snapshot.objects))
+        self._snapshots.move_to_end(key)
+        while len(self._snapshots) > SNAPSHOTS:
+            self._snapshots.popitem(last=False)
+
+    def _paged(self, kind: Kind, scope: Scope, revision: int, start: int, limit: int, form: wire.Form) -> bytes:
+        objects = self._snapshots.get((kind.qualified, revision, scope))
+        if objects is None:
+            raise errors.continue_expired()
+        end = start + limit if limit else len(objects)
+        metadata: dict[str, Any] = {"resourceVersion": str(revision)}
+        if end < len(objects):
+            metadata["continue"] = _token(Page(revision, end, kind.qualified))
+            if not scope.selective:
+                metadata["remainingItemCount"] = len(objects) - end
+        return wire.many(kind, objects[start:end], metadata, form)
+
+
+def listing_of(kind: Kind, query: Mapping[str, str]) -> Listing:
+    """The list that a query asks for; ApiError 400 or 422 for what makes no sense."""
+    revision = number("resourceVersion", query.get("resourceVersion", ""))
+    match, token = query.get("resourceVersionMatch", ""), query.get("continue", "")
+    limit = number("limit", query.get("limit", "")) or 0
+    if match not in MATCHES:
+        supported = 'supported values: "Exact", "NotOlderThan"'
+        raise errors.invalid(kind, "", [("resourceVersionMatch", f'Unsupported value: "{match}": {supported}')])
+    if match and revision is None:
+        why = "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
+        raise errors.invalid(kind, "", [("resourceVersionMatch", why)])
+    if match == "Exact" and revision == 0:
+        why = 'Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
+        raise errors.invalid(kind, "", [("resourceVersionMatch", why)])
+    if token and revision:
+        raise errors.bad_request("specifying resource version is not allowed when using continue")
+    return Listing(revision, match, limit, token)
+
+
+def number(name: str, text: str) -> int | None:
+    """A query's unsigned number, None when it is empty; ApiError 400 when it is none."""
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit()):
+        raise errors.bad_request(
+            f'{name}: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
+        )
+    return int(text)
+
+
+def _check(current: int, listing: Listing, compacted: int) -> None:
+    if listing.revision is None or listing.revision == 0:
+        return
+    if listing.revision > current:
+        raise errors.too_new(listing.revision, current)
+    exact = listing.match == "Exact" or (listing.limit and not listing.match)
+    if exact and listing.revision != current:
+        raise errors.expired(listing.revision, max(compacted, current))
+
+
+def _token(page: Page) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(page)).decode().rstrip("=")
+
+
+def _page(kind: Kind, token: str) -> Page:
+    try:
+        page = msgspec.json.decode(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)), type=Page)
+    except (binascii.Error, msgspec.DecodeError, ValueError):
+        raise errors.bad_request("continue key is not valid: it is not a token that this server gave") from None
+    if page.resource != kind.qualified:
+        raise errors.bad_request(f"continue key is not valid: it continues a list of {page.resource}")
+    return page

@@ -1,0 +1,252 @@
+"""Objects, and the history of their changes, by resource: what lists and watches are answered from.
+
+Theory of operation.  A `Collection` holds one resource: its objects, and a bounded history of `Change`s
+with rising resourceVersions.  A reader is a `Cursor`, one number, into that shared history, so a thousand
+watchers cost a thousand numbers; what a change looks like on the wire is encoded once and kept with it.
+A reader that falls behind what the history keeps, or asks for what was before it, gets 410 (errors.expired)
+and has to list anew, as with etcd's compaction.
+
+A resourceVersion is the manifest's own where that rises, so that a recording is served with the bytes it
+holds; otherwise the next number.  It never goes back while the store lives, not even when a recording is
+sought backwards (`reset`).
+
+Everything here may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import bisect
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+
+from harness.serve import errors
+from harness.serve.kinds import KINDS, NAMESPACES, Kind, kind_of
+from harness.serve.manifest import Object, head_of, own_revision, sealed
+
+HISTORY = 20_000
+"""Changes kept a resource before the oldest are compacted away."""
+
+ALWAYS_THERE = ("default", "kube-node-lease", "kube-public", "kube-system")
+
+
+class Change:
+    """One entry of the history: `type` is ADDED, MODIFIED or DELETED; `object` the last state of a deleted one."""
+
+    __slots__ = ("type", "object", "previous", "frames")
+
+    def __init__(self, type: str, object: Object, previous: Object | None) -> None:
+        self.type, self.object, self.previous = type, object, previous
+        self.frames: dict[Any, bytes] = {}
+
+    @property
+    def revision(self) -> int:
+        """The resourceVersion that this change brought."""
+        return self.object.revision
+
+    @property
+    def resource(self) -> str:
+        """The resource's qualified name."""
+        return self.object.kind.qualified
+
+    def manifest(self) -> dict[str, Any]:
+        """The object's manifest, decoded anew."""
+        return self.object.manifest()
+
+
+class Snapshot(NamedTuple):
+    """All objects of a resource, by namespace and name, and the resourceVersion at which they were so."""
+
+    revision: int
+    objects: tuple[Object, ...]
+
+
+class Collection:
+    """One resource. Changes come in through its Store only."""
+
+    def __init__(self, kind: Kind, lock: threading.RLock, history: int) -> None:
+        self.kind, self.revision, self.compacted = kind, 1, 1
+        self._objects: dict[tuple[str, str], Object] = {}
+        self._snapshot: Snapshot | None = None
+        self._history: list[Change] = []
+        self._first = 0  # how many changes were before _history[0]
+        self._limit, self._lock = history, lock
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    def get(self, namespace: str, name: str) -> Object | None:
+        """The object, None when there is none."""
+        return self._objects.get((namespace, name))
+
+    def snapshot(self) -> Snapshot:
+        """The objects as they are now; the same value until something changes."""
+        with self._lock:
+            if self._snapshot is None:
+                objects = tuple(sorted(self._objects.values(), key=lambda found: found.key))
+                self._snapshot = Snapshot(self.revision, objects)
+            return self._snapshot
+
+    def cursor(self, since: int) -> Cursor:
+        """A reader of everything after the resourceVersion `since`; ApiError 410 when that was compacted."""
+        with self._lock:
+            if since < self.compacted:
+                raise errors.expired(since, self.compacted)
+            place = bisect.bisect_right(self._history, since, key=lambda change: change.revision)
+            return Cursor(self, self._first + place, since)
+
+    def read(self, place: int, since: int, limit: int) -> tuple[list[Change], int]:
+        """Up to `limit` changes from a place in the history on, and the resourceVersion reached with them."""
+        with self._lock:
+            index = place - self._first
+            if index < 0 or since < self.compacted:
+                raise errors.expired(since, self.compacted)
+            changes = self._history[index : index + limit]
+            whole = index + len(changes) == len(self._history)
+            return changes, self.revision if whole else changes[-1].revision
+
+    def put(self, change: Change) -> None:
+        """Append a change and take the object in."""
+        if change.type == "DELETED":
+            del self._objects[change.object.key]
+        else:
+            self._objects[change.object.key] = change.object
+        self.advance(change.revision)
+        self._history.append(change)
+        if len(self._history) >= 2 * self._limit:
+            self._compact(len(self._history) - self._limit)
+
+    def advance(self, revision: int) -> None:
+        """Nothing of this resource changes up to `revision`."""
+        self.revision = max(self.revision, revision)
+        self._snapshot = None
+
+    def forget(self) -> None:
+        """Compact everything: only what comes after now can be watched."""
+        self._compact(len(self._history))
+        self.compacted = self.revision
+
+    def _compact(self, count: int) -> None:
+        if count:
+            self.compacted = self._history[count - 1].revision
+            self._first += count
+            del self._history[:count]
+
+
+class Cursor:
+    """One reader of a collection."""
+
+    def __init__(self, collection: Collection, place: int, since: int) -> None:
+        self._collection, self._place, self.revision = collection, place, since
+
+    def take(self, limit: int = 256) -> list[Change]:
+        """The next changes, none when there are none yet; ApiError 410 when it fell behind.
+
+        `revision` is the resourceVersion up to which everything has been taken.
+        """
+        changes, revision = self._collection.read(self._place, self.revision, limit)
+        self._place += len(changes)
+        self.revision = max(self.revision, revision)
+        return changes
+
+
+class Store:
+    """All collections. Subscribers are told of each change in order, in the writer's thread: be quick there."""
+
+    def __init__(self, history: int = HISTORY) -> None:
+        self.lock = threading.RLock()
+        self.collections = {kind.qualified: Collection(kind, self.lock, history) for kind in KINDS}
+        self._subscribers: list[Callable[[Change], None]] = []
+        for name in ALWAYS_THERE:
+            self._ensure_namespace(name)
+
+    @property
+    def revision(self) -> int:
+        """The highest resourceVersion given out."""
+        return max(collection.revision for collection in self.collections.values())
+
+    def collection(self, resource: str | Kind) -> Collection:
+        """The collection of a resource; KeyError, in words, for one that is not served."""
+        return self.collections[kind_of(resource).qualified]
+
+    def subscribe(self, subscriber: Callable[[Change], None]) -> Callable[[], None]:
+        """Call `subscriber` with every change from now on; returns what ends that."""
+        with self.lock:
+            self._subscribers.append(subscriber)
+        return lambda: self._subscribers.remove(subscriber)
+
+    def put(self, resource: str | Kind, raw: bytes, *, ordered: bool = True) -> Change:
+        """Take a manifest's JSON in as it is; ValueError when it is none, or unnamed.
+
+        `ordered` False is for an initial list, whose resourceVersions are in no order.
+        """
+        collection, head = self.collection(resource), head_of(raw)
+        kind = collection.kind
+        namespace = (head.metadata.namespace or "") if kind.namespaced else ""
+        with self.lock:
+            revision = self._revision(collection, own_revision(head), ordered)
+            if namespace:
+                self._ensure_namespace(namespace)
+            previous = collection.get(namespace, head.metadata.name)
+            entry = Object(kind, namespace, head.metadata.name, revision, sealed(kind, raw, head, revision))
+            return self._publish(collection, Change("MODIFIED" if previous else "ADDED", entry, previous))
+
+    def remove(self, resource: str | Kind, namespace: str, name: str, last: bytes | None = None) -> Change | None:
+        """Take an object out, `last` being its final manifest where known; None when there is none."""
+        collection = self.collection(resource)
+        with self.lock:
+            previous = collection.get(namespace, name)
+            if previous is None:
+                return None
+            raw = last or previous.raw
+            head = head_of(raw)
+            revision = self._revision(collection, own_revision(head), True)
+            entry = Object(collection.kind, namespace, name, revision, sealed(collection.kind, raw, head, revision))
+            return self._publish(collection, Change("DELETED", entry, previous))
+
+    def forget(self) -> None:
+        """Compact all history: what is there now is an initial list."""
+        with self.lock:
+            for collection in self.collections.values():
+                collection.forget()
+
+    def reset(self) -> None:
+        """Empty the store; every resourceVersion asked for from before is too old from now on."""
+        with self.lock:
+            beyond = self.revision + 1
+            for collection in self.collections.values():
+                collection._objects.clear()
+                collection.advance(beyond)
+                collection.forget()
+            for name in ALWAYS_THERE:
+                self._ensure_namespace(name)
+
+    def changes(self, resource: str | Kind, since: int) -> Iterator[Change]:
+        """What the history holds after `since`, then ends."""
+        cursor = self.collection(resource).cursor(since)
+        while taken := cursor.take():
+            yield from taken
+
+    def _revision(self, collection: Collection, own: int | None, ordered: bool) -> int:
+        if own is not None and (own > collection.revision or not ordered):
+            return own
+        return collection.revision + 1
+
+    def _publish(self, collection: Collection, change: Change) -> Change:
+        collection.put(change)
+        for subscriber in tuple(self._subscribers):
+            subscriber(change)
+        return change
+
+    def _ensure_namespace(self, name: str) -> None:
+        if self.collections[NAMESPACES.qualified].get("", name) is None:
+            manifest = {
+                "apiVersion": "v1",
+                "kind": "Namespace",
+                "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}},
+                "spec": {"finalizers": ["kubernetes"]},
+                "status": {"phase": "Active"},
+            }
+            self.put(NAMESPACES, msgspec.json.encode(manifest))

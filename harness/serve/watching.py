@@ -1,0 +1,195 @@
+"""Watches: from a request to the frames of its stream.
+
+`Watcher` decides (which events, bookmarks, when it ends) and knows no socket; `stream` is the thin shell
+that waits for the collection's bell, writes, and honours timeouts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import NamedTuple
+
+from harness.serve import errors, wire
+from harness.serve.kinds import Kind
+from harness.serve.listing import number
+from harness.serve.scope import Scope
+from harness.serve.store import Collection
+
+BOOKMARK_SECONDS = 60.0
+TIMEOUT_SECONDS = 3600
+"""What ends a watch whose client sets no timeout; as for the real server's, clients watch on."""
+
+BATCH = 128
+"""Changes written at a time: what is pending for one watcher is bounded by it and the socket's buffer."""
+
+
+class WatchRequest(NamedTuple):
+    """`since` None or 0 begins with the current state, as does `initial_events`."""
+
+    since: int | None = None
+    bookmarks: bool = False
+    initial_events: bool | None = None
+    timeout: float = TIMEOUT_SECONDS
+
+
+def watch_request_of(kind: Kind, query: Mapping[str, str]) -> WatchRequest:
+    """The watch that a query asks for; ApiError 400 or 422 for what makes no sense."""
+    since = number("resourceVersion", query.get("resourceVersion", ""))
+    initial, match = _flag(query.get("sendInitialEvents")), query.get("resourceVersionMatch", "")
+    causes = []
+    if initial is not None and match != "NotOlderThan":
+        why = "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+        causes.append(("resourceVersionMatch", why))
+    if initial is None and match:
+        why = "Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+        causes.append(("resourceVersionMatch", why))
+    if causes:
+        raise errors.invalid(kind, "", causes)
+    timeout = number("timeoutSeconds", query.get("timeoutSeconds", "")) or TIMEOUT_SECONDS
+    return WatchRequest(since, bool(_flag(query.get("allowWatchBookmarks"))), initial, timeout)
+
+
+class Watcher:
+    """One watch: yields frames; after an ERROR frame it is `ended`."""
+
+    def __init__(self, collection: Collection, scope: Scope, request: WatchRequest, form: wire.Form) -> None:
+        self._collection, self._scope, self._request, self._form = collection, scope, request, form
+        self._cursor = None
+        self._first = True
+        self.ended = False
+
+    def opening(self) -> Iterator[bytes]:
+        """Frames of the current state, where the request begins with it; then its bookmark."""
+        request, collection = self._request, self._collection
+        initial = request.initial_events if request.initial_events is not None else not request.since
+        try:
+            if not initial:
+                since = collection.revision if not request.since else request.since
+                self._cursor = collection.cursor(since)
+                return
+            snapshot = collection.snapshot()
+            if request.since and request.since > snapshot.revision:
+                raise errors.too_new(request.since, snapshot.revision)
+            self._cursor = collection.cursor(snapshot.revision)
+        except errors.ApiError as error:
+            yield self._fail(error)
+            return
+        for found in snapshot.objects:
+            if self._scope.sees(found):
+                yield wire.event("ADDED", found, self._form, self._take_first())
+        if request.initial_events and request.bookmarks:
+            yield wire.bookmark(collection.kind, snapshot.revision, self._form, initial_end=True)
+
+    def pending(self) -> list[bytes]:
+        """Frames of the next changes; none when there are none yet, or none in scope."""
+        frames: list[bytes] = []
+        while not frames and not self.ended:
+            try:
+                changes = self._cursor.take(BATCH)
+            except errors.ApiError as error:
+                return [self._fail(error)]
+            if not changes:
+                break
+            for change in changes:
+                type = self._scope.view(change)
+                # A future resourceVersion is waited for: what comes up to it is not told.
+                if type and change.revision > (self._request.since or 0):
+                    frames.append(wire.frame(change, type, self._form, self._take_first()))
+        return frames
+
+    def bookmark(self) -> bytes:
+        """A frame that tells how far this watch is; empty when the client takes no bookmarks."""
+        if not self._request.bookmarks or self.ended:
+            return b""
+        return wire.bookmark(self._collection.kind, self._cursor.revision, self._form)
+
+    def _take_first(self) -> bool:
+        first, self._first = self._first, False
+        return first
+
+    def _fail(self, error: errors.ApiError) -> bytes:
+        self.ended = True
+        return wire.failure(error)
+
+
+class Bell:
+    """Wakes all who wait for a collection; `ring` may be called from any thread, and is cheap when pending."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop, self._event, self._pending = loop, asyncio.Event(), False
+
+    def ring(self) -> None:
+        """Wake the waiting, soon."""
+        if not self._pending:
+            self._pending = True
+            self._loop.call_soon_threadsafe(self._wake)
+
+    def armed(self) -> asyncio.Event:
+        """What the next ring sets: take it before looking, wait on it after."""
+        return self._event
+
+    def _wake(self) -> None:
+        self._pending = False
+        event, self._event = self._event, asyncio.Event()
+        event.set()
+
+
+class Pace(NamedTuple):
+    """When a stream ends by itself, how often it tells where it is (seconds), and whether the server is closing."""
+
+    timeout: float
+    bookmark_every: float
+    closing: Callable[[], bool]
+
+
+async def stream(watcher: Watcher, bell: Bell, write: Callable[[bytes], Awaitable[None]], pace: Pace) -> None:
+    """Write the watch until it ends: by its timeout (then a last bookmark), its own ERROR, or the server's closing."""
+    clock = asyncio.get_running_loop().time
+    end, next_bookmark = clock() + pace.timeout, clock() + pace.bookmark_every
+    for batch in _batches(watcher.opening()):
+        await write(batch)
+    while not watcher.ended and clock() < end and not pace.closing():
+        armed = bell.armed()
+        if frames := watcher.pending():
+            await write(b"".join(frames))
+            continue
+        if clock() >= next_bookmark:
+            next_bookmark += pace.bookmark_every
+            await _write(write, watcher.bookmark())
+        await _wait(armed, min(end, next_bookmark) - clock())
+    await _write(write, watcher.bookmark())
+
+
+async def _write(write: Callable[[bytes], Awaitable[None]], frame: bytes) -> None:
+    if frame:
+        await write(frame)
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(max(seconds, 0)):
+            await event.wait()
+    except TimeoutError:
+        pass
+
+
+def _batches(frames: Iterator[bytes]) -> Iterator[bytes]:
+    batch: list[bytes] = []
+    for frame in frames:
+        batch.append(frame)
+        if len(batch) >= BATCH:
+            yield b"".join(batch)
+            batch = []
+    if batch:
+        yield b"".join(batch)
+
+
+def _flag(text: str | None) -> bool | None:
+    if text is None or text == "":
+        return None
+    if text.lower() in ("1", "t", "true"):
+        return True
+    if text.lower() in ("0", "f", "false"):
+        return False
+    raise errors.bad_request(f'strconv.ParseBool: parsing "{text}": invalid syntax')

@@ -1,0 +1,130 @@
+"""The forms of an answer: plain JSON, a Table for kubectl, metadata alone; each change encoded once a form.
+
+Protobuf is not spoken: a client that also takes JSON gets that, one that does not gets 406, as from a
+server without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from harness.serve import errors
+from harness.serve.kinds import Kind
+from harness.serve.manifest import Object
+from harness.serve.store import Change
+from harness.serve.tables import table
+
+ACCEPTED = "application/json, application/json;stream=watch"
+INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+_PLAIN = ("*/*", "application/*", "application/json")
+_encode = msgspec.json.encode
+
+
+class Form(NamedTuple):
+    """`shape` is object, table or metadata; `include` what a table's rows carry: None, Metadata or Object."""
+
+    shape: str = "object"
+    include: str = "Metadata"
+
+    @property
+    def metadata(self) -> bool:
+        """Whether only metadata is asked for."""
+        return self.shape == "metadata"
+
+
+PLAIN = Form()
+
+
+def form_of(accept: str, include: str | None) -> Form:
+    """The first form of an Accept header that is spoken here; ApiError 406 when none is."""
+    for choice in accept.split(",") if accept.strip() else ["*/*"]:
+        media, *parameters = (part.strip() for part in choice.split(";"))
+        asked = dict(part.partition("=")[::2] for part in parameters)
+        if media not in _PLAIN:
+            continue
+        match asked.get("as"):
+            case None:
+                return PLAIN
+            case "Table" if asked.get("g") == "meta.k8s.io" and asked.get("v") == "v1":
+                return Form("table", include or "Metadata")
+            case "PartialObjectMetadata" | "PartialObjectMetadataList" if asked.get("v") == "v1":
+                return Form("metadata")
+    raise errors.not_acceptable(ACCEPTED)
+
+
+def one(found: Object, form: Form) -> bytes:
+    """One object."""
+    if form.shape == "table":
+        return _encode(table(found.kind, [found], str(found.revision), form.include, True))
+    return metadata_only(found) if form.metadata else found.raw
+
+
+def many(kind: Kind, objects: Iterable[Object], metadata: dict[str, Any], form: Form) -> bytes:
+    """A list; `metadata` is the list's own."""
+    if form.shape == "table":
+        made = table(kind, objects, metadata["resourceVersion"], form.include, True)
+        return _encode(made | {"metadata": metadata})
+    name, version = ("PartialObjectMetadataList", "meta.k8s.io/v1") if form.metadata else (None, kind.api_version)
+    head = {"kind": name or f"{kind.kind}List", "apiVersion": version, "metadata": metadata}
+    items = (metadata_only(found) if form.metadata else found.raw for found in objects)
+    return _encode(head)[:-1] + b',"items":[' + b",".join(items) + b"]}\n"
+
+
+def frame(change: Change, type: str, form: Form, first: bool = False) -> bytes:
+    """The watch event that tells of `change` as `type`; encoded once, shared by all who ask."""
+    key = type, form, first and form.shape == "table"
+    made = change.frames.get(key)
+    if made is None:
+        made = change.frames[key] = event(type, _shown(change, type), form, first)
+    return made
+
+
+def event(type: str, found: Object, form: Form, first: bool = False) -> bytes:
+    """A watch event; only a Table's first one tells the columns."""
+    if form.shape == "table":
+        body = _encode(table(found.kind, [found], str(found.revision), form.include, first))
+    else:
+        body = metadata_only(found) if form.metadata else found.raw.rstrip()
+    return b'{"type":"%b","object":%b}\n' % (type.encode(), body)
+
+
+def bookmark(kind: Kind, revision: int, form: Form, initial_end: bool = False) -> bytes:
+    """A BOOKMARK event: everything up to `revision` has been told."""
+    metadata: dict[str, Any] = {"resourceVersion": str(revision), "creationTimestamp": None}
+    if initial_end:
+        metadata["annotations"] = {INITIAL_EVENTS_END: "true"}
+    found: dict[str, Any] = {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": metadata}
+    if form.metadata:
+        found |= {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"}
+    elif form.shape == "table":
+        found = table(kind, [], str(revision), form.include, False) | {"rows": _bookmark_rows(found)}
+    return _encode({"type": "BOOKMARK", "object": found}) + b"\n"
+
+
+def failure(error: errors.ApiError) -> bytes:
+    """An ERROR event, the last one of its watch."""
+    return _encode({"type": "ERROR", "object": error.status()}) + b"\n"
+
+
+def metadata_only(found: Object) -> bytes:
+    """The object as PartialObjectMetadata."""
+    metadata = found.manifest()["metadata"]
+    return _encode({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
+
+
+def _shown(change: Change, type: str) -> Object:
+    """What an event carries: of an object that left the scope, its last state inside, at the new resourceVersion."""
+    if type != "DELETED" or change.type == "DELETED" or change.previous is None:
+        return change.object
+    before = change.previous
+    manifest = before.manifest()
+    manifest["metadata"]["resourceVersion"] = str(change.revision)
+    return Object(before.kind, before.namespace, before.name, change.revision, _encode(manifest))
+
+
+def _bookmark_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """A Table carries the bookmark's object in a row without cells, where clients look for its metadata."""
+    return [{"cells": [], "object": found}]
