@@ -42,6 +42,7 @@ class ProxyConfig:
     pod_interface: str = ""
     node_port_addresses: tuple[str, ...] | None = None
     localhost_node_ports: bool = True
+    conntrack_tcp_be_liberal: bool = False
     node_addresses: tuple[Address, ...] = ()
     local_addresses: tuple[Address, ...] = ()
     ipvs_scheduler: str = "rr"

@@ -75,6 +75,10 @@ class Dataplane:
             changes.append(Change(name, old, new))
         return changes
 
+    def everything(self) -> list[Change]:
+        """Every Service's plans as if they were new."""
+        return [Change(name, (), self.plans[name]) for name in sorted(self.plans)]
+
     def without_local_endpoints(self, by_service: bool = False) -> dict[str, int]:
         """Ports, or Services, of policy Local with usable endpoints but none here, by policy (MET-05)."""
         counts = {"internal": 0, "external": 0}

@@ -11,32 +11,42 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import NamedTuple
 
 from engine.backends.base import Backend
+from engine.backends.iptables import IptablesBackend
 from engine.backends.ipvs import IpvsBackend
 from engine.backends.nftables import NftablesBackend
 from engine.config import ProxyConfig
-from engine.dataplane import Change, Dataplane
+from engine.dataplane import Dataplane
 from engine.kernel.base import Kernel, KernelError
 from engine.model import ADDRESS_BYTES, Address, HostAddresses
 from engine.program import Program
 from engine.tracking import ClusterState
 
-BACKENDS: dict[str, Callable[[int, ProxyConfig], Backend]] = {"ipvs": IpvsBackend, "nftables": NftablesBackend}
+BACKENDS: dict[str, Callable[[int, ProxyConfig], Backend]] = {
+    "iptables": IptablesBackend,
+    "ipvs": IpvsBackend,
+    "nftables": NftablesBackend,
+}
+FULL_ON_NODE_CHANGE = frozenset({"iptables"})
+"""Modes that write everything anew when the Node changes (TOPO-07)."""
 
 
 class Sync(NamedTuple):
-    """What one sync did: seconds of each part, elements and bytes sent."""
+    """What one sync did: seconds of each part, elements and bytes sent; `full` if a family was written anew."""
 
     compute_seconds: float
     apply_seconds: float
     operations: int
     bytes: int
+    full: bool
+    programs: tuple[Program, ...]
 
 
 class SyncError(KernelError):
-    """What the kernel refused, by family; other families are in place."""
+    """What the kernel refused, by family; other families are in place (DS-04)."""
 
     def __init__(self, refused: dict[int, KernelError]) -> None:
         super().__init__("; ".join(str(error) for error in refused.values()))
@@ -59,10 +69,11 @@ class Proxier:
         self.state = ClusterState(node)
         self.config = config
         self.dataplanes = {family: Dataplane(family, config) for family in families}
-        self._make_backend = BACKENDS[mode]
-        self._backends: dict[int, Backend] = {}
-        self._kernel = kernel
         self._local_addresses = local_addresses
+        self._mode = mode
+        self._backends: dict[int, Backend] = {}
+        self._new_backend = partial(BACKENDS[mode], config=config)
+        self._kernel = kernel
         self._clock = clock
         self._digest = hashlib.sha256(mode.encode())
 
@@ -71,41 +82,57 @@ class Proxier:
         """SHA-256 over every program so far, in order; no wall-clock figure enters it."""
         return self._digest.hexdigest()
 
-    def sync(self, full: bool = False) -> Sync:
-        """Bring the kernel to the state observed so far, a full sync whatever it holds.
+    @property
+    def programmed(self) -> tuple[int, ...]:
+        """Families whose last program the kernel took."""
+        return tuple(self._backends)
 
-        A family that the kernel refuses does not stop the other one (DS-04) and is synced in full the
-        next time, its changes being consumed (SYNC-10).  Raises SyncError after all were tried.
+    def resync(self, family: int | None = None) -> None:
+        """Let the next sync write everything anew, of one family or both.
+
+        For whoever finds that the kernel lost it; a program that was refused has this effect too (SYNC-04).
         """
+        for each in ADDRESS_BYTES if family is None else (family,):
+            self._backends.pop(each, None)
+
+    def sync(self) -> Sync:
+        """Bring the kernel to the state observed so far; SyncError when it refuses, of either family (DS-04)."""
         started = self._clock()
-        programs = self._programs(full)
+        if self.state.node_changed and self._mode in FULL_ON_NODE_CHANGE:
+            self.resync()
+        full = len(self._backends) < len(self.dataplanes)
+        programs = self._programs()
         for program in programs:
             self._digest.update(program.digest())
         computed = self._clock()
-        sent, refused = 0, {}
+        sent = self._apply(programs)
+        operations = sum(program.operations for program in programs)
+        return Sync(computed - started, self._clock() - computed, operations, sent, full, tuple(programs))
+
+    def _apply(self, programs: list[Program]) -> int:
+        sent = 0
+        refused = {}
         for program in programs:
             try:
                 sent += self._kernel.apply(program).bytes
             except KernelError as error:
+                self.resync(program.family)
                 refused[program.family] = error
-                del self._backends[program.family]
         if refused:
             raise SyncError(refused)
-        operations = sum(program.operations for program in programs)
-        return Sync(computed - started, self._clock() - computed, operations, sent)
+        return sent
 
-    def _programs(self, full: bool) -> list[Program]:
+    def _programs(self) -> list[Program]:
         dirty = self.state.take_dirty()
         host = self._host()
-        programs = []
+        plans = []
         for family, dataplane in self.dataplanes.items():
             changes = dataplane.update(self.state, dirty)
-            if full or family not in self._backends:
-                # A backend that knows nothing starts anew, from everything.
-                self._backends[family] = self._make_backend(family, self.config)
-                changes = [Change(name, (), plans) for name, plans in sorted(dataplane.plans.items())]
-            programs.append(self._backends[family].plan(changes, host))
-        return [program for program in programs if program]
+            if family not in self._backends:
+                self._backends[family] = self._new_backend(family)
+                changes = dataplane.everything()
+            plans.append(self._backends[family].plan(changes, host))
+        return [program for program in plans if program]
 
     def _host(self) -> HostAddresses:
         """The machine's addresses; a replayed node has no interfaces: what its Node object says is local to it."""

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import urllib3
 from kubernetes.client.configuration import Configuration
 from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
+
+from engine.server.logs import get_log
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
@@ -28,7 +29,7 @@ _KEEPALIVE = [
 ]
 """A peer that vanished without a word is noticed within a minute."""
 
-_log = logging.getLogger(__name__)
+_log = get_log(__name__)
 
 
 class ApiError(RuntimeError):
@@ -49,9 +50,7 @@ def load_configuration(kubeconfig: str, master: str) -> Configuration:
         if kubeconfig:
             load_kube_config(kubeconfig, client_configuration=configuration, persist_config=False)
         elif not master:
-            _log.info(
-                "Neither kubeconfig file nor master URL was specified, falling back to in-cluster config",
-            )
+            _log.info("Neither kubeconfig file nor master URL was specified, falling back to in-cluster config")
             load_incluster_config(configuration)
     except (ConfigException, OSError) as error:
         raise ApiError(f"{kubeconfig or 'in-cluster config'}: {error}") from None
@@ -67,6 +66,8 @@ class Api:
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
         self._pool = _pool(configuration)
+        self.observe: Callable[[str, str], None] = lambda method, code: None
+        """Told of each answer: method and HTTP code, or "<error>"."""
 
     @property
     def host(self) -> str:
@@ -113,10 +114,13 @@ class Api:
                 preload_content=False,
                 retries=False,
             )
+            self.observe(method, str(response.status))
             if response.status >= 300:
                 raise ApiError(f"{method} {path}: {response.status} {_reason(response.data)}", response.status)
             yield response
         except (urllib3.exceptions.HTTPError, OSError) as error:
+            if response is None:
+                self.observe(method, "<error>")
             raise ApiError(f"{method} {self.host}{path}: {error}") from error
         finally:
             if response is not None:

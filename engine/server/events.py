@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 import time
 from dataclasses import dataclass
 
 from engine.server.api import Api, ApiError
+from engine.server.logs import get_log
 
 CONTROLLER = "kube-proxy"
 """As kube-proxy reports itself, so that whoever looks for its events finds these."""
 QUEUE_LIMIT = 256
 _ATTEMPTS, _RETRY_SECONDS = 3, 5.0
 
-_log = logging.getLogger(__name__)
+_log = get_log(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Recorder:
         try:
             self._queue.put_nowait(self._manifest(about, kind, reason, action, note))
         except queue.Full:
-            _log.warning("event dropped reason=%s note=%s", reason, note)
+            _log.warning("Event dropped", reason=reason, note=note)
 
     def _manifest(self, about: Regarding, kind: str, reason: str, action: str, note: str) -> dict:
         namespace = about.namespace or "default"
@@ -76,7 +76,7 @@ class Recorder:
                     self._api.post(path, event)
                     break
                 except ApiError as error:
-                    _log.info("event not sent reason=%s attempt=%d: %s", event["reason"], attempt, error)
+                    _log.warning("Event not sent", reason=event["reason"], attempt=attempt, err=error)
                     if 400 <= error.status < 500:
                         break
                     time.sleep(_RETRY_SECONDS)

@@ -5,7 +5,6 @@ Everything acts in the network namespace that this process runs in.
 
 from __future__ import annotations
 
-import logging
 import select
 import socket
 import struct
@@ -25,8 +24,6 @@ _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 SYSCTL = Path("/proc/sys")
 COMMAND_SECONDS = 120
-
-_log = logging.getLogger(__name__)
 
 
 def run(command: list[str], stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:

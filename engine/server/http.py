@@ -5,16 +5,18 @@ A `Handler` is a function from path and query to an `Answer`; which ones there a
 
 from __future__ import annotations
 
-import logging
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 
+from engine.server.logs import get_log
+
 _CLIENT_SECONDS = 30
 
-_log = logging.getLogger(__name__)
+_log = get_log(__name__)
 
 
 class Answer(NamedTuple):
@@ -70,7 +72,7 @@ def _listening(host: str, port: int, handler: Handler) -> ThreadingHTTPServer:
         request_queue_size = 128
 
         def handle_error(self, request, client_address) -> None:
-            _log.debug("a client of port %s went away", port, exc_info=True)
+            _log.info("A client went away", v=4, port=port, err=sys.exception())
 
     class Request(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from engine.kernel.base import Kernel, KernelError
+from engine.kernel.iptables import IptablesKernel
+from engine.kernel.iptables.variant import WAIT, detect, tool
 from engine.kernel.nftables import NftablesKernel
 from engine.server.host import has_ipv6, run
 
@@ -24,13 +26,13 @@ class PreflightError(RuntimeError):
 
 @dataclass(frozen=True)
 class Opened:
-    """`intact()` says whether rules still stand (None where each sync finds out by itself).
+    """`intact(family)` says whether rules still stand (None where each sync finds out by itself).
 
     `chores` are (period in seconds, work) that the mode needs from time to time.
     """
 
     kernel: Kernel
-    intact: Callable[[], bool] | None = None
+    intact: Callable[[int], bool] | None = None
     chores: tuple[tuple[float, Callable[[], object]], ...] = ()
 
 
@@ -57,10 +59,8 @@ def _supports(mode: str, family: int) -> bool:
         return False
     if mode == "nftables":
         return True
-    from engine.kernel.ipvs.real import iptables_variant
-
-    tool = iptables_variant(run, family)
-    return run([tool, "-t", "nat", "-S", "POSTROUTING"]).returncode == 0
+    command = [tool(detect(run), family), *WAIT, "-t", "nat", "-S", "POSTROUTING"]
+    return run(command).returncode == 0
 
 
 def _nftables() -> Opened:
@@ -71,6 +71,11 @@ def _nftables() -> Opened:
     if not os.environ.get(SKIP_KERNEL_CHECK) and _version(platform.release()) < (5, 13):
         raise PreflightError("kube-proxy in nftables mode requires kernel 5.13 or later")
     kernel = NftablesKernel(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER), run)
+    return Opened(kernel, kernel.intact)
+
+
+def _iptables() -> Opened:
+    kernel = IptablesKernel(run)
     return Opened(kernel, kernel.intact)
 
 
@@ -96,4 +101,4 @@ def _word(text: str) -> str:
     return found[0] if found else ""
 
 
-_OPENERS: dict[str, Callable[[], Opened]] = {"nftables": _nftables, "ipvs": _ipvs}
+_OPENERS: dict[str, Callable[[], Opened]] = {"iptables": _iptables, "ipvs": _ipvs, "nftables": _nftables}

@@ -7,7 +7,6 @@ the engine needs a lock.
 from __future__ import annotations
 
 import gc
-import logging
 import queue
 import threading
 from collections.abc import Callable
@@ -18,12 +17,13 @@ from engine.kernel.base import KernelError
 from engine.manifest import ManifestError
 from engine.pacing import Pacer
 from engine.proxier import Proxier, Sync, SyncError
+from engine.server.logs import get_log
 from engine.server.watching import Change
 
 DELIVERY_LIMIT = 64
 """Deliveries that may wait; a follower that is faster waits, so pages do not pile up in memory."""
 
-_log = logging.getLogger(__name__)
+_log = get_log(__name__)
 
 
 class Observer(Protocol):
@@ -32,13 +32,16 @@ class Observer(Protocol):
     def changed(self, resource: str, change: Change) -> None:
         """An object was observed and something this node programs changed with it."""
 
-    def queued(self, full: bool) -> None:
+    def queued(self) -> None:
         """A sync was asked for."""
 
-    def synced(self, sync: Sync, full: bool, seconds: float) -> None:
-        """A sync succeeded (SYNC-09: what is to be done now, in this order)."""
+    def started(self) -> None:
+        """A sync begins with all that changed so far."""
 
-    def failed(self, error: KernelError, full: bool, seconds: float) -> None:
+    def synced(self, sync: Sync, seconds: float) -> None:
+        """A sync succeeded (SYNC-09)."""
+
+    def failed(self, error: SyncError, seconds: float) -> None:
         """A sync failed, for at least one family."""
 
     def node(self, change: Change) -> None:
@@ -117,7 +120,7 @@ class Loop:
         self._observe(resource, changes)
         if synced and resource in self._missing:
             self._missing.discard(resource)
-            _log.info("caches are synced resource=%s", resource)
+            _log.info("Caches are synced", resource=resource)
             if not self._missing:
                 self._pacer.open(self._clock())
 
@@ -129,7 +132,7 @@ class Loop:
                     changed = True
                     self._observer.changed(resource, change)
             except ManifestError as error:
-                _log.error("ignored an object of %s: %s", resource, error)
+                _log.error(error, "Ignored an object that makes no sense", resource=resource)
         if resource == "nodes" and changes:
             self._observer.node(changes[-1])
         if changed:
@@ -137,20 +140,22 @@ class Loop:
 
     def _request(self, full: bool = False) -> None:
         self._pacer.request(self._clock(), full)
-        self._observer.queued(full)
+        self._observer.queued()
 
     def _sync(self) -> None:
         started = self._clock()
-        full = self._pacer.started(started)
+        if self._pacer.started(started):
+            self._proxier.resync()
+        self._observer.started()
         try:
-            sync = self._proxier.sync(full)
+            sync = self._proxier.sync()
         except SyncError as error:
-            self._pacer.ended(self._clock(), ok=False, full=full)
-            _log.error("Sync failed err=%s retry_seconds=%s", error, self._pacer.retry_seconds)
-            self._observer.failed(error, full, self._clock() - started)
+            self._pacer.ended(self._clock(), ok=False, full=False)
+            _log.error(error, "Sync failed", retry_seconds=self._pacer.retry_seconds)
+            self._observer.failed(error, self._clock() - started)
             return
-        self._pacer.ended(self._clock(), ok=True, full=full)
-        self._observer.synced(sync, full, self._clock() - started)
+        self._pacer.ended(self._clock(), ok=True, full=sync.full)
+        self._observer.synced(sync, self._clock() - started)
         if not self._settled:
             self._settled = True
             # What was loaded at the start stays: collections need not walk it again and again.
@@ -165,4 +170,4 @@ class Loop:
                 try:
                     chore[2]()
                 except KernelError as error:
-                    _log.error("%s", error)
+                    _log.error(error, "A chore failed")

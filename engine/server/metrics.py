@@ -46,9 +46,7 @@ class Metrics:
         self._partial_failures = [self._counter(name) for name in _PARTIAL_FAILURES.get(mode, ())]
         self.healthz = Counter("kubeproxy_proxy_healthz", _HELP["healthz"], ["code"], registry=self.registry)
         self.livez = Counter("kubeproxy_proxy_livez", _HELP["livez"], ["code"], registry=self.registry)
-        self.requests = Counter(
-            "rest_client_requests", _HELP["requests"], ["code", "method", "host"], registry=self.registry
-        )
+        self.requests = Counter("rest_client_requests", _HELP["requests"], ["code", "method"], registry=self.registry)
 
     def queued(self, now: float) -> None:
         """A sync was asked for at `now`, seconds since 1970."""
@@ -95,6 +93,10 @@ class Metrics:
         for family in families:
             self._last.labels(IP_FAMILY[family]).set(now)
 
+    def requested(self, method: str, code: str) -> None:
+        """The API server answered with a code, or did not ("<error>")."""
+        self.requests.labels(code, method).inc()
+
     def text(self) -> bytes:
         """The page for /metrics."""
         return generate_latest(self.registry)
@@ -119,7 +121,7 @@ _PARTIAL_FAILURES = {"iptables": ("sync_proxy_rules_iptables_partial_restore_fai
 _HELP = {
     "healthz": "Answers of /healthz by code",
     "livez": "Answers of /livez by code",
-    "requests": "Requests to the API server by code, method and host",
+    "requests": "Requests to the API server by code and method",
 }
 
 

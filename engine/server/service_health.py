@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from engine.model import Name
 from engine.server.events import Recorder, Regarding
 from engine.server.http import Answer, Server
+from engine.server.logs import get_log
 from engine.tracking import ClusterState
 
-_log = logging.getLogger(__name__)
+_log = get_log(__name__)
 
 
 def local_ready(state: ClusterState, service: Name, family: int) -> int:
@@ -54,9 +54,7 @@ class _Checked:
 class ServiceHealth:
     """The servers as of the last sync. `addresses` are listened on, "" being all."""
 
-    def __init__(
-        self, node: str, addresses: tuple[str, ...], recorder: Recorder, healthy: Callable[[], bool]
-    ) -> None:
+    def __init__(self, node: str, addresses: tuple[str, ...], recorder: Recorder, healthy: Callable[[], bool]) -> None:
         self._node = node
         self._addresses = addresses
         self._recorder = recorder
@@ -88,9 +86,9 @@ class ServiceHealth:
             note = f'node {self._node} failed to start healthcheck "{name}" on port {port}: {error.strerror}'
             about = Regarding("Service", name.name, name.namespace)
             self._recorder.event(about, "Warning", "FailedToStartServiceHealthcheck", "Listen", note)
-            _log.error("%s", note)
+            _log.error(error, "Failed to start healthcheck", node=self._node, service=name, port=port)
             return
-        _log.info("opened healthcheck service=%s port=%d", name, port)
+        _log.info("Opened healthcheck", service=name, port=port)
         self._checked[name] = checked
 
     def _close(self, checked: _Checked) -> None:

@@ -9,7 +9,6 @@ Knows versions and names, never what an object means.
 
 from __future__ import annotations
 
-import logging
 import random
 import threading
 import time
@@ -20,6 +19,7 @@ from typing import NamedTuple
 import msgspec
 
 from engine.server.api import Api, ApiError
+from engine.server.logs import get_log
 
 PAGE = 500
 WATCH_SECONDS = 300
@@ -28,7 +28,7 @@ _BACKOFF_SECONDS, _BACKOFF_LIMIT_SECONDS = 0.8, 30.0
 _SILENCE_SLACK_SECONDS = 30
 _SHORT_SECONDS = 1.0
 
-_log = logging.getLogger(__name__)
+_log = get_log(__name__)
 
 
 class Change(NamedTuple):
@@ -136,13 +136,13 @@ class Follower:
                     self._relist()
                 self._watch()
             except Gone as error:
-                _log.warning("%s: %s; listing again", self._resource.name, error)
+                _log.warning("Version is gone, listing again", resource=self._resource.name, err=error)
                 self._version = ""
                 self._pause()
             except (ApiError, msgspec.DecodeError) as error:
                 if isinstance(error, msgspec.DecodeError):
                     self._version = ""  # what was not understood may have been a change
-                _log.warning("%s: %s", self._resource.name, error)
+                _log.warning("List or watch failed", resource=self._resource.name, err=error)
                 self._pause()
 
     def _pause(self) -> None:

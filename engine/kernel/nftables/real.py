@@ -35,8 +35,7 @@ class NftablesKernel:
         self._run = run
         self._limit = _widen(sock)
         self._made: dict[int, tuple[bytes | None, int]] = {}
-        self._generation: bytes | None = None
-        self._intact = True
+        self._seen: dict[int, tuple[bytes | None, bool]] = {}
 
     def apply(self, program: NftablesProgram) -> Applied:
         """One transaction where the socket's buffer allows it, else several in the program's order.
@@ -54,16 +53,15 @@ class NftablesKernel:
             self._made[program.family] = self._shape(program.family)
         return Applied(sent)
 
-    def intact(self) -> bool:
-        """Whether tables and rules are as this made them; elements are not looked at.
+    def intact(self, family: int) -> bool:
+        """Whether a family's table and rules are as this made them; elements are not looked at.
 
         Cheap: while no transaction has been made since the last call, that alone is asked for.
         """
         generation = self._ask(GET_GENERATION)
-        if generation != self._generation:
-            self._generation = generation
-            self._intact = all(self._shape(family) == shape for family, shape in self._made.items())
-        return self._intact
+        if self._seen.get(family, (None,))[0] != generation:
+            self._seen[family] = generation, self._shape(family) == self._made.get(family)
+        return self._seen[family][1]
 
     def _stand_in(self, program: NftablesProgram) -> None:
         """A second table with the whole state, unless a run that was cut short left a complete one."""

@@ -1,0 +1,123 @@
+"""What to write from one sync to the next: only chains that differ, and rules in shared chains one by one.
+
+    PortPlan old, new --> chains before, after --------> those that differ, those that are gone
+                    \\--> Claims on shared chains -----> rules to put in, rules to take out
+
+Two Services never share a chain of their own, and no two rules that Services put into a shared chain
+match one packet, so their order means nothing; the jump to the node ports alone must stay last.
+"""
+
+from __future__ import annotations
+
+from engine.backends.claims import Claims, Wanted
+from engine.backends.iptables.names import SERVICES
+from engine.backends.iptables.program import Edit, IptablesProgram, Rules, Table
+from engine.backends.iptables.rules import PortRules
+from engine.backends.iptables.skeleton import TABLES, fixed_chains, jumps, localhost_node_ports, node_port_jumps
+from engine.config import ProxyConfig
+from engine.dataplane import Change, PortPlan
+from engine.model import HostAddresses, Name
+
+LARGE_CLUSTER_ENDPOINTS = 1000
+"""With more, the rules of endpoints get no comments (IPT-07)."""
+
+Chains = dict[str, Rules]
+
+
+class IptablesBackend:
+    """Keeps what one family's kernel holds and turns dataplane changes into programs; the first one is full."""
+
+    mode = "iptables"
+
+    def __init__(self, family: int, config: ProxyConfig) -> None:
+        self.family = family
+        self._config = config
+        self._claims = Claims()
+        self._node_port_jumps: Rules = ()
+        self._endpoints = 0
+        self._rules = dict.fromkeys(TABLES, 0)
+        self._started = False
+
+    def plan(self, changes: list[Change], host: HostAddresses) -> IptablesProgram:
+        """The program from the last plan to this one, at first a full one; falsy when nothing differs."""
+        self._endpoints += sum(_endpoints(change.new) - _endpoints(change.old) for change in changes)
+        comments = self._endpoints <= LARGE_CLUSTER_ENDPOINTS
+        written: Chains = {}
+        deleted: list[str] = []
+        for change in changes:
+            wanted: Wanted = {}
+            before = self._chains(change.service, change.old, comments)
+            after = self._chains(change.service, change.new, comments, wanted)
+            written |= {chain: rules for chain, rules in after.items() if before.get(chain) != rules}
+            deleted += reversed([chain for chain in before if chain not in after])
+            self._rules["nat"] += _rules(after) - _rules(before)
+            self._claims.replace(change.service, wanted)
+        edits = self._edits(host)
+        if self._started:
+            tables = (
+                Table("filter", {}, tuple(edits["filter"])),
+                Table("nat", written, tuple(edits["nat"]), tuple(deleted)),
+            )
+            return self._program(tables)
+        self._started = True
+        return self._full(written, edits)
+
+    def _chains(
+        self, service: Name, plans: tuple[PortPlan, ...], comments: bool, wanted: Wanted | None = None
+    ) -> Chains:
+        """All chains of a Service; into `wanted` what it wants of shared ones."""
+        chains: Chains = {}
+        for plan in {(plan.name, plan.protocol): plan for plan in plans}.values():
+            rules = PortRules(service, plan, self._config, comments)
+            chains |= rules.chains()
+            if wanted is not None:
+                rules.frontends(wanted)
+        return chains
+
+    def _edits(self, host: HostAddresses) -> dict[str, list[Edit]]:
+        """By table, what changes in shared chains; new rules come first, so that the node ports' jump stays last."""
+        edits: dict[str, list[Edit]] = {table: [] for table in TABLES}
+        for (table, chain, *_), before, now in self._claims.settle():
+            if before is not None:
+                edits[table].append(Edit("-D", chain, before))
+            if now is not None:
+                edits[table].append(Edit("-I", chain, now))
+        jumps = node_port_jumps(self.family, self._config, host)
+        if jumps != self._node_port_jumps:
+            edits["nat"] += [Edit("-D", SERVICES, rule) for rule in self._node_port_jumps]
+            edits["nat"] += [Edit("-A", SERVICES, rule) for rule in jumps]
+            self._node_port_jumps = jumps
+        for table, found in edits.items():
+            self._rules[table] += sum(-1 if edit.verb == "-D" else 1 for edit in found)
+        return edits
+
+    def _full(self, written: Chains, edits: dict[str, list[Edit]]) -> IptablesProgram:
+        """Everything: what would be put into a shared chain is part of it."""
+        fixed = fixed_chains(self.family, self._config)
+        tables = []
+        for table in TABLES:
+            shared: dict[str, list[str]] = {}
+            for _, chain, rule in edits[table]:
+                shared.setdefault(chain, []).append(rule)
+            chains = fixed[table] | (written if table == "nat" else {})
+            self._rules[table] += _rules(fixed[table])
+            tables.append(Table(table, chains | {chain: tuple(rules) for chain, rules in shared.items()}))
+        sysctls = (("net.ipv4.conf.all.route_localnet", "1"),)
+        return self._program(
+            tuple(tables),
+            full=True,
+            jumps=jumps(self.family, self._config),
+            sysctls=sysctls if localhost_node_ports(self.family, self._config) else (),
+        )
+
+    def _program(self, tables: tuple[Table, ...], **rest) -> IptablesProgram:
+        total = {table: self._rules[table] for table in ("filter", "nat")}
+        return IptablesProgram(self.family, tables, total, **rest)
+
+
+def _endpoints(plans: tuple[PortPlan, ...]) -> int:
+    return sum(len(plan.cluster) if not plan.local else len({*plan.cluster, *plan.local}) for plan in plans)
+
+
+def _rules(chains: Chains) -> int:
+    return sum(map(len, chains.values()))

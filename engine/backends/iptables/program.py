@@ -1,0 +1,115 @@
+"""An iptables program: chains written whole, rules put in and taken out, chains deleted, a table at a time.
+
+Rules are kept without their `-A CHAIN`, in the words of `iptables-save`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+Rules = tuple[str, ...]
+
+
+class Jump(NamedTuple):
+    """A rule to have in a built-in chain, before whatever else is there (IPT-03)."""
+
+    table: str
+    chain: str
+    rule: str
+
+
+class Edit(NamedTuple):
+    """A rule put first (`-I`) or last (`-A`) into a chain that is not written whole, or taken out of it (`-D`)."""
+
+    verb: str
+    chain: str
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table's part. `chains` are made or emptied, then filled; `deleted` are emptied, then deleted."""
+
+    name: str
+    chains: Mapping[str, Rules]
+    edits: tuple[Edit, ...] = ()
+    deleted: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.chains or self.edits or self.deleted)
+
+    @property
+    def rules(self) -> int:
+        """Rules written."""
+        return sum(map(len, self.chains.values())) + sum(edit.verb != "-D" for edit in self.edits)
+
+    def lines(self, jumps: Collection[Jump] = (), stale: Collection[str] = ()) -> Iterator[str]:
+        """Lines for `iptables-restore --noflush`; every chain is declared before a rule jumps to it."""
+        deleted = (*self.deleted, *stale)
+        yield f"*{self.name}"
+        for chain in self.chains:
+            yield f":{chain} - [0:0]"
+        for chain in deleted:
+            yield f":{chain} - [0:0]"
+        for chain, rules in self.chains.items():
+            for rule in rules:
+                yield f"-A {chain} {rule}"
+        for verb, chain, rule in self.edits:
+            yield f"{verb} {chain} {rule}"
+        for jump in jumps:
+            yield f"-I {jump.chain} {jump.rule}"
+        for chain in deleted:
+            yield f"-X {chain}"
+        yield "COMMIT"
+
+
+@dataclass(frozen=True, slots=True)
+class IptablesProgram:
+    """One sync of one family.
+
+    A full one also has the `jumps` to ensure and `sysctls` to set, and whatever chains of Services
+    are there that it does not write are stale (IPT-05).  `rules_total` are the rules that a full one
+    would write now, by table (MET-06).
+    """
+
+    family: int
+    tables: tuple[Table, ...]
+    rules_total: Mapping[str, int]
+    full: bool = False
+    jumps: tuple[Jump, ...] = ()
+    sysctls: tuple[tuple[str, str], ...] = ()
+
+    def __bool__(self) -> bool:
+        return self.full or any(self.tables)
+
+    @property
+    def operations(self) -> int:
+        """Rules written and taken out, and chains deleted."""
+        return sum(
+            table.rules + sum(edit.verb == "-D" for edit in table.edits) + len(table.deleted) for table in self.tables
+        )
+
+    @property
+    def rules_last(self) -> dict[str, int]:
+        """Rules that this program writes, by table (MET-06)."""
+        return {"filter": 0, "nat": 0} | {table.name: table.rules for table in self.tables if table.name != "mangle"}
+
+    def digest(self) -> bytes:
+        """SHA-256 of the text and of what the text does not say."""
+        return hashlib.sha256(f"{self.family} {self.full} {self.sysctls}\n{self.text()}".encode()).digest()
+
+    def text(self, present: Collection[Jump] = (), stale: Mapping[str, Collection[str]] | None = None) -> str:
+        """Input for `iptables-restore --noflush --counters`; without the jumps that are `present` already.
+
+        `stale`: chains by table to delete as well.
+        """
+        lines: list[str] = []
+        for table in self.tables:
+            jumps = [jump for jump in self.jumps if jump.table == table.name and jump not in present]
+            if table or jumps:
+                lines += table.lines(jumps, (stale or {}).get(table.name, ()))
+        lines.append("")
+        return "\n".join(lines)

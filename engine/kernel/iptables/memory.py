@@ -1,0 +1,119 @@
+"""A kernel that only remembers: the same programs, the same refusals, no netfilter."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from engine.backends.iptables.names import OF_SERVICES
+from engine.backends.iptables.program import Edit, IptablesProgram, Table
+from engine.kernel.base import Applied, KernelError
+
+BUILT_IN = {
+    "mangle": ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"),
+    "filter": ("INPUT", "FORWARD", "OUTPUT"),
+    "nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"),
+}
+_TARGETS = frozenset(("", "ACCEPT", "DROP", "RETURN", "REJECT", "MARK", "MASQUERADE", "DNAT"))
+
+
+class Held:
+    """One table: rules by chain, without their `-A CHAIN`, and how many of them jump to each chain."""
+
+    def __init__(self, built_in: Iterable[str]) -> None:
+        self.chains: dict[str, list[str]] = {chain: [] for chain in built_in}
+        self.jumps: Counter[str] = Counter()
+
+
+class IptablesMemory:
+    """`tables[family][table]` is what that table holds."""
+
+    def __init__(self) -> None:
+        self.tables: dict[int, dict[str, Held]] = {}
+
+    def apply(self, program: IptablesProgram) -> Applied:
+        """All of it or none of a table; refused is what iptables-restore refuses of such programs."""
+        if program.family not in self.tables:
+            self.tables[program.family] = {name: Held(chains) for name, chains in BUILT_IN.items()}
+        held = self.tables[program.family]
+        for table in program.tables:
+            draft = _Draft(held[table.name])
+            draft.write(table, program)
+            draft.commit()
+        return Applied(len(program.text()))
+
+    def save(self, family: int) -> str:
+        """What `iptables-save` would print."""
+        lines: list[str] = []
+        for table, held in sorted(self.tables.get(family, {}).items()):
+            lines.append(f"*{table}")
+            for chain in held.chains:
+                lines.append(f":{chain} {'ACCEPT' if chain in BUILT_IN[table] else '-'} [0:0]")
+            lines += [f"-A {chain} {rule}" for chain, rules in held.chains.items() for rule in rules]
+            lines.append("COMMIT")
+        return "".join(f"{line}\n" for line in lines)
+
+
+class _Draft:
+    """What one table will hold, where that differs from what it holds; None is a chain that goes."""
+
+    def __init__(self, held: Held) -> None:
+        self._held = held
+        self._changed: dict[str, list[str] | None] = {}
+
+    def write(self, table: Table, program: IptablesProgram) -> None:
+        """Everything that a program asks of the table, checked."""
+        self._changed |= {chain: list(rules) for chain, rules in table.chains.items()}
+        for edit in table.edits:
+            self._edit(edit)
+        for jump in program.jumps:
+            if jump.table == table.name and jump.rule not in self._held.chains[jump.chain]:
+                self._edit(Edit("-I", jump.chain, jump.rule))
+        stale = [name for name in self._held.chains if name.startswith(OF_SERVICES) and name not in table.chains]
+        for chain in (*table.deleted, *(stale if program.full else ())):
+            if self._rules(chain) is None:
+                raise KernelError(f"no chain {chain} to delete")
+            self._changed[chain] = None
+        self._jumps = self._count_jumps()
+
+    def commit(self) -> None:
+        """Make it so."""
+        for chain, rules in self._changed.items():
+            if rules is None:
+                del self._held.chains[chain]
+            else:
+                self._held.chains[chain] = rules
+        self._held.jumps.update(self._jumps)
+
+    def _rules(self, chain: str) -> list[str] | None:
+        return self._changed[chain] if chain in self._changed else self._held.chains.get(chain)
+
+    def _edit(self, edit: Edit) -> None:
+        rules = self._rules(edit.chain)
+        if rules is None:
+            raise KernelError(f"no chain {edit.chain}: {edit.rule}")
+        rules = self._changed[edit.chain] = list(rules)
+        if edit.verb == "-I":
+            rules.insert(0, edit.rule)
+        elif edit.verb == "-A":
+            rules.append(edit.rule)
+        elif edit.rule in rules:
+            rules.remove(edit.rule)
+        else:
+            raise KernelError(f"no such rule in {edit.chain}: {edit.rule}")
+
+    def _count_jumps(self) -> dict[str, int]:
+        """How many more jumps lead to each chain; none may lead nowhere."""
+        more: Counter[str] = Counter()
+        for chain, rules in self._changed.items():
+            more.update(map(_target, rules or ()))
+            more.subtract(map(_target, self._held.chains.get(chain, ())))
+        for chain in [*more, *(chain for chain, rules in self._changed.items() if rules is None)]:
+            if chain not in _TARGETS and self._rules(chain) is None and more[chain] + self._held.jumps[chain] > 0:
+                raise KernelError(f"rules jump to {chain}, which is absent or to be deleted")
+        return more
+
+
+def _target(rule: str) -> str:
+    """Where a rule leads; empty where it has no target."""
+    return rule.rpartition("-j ")[2].split(" ", 1)[0] if "-j " in rule else ""

@@ -1,0 +1,47 @@
+"""Validation errors in the words of Kubernetes' API machinery: path, what is wrong, the value, what would be right."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+
+def invalid(path: str, value: object, detail: str) -> str:
+    """`path: Invalid value: VALUE: detail`."""
+    return f"{path}: Invalid value: {go_text(value)}: {detail}"
+
+
+def unsupported(path: str, value: str, supported: tuple[str, ...]) -> str:
+    """`path: Unsupported value: VALUE: supported values: ...`."""
+    return f"{path}: Unsupported value: {quoted(value)}: supported values: {', '.join(map(quoted, supported))}"
+
+
+def forbidden(path: str, detail: str) -> str:
+    """`path: Forbidden: detail`."""
+    return f"{path}: Forbidden: {detail}"
+
+
+def required(path: str, detail: str) -> str:
+    """`path: Required value: detail`."""
+    return f"{path}: Required value: {detail}"
+
+
+def aggregate(errors: list[str] | tuple[str, ...]) -> str:
+    """One error as it is, several in brackets, none twice."""
+    distinct = list(dict.fromkeys(errors))
+    return distinct[0] if len(distinct) == 1 else f"[{', '.join(distinct)}]"
+
+
+def go_text(value: object) -> str:
+    """A value as Go's error messages show it."""
+    if isinstance(value, str):
+        return quoted(value)
+    if isinstance(value, Mapping):
+        pairs = ", ".join(f"{quoted(key)}:{str(on).lower()}" for key, on in sorted(value.items()))
+        return f"map[string]bool{{{pairs}}}"
+    return str(value)
+
+
+def quoted(text: str) -> str:
+    """Go's %q of a text."""
+    return json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,59 @@
+"""Texts of addresses with ports, as Go splits and reads them."""
+
+from __future__ import annotations
+
+import re
+
+from engine.addresses import parse_address, parse_network
+from engine.model import Address, Network
+
+_HOST_PORT = re.compile(r"\[([^\[\]]*)\]:([^:\[\]]*)|([^:\[\]]*):([^:\[\]]*)")
+_MAPPED = bytes(10) + b"\xff\xff"
+
+
+def parse_ip(text: str) -> Address | None:
+    """A packed address, an IPv4-mapped one as IPv4; None for anything else."""
+    try:
+        address = parse_address(text)
+    except ValueError:
+        return None
+    return address[12:] if address.startswith(_MAPPED) and len(address) == 16 else address
+
+
+def parse_cidr(text: str) -> Network | None:
+    """A CIDR block; None for anything else, blanks around it included."""
+    try:
+        return parse_network(text) if text == text.strip() else None
+    except ValueError:
+        return None
+
+
+def split_host_port(text: str) -> tuple[str, str] | None:
+    """Host and port of "host:port" or "[host]:port"; None for anything else."""
+    form = _HOST_PORT.fullmatch(text)
+    return None if form is None else (form[1] or form[3] or "", form[2] or form[4] or "")
+
+
+def port_number(text: str) -> int | None:
+    """A port from 1 to 65535; None for anything else."""
+    number = int(text) if re.fullmatch(r"\+?\d{1,9}", text, re.ASCII) else 0
+    return number if 1 <= number <= 65535 else None
+
+
+def with_port(text: str, port: int) -> str:
+    """An IP with a port behind it; what has one already, or is no IP, stays as it is."""
+    address = parse_ip(text)
+    if address is None or split_host_port(text) is not None:
+        return text
+    return f"{text}:{port}" if len(address) == 4 else f"[{text}]:{port}"
+
+
+def families(cidrs: list[str] | tuple[str, ...]) -> list[int | None]:
+    """The family of each CIDR block, None where it isn't one."""
+    parsed = map(parse_cidr, cidrs)
+    return [None if block is None else 4 if len(block.address) == 4 else 6 for block in parsed]
+
+
+def is_dual_stack(cidrs: list[str] | tuple[str, ...]) -> bool:
+    """Whether all are CIDR blocks, and both families are among them."""
+    return set(families(cidrs)) == {4, 6}
