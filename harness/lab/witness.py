@@ -22,8 +22,9 @@ from harness.modes.place import Place
 
 POLL_SECONDS = 0.01
 GIVE_UP_SECONDS = 60.0
-PATIENCE_SECONDS = 1.0
-"""Between two looks at a kernel whose rules are away."""
+INTERRUPTED_LOOKS = 20
+"""A look that a transaction of the engine interrupted is simply repeated; after so many in a row, less often."""
+PATIENCE_SECONDS = 0.5
 
 
 def ready_addresses(slices: list[dict[str, Any]]) -> dict[str, bool]:
@@ -65,6 +66,7 @@ class NodeWitness:
         self._open: dict[str, tuple[bool, float]] = {}
         self._asked = threading.Condition()
         self._ended = False
+        self._interrupted = 0
         self._thread = threading.Thread(target=self._run, name=f"witness-{node}", daemon=True)
 
     def start(self) -> None:
@@ -108,9 +110,12 @@ class NodeWitness:
     def _look(self, view) -> None:
         try:
             held = targets(view.behaviour(4))
+            self._interrupted = 0
         except (ValueError, OSError):
-            time.sleep(PATIENCE_SECONDS)
             held = None
+            self._interrupted += 1
+            if self._interrupted > INTERRUPTED_LOOKS:
+                time.sleep(PATIENCE_SECONDS)
         seen = self._clock()
         with self._asked:
             for address, (wanted, asked) in list(self._open.items()):
