@@ -182,7 +182,7 @@ async def main(folder: Path, ready: int, lifeline: int | None) -> int:
         server = await control.serve(Path(control.SOCKET), Operations(lab).dispatch)
     except (RuntimeError, OSError) as error:
         print(error, file=sys.stderr, flush=True)
-        os.write(ready, f"failed: {error}\n".encode())
+        os.write(ready, "failed: {}\n".format(str(error).replace("\n", " | ")).encode())
         return 1
     os.write(ready, b"ready\n")
     os.close(ready)
