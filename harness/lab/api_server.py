@@ -1,7 +1,7 @@
 """Serves the lab's store as the cluster's API, and can be made to fail as API servers do.
 
-Faults: `down` (nothing listens, connections are cut), `slow` (each request waits), `drop` (watches end, once),
-`gone` (history is compacted and watches end, so that every client has to list anew; repeatedly, by `every_seconds`).
+Faults: `down` (nothing listens, connections are cut), `slow` (each request waits), `drop` (watches are cut, every
+`every_seconds`), `gone` (the same after history was compacted, so that every client has to list anew).
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class ApiServer:
             self._transports.discard(transport)
 
     async def set(self, kind: str, seconds: float = 1.0, every_seconds: float = 1.0) -> None:
-        """Inject a fault: `seconds` is the delay of `slow`, `every_seconds` the pause between storms of `gone`."""
+        """Inject a fault: `seconds` is the delay of `slow`, `every_seconds` the pause of `drop` and `gone`."""
         if kind not in FAULTS:
             raise ValueError(f"{kind!r} is no fault of an API; one of {', '.join(FAULTS)} is needed")
         if kind == "down" and "down" not in self.active:
@@ -73,11 +73,8 @@ class ApiServer:
             self._cut()
         elif kind == "slow":
             self._delay = seconds
-        elif kind == "gone" and self._storm is None:
-            self._storm = asyncio.create_task(self._storms(every_seconds))
-        elif kind == "drop":
-            self._cut()
-            return
+        elif kind in ("gone", "drop") and self._storm is None:
+            self._storm = asyncio.create_task(self._storms(kind == "gone", every_seconds))
         self.active.add(kind)
 
     async def clear(self) -> None:
@@ -96,9 +93,10 @@ class ApiServer:
             if transport is not None:
                 transport.abort()
 
-    async def _storms(self, every_seconds: float) -> None:
+    async def _storms(self, compact: bool, every_seconds: float) -> None:
         while True:
-            self._api.store.forget()
+            if compact:
+                self._api.store.forget()
             self._cut()
             await asyncio.sleep(every_seconds)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from harness.lab import network, prober
 from harness.lab.probes import Readiness, parse_probe
+from harness.lab.processes import is_stopped
 from harness.lab.topology import HTTP_PORT, TCP_PORT, UDP_PORT, LabNode
 
 APPLICATION = Path(__file__).with_name("pod_server.py")
@@ -36,6 +37,11 @@ class Container:
     def running(self) -> bool:
         """Whether its process lives; a stopped one does."""
         return self.process is not None and self.process.returncode is None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether its process was stopped by a signal."""
+        return self.running and is_stopped(self.process.pid)
 
     @property
     def ready(self) -> bool:
@@ -72,7 +78,11 @@ class Container:
         """What /healthz does from now on: one of `HEALTH`."""
         if word not in HEALTH:
             raise ValueError(f"{word!r} is no health; one of {', '.join(HEALTH)} is needed")
-        (self._folder / "health").write_text(word)
+        # Renamed into place: the application must never read half of it.
+        partial = self._folder / "health.partial"
+        partial.write_text(word)
+        partial.rename(self._folder / "health")
+        self.health = word
 
     def send(self, number: signal.Signals) -> None:
         """Send the process a signal; ProcessLookupError when it has ended."""

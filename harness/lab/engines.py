@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from harness.lab import network
+from harness.lab.processes import is_stopped
 from harness.lab.topology import POD_NETWORK, LabNode, LabOptions
 
 HEALTH_PORT, METRICS_PORT = 10256, 10249
@@ -50,6 +51,11 @@ class Engine:
     def running(self) -> bool:
         """Whether the process lives; a stopped one does."""
         return self.process is not None and self.process.returncode is None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the process was stopped by a signal."""
+        return self.running and is_stopped(self.process.pid)
 
     async def start(self) -> None:
         """Start it unless it runs."""

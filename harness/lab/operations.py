@@ -46,6 +46,7 @@ class Operations:
             "services": [self._service_status(service) for service in lab.api.services()],
             "replicas": lab.replicas.wanted,
             "faults": sorted(lab.faults.active),
+            "broker": None,
         }
 
     def _node_status(self, node: dict[str, Any], health: dict[str, bool]) -> dict[str, Any]:
@@ -60,6 +61,8 @@ class Operations:
             "kubelet": kubelet.alive,
             "engine_pid": engine.process.pid if engine.running else None,
             "engine_healthy": health[name],
+            "engine_stopped": engine.stopped,
+            "wired": name not in self._lab.unplugged,
             "caller": engine.node.caller,
         }
 
@@ -73,6 +76,8 @@ class Operations:
             "ready": is_ready(pod),
             "terminating": "deletionTimestamp" in pod["metadata"],
             "running": bool(container and container.running),
+            "stopped": bool(container and container.stopped),
+            "health": container.health if container else None,
             "pid": container.process.pid if container and container.running else None,
             "restarts": container.restarts if container else 0,
         }
@@ -137,6 +142,7 @@ class Operations:
         """Plug the node into the network, or out of it."""
         self._node(self._lab.kubelets, node)
         network.set_wire(node, up)
+        (self._lab.unplugged.discard if up else self._lab.unplugged.add)(node)
 
     async def node_schedulable(self, node: str, schedulable: bool) -> None:
         """Cordon the node, or undo it."""

@@ -51,6 +51,7 @@ class Lab:
         self.kubelets = {n.name: Kubelet(n, options, self.api, folder / "pods") for n in self.nodes}
         self.engines = {n.name: Engine(n, options, folder / n.name, kubeconfig) for n in self.nodes}
         self.replicas, self._slices = Replicas(options, self.api), Slices(self.api)
+        self.unplugged: set[str] = set()
         self.observations: list[dict[str, Any]] = []
         self.ending = asyncio.Event()
         self._changed = asyncio.Event()
