@@ -30,7 +30,7 @@ class PacketLoss(msgspec.Struct, frozen=True):
         rule = f"iifname != lo numgen random mod 100 < {self.percent} drop;"
         hook = "chain loss { type filter hook prerouting priority -500; " + rule + " }"
         return Script(
-            inject=(Op(0, "node.run", {"node": node, "command": ["nft", "table inet chaos { " + hook + " }"]}),),
+            inject=(Op(0, "node.run", {"node": node, "command": ["nft", "table inet chaos { " + hook + "; }"]}),),
             evidence=(Condition("node", node, command=_TABLE),),
             heal=(Op(0, "node.run", {"node": node, "command": ["nft", "delete table inet chaos"]}),),
             healed=(Condition("node", node, command=("sh", "-c", f"! {' '.join(_TABLE)} 2>/dev/null")),),
