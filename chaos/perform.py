@@ -46,7 +46,7 @@ class Performed(msgspec.Struct):
     """What became of one step; times in seconds on the log's clock.
 
     `injected` is whether all evidence was seen, `missing` what was not, `healed` whether the cluster was seen to be
-    as before, `errors` the target's words.
+    as before, `settled` when everything followed, `errors` the target's words.
     """
 
     number: int
@@ -56,6 +56,7 @@ class Performed(msgspec.Struct):
     began: float
     confirmed: float | None = None
     ended: float | None = None
+    settled: float | None = None
     injected: bool = False
     healed: bool = False
     missing: list[str] = []

@@ -13,6 +13,7 @@ from typing import Any
 from harness.lab import network
 from harness.lab.controllers import node_is_ready
 from harness.lab.endpointslices import is_ready
+from harness.lab.processes import cpu_seconds
 
 
 class Operations:
@@ -103,6 +104,11 @@ class Operations:
     async def open_questions(self) -> int:
         """How many kernels have not yet followed a change."""
         return sum(witness.open_questions for witness in self._lab.witnesses.values())
+
+    async def engine_cpu(self) -> dict[str, float]:
+        """CPU seconds that each node's running engine has used."""
+        running = {name: engine for name, engine in self._lab.engines.items() if engine.running}
+        return {name: cpu_seconds(engine.process.pid) for name, engine in running.items()}
 
     async def fault_note(self, what: dict[str, Any]) -> float:
         """Write a FAULT event; the time of it."""
