@@ -32,6 +32,8 @@ _NODE_SYSCTLS = (
     "net.ipv4.conf.all.send_redirects=0",
     "net.ipv4.conf.default.send_redirects=0",
 )
+_CLIENT_SYSCTLS = ("net.ipv4.ip_local_port_range=1024 65535", "net.ipv4.tcp_tw_reuse=1")
+"""A client that opens thousands of connections a second must not run out of ports."""
 _CLONE_NEWNET = 0x40000000
 _NETNS = "/run/netns"
 
@@ -53,6 +55,8 @@ def build(nodes: tuple[LabNode, ...]) -> None:
     for node in nodes:
         _add_node(node)
         add_pod(node, node.caller, node.caller_address)
+    for name in (CLIENT, *(node.caller for node in nodes)):
+        _must(["sysctl", "-qw", *_CLIENT_SYSCTLS], name)
     _batch([f"route add {node.pod_network} via {node.address}" for node in nodes])
     for node in nodes:
         _batch([f"route add {n.pod_network} via {n.address}" for n in nodes if n != node], node.name)

@@ -105,6 +105,11 @@ class Operations:
         """How many kernels have not yet followed a change."""
         return sum(witness.open_questions for witness in self._lab.witnesses.values())
 
+    async def flows_lookup(self, flows: list[dict[str, Any]]) -> list[dict[str, Any] | None]:
+        """Which node and endpoint each flow went to, None where no node knows: see `flows`."""
+        pods = {pod["status"].get("podIP"): pod["metadata"]["name"] for pod in self._lab.api.pods()}
+        return [self._lab.lookup.find(flow, pods) for flow in flows]
+
     async def engine_cpu(self) -> dict[str, float]:
         """CPU seconds that each node's running engine has used."""
         running = {name: engine for name, engine in self._lab.engines.items() if engine.running}

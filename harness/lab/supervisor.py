@@ -26,6 +26,7 @@ from harness.lab.balancer import Balancer
 from harness.lab.controllers import Nodes, Replicas, Slices
 from harness.lab.engines import Engine
 from harness.lab.events import EventLog
+from harness.lab.flows import Lookup
 from harness.lab.kubelet import Kubelet
 from harness.lab.launch import OPTIONS, RECORDING
 from harness.lab.operations import Operations
@@ -61,6 +62,7 @@ class Lab:
         """Bring everything up; `tell(line)` gets the progress. RuntimeError when it does not get ready in time."""
         tell("network")
         network.build(self.nodes)
+        self.lookup = Lookup(n.name for n in self.nodes)
         self._file = open(self.recording, "ab", buffering=0)
         self.log = EventLog(self._file.write, self.options, datetime.now(UTC).isoformat(timespec="seconds"))
         self.witnesses = {

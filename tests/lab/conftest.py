@@ -24,7 +24,9 @@ def eventually(condition: Callable[[], object], seconds: float = 20.0):
 @pytest.fixture(scope="session")
 def cluster(kernel_namespaces, tmp_path_factory):
     """A small lab in nftables mode."""
-    with lab(LabOptions(nodes=2, pods=4, min_sync_period_seconds=0.05), tmp_path_factory.mktemp("lab") / "lab") as client:
+    with lab(
+        LabOptions(nodes=2, pods=4, min_sync_period_seconds=0.05), tmp_path_factory.mktemp("lab") / "lab"
+    ) as client:
         yield client
 
 

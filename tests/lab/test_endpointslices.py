@@ -26,9 +26,7 @@ def pod(number: int, ready: bool = True, terminating: bool = False, address: boo
 def test_conditions_are_those_of_the_pod():
     pods = [pod(1), pod(2, ready=False), pod(3, terminating=True), pod(4, ready=False, terminating=True)]
     (piece,) = slices_of(WEB, pods, ZONES)
-    told = [
-        tuple(e["conditions"][word] for word in ("ready", "serving", "terminating")) for e in piece["endpoints"]
-    ]
+    told = [tuple(e["conditions"][word] for word in ("ready", "serving", "terminating")) for e in piece["endpoints"]]
     assert told == [(True, True, False), (False, False, False), (False, True, True), (False, False, True)]
     assert piece["endpoints"][0]["nodeName"] == "node-1"
     assert piece["endpoints"][0]["zone"] == "zone-a"

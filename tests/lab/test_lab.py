@@ -183,7 +183,19 @@ def test_the_command_up_status_exec_down(kernel_namespaces, tmp_path):
     try:
         assert "healthy" in run("status", *folder)
         assert "already" in run("up", *folder, code=1)
-        words = [sys.executable, "-m", "harness", "lab", "exec", *folder, "client", "--", "curl", "-s", "http://10.10.0.11:30080/"]
+        words = [
+            sys.executable,
+            "-m",
+            "harness",
+            "lab",
+            "exec",
+            *folder,
+            "client",
+            "--",
+            "curl",
+            "-s",
+            "http://10.10.0.11:30080/",
+        ]
         assert subprocess.run(words, capture_output=True, check=True).stdout.startswith(b"web-")
         recording = str(tmp_path / "kept.jsonl")
     finally:
