@@ -3,7 +3,6 @@
 A refused connection is forgotten by the kernel at once, so a thread a node listens to ctnetlink's announcements and
 keeps those of the last while; a flow that lives on can still be asked for.  Messages of IPv4 TCP and UDP begin with
 both directions in a fixed layout, so an announcement is kept as the bytes it is: original direction -> reply.
-(linux/netfilter/nfnetlink_conntrack.h)
 """
 
 from __future__ import annotations
@@ -16,15 +15,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from harness.lab import network
+from harness.lab.ctnetlink import ERROR, GET, HEADER_BYTES, NETLINK_NETFILTER, ORIGINAL, REQUEST, direction, message
 
-_NETLINK_NETFILTER = 12
 _SOL_NETLINK, _ADD_MEMBERSHIP, _NO_ENOBUFS, _RCVBUFFORCE = 270, 1, 5, 33
 _GROUP_NEW = 1
-_GET = 1 << 8 | 1  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET
-_REQUEST, _ERROR = 1, 2
 _PROTOCOLS = {"tcp": 6, "udp": 17}
 _BUFFER_BYTES = 8 << 20
-_HEADER, _TUPLE = 20, 52
+_TUPLE = 52
 _ADDRESS, _PORT = slice(12, 16), slice(40, 42)
 """Of the reply's source, within its tuple."""
 KEPT_SECONDS = 10.0
@@ -32,13 +29,8 @@ KEPT_SECONDS = 10.0
 
 def tuple_of(flow: dict[str, Any]) -> bytes:
     """The original direction of a flow, as the kernel writes it."""
-    addresses = _attribute(1, socket.inet_aton(flow["source"])) + _attribute(2, socket.inet_aton(flow["address"]))
-    ports = (
-        _attribute(1, bytes([_PROTOCOLS[flow["protocol"]]]))
-        + _attribute(2, struct.pack("!H", flow["source_port"]))
-        + _attribute(3, struct.pack("!H", flow["port"]))
-    )
-    return _nested(1, _nested(1, addresses) + _nested(2, ports))
+    ends = [(socket.inet_aton(flow[a]), flow[p]) for a, p in (("source", "source_port"), ("address", "port"))]
+    return direction(ORIGINAL, _PROTOCOLS[flow["protocol"]], *ends)
 
 
 class NodeFlows:
@@ -61,7 +53,7 @@ class NodeFlows:
 
     def _socket(self) -> socket.socket:
         with network.entered(self._node):
-            return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
+            return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
 
     def _listen(self) -> None:
         turned = time.monotonic()
@@ -70,8 +62,8 @@ class NodeFlows:
             if time.monotonic() - turned > KEPT_SECONDS:
                 self._old, self._new, turned = self._new, {}, time.monotonic()
             offset = 0
-            while offset + _HEADER < len(data):
-                start = offset + _HEADER
+            while offset + HEADER_BYTES < len(data):
+                start = offset + HEADER_BYTES
                 self._new[data[start : start + _TUPLE]] = data[start + _TUPLE : start + 2 * _TUPLE]
                 offset += (struct.unpack_from("=I", data, offset)[0] + 3) & ~3
 
@@ -83,12 +75,11 @@ class NodeFlows:
         return socket.inet_ntoa(reply[_ADDRESS]), struct.unpack("!H", reply[_PORT])[0]
 
     def _ask(self, original: bytes) -> bytes | None:
-        body = struct.pack("=BBH", socket.AF_INET, 0, 0) + original
-        self._asking.send(struct.pack("=IHHII", 16 + len(body), _GET, _REQUEST, 1, 0) + body)
+        self._asking.send(message(GET, REQUEST, original))
         data = self._asking.recv(1 << 16)
-        if struct.unpack_from("=H", data, 4)[0] == _ERROR:
+        if struct.unpack_from("=H", data, 4)[0] == ERROR:
             return None
-        return data[_HEADER + _TUPLE : _HEADER + 2 * _TUPLE]
+        return data[HEADER_BYTES + _TUPLE : HEADER_BYTES + 2 * _TUPLE]
 
 
 class Lookup:
@@ -108,11 +99,3 @@ class Lookup:
             if found and found[0] != flow["address"]:
                 return {"node": node, "endpoint": f"{found[0]}:{found[1]}", "pod": pods.get(found[0])}
         return None
-
-
-def _attribute(kind: int, payload: bytes) -> bytes:
-    return struct.pack("=HH", 4 + len(payload), kind) + payload + bytes(-len(payload) % 4)
-
-
-def _nested(kind: int, payload: bytes) -> bytes:
-    return _attribute(kind | 0x8000, payload)

@@ -10,7 +10,7 @@ import asyncio
 import signal
 from typing import Any
 
-from harness.lab import network
+from harness.lab import conntrack, network
 from harness.lab.controllers import node_is_ready
 from harness.lab.endpointslices import is_ready
 from harness.lab.processes import cpu_seconds
@@ -164,6 +164,16 @@ class Operations:
             return {**manifest, "spec": spec if schedulable else {**spec, "unschedulable": True}}
 
         await self._lab.api.update("nodes", node, change)
+
+    async def node_fill_conntrack(self, node: str, free: int) -> int:
+        """Fill the node's connection tracking table until only `free` entries fit; how many were added."""
+        self._node(self._lab.kubelets, node)
+        return await asyncio.to_thread(conntrack.fill, node, free)
+
+    async def node_empty_conntrack(self, node: str) -> None:
+        """Take away what `node.fill_conntrack` added."""
+        self._node(self._lab.kubelets, node)
+        await asyncio.to_thread(conntrack.empty, node)
 
     async def engine_signal(self, node: str, number: str) -> None:
         """Send a signal to the node's engine."""
