@@ -9,15 +9,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from harness.lab.control import LabClient
+from harness.lab.control import LabClient, LabError
 from harness.lab.topology import CLIENT
 
-STOP_SECONDS = 30.0
+START_SECONDS, STOP_SECONDS = 60.0, 30.0
+LOOK_SECONDS = 0.05
 
 EXTERNAL = ("nodeport-http", "nodeport-http-keepalive", "nodeport-tcp", "nodeport-udp", "balancer-http", "sticky-http")
 INTERNAL = ("clusterip-http", "clusterip-http-keepalive", "clusterip-tcp", "clusterip-udp")
@@ -45,6 +47,15 @@ class LoadProcess:
     def __init__(self, name: str, where: str, out: Path, process: subprocess.Popen[bytes]) -> None:
         self.name, self.where, self.out, self._process = name, where, out, process
 
+    def await_begun(self) -> None:
+        """Wait until it sends; LabError when it ended, or did not begin in time."""
+        deadline = time.monotonic() + START_SECONDS
+        while not (self.out.exists() and b'"second"' in self.out.read_bytes()):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                words = self.out.with_suffix(".log").read_bytes()[-1500:].decode(errors="replace").strip()
+                raise LabError(f"the load in {self.where} did not begin: {words}")
+            time.sleep(LOOK_SECONDS)
+
     def stop(self) -> int:
         """Let it finish its log; its exit code."""
         self._process.stdin.close()
@@ -56,7 +67,10 @@ class LoadProcess:
 
 
 def start_load(client: LabClient, options: LoadOptions, folder: Path, seed: int) -> list[LoadProcess]:
-    """Start a process for each place that has flows; its share of the arrivals is that of its flows."""
+    """Start a process for each place that has flows, and wait until all send; LabError when one does not.
+
+    A place's share of the arrivals is that of its flows.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     total = sum(map(len, options.flows.values()))
     status = client.call("status")
@@ -77,6 +91,8 @@ def start_load(client: LabClient, options: LoadOptions, folder: Path, seed: int)
             "lab": str(client.folder),
         }
         started.append(_start(client, where, spec, folder))
+    for process in started:
+        process.await_begun()
     return started
 
 

@@ -70,7 +70,7 @@ class Client:
             source = self._begin(sock, to)
             sock.connect((to.address, to.port))
             if kind == HTTP:
-                return _http(sock, to, b"close", source)
+                return _http(sock, to, b"close", source)[0]
             return _tcp(sock, source) if kind == TCP else _udp(sock, token, source)
         except (OSError, HTTPConnectionClosed, HTTPParseError) as error:
             return Outcome(cause_of(error), source=source)
@@ -83,32 +83,44 @@ class Client:
         return sock.getsockname()
 
     def _kept_alive(self, to: Destination) -> Outcome:
+        """Over an idle connection where there is one; if that turns out closed, once more over a new one.
+
+        A server may close an idle connection at any time, which is no failure (RFC 9110, 9.2.2).
+        """
         idle = self._idle.setdefault(to, [])
-        sock = idle.pop() if idle else None
-        source = sock.getsockname() if sock else None
+        if idle:
+            outcome = self._over(idle.pop(), to, idle)
+            if outcome.cause not in ("reset", "no answer"):
+                return outcome
+        return self._over(None, to, idle)
+
+    def _over(self, kept: socket.socket | None, to: Destination, idle: list[socket.socket]) -> Outcome:
+        sock = kept or socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        source = None
         try:
-            if sock is None:
-                sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-                source = self._begin(sock, to)
+            source = kept.getsockname() if kept else self._begin(sock, to)
+            if not kept:
                 sock.connect((to.address, to.port))
-            outcome = _http(sock, to, b"keep-alive", source)
+            outcome, reusable = _http(sock, to, b"keep-alive", source)
         except (OSError, HTTPConnectionClosed, HTTPParseError) as error:
-            outcome = Outcome(cause_of(error), source=source)
-        if outcome.cause or len(idle) >= self._most_idle:
-            sock.close()
-        else:
+            outcome, reusable = Outcome(cause_of(error), source=source), False
+        if reusable and len(idle) < self._most_idle:
             idle.append(sock)
+        else:
+            sock.close()
         return outcome
 
 
-def _http(sock: socket.socket, to: Destination, connection: bytes, source) -> Outcome:
+def _http(sock: socket.socket, to: Destination, connection: bytes, source) -> tuple[Outcome, bool]:
+    """One exchange, and whether the connection may be used again."""
     sock.sendall(b"GET / HTTP/1.1\r\nHost: %s\r\nConnection: %s\r\n\r\n" % (str(to).encode(), connection))
     response = HTTPSocketResponse(sock, method="GET")
     response.read()
     pod, node = response.get("x-pod", ""), response.get("x-node", "")
+    cause = "" if pod else "wrong answer"
     if not 200 <= response.status_code < 400:
-        return Outcome(f"status {response.status_code}", pod, node, source)
-    return Outcome("" if pod else "wrong answer", pod, node, source)
+        cause = f"status {response.status_code}"
+    return Outcome(cause, pod, node, source), not response.should_close()
 
 
 def _tcp(sock: socket.socket, source) -> Outcome:

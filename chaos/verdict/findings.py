@@ -18,7 +18,8 @@ class Finding(msgspec.Struct):
 
     `nodes_followed` is, by node, when its kernel had followed the last change that the fault brought about before it
     healed (None: it never did), `slowest_node_seconds` the longest time from any change of the slices to a kernel.
-    `lost_after_convergence` counts requests meant to be sent more than the grace after the last kernel had followed.
+    `lost_after_convergence` counts requests meant to be sent more than the grace after the last kernel had followed,
+    those addressed to a node that is itself unreachable left out: no kernel can save them.
     """
 
     number: int
@@ -104,7 +105,9 @@ def _late_losses(found: Finding, lost: list[Failure], done: Performed, grace: fl
     if not found.nodes_followed or None in found.nodes_followed.values():
         return None
     since = found.began + max(found.nodes_followed.values()) + grace
-    return sum(since < failure.at < (done.ended or found.ended) for failure in lost)
+    own = done.nodes if done.fault in UNREACHABLE else ()
+    late = [f for f in lost if since < f.at < (done.ended or found.ended)]
+    return sum(f.node not in own for f in late)
 
 
 def _counted(words) -> dict[str, int]:

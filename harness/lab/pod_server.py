@@ -4,8 +4,8 @@
 
 `GET /` answers with the pod's and node's names in headers and body, `GET /healthz` by the word in FOLDER/health,
 read anew each time: `ok` 200, `fail` 503, `hang` no answer at all.  TCP greets with the names and echoes; UDP
-sends the names, a space and what came.  SIGTERM: serves on for DRAIN_SECONDS, then ends, as a well-behaved
-application does.  Standard library alone, so that it starts in tens of milliseconds.
+sends the names, a space and what came.  SIGTERM: serves on for DRAIN_SECONDS, closing each connection after its
+answer, then ends, as a well-behaved application does.  Standard library alone: it starts in tens of milliseconds.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ class Http(asyncio.Protocol):
             if answer is None:
                 return
             self.transport.write(answer)
-            if b"connection: close" in request.lower() or line[-1] == b"HTTP/1.0":
+            if self.app.draining or b"connection: close" in request.lower() or line[-1] == b"HTTP/1.0":
                 self.transport.close()
 
 
@@ -72,12 +72,14 @@ class App:
         self.identity = f"{name} {node}".encode()
         self.health = f"{folder}/health"
         head = f"X-Pod: {name}\r\nX-Node: {node}\r\n"
+        self.draining = False
         self.ok = response("200 OK", head, f"{name} {node}\n")
+        self.last = response("200 OK", f"{head}Connection: close\r\n", f"{name} {node}\n")
         self.sick = response("503 Service Unavailable", head, "not ready\n")
 
     def answer(self, path: bytes) -> bytes | None:
         if path != b"/healthz":
-            return self.ok
+            return self.last if self.draining else self.ok
         with open(self.health) as file:
             word = file.read().strip()
         return {"ok": self.ok, "hang": None}.get(word, self.sick)
@@ -95,6 +97,7 @@ async def main(name: str, node: str, folder: str, drain: str, http: str, tcp: st
     ended = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, ended.set)
     await ended.wait()
+    app.draining = True
     await asyncio.sleep(float(drain))
 
 
