@@ -32,6 +32,7 @@ class ProxyConfig:
     `node_addresses`, `local_addresses`: the node's IPs and all that are local to it; empty means that
     the Node object's are (CFG-20).  `feature_gates` holds those that were set.  Timeouts of 0 leave the
     kernel's own; virtual servers on `ipvs_exclude_networks` are someone else's (IPVS-03, IPVS-09).
+    What is winkernel's counts in a plan for Windows nodes only.
     """
 
     pod_networks: tuple[Network, ...] = ()
@@ -51,6 +52,8 @@ class ProxyConfig:
     ipvs_tcp_timeout_seconds: int = 0
     ipvs_tcp_fin_timeout_seconds: int = 0
     ipvs_udp_timeout_seconds: int = 0
+    winkernel_source_vip: str = ""
+    winkernel_enable_dsr: bool = False
     feature_gates: Mapping[str, bool] = field(default_factory=dict)
     version: tuple[int, int] = NEWEST
 

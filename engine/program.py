@@ -5,7 +5,14 @@ A backend computes programs, a kernel of the same mode makes them live; nothing 
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+
+class Section(NamedTuple):
+    """Text to feed to a command's standard input; "" where no tool takes it."""
+
+    command: str
+    text: str
 
 
 class Program(Protocol):
@@ -23,6 +30,9 @@ class Program(Protocol):
         """SHA-256 of everything that is asked for."""
 
     def text(self) -> str:
-        """The same in the kernel tool's own words, ready to be fed to it."""
+        """The same in the kernel tool's own words, to be read."""
+
+    def sections(self) -> tuple[Section, ...]:
+        """The same, ready to be fed to the tools, in this order."""
 
     def __bool__(self) -> bool: ...

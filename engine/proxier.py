@@ -18,6 +18,7 @@ from engine.backends.base import Backend
 from engine.backends.iptables import IptablesBackend
 from engine.backends.ipvs import IpvsBackend
 from engine.backends.nftables import NftablesBackend
+from engine.backends.userspace import UserspaceBackend
 from engine.config import ProxyConfig
 from engine.dataplane import Dataplane
 from engine.kernel.base import Kernel, KernelError
@@ -29,6 +30,7 @@ BACKENDS: dict[str, Callable[[int, ProxyConfig], Backend]] = {
     "iptables": IptablesBackend,
     "ipvs": IpvsBackend,
     "nftables": NftablesBackend,
+    "userspace": UserspaceBackend,
 }
 FULL_ON_NODE_CHANGE = frozenset({"iptables"})
 """Modes that write everything anew when the Node changes (TOPO-07)."""

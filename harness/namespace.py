@@ -86,6 +86,17 @@ class Namespace:
 
     def run(self, command: list[str], stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         """Run a command inside; its output is captured."""
+        return subprocess.run([*self._enter(), *command], input=stdin, capture_output=True, check=False)
+
+    def start(self, command: list[str], descriptor: int) -> subprocess.Popen[bytes]:
+        """Start a command inside that inherits one file descriptor and must end when that closes."""
+        return start([*self._enter(), *command], descriptor)
+
+    def _enter(self) -> list[str]:
         rights = ["-U", "--preserve-credentials"] if self._user else []
-        enter = ["nsenter", "-t", str(self.pid), "-n", *rights, "--"]
-        return subprocess.run(enter + command, input=stdin, capture_output=True, check=False)
+        return ["nsenter", "-t", str(self.pid), "-n", *rights, "--"]
+
+
+def start(command: list[str], descriptor: int) -> subprocess.Popen[bytes]:
+    """Start a command here, in a session of its own so that Ctrl-C is left to this process."""
+    return subprocess.Popen(command, pass_fds=[descriptor], stdin=subprocess.DEVNULL, start_new_session=True)

@@ -51,7 +51,7 @@ def decode(text: str | bytes) -> Decoded:
     """
     try:
         raw, repeated = yaml_text.load(text)
-        raw = _without_nulls(raw)
+        raw = _without_nulls({} if raw is None else raw)
         _check_kind(raw)
         unknown = [f'unknown field "{path}"' for path in _unknown(KubeProxyConfiguration, raw)]
         # A default follows bindAddress, so that an absent address must be told from one that is written.
@@ -90,7 +90,7 @@ def with_defaults(configuration: KubeProxyConfiguration) -> KubeProxyConfigurati
 
 def _check_kind(raw: Any) -> None:
     if not isinstance(raw, dict):
-        raise ValueError(f"couldn't get version/kind: expected a mapping, got {type(raw).__name__}")
+        raise ValueError(f"couldn't get version/kind; expected a mapping, got {type(raw).__name__}")
     for name in ("kind", "apiVersion"):
         if not isinstance(raw.get(name), str) or not raw[name]:
             raise ValueError(f"Object '{name.title() if name == 'kind' else name}' is missing")
@@ -101,12 +101,12 @@ def _check_kind(raw: Any) -> None:
 
 
 def _without_nulls(value: Any) -> Any:
-    """Null fields are absent ones, and null items empty ones, as in Go; keys are text, as in JSON."""
+    """Null fields are absent ones, and null items empty ones, as in Go; keys are text and 1.0 is 1, as in JSON."""
     if isinstance(value, dict):
         return {str(key): _without_nulls(each) for key, each in value.items() if each is not None}
     if isinstance(value, list):
         return ["" if each is None else _without_nulls(each) for each in value]
-    return value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _unknown(kind: type, raw: Any, path: str = "") -> list[str]:
@@ -143,6 +143,9 @@ def _read(kind: type, value: Any) -> Any:
 
 
 def _without_empty(value: Any) -> Any:
+    """Leave out what Kubernetes leaves out, and write whole numbers as such."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     if isinstance(value, dict):
         kept = {k: v for k, v in value.items() if v or k not in _OMITTED_WHEN_EMPTY}
         return {key: _without_empty(each) for key, each in kept.items()}

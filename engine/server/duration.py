@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 SECOND = 10**9
@@ -15,7 +16,7 @@ _UNITS = {
     "m": 60 * SECOND,
     "h": 3600 * SECOND,
 }
-_PART = re.compile(r"(\d*)(?:\.(\d*))?(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
+_PART = re.compile(r"([0-9]*)(?:\.([0-9]*))?([^0-9.]*)")
 _LIMIT = 2**63
 
 
@@ -36,15 +37,18 @@ class Duration(int):
         if rest == "0":
             return cls(0)
         total, position = 0, 0
-        while rest and position < len(rest):
+        while position < len(rest):
             part = _PART.match(rest, position)
-            if part is None or not (part[1] or part[2]):
-                raise ValueError(_complaint(text, rest[position:]))
-            unit = _UNITS[part[3]]
-            total += int(part[1] or 0) * unit + int(part[2] or 0) * unit // 10 ** len(part[2] or "")
+            whole, fraction, unit = part[1], part[2] or "", part[3]
+            if not whole and not fraction:
+                raise ValueError(f"time: invalid duration {_quoted(text)}")
+            if unit not in _UNITS:
+                wrong = f"unknown unit {_quoted(unit)}" if unit else "missing unit"
+                raise ValueError(f"time: {wrong} in duration {_quoted(text)}")
+            total += int(whole or 0) * _UNITS[unit] + int(fraction or 0) * _UNITS[unit] // 10 ** len(fraction)
             position = part.end()
         if not rest or total > _LIMIT - (text[0] != "-"):
-            raise ValueError(f'time: invalid duration "{text}"')
+            raise ValueError(f"time: invalid duration {_quoted(text)}")
         return cls(-total if text[0] == "-" else total)
 
     @property
@@ -76,9 +80,5 @@ def _decimal(value: int, scale: int) -> str:
     return f"{whole}.{digits}" if digits else str(whole)
 
 
-def _complaint(text: str, rest: str) -> str:
-    number = re.match(r"\d+\.?\d*|\.\d+", rest)
-    if number is None:
-        return f'time: invalid duration "{text}"'
-    unit = re.match(r"[^\d.]*", rest[number.end() :])[0]
-    return f'time: unknown unit "{unit}" in duration "{text}"' if unit else f'time: missing unit in duration "{text}"'
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

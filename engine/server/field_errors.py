@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+
+from engine.server.duration import Duration
 
 
 def invalid(path: str, value: object, detail: str) -> str:
@@ -33,13 +34,10 @@ def aggregate(errors: list[str] | tuple[str, ...]) -> str:
 
 
 def go_text(value: object) -> str:
-    """A value as Go's error messages show it."""
-    if isinstance(value, str):
-        return quoted(value)
-    if isinstance(value, Mapping):
-        pairs = ", ".join(f"{quoted(key)}:{str(on).lower()}" for key, on in sorted(value.items()))
-        return f"map[string]bool{{{pairs}}}"
-    return str(value)
+    """A value as Kubernetes' error messages show it: as JSON, durations being texts there."""
+    if isinstance(value, Duration):
+        return quoted(str(value))
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 def quoted(text: str) -> str:

@@ -17,7 +17,7 @@ def parse_ip(text: str) -> Address | None:
         address = parse_address(text)
     except ValueError:
         return None
-    return address[12:] if address.startswith(_MAPPED) and len(address) == 16 else address
+    return address[-4:] if _family(address) == 4 else address
 
 
 def parse_cidr(text: str) -> Network | None:
@@ -50,8 +50,11 @@ def with_port(text: str, port: int) -> str:
 
 def families(cidrs: list[str] | tuple[str, ...]) -> list[int | None]:
     """The family of each CIDR block, None where it isn't one."""
-    parsed = map(parse_cidr, cidrs)
-    return [None if block is None else 4 if len(block.address) == 4 else 6 for block in parsed]
+    return [None if block is None else _family(block.address) for block in map(parse_cidr, cidrs)]
+
+
+def _family(address: Address) -> int:
+    return 4 if len(address) == 4 or address.startswith(_MAPPED) else 6
 
 
 def is_dual_stack(cidrs: list[str] | tuple[str, ...]) -> bool:

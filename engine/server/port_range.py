@@ -13,5 +13,5 @@ def is_port_range(text: str) -> bool:
     if form is None:
         return not text.strip()
     low, size = int(form[1]), int(form[3] or 0)
-    high = size if form[2] == "-" else min(low + size, 65535) if form[2] == "+" else low
+    high = size if form[2] == "-" else low + size
     return low <= high <= 65535

@@ -11,7 +11,7 @@ import ipaddress
 import selectors
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from subprocess import CompletedProcess
 
 from harness.behaviour import Behaviour, Destination
@@ -103,23 +103,33 @@ def _connect(make_socket: MakeSocket, family: int, key: Key, ready) -> tuple[int
             client.connect((_text(address), port))
             if protocol == UDP:
                 client.send(b"probe")
-            return _arrival(ready, client, protocol)
-        except (ConnectionRefusedError, PermissionError):
+            ready.register(client, selectors.EVENT_READ)
+            try:
+                return _arrival(ready, client, protocol)
+            finally:
+                ready.unregister(client)
+        except (ConnectionRefusedError, ConnectionResetError, PermissionError):
             return "refused"
         except TimeoutError:
             return "timed out"
 
 
 def _arrival(ready, client: socket.socket, protocol: int) -> tuple[int, bytes, int]:
-    """The target whose listener got it; a refused datagram shows as an error of the client's next call."""
-    # A refused datagram's error is there at once, an accepted one's listener is ready at once.
-    for key, _ in ready.select(TIMEOUT_SECONDS if protocol == TCP else 0):
+    """The target whose listener got it; a refusal shows as an error of the client's next call.
+
+    Where the kernel forwards, both are there at once; a proxy takes a moment, and resets what it refuses.
+    """
+    for key, _ in ready.select(TIMEOUT_SECONDS):
+        if key.fileobj is client:
+            continue
         if protocol == TCP:
             key.fileobj.accept()[0].close()
         else:
             key.fileobj.recv(64)
         return key.data
-    client.recv(1)
+    client.setblocking(False)
+    with suppress(BlockingIOError):
+        client.recv(1)
     raise TimeoutError
 
 

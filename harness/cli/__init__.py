@@ -6,7 +6,7 @@ from importlib import import_module
 
 import click
 
-COMMANDS = ("chaos", "inspect", "lab", "replay", "serve", "synth", "trace", "validate")
+COMMANDS = ("chaos", "compare", "inspect", "lab", "plan", "replay", "serve", "synth", "trace", "validate")
 
 
 class LazyGroup(click.Group):

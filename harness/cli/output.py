@@ -12,10 +12,15 @@ import click
 
 def write_json(value: Any, path: str | None) -> None:
     """To standard output for `-`, else the whole file or nothing; None writes nothing."""
-    text = json.dumps(value, indent=2) + "\n"
+    if path:
+        write_text(json.dumps(value, indent=2) + "\n", path)
+
+
+def write_text(text: str, path: str) -> None:
+    """To standard output for `-`, else the whole file or nothing."""
     if path == "-":
         click.echo(text, nl=False)
-    elif path:
+    else:
         partial = Path(f"{path}.partial")
         partial.write_text(text)
         os.replace(partial, path)

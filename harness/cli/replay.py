@@ -92,7 +92,8 @@ def replay(source: str, json_path: str | None, svg_path: str | None, repeat: int
     sys.exit(_gates(results, choices))
 
 
-def _networks(texts: str | None):
+def networks(texts: str | None):
+    """Pod CIDRs from the option's text, None when it was not given; BadParameter otherwise."""
     from engine.addresses import parse_network
 
     try:
@@ -117,7 +118,7 @@ def _options(choices: dict):
         min_sync_period=duration(choices["min_sync_period"]),
         speed=factor,
         node=choices["node"],
-        pod_networks=_networks(choices["cluster_cidr"]),
+        pod_networks=networks(choices["cluster_cidr"]),
         window=Window(position(choices["start"]), position(choices["until"])),
         verify=choices["verify"],
         check_every=choices["check_every"],

@@ -13,7 +13,7 @@ import os
 from importlib import import_module
 from types import ModuleType
 
-MODES = ("iptables", "ipvs", "nftables")
+MODES = ("iptables", "ipvs", "nftables", "userspace")
 
 
 def module_of(mode: str) -> ModuleType:

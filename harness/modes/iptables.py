@@ -7,19 +7,18 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import product
 
+from engine.backends.iptables.names import CANARY
 from engine.kernel.iptables import IptablesKernel, IptablesMemory
 from engine.kernel.iptables.variant import VARIANTS, tool
 from harness.behaviour import Behaviour
+from harness.check.iptables import meaning
+from harness.check.iptables_text import Tables
 from harness.modes.place import Opened, Place
 
 COMMANDS = {"iptables-nft-restore": "iptables", "iptables-legacy-restore": "iptables"}
 """Programs that must be there, and the packages that bring them."""
-
-VARIANT: str | None = None
-"""`legacy` or `nft`; None is what the place itself uses."""
-
-_TABLES = ("filter", "nat", "mangle")
 
 
 class View:
@@ -30,7 +29,8 @@ class View:
 
     def behaviour(self, family: int) -> Behaviour | None:
         """As `View.behaviour`."""
-        raise NotImplementedError
+        tables = Tables(self.save(family))
+        return meaning(tables) if ("nat", "KUBE-SERVICES") in tables.chains else None
 
 
 def memory() -> Opened:
@@ -40,14 +40,22 @@ def memory() -> Opened:
 
 
 @contextmanager
-def real(place: Place) -> Iterator[Opened]:
-    """The kernel of `place`; in a throwaway namespace the tools have a lock of their own."""
-    with tempfile.NamedTemporaryFile(prefix="xtables-", suffix=".lock") as lock:
-        if place.kind != "host":
-            place = replace(place, run=_locked(place.run, lock.name))
-        kernel = IptablesKernel(place.run, VARIANT)
+def real(place: Place, variant: str | None = None) -> Iterator[Opened]:
+    """The kernel of `place`, by the tools of a variant, `legacy` or `nft`; by default the place's own."""
+    with _own_lock(place) as place:
+        kernel = IptablesKernel(place.run, variant, place.make_socket)
         words = place.run([tool(kernel.variant, 4), "-V"], b"").stdout.decode().split()
-        yield Opened(kernel, View(kernel.save), {"iptables": f"{words[1].lstrip('v')} ({kernel.variant})"})
+        try:
+            yield Opened(kernel, View(kernel.save), {"iptables": f"{words[1].lstrip('v')} ({kernel.variant})"})
+        finally:
+            kernel.close()
+
+
+@contextmanager
+def _own_lock(place: Place) -> Iterator[Place]:
+    """`place` with, where it is a throwaway namespace, a lock of its own for the tools."""
+    with tempfile.NamedTemporaryFile(prefix="xtables-", suffix=".lock") as lock:
+        yield place if place.kind == "host" else replace(place, run=_locked(place.run, lock.name))
 
 
 def _locked(run, path: str) -> Callable[[list[str], bytes], subprocess.CompletedProcess[bytes]]:
@@ -57,37 +65,29 @@ def _locked(run, path: str) -> Callable[[list[str], bytes], subprocess.Completed
 
 def leftovers(place: Place) -> str | None:
     """What of a proxy in this mode `place` holds already."""
-    for variant in VARIANTS:
-        for family in (4, 6):
-            saved = place.run([tool(variant, family, "save")], b"").stdout
-            if b"\n:KUBE-SERVICES " in saved:
-                return f"chain KUBE-SERVICES of {tool(variant, family)}"
+    for variant, family in product(VARIANTS, (4, 6)):
+        if place.run([tool(variant, family), "-w", "-t", "nat", "-S", CANARY], b"").returncode == 0:
+            return f"chain {CANARY} of {tool(variant, family)}"
     return None
 
 
 def clean(place: Place) -> None:
     """Remove all that this mode made."""
     for variant in VARIANTS:
+        kernel = IptablesKernel(place.run, variant, place.make_socket)
         for family in (4, 6):
-            saved = place.run([tool(variant, family, "save")], b"").stdout.decode()
-            if ":KUBE-" in saved:
-                place.run([tool(variant, family, "restore"), "--noflush"], without_kube(saved).encode())
+            kernel.clean(family)
+        kernel.close()
 
 
-def without_kube(saved: str) -> str:
-    """Text that deletes the jumps into KUBE chains, and these chains, from what `iptables-save` printed."""
-    lines: list[str] = []
-    chains: list[str] = []
-    for line in saved.splitlines():
-        words = line.split()
-        if line.startswith("*"):
-            chains = []
-            lines.append(line)
-        elif line.startswith(":KUBE-"):
-            chains.append(words[0][1:])
-            lines.append(f"{words[0]} - [0:0]")
-        elif line.startswith("-A ") and not words[1].startswith("KUBE-") and words[-1].startswith("KUBE-"):
-            lines.append(line.replace("-A", "-D", 1))
-        elif line == "COMMIT":
-            lines += [f"-X {chain}" for chain in chains] + [line]
-    return "\n".join(lines) + "\n"
+def forget_clients(place: Place) -> None:
+    """Empty the lists in which rules remember clients (AFF-02): the kernel drops one with its last rule.
+
+    Their files below /proc take no writes from a user namespace.
+    """
+    with _own_lock(place) as place:
+        for variant, family in product(VARIANTS, (4, 6)):
+            saved = place.run([tool(variant, family, "save"), "-t", "nat"], b"").stdout
+            without = b"".join(line for line in saved.splitlines(keepends=True) if b" -m recent " not in line)
+            for text in (without, saved) if without != saved else ():
+                place.run([tool(variant, family, "restore")], text)

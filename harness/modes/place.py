@@ -14,11 +14,14 @@ from harness.behaviour import Behaviour
 
 @dataclass(frozen=True)
 class Place:
-    """`make_socket(family, type, protocol)` and `run(command, stdin)` act in one network namespace."""
+    """All act in one network namespace: `make_socket(family, type, protocol)`, `run(command, stdin)`, and
+    `start(command, descriptor)` for what stays, None where nothing may.
+    """
 
     kind: str
     make_socket: Callable[[int, int, int], socket.socket]
     run: Callable[[list[str], bytes], subprocess.CompletedProcess[bytes]]
+    start: Callable[[list[str], int], subprocess.Popen[bytes]] | None = None
 
 
 class View(Protocol):

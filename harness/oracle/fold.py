@@ -15,6 +15,8 @@ from harness.oracle.settings import PROTOCOLS, Settings, block, packed
 IGNORED = ("service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless")
 TOPOLOGY_MODES = ("service.kubernetes.io/topology-aware-hints", "service.kubernetes.io/topology-mode")
 DEFAULT_AFFINITY_SECONDS = 10800
+HOLDING_ADDRESSES = ("ipvs", "userspace")
+"""Modes in which a Service's addresses become local ones."""
 
 
 class Oracle:
@@ -25,6 +27,7 @@ class Oracle:
         self.settings = settings or Settings()
         self._objects: dict[str, dict[tuple[str, str], dict]] = {"services": {}, "endpointslices": {}, "nodes": {}}
         self._node: dict = {}
+        self._mode = "nftables"
 
     def observe(self, event: Event) -> None:
         """Fold one event; markers and other resources change nothing."""
@@ -57,7 +60,9 @@ class Oracle:
             for port in sorted(ports, key=lambda p: (p.get("name") or "", PROTOCOLS[p.get("protocol") or "TCP"])):
                 self._port(name, service, port, cluster_ip, destinations, nodeports)
         taking = self._taking_node_ports()
-        if mode == "ipvs":  # one virtual server for each, and every other address is on the dummy device
+        if mode == "iptables":  # no rule is about a whole address
+            cluster_ips.clear()
+        if mode in HOLDING_ADDRESSES:  # one virtual server or socket for each, and every other address is local
             taking, nodeports = (taking, nodeports) if taking and nodeports else (frozenset(), {})
             cluster_ips |= {key[0] for key in destinations}.difference(self._local_addresses())
         return Behaviour(destinations, nodeports, frozenset(cluster_ips), taking)
@@ -76,15 +81,17 @@ class Oracle:
         asked = self.settings.node_port_addresses or (("primary",) if self._mode == "nftables" else ())
         if tuple(asked) == ("primary",):
             return frozenset(a for a in self.node_ips(self._size) if not ipaddress.ip_address(a).is_loopback)
+        loopback = self._mode == "iptables" and self._size == 4 and self.settings.localhost
         blocks = [b for b in map(block, asked) if len(b.network_address.packed) == self._size]
         if not blocks or any(b.prefixlen == 0 for b in blocks):
-            if self._mode != "ipvs":
+            if self._mode not in HOLDING_ADDRESSES:
                 return None
             blocks = [block("0.0.0.0/0"), block("::/0")]
-        mine = {a for a in self._local_addresses() if any(ipaddress.ip_address(a) in b for b in blocks)}
-        if self._mode == "ipvs":  # NP-07
+        local = [*self._local_addresses(), packed("127.0.0.1")] if loopback else self._local_addresses()
+        mine = {a for a in local if any(ipaddress.ip_address(a) in b for b in blocks)}
+        if self._mode in HOLDING_ADDRESSES:  # NP-07
             mine = {a for a in mine if not (self._size == 16 and ipaddress.ip_address(a).is_link_local)}
-        return frozenset(a for a in mine if not ipaddress.ip_address(a).is_loopback)
+        return frozenset(a for a in mine if loopback or not ipaddress.ip_address(a).is_loopback)
 
     def node_ips(self, size: int) -> list[bytes]:
         """The node's IP of a family: the first internal one, else the first external one (CFG-20)."""
@@ -110,6 +117,8 @@ class Oracle:
 
     def _endpoints(self, name, port: dict, size: int) -> dict[tuple[bytes, int], dict]:
         wanted = (port.get("name") or "", port.get("protocol") or "TCP")
+        if self._mode == "userspace" and wanted[1] == "SCTP":
+            return {}
         found: dict[tuple[bytes, int], dict] = {}
         for manifest in self._slices.get(name, ()):
             for slice_port in manifest.get("ports") or ():
@@ -133,9 +142,13 @@ class Oracle:
         destinations.setdefault((cluster_ip, protocol, number), rules.internal())
         allowed = self._allowed(spec, balancers)
         for ip in plain:
-            destinations.setdefault((ip, protocol, number), rules.external())
+            destinations.setdefault((ip, protocol, number), rules.external_address())
         for ip in balancers:
-            destinations[ip, protocol, number] = _unless_taken(destinations, (ip, protocol, number), rules, allowed)
+            key = (ip, protocol, number)
+            if self._mode == "iptables":  # who comes first is asked for source ranges, or nobody is
+                destinations.setdefault(key, rules.external_address(allowed))
+            else:
+                destinations[key] = _unless_taken(destinations, key, rules, allowed)
         if port.get("nodePort"):
             nodeports.setdefault((protocol, port["nodePort"]), rules.external())
 
@@ -152,6 +165,7 @@ class Oracle:
         )
         rules.internal_local = spec.get("internalTrafficPolicy") == "Local"
         rules.external_local = _external_local(spec)
+        rules.silent = self._mode == "userspace" and port.get("protocol") == "UDP"
         rules.uses_cluster = accessible or not rules.internal_local
         if spec.get("sessionAffinity") == "ClientIP":
             client = (spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}

@@ -11,6 +11,9 @@ from harness.behaviour import Destination, Outcome
 LIMIT, LIMIT_WITH_AFFINITY = 3071, 1535
 """Endpoints that one nftables port can tell apart."""
 
+_ALWAYS = (True, True, True)
+"""What a connection of the proxy's own looks like to an endpoint: from the node (userspace)."""
+
 
 class Port:
     """Endpoint sets and policies of one port, the mode and the settings that decide about it."""
@@ -21,22 +24,38 @@ class Port:
         self.internal_local = self.external_local = False
         self.uses_cluster = True
         self.affinity_seconds = 0
+        self.silent = False
+        """Whether some may be let in and others told nothing: a datagram at an open port (userspace)."""
 
     def internal(self) -> Destination:
         """The cluster IP (ITP-01, CIP-04)."""
         others = self._masquerade_all or self._tells_pods
-        masquerade = (self._masquerade_all, others, others)
+        masquerade = (self._masquerade_all, others, others) if self._mode != "userspace" else _ALWAYS
         return self._destination((self._set(self.internal_local),) * 3, masquerade)
 
     def external(self, allowed=None) -> Destination:
         """Node ports, external and load balancer addresses (ETP-01 to ETP-07)."""
         if not self.external_local:
-            return self._destination((self._set(False),) * 3, (True, True, True), allowed)
+            return self._destination((self._set(False),) * 3, _ALWAYS, allowed)
         outside = self._set(True)
         if self._mode == "ipvs":
             return self._destination((outside,) * 3, (False, False, False), allowed)
         inside = self._set(False) if self._everywhere else outside
-        return self._destination((inside, inside, outside), (False, True, False), allowed)
+        if self.silent and inside[0] == "dnat" and outside[0] == "reject":
+            outside = ("drop",)
+        masquerade = (False, True, False) if self._mode != "userspace" else _ALWAYS
+        # Where pods are told by a rule that is not there, they are in the last column altogether (ETP-05).
+        pod = outside if self._mode == "iptables" and not self._tells_pods else inside
+        return self._destination((pod, inside, outside), masquerade, allowed)
+
+    def external_address(self, allowed=None) -> Destination:
+        """An external or load balancer address: in mode iptables nothing is refused on its way out (NOEP-03)."""
+        found = self.external(allowed)
+        if self._mode != "iptables":
+            return found
+        if not self._some:  # no chain for source ranges either (LB-04)
+            return found._replace(node=("none",), allowed=None)
+        return found
 
     def _set(self, local: bool) -> Outcome:
         if not local or (self._mode == "ipvs" and not self._here):
@@ -46,7 +65,7 @@ class Port:
         if chosen:
             limit = LIMIT_WITH_AFFINITY if self.affinity_seconds else LIMIT
             return ("dnat", frozenset(sorted(chosen)[:limit] if self._mode == "nftables" else chosen))
-        return ("drop",) if self._some and self._mode != "ipvs" else ("reject",)
+        return ("drop",) if self._some and self._mode not in ("ipvs", "userspace") else ("reject",)
 
     def _destination(self, outcomes, masquerade, allowed=None) -> Destination:
         masquerade = tuple(m and o[0] == "dnat" for m, o in zip(masquerade, outcomes, strict=True))

@@ -6,7 +6,7 @@ import ipaddress
 
 from harness.behaviour import Behaviour, Destination
 from harness.oracle.fold import Oracle
-from harness.oracle.settings import Settings, block
+from harness.oracle.settings import PROTOCOLS, Settings, block
 from harness.trace.packet import Outcome, Packet
 
 POD, NODE, EXTERNAL = 0, 1, 2
@@ -17,15 +17,21 @@ def expected(oracle: Oracle, packet: Packet, mode: str = "nftables") -> Outcome:
     size = len(packet.destination)
     behaviour = oracle.behaviour(4 if size == 4 else 6, mode)
     found = _frontend(behaviour, packet, oracle.settings, mode)
+    if mode == "iptables":
+        found = _refused_on_arrival(found, packet)
     client = client_of(packet, oracle.settings)
+    if mode == "userspace" and oracle.settings.pod_block(size) is None:  # a socket sees no interface
+        client = NODE if packet.source_local else EXTERNAL
     if found is None:
-        return Outcome(_unknown(behaviour, packet.destination, oracle.settings, mode))
+        return Outcome(_unknown(behaviour, packet, oracle.settings, mode))
     kind, *targets = found[client]
     barred = found.allowed is not None and not any(a <= packet.source <= b for a, b in found.allowed)
     if barred and mode == "ipvs" and packet.source_local:
         # The node is barred when it comes from the very address that it asks for, and behind IP_VS (LB-05).
         barred = kind == "dnat" and packet.source == packet.destination
-    if barred and not (mode == "iptables" and kind == "reject"):
+    if barred and mode == "userspace":
+        return Outcome(_refusal(found, packet.protocol))
+    if barred or (mode == "iptables" and kind != "dnat" and _martian(packet, oracle.settings)):
         return Outcome("drop")
     if kind != "dnat":
         return Outcome("no-op" if kind == "none" else kind)
@@ -35,6 +41,12 @@ def expected(oracle: Oracle, packet: Packet, mode: str = "nftables") -> Outcome:
         own &= oracle.on_node(4 if size == 4 else 6, packet.protocol)
         masqueraded &= not ipaddress.ip_address(packet.source).is_loopback
     return Outcome("dnat", targets[0], masqueraded or bool(own))
+
+
+def _refusal(destination: Destination, protocol: int) -> str:
+    """How a proxy of sockets refuses: by a closed port; where others are let in by a reset, or silence (UDP)."""
+    is_open = any(outcome[0] == "dnat" for outcome in destination[:3])
+    return "drop" if is_open and protocol == PROTOCOLS["UDP"] else "reject"
 
 
 def client_of(packet: Packet, settings: Settings) -> int:
@@ -57,31 +69,41 @@ def _frontend(behaviour: Behaviour, packet: Packet, settings: Settings, mode: st
     found = behaviour.nodeports.get((packet.protocol, packet.port))
     if found is None:
         return None
-    address = ipaddress.ip_address(packet.destination)
     taking = behaviour.node_addresses
-    if mode == "iptables" and packet.destination_local and found.external == ("reject",):
-        return found  # NOEP-03: not limited by nodePortAddresses
-    if address.is_loopback:
-        return found if mode == "iptables" and _localhost(settings, address) else None
-    taken = packet.destination_local if taking is None else packet.destination in taking
-    return found if taken else None
+    if taking is not None:
+        taken = packet.destination in taking
+    elif ipaddress.ip_address(packet.destination).is_loopback:
+        taken = mode == "iptables" and len(packet.destination) == 4 and settings.localhost
+    else:
+        taken = packet.destination_local
+    if taken:
+        return found
+    if mode == "iptables" and packet.destination_local and found.external[0] != "dnat":
+        return Destination(*(found.external,) * 3, masquerade=(False,) * 3)  # refused on any address (NOEP-03)
+    return None
 
 
-def _localhost(settings: Settings, address) -> bool:
-    """Node ports on 127.0.0.1 in mode iptables (NP-05)."""
-    if address.version == 6 or not settings.localhost_node_ports:
-        return False
-    blocks = [b for b in map(block, settings.node_port_addresses or ()) if b.version == 4]
-    return not blocks or any(address in b for b in blocks)
+def _refused_on_arrival(found: Destination | None, packet: Packet) -> Destination | None:
+    """What is refused to others is refused to the node too, where its packets come in again (NOEP-03)."""
+    if found is None or not packet.destination_local or found.node != ("none",):
+        return found
+    return found._replace(node=found.external)
 
 
-def _unknown(behaviour: Behaviour, destination: bytes, settings: Settings, mode: str) -> str:
+def _martian(packet: Packet, settings: Settings) -> bool:
+    """Whether somebody else asks for a loopback address, which mode iptables has opened (NP-05)."""
+    source, destination = ipaddress.ip_address(packet.source), ipaddress.ip_address(packet.destination)
+    return settings.localhost and destination.version == 4 and destination.is_loopback and not source.is_loopback
+
+
+def _unknown(behaviour: Behaviour, packet: Packet, settings: Settings, mode: str) -> str:
     """No frontend has the destination (CIP-02, CIP-03)."""
+    destination = packet.destination
     if mode == "iptables":
-        return "no-op"
+        return "drop" if _martian(packet, settings) else "no-op"
     if destination in behaviour.cluster_ips:
         return "reject"
-    if mode == "ipvs":
+    if mode in ("ipvs", "userspace"):
         return "no-op"
     known = settings.service_cidrs if settings.gate("MultiCIDRServiceAllocator") else ()
     blocks = [b for b in map(block, known) if len(b.network_address.packed) == len(destination)]

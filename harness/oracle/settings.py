@@ -42,6 +42,17 @@ class Settings:
         """A gate that is not set is on."""
         return self.feature_gates.get(name, True)
 
+    @property
+    def localhost(self) -> bool:
+        """Whether mode iptables takes node ports on 127.0.0.0/8 (NP-05)."""
+        texts = self.node_port_addresses or ()
+        if not self.localhost_node_ports or "primary" in texts:
+            return False
+        blocks = [b for b in map(block, texts) if b.version == 4]
+        return not blocks or any(
+            b.network_address.is_loopback or ipaddress.ip_address("127.0.0.1") in b for b in blocks
+        )
+
     def pod_block(self, size: int):
         """The pod CIDR of a family; None when pods are told otherwise or not at all."""
         if self.detect_local_mode not in ("", "ClusterCIDR", "NodeCIDR"):

@@ -15,7 +15,7 @@ from engine.kernel.base import Kernel
 from harness import uml
 from harness.modes import module_of, user_namespace
 from harness.modes.place import Opened, Place, View
-from harness.namespace import Namespace, NamespaceError
+from harness.namespace import Namespace, NamespaceError, start
 
 
 class KernelUnavailable(RuntimeError):
@@ -86,7 +86,7 @@ def _namespace(module) -> Iterator[Place]:
     except NamespaceError as error:
         raise KernelUnavailable(str(error)) from None
     try:
-        place = Place("netns", namespace.socket, namespace.run)
+        place = Place("netns", namespace.socket, namespace.run, namespace.start)
         _able(module, place)
         yield place
     finally:
@@ -104,7 +104,7 @@ def _inside_uml(module) -> Iterator[Target]:
     if not uml.inside():
         raise KernelUnavailable("--kernel uml boots a kernel for a whole command; this one cannot run in it")
     _require(module)
-    yield from _real(module, Place("uml", socket.socket, _run))
+    yield from _real(module, Place("uml", socket.socket, _run, start))
 
 
 def _run(command: list[str], stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
@@ -115,7 +115,7 @@ def _on_host(module) -> Iterator[Target]:
     if os.geteuid() != 0:
         raise KernelUnavailable("--kernel host programs this machine's own rules and needs root")
     _require(module)
-    place = Place("host", socket.socket, _run)
+    place = Place("host", socket.socket, _run, start)
     _able(module, place)
     found = module.leftovers(place)
     if found:

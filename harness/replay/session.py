@@ -12,14 +12,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from engine.addresses import format_address, parse_network
+from engine.addresses import format_address
 from engine.config import ProxyConfig
 from engine.manifest import ManifestError
 from engine.model import Network
 from engine.proxier import Proxier, Sync
 from harness.events import OBJECT_TYPES, Event
 from harness.oracle import Oracle, Settings
-from harness.recording import RecordingError, open_source
+from harness.recording import open_source
+from harness.replay.config import proxy_config
 from harness.replay.kernels import Target
 from harness.replay.result import Result
 from harness.replay.schedule import Batch, Window, batches, initial_part
@@ -84,13 +85,7 @@ class Session:
 
     def _config(self, cluster: dict) -> ProxyConfig:
         """The options', else what the recording's header says of the cluster."""
-        try:
-            pods = tuple(parse_network(text) for text in (cluster.get("clusterCIDR") or "").split(",") if text)
-            services = tuple(parse_network(text) for text in cluster.get("serviceCIDRs") or ())
-        except ValueError as error:
-            raise RecordingError(self._source, 1, f"cluster: {error}") from None
-        wanted = self._options.pod_networks
-        return ProxyConfig(pod_networks=pods if wanted is None else wanted, service_networks=services)
+        return proxy_config(self._source, cluster, self._options.pod_networks)
 
     def _settings(self) -> Settings:
         """The configuration in the oracle's words."""

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-_PLACES = {
+PLACES = {
     "netns": "throwaway namespace",
     "uml": "user-mode Linux",
     "host": "this host",
@@ -58,7 +58,7 @@ def save_picture(result: dict[str, Any], path: str) -> None:
 def headline(result: dict[str, Any]) -> str:
     """What ran where, with versions."""
     engine, kernel = result["engine"], result["kernel"]
-    where = _PLACES[kernel["kind"]]
+    where = PLACES[kernel["kind"]]
     tools = "".join(f", {name} {version}" for name, version in kernel.items() if name not in _NOT_TOOLS)
     versions = f", Linux {kernel['release']}{tools}" if "release" in kernel else ""
     reason = f" ({kernel['reason']})" if "reason" in kernel else ""

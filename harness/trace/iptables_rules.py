@@ -11,11 +11,17 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
-_IGNORED_MODULES = {"comment", "set", "addrtype", "physdev", "mark", "conntrack", "ipvs", "tcp", "udp", "sctp"}
+_MODULES = {
+    "comment", "set", "addrtype", "physdev", "mark", "conntrack", "ipvs", "tcp", "udp", "sctp",
+    "nfacct", "recent", "statistic",
+}  # fmt: skip
 
 
 class Header(NamedTuple):
-    """What rules look at. `virtual` is the virtual server (address, protocol, port) that took the packet."""
+    """What rules look at. `virtual` is the virtual server (address, protocol, port) that took the packet.
+
+    `translated`: its destination is no longer the one that the client asked for.
+    """
 
     source: bytes
     destination: bytes
@@ -26,12 +32,23 @@ class Header(NamedTuple):
     source_local: bool
     destination_local: bool
     virtual: tuple[bytes, int, int] | None = None
+    translated: bool = False
 
 
-InSet = Callable[[str, str, Header], bool]
-"""Whether a set (name, directions such as `dst,dst,src`) holds the packet."""
+class Around(NamedTuple):
+    """What rules ask beyond the packet, each by a function; absent where a mode has no such thing.
 
-Match = Callable[[Header, InSet], bool]
+    `in_set`: whether a set (name, directions such as `dst,dst,src`) holds the packet.  `drawn`: whether a
+    rule that matches at random does this time.  `seen`: whether a list of clients (`recent`) has an address,
+    of at most so many seconds ago; `None` seconds puts it there and holds.
+    """
+
+    in_set: Callable[[str, str, Header], bool] | None = None
+    drawn: Callable[[], bool] | None = None
+    seen: Callable[[str, bytes, int | None], bool] | None = None
+
+
+Match = Callable[[Header, Around], bool]
 
 
 class Rule(NamedTuple):
@@ -42,15 +59,16 @@ class Rule(NamedTuple):
     target: str
     argument: str
 
-    def holds(self, header: Header, in_set: InSet) -> bool:
+    def holds(self, header: Header, around: Around) -> bool:
         """Whether every match does."""
-        return all(match(header, in_set) for match in self.matches)
+        return all(match(header, around) for match in self.matches)
 
 
 def read_rule(text: str) -> Rule:
     """A rule from its line; ValueError for an option that is not known."""
     words = shlex.split(text)[2:]
     matches: list[Match] = []
+    recent: dict[str, str] = {}
     target = argument = ""
     negated = False
     while words:
@@ -60,19 +78,23 @@ def read_rule(text: str) -> Rule:
             continue
         if word == "-m":
             _module(words.pop(0), text)
-        elif word == "--comment":
-            words.pop(0)
         elif word == "-j":
             target, argument = words[0], " ".join(words[1:])
             words.clear()
+        elif word in _WITHOUT_MEANING:
+            del words[: _WITHOUT_MEANING[word]]
+        elif word in _RECENT:
+            recent[word] = words.pop(0) if _RECENT[word] else ""
         else:
             matches.append(_match(word, words, negated, text))
             negated = False
+    if recent:
+        matches.append(_recent(recent, text))
     return Rule(text, tuple(matches), target, argument)
 
 
 def _module(name: str, text: str) -> None:
-    if name not in _IGNORED_MODULES:
+    if name not in _MODULES:
         raise ValueError(f"iptables match {name!r} is not known: {text}")
 
 
@@ -81,12 +103,30 @@ def _match(option: str, words: list[str], negated: bool, text: str) -> Match:
         raise ValueError(f"iptables option {option!r} is not known: {text}")
     arity, make = _MATCHES[option]
     holds = make(*(words.pop(0) for _ in range(arity)))
-    return (lambda header, in_set: not holds(header, in_set)) if negated else holds
+    return (lambda header, around: not holds(header, around)) if negated else holds
+
+
+def _recent(options: dict[str, str], text: str) -> Match:
+    """A look into a list of clients, or a note in it; its options come in any order."""
+    name = options.get("--name", "DEFAULT")
+    if "--set" in options:
+        return lambda header, around: around.seen(name, header.source, None)
+    if "--rcheck" not in options or "--seconds" not in options:
+        raise ValueError(f"iptables match recent: only --set, and --rcheck with --seconds, are known: {text}")
+    seconds = int(options["--seconds"])
+    return lambda header, around: around.seen(name, header.source, seconds)
 
 
 def _network(text: str, field: str) -> Match:
     network = ipaddress.ip_network(text)
-    return lambda header, _: ipaddress.ip_address(getattr(header, field)) in network
+    size, shift = len(network.network_address.packed), network.max_prefixlen - network.prefixlen
+    wanted = int(network.network_address) >> shift
+
+    def holds(header: Header, _: Around) -> bool:
+        address = getattr(header, field)
+        return len(address) == size and int.from_bytes(address) >> shift == wanted
+
+    return holds
 
 
 def _interface(name: str) -> Match:
@@ -102,25 +142,63 @@ def _local(kind: str, field: str) -> Match:
 
 
 def _mark(text: str) -> Match:
+    value, mask = _value_and_mask(text)
+    return lambda header, _: header.mark & mask == value
+
+
+def _value_and_mask(text: str) -> tuple[int, int]:
     value, _, mask = text.partition("/")
-    return lambda header, _: header.mark & int(mask or "0xffffffff", 0) == int(value, 0)
+    return int(value, 0), int(mask or "0xffffffff", 0)
+
+
+def _port(text: str) -> Match:
+    number = int(text)
+    return lambda header, _: header.port == number
+
+
+def _protocol(name: str) -> Match:
+    number = PROTOCOLS.get(name)
+    return lambda header, _: header.protocol == number
+
+
+def _states(text: str) -> Match:
+    """`NEW` is every packet here; `DNAT` the one whose destination was replaced."""
+    states = set(text.split(","))
+    return lambda header, _: "NEW" in states or ("DNAT" in states and header.translated)
+
+
+def _random(mode: str) -> Match:
+    if mode != "random":
+        raise ValueError(f"statistic mode {mode} is not known")
+    return lambda _, around: around.drawn()
 
 
 def _virtual(field: int, value) -> Match:
     return lambda header, _: header.virtual is not None and header.virtual[field] == value
 
 
+_WITHOUT_MEANING = {"--comment": 1, "--probability": 1, "--nfacct-name": 1}
+"""Words that decide nothing here: how likely a draw is says nothing about what it may lead to."""
+
+_RECENT = {
+    "--name": True, "--seconds": True, "--mask": True,
+    "--set": False, "--rcheck": False, "--reap": False, "--rsource": False,
+}  # fmt: skip
+"""Options of `recent`, and whether a value follows."""
+
 _MATCHES: dict[str, tuple[int, Callable[..., Match]]] = {
     "-s": (1, lambda text: _network(text, "source")),
     "-d": (1, lambda text: _network(text, "destination")),
-    "-p": (1, lambda name: lambda header, _: header.protocol == PROTOCOLS.get(name)),
+    "-p": (1, _protocol),
     "-i": (1, _interface),
-    "--match-set": (2, lambda name, directions: lambda header, in_set: in_set(name, directions, header)),
+    "--dport": (1, _port),
+    "--match-set": (2, lambda name, directions: lambda header, around: around.in_set(name, directions, header)),
     "--dst-type": (1, lambda kind: _local(kind, "destination_local")),
     "--src-type": (1, lambda kind: _local(kind, "source_local")),
     "--physdev-is-in": (0, lambda: lambda header, _: False),  # no bridge is traced
     "--mark": (1, _mark),
-    "--ctstate": (1, lambda states: lambda header, _: "NEW" in states.split(",")),
+    "--ctstate": (1, _states),
+    "--mode": (1, _random),
     "--vaddr": (1, lambda text: _virtual(0, ipaddress.ip_network(text).network_address.packed)),
     "--vproto": (1, lambda text: _virtual(1, int(text))),
     "--vport": (1, lambda text: _virtual(2, int(text))),
@@ -130,10 +208,9 @@ _MATCHES: dict[str, tuple[int, Callable[..., Match]]] = {
 def marked(header: Header, argument: str) -> Header:
     """The packet after `-j MARK` with that argument."""
     option, text = argument.split()
-    value, _, mask = text.partition("/")
-    number = int(value, 0)
+    number, mask = _value_and_mask(text)
     if option == "--set-xmark":
-        return header._replace(mark=header.mark & ~int(mask or "0xffffffff", 0) ^ number)
+        return header._replace(mark=header.mark & ~mask ^ number)
     if option == "--or-mark":
         return header._replace(mark=header.mark | number)
     if option == "--xor-mark":

@@ -16,7 +16,7 @@ import re
 from typing import Any, NamedTuple
 
 from harness.check.ipvs import PROTOCOLS, Read, endpoint
-from harness.trace.iptables_rules import Header, Rule, marked, read_rule
+from harness.trace.iptables_rules import Around, Header, Rule, marked, read_rule
 from harness.trace.packet import Outcome, Packet, Trace
 
 Server = tuple[bytes, int, int]
@@ -241,7 +241,7 @@ class _Walk:
             raise ValueError(f"chains of table {table} go round in a circle at {chain}")
         self._header = header
         for rule in self._tracer.rules(table, chain):
-            if not rule.holds(self._header, self._tracer.holds):
+            if not rule.holds(self._header, Around(in_set=self._tracer.holds)):
                 continue
             self._steps[f"{table}: {rule.text}"] = None
             if rule.target == "RETURN":

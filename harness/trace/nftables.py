@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from harness.trace.choices import Choices, merged
 from harness.trace.expressions import Break, Cursor, Expressions, find
 from harness.trace.packet import Outcome, Packet, Trace
 from harness.trace.ruleset import Element, Ruleset, Table, duration_seconds
 
 _TERMINAL = {"accept", "drop", "reject"}
 _MATCHES = {"meta", "ct", "ip", "ip6", "th", "tcp", "udp", "sctp", "fib", "iifname", "mark", "l4proto"}
-_PATH_LIMIT = 100_000
 
 
 class NftablesTracer:
@@ -47,22 +47,22 @@ class NftablesTracer:
         """Every way the packet may go; nothing is remembered of it."""
         outcomes: dict[Outcome, None] = {}
         steps: dict[str, None] = {}
-        choices = _Choices()
+        choices = Choices()
         while True:
             walk = self._walk(packet, choices)
             outcomes.setdefault(walk.run())
             steps.update(dict.fromkeys(walk.steps))
             if not choices.advance():
-                return Trace(_merged(list(outcomes)), tuple(steps))
+                return Trace(merged(list(outcomes)), tuple(steps))
 
     def connect(self, packet: Packet, index: int = 0) -> Outcome:
         """One connection, drawing `index` wherever a draw is made; the client is remembered."""
-        walk = self._walk(packet, _Choices(fixed=index))
+        walk = self._walk(packet, Choices(fixed=index))
         outcome = walk.run()
         self._clients.entries.update(walk.remembered)
         return outcome
 
-    def _walk(self, packet: Packet, choices: _Choices) -> _Walk:
+    def _walk(self, packet: Packet, choices: Choices) -> _Walk:
         table = self._ruleset.tables.get((self._ip, "kube-proxy"), Table())
         return _Walk(self._ip, table, packet, choices, self._local, self._clients)
 
@@ -80,38 +80,6 @@ class _Clients:
         return Element("a client seen before", data) if expires > self.now else None
 
 
-class _Choices:
-    """Enumerates every sequence of draws, first to last; or always the same one."""
-
-    def __init__(self, fixed: int | None = None) -> None:
-        self._fixed = fixed
-        self._path: list[list[int]] = []
-        self._depth = 0
-        self._walked = 0
-
-    def draw(self, limit: int) -> int:
-        """The next number below `limit`."""
-        if self._fixed is not None:
-            return self._fixed % limit
-        if self._depth == len(self._path):
-            self._path.append([0, limit])
-        self._depth += 1
-        return self._path[self._depth - 1][0]
-
-    def advance(self) -> bool:
-        """Move on to the next sequence; False when all were taken."""
-        self._depth = 0
-        self._walked += 1
-        if self._walked > _PATH_LIMIT:
-            raise ValueError(f"more than {_PATH_LIMIT} ways for one packet")
-        while self._path:
-            self._path[-1][0] += 1
-            if self._path[-1][0] < self._path[-1][1]:
-                return True
-            self._path.pop()
-        return False
-
-
 class _Verdict(Exception):
     """Ends the walk through a hook: accept, drop, reject or dnat."""
 
@@ -126,7 +94,7 @@ class _Return(Exception):
 class _Walk:
     """One packet on one way through the hooks."""
 
-    def __init__(self, ip: str, table: Table, packet: Packet, choices: _Choices, local, clients) -> None:
+    def __init__(self, ip: str, table: Table, packet: Packet, choices: Choices, local, clients) -> None:
         self._ip, self._table, self._packet, self._choices = ip, table, packet, choices
         self._local, self._clients = local, clients
         self.steps: list[str] = []
@@ -291,14 +259,6 @@ class _Walk:
 
 def _rule_text(words: list[str]) -> str:
     return " ".join(words).replace("@ ", "@").replace(" ;", ";").replace(" ,", ",")
-
-
-def _merged(outcomes: list[Outcome]) -> Outcome:
-    """All ways as one outcome; ValueError when the kinds differ."""
-    if len({outcome.kind for outcome in outcomes}) > 1:
-        raise ValueError(f"draws lead to different outcomes: {sorted({o.kind for o in outcomes})}")
-    endpoints = frozenset().union(*(outcome.endpoints for outcome in outcomes))
-    return Outcome(outcomes[0].kind, endpoints, any(outcome.masquerade for outcome in outcomes))
 
 
 def tracer(family: int, local_addresses: frozenset[bytes]) -> NftablesTracer:

@@ -71,12 +71,18 @@ def slice_(*ends: dict, name: str = "s1-a", of: str = "s1", family: str = "IPv4"
     }
 
 
-def flow(source: str, target: str, wanted: str, *ends: str, origin: str | None = None) -> dict:
-    """`flow(POD, "172.30.0.41:80", "dnat", E1)`; wanted `dnat+` is with masquerade, ends get port 80."""
+def flow(
+    source: str, target: str, wanted: str, *ends: str, origin: str | None = None, accepted: bool | None = None
+) -> dict:
+    """`flow(POD, "172.30.0.41:80", "dnat", E1)`; wanted `dnat+` is with masquerade, ends get port 80.
+
+    `accepted`: whether a rule must accept it that is left alone.
+    """
     address, _, port = target.partition("/")[0].rpartition(":")
     guessed = {POD: "pod-local", OTHER_POD: "pod-other-node", NODE: "node-host", CLIENT: "external"}
     endpoints = [e if "]:" in e or e.count(":") == 1 else f"[{e}]:80" if ":" in e else f"{e}:80" for e in ends]
     expect = {"outcome": wanted.rstrip("+"), "endpoints": endpoints, "masquerade": wanted.endswith("+")}
+    expect |= {} if accepted is None else {"explicit_accept": accepted}
     return {
         "name": f"{source} to {target}",
         "from": origin or guessed.get(source, "pod-local"),

@@ -1,4 +1,4 @@
-"""What rows are made of: the ids of rules they hold, a cluster, packets, outcomes; mode nftables."""
+"""What rows are made of: the ids of rules they hold, a cluster, packets, outcomes, and the modes they hold in."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ ALL = (C, *OUTSIDE)
 
 
 class Row(NamedTuple):
-    """`asserts` and `config` as in a case file; `then` are (objects to replace or names to delete, flows)."""
+    """`asserts` and `config` as in a case file; `then` are (objects to replace or names to delete, flows).
+
+    `modes` are those in which it holds as written; where modes differ (CMP) each has a row of its own.
+    """
 
     ids: str
     name: str
@@ -32,6 +35,10 @@ class Row(NamedTuple):
     then: tuple = ()
     asserts: dict | None = None
     config: dict[str, Any] = {}
+    modes: tuple[str, ...] = ("iptables", "nftables")
+
+
+NFTABLES, IPTABLES = ("nftables",), ("iptables",)
 
 
 def full(**spec: Any) -> dict:

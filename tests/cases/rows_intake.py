@@ -10,11 +10,12 @@ ROWS = [
         "SVC-01",
         "label of another proxy",
         [service(meta={"labels": {PROXY_NAME: "x"}}), BOTH],
-        flows(POD, (C,), "drop"),
+        flows(POD, (C,), "no-op"),
         (
             (put(service()), flows(POD, (C,), "dnat", E1, E2)),
-            (put(service(meta={"labels": {PROXY_NAME: ""}})), flows(POD, (C,), "drop")),
+            (put(service(meta={"labels": {PROXY_NAME: ""}})), flows(POD, (C,), "no-op")),
         ),
+        config={"serviceCIDRs": []},
     ),
     Row(
         "SVC-01",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .clusters import CIP, CLIENT, E1, E2, LB, NODE, NODE_PORT, POD, end, flow, service, slice_
-from .row import ALL, BOTH, NP, OUTSIDE, C, L, Row, X, flows, full, local, ranged
+from .row import ALL, BOTH, NFTABLES, NP, OUTSIDE, V6, C, L, Row, X, flows, full, local, ranged
 
 ROWS = [
     Row(
@@ -25,6 +25,7 @@ ROWS = [
             flow(CLIENT, f"{CIP}:81", "reject"),
             flow(POD, "172.29.0.1:80", "no-op"),
         ],
+        modes=NFTABLES,
     ),
     Row(
         "CIP-02",
@@ -32,6 +33,7 @@ ROWS = [
         [service(), BOTH],
         [flow(POD, "172.30.9.9:80", "no-op"), flow(POD, f"{CIP}:81", "reject")],
         config={"featureGates": {"MultiCIDRServiceAllocator": False}},
+        modes=NFTABLES,
     ),
     Row("HAIR-01 TRAF-11 CMP-17", "hairpin", [full(**local()), slice_(end(E1, "n1"))], flows(E1, ALL, "dnat+", E1)),
     Row("HAIR-01 TRAF-20", "an endpoint itself", [full(), slice_(end(E1, "n1"))], [flow(POD, f"{E1}:80", "no-op")]),
@@ -58,6 +60,7 @@ ROWS = [
         "source ranges without endpoints",
         [ranged("203.0.113.0/25")],
         [flow(CLIENT, L, "reject"), flow(POD, L, "drop")],
+        modes=NFTABLES,
     ),
     Row("LB-06", "ranges of the other family", [ranged("fd00::/8"), BOTH], flows(CLIENT, (L,), "dnat+", E1, E2)),
     Row(
@@ -69,6 +72,7 @@ ROWS = [
             flow(CLIENT, f"192.168.1.2:{NODE_PORT}", "no-op"),
             flow(NODE, f"127.0.0.1:{NODE_PORT}", "no-op"),
         ],
+        modes=NFTABLES,
     ),
     Row(
         "NP-01 NP-03 NP-08 TRAF-14 CMP-01",
@@ -86,7 +90,7 @@ ROWS = [
             flow(NODE, f"127.0.0.1:{NODE_PORT}", "no-op"),
             flow(CLIENT, f"203.0.113.99:{NODE_PORT}", "no-op"),
         ],
-        config={"nodePortAddresses": ["0.0.0.0/0", "192.168.0.0/24"]},
+        config={"nodePortAddresses": ["0.0.0.0/0", "192.168.0.0/24"], "localhostNodePorts": False},
     ),
     Row(
         "NP-02",
@@ -108,6 +112,7 @@ ROWS = [
         [full(), BOTH],
         [flow("127.0.0.1", f"127.0.0.1:{NODE_PORT}", "no-op", origin="node-host")],
         config={"nodePortAddresses": ["127.0.0.0/8"]},
+        modes=NFTABLES,
     ),
     Row(
         "NP-09",
@@ -148,10 +153,16 @@ ROWS = [
             flow("fd00:10::2", "[fd00:96::41]:80", "dnat", "fd00:10::a"),
             flow("2600::1", f"[2001:db8::1]:{NODE_PORT}", "dnat+", "fd00:10::a", origin="external"),
             flow("fd00:10::a", "[fd00:96::41]:80", "dnat+", "fd00:10::a"),
-            flow("fd00:10::2", "[fd00:96::77]:80", "drop"),
-            flow("fd00:10::2", "[fd00:96::41]:81", "reject"),
             flow("::1", f"[::1]:{NODE_PORT}", "no-op", origin="node-host"),
         ],
         config={"ipFamily": "dual"},
+    ),
+    Row(
+        "CIP-02",
+        "undefined ports, unallocated addresses, in IPv6",
+        [service(ip="fd00:96::41", ipFamilies=["IPv6"])],
+        [flow("fd00:10::2", "[fd00:96::77]:80", "drop"), flow("fd00:10::2", "[fd00:96::41]:81", "reject")],
+        config=V6,
+        modes=NFTABLES,
     ),
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .clusters import CLIENT, E1, E2, E3, NODE, NODE_PORT, OTHER_POD, POD, end, flow, node, service, slice_
-from .row import ALL, BOTH, NAMES, OUTSIDE, TD_OFF, V6, C, Row, X, delete, flows, full, hinted, local, put
+from .row import ALL, BOTH, NAMES, NFTABLES, OUTSIDE, TD_OFF, V6, C, Row, X, delete, flows, full, hinted, local, put
 
 ROWS = [
     Row(
@@ -28,6 +28,7 @@ ROWS = [
         "nothing usable",
         [full(**local(cluster_too=False)), slice_(end(E1, "n1", "gone"))],
         [f for who in (POD, NODE, CLIENT) for f in flows(who, ALL, "reject")],
+        modes=NFTABLES,
     ),
     Row(
         "TERM-07",
@@ -233,7 +234,7 @@ ROWS = [
         config=V6,
     ),
     Row(
-        "AFF-01 AFF-03 AFF-04 CMP-11",
+        "AFF-01 AFF-02 AFF-03 AFF-04 CMP-11",
         "affinity, every set",
         [full(sessionAffinity="ClientIP", **local()), slice_(end(E1, "n1"), end(E3, "n1"), end(E2, "n2"))],
         [*flows(POD, ALL, "dnat", E1, E2, E3), *flows(CLIENT, OUTSIDE, "dnat", E1, E3)],
@@ -265,8 +266,9 @@ ROWS = [
         "INV-04",
         "slice before Service",
         [BOTH],
-        flows(POD, (C,), "drop"),
-        ((put(service()), flows(POD, (C,), "dnat", E1, E2)), ([delete("Service", "s1")], flows(POD, (C,), "drop"))),
+        flows(POD, (C,), "no-op"),
+        ((put(service()), flows(POD, (C,), "dnat", E1, E2)), ([delete("Service", "s1")], flows(POD, (C,), "no-op"))),
+        config={"serviceCIDRs": []},
     ),
     Row(
         "INV-05",

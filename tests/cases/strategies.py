@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -22,17 +23,31 @@ GATES = ("LoadBalancerIPMode", "ServiceTrafficDistribution", "TopologyAwareHints
          "PreferSameTrafficDistribution", "MultiCIDRServiceAllocator")  # fmt: skip
 Event = tuple[str, str, bytes]
 
-settings_of_proxies = st.builds(
+DETECTORS = [("ClusterCIDR", "")] * 3 + [("BridgeInterface", "pods0"), ("InterfaceNamePrefix", "pod")]
+"""Ways to tell pods, and the interface that they go by."""
+
+_plain_settings = st.builds(
     Settings,
     cluster_cidr=st.sampled_from([CIDR, CIDR, "", "fd00:10::/32"]),
     service_cidrs=st.sampled_from([(), ("172.30.0.0/16", "fd00:96::/112")]),
     masquerade_all=st.booleans(),
     node_port_addresses=st.sampled_from(
-        [None, ("primary",), ("0.0.0.0/0", "::/0"), ("192.168.1.0/24",), ("2001:db8::/64", "9.0.0.0/8")]
+        [
+            None,
+            ("primary",),
+            ("0.0.0.0/0", "::/0"),
+            ("192.168.1.0/24",),
+            ("2001:db8::/64", "9.0.0.0/8"),
+            ("127.0.0.0/8", "192.168.0.0/24", "::1/128"),
+        ]
     ),
+    localhost_node_ports=st.booleans(),
     node_ips=st.just(NODE_IPS),
     local_addresses=st.just(LOCAL),
     feature_gates=st.dictionaries(st.sampled_from(GATES), st.booleans(), max_size=2),
+)
+settings_of_proxies = st.tuples(_plain_settings, st.sampled_from(DETECTORS)).map(
+    lambda drawn: replace(drawn[0], detect_local_mode=drawn[1][0], pod_interface=drawn[1][1])
 )
 
 
@@ -125,7 +140,6 @@ def packets(events: list[Event]) -> list[Packet]:
     for target, protocol, port in sorted(targets):
         for source in sources[6 if ":" in target else 4]:
             own = source in LOCAL
-            found.append(
-                Packet(packed(source), packed(target), protocol, port, own, target in LOCAL, "" if own else "x0")
-            )
+            came_by = "" if own else "pods0" if source.startswith(("10.", "fd")) else "eth0"
+            found.append(Packet(packed(source), packed(target), protocol, port, own, target in LOCAL, came_by))
     return found

@@ -39,7 +39,7 @@ def leaves(value: dict, prefix: str = "") -> set[str]:
 def test_every_field_of_the_result_is_documented_and_there(result):
     page = Path("docs/replay-result.md").read_text().split("## Exit codes")[0]
     documented = {name for row in re.findall(r"^\| (`.*?) \|", page, re.M) for name in re.findall(r"`([^`]+)`", row)}
-    tools = {f"kernel.{tool}" for tool in ("nft", "ipset", "ipvsadm", "iptables")}
+    tools = {f"kernel.{tool}" for tool in ("nft", "ipset", "ipvsadm", "iptables", "iproute2")}
     optional = {"kernel.release", "kernel.reason", *tools}
     assert documented - optional == leaves(result)
 

@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from engine.program import Section
+
 Rules = tuple[str, ...]
 
 
@@ -50,12 +52,11 @@ class Table:
         """Lines for `iptables-restore --noflush`; every chain is declared before a rule jumps to it."""
         deleted = (*self.deleted, *stale)
         yield f"*{self.name}"
-        for chain in self.chains:
+        # Sorted: the legacy tool searches the names of chains, and finds in order what comes in order.
+        for chain in sorted([*self.chains, *deleted]):
             yield f":{chain} - [0:0]"
-        for chain in deleted:
-            yield f":{chain} - [0:0]"
-        for chain, rules in self.chains.items():
-            for rule in rules:
+        for chain in sorted(self.chains):
+            for rule in self.chains[chain]:
                 yield f"-A {chain} {rule}"
         for verb, chain, rule in self.edits:
             yield f"{verb} {chain} {rule}"
@@ -100,6 +101,13 @@ class IptablesProgram:
     def digest(self) -> bytes:
         """SHA-256 of the text and of what the text does not say."""
         return hashlib.sha256(f"{self.family} {self.full} {self.sysctls}\n{self.text()}".encode()).digest()
+
+    def sections(self) -> tuple[Section, ...]:
+        """For sysctl and iptables-restore, or ip6tables-restore."""
+        sysctls = "".join(f"{name} = {value}\n" for name, value in self.sysctls)
+        restore = "iptables-restore" if self.family == 4 else "ip6tables-restore"
+        found = (Section("sysctl -p -", sysctls), Section(f"{restore} --noflush --counters", self.text()))
+        return tuple(section for section in found if section.text)
 
     def text(self, present: Collection[Jump] = (), stale: Mapping[str, Collection[str]] | None = None) -> str:
         """Input for `iptables-restore --noflush --counters`; without the jumps that are `present` already.

@@ -18,7 +18,14 @@ from engine.backends.iptables.program import Jump, Rules
 from engine.config import ProxyConfig
 from engine.model import ADDRESS_BYTES, Address, HostAddresses, Network
 
-TABLES = ("mangle", "filter", "nat")
+BUILT_IN = {
+    "mangle": ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"),
+    "filter": ("INPUT", "FORWARD", "OUTPUT"),
+    "nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"),
+}
+"""Chains that the kernel calls, by table."""
+
+TABLES = tuple(BUILT_IN)
 LOOPBACK = {4: Network(bytes((127, 0, 0, 0)), 8), 6: Network(bytes(15) + b"\1", 128)}
 _LOCALHOST = bytes((127, 0, 0, 1))
 _NEW = "-m conntrack --ctstate NEW "

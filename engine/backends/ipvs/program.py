@@ -13,6 +13,7 @@ from typing import NamedTuple
 from engine.addresses import format_address
 from engine.backends.ipvs.sets import PROTOCOL_NAMES, TYPES, create_line, full_name
 from engine.model import Address, Network, Target
+from engine.program import Section
 
 DEVICE = "kube-ipvs0"
 PERSISTENT, SCHEDULER_PORT = 0x1, 0x10
@@ -89,7 +90,11 @@ class IpvsProgram:
         return sha.digest()
 
     def text(self) -> str:
-        """Sections for sysctl, `ipset restore`, `iptables-restore --noflush`, `ip -batch` and `ipvsadm -R`."""
+        """All sections, each under its command as a comment."""
+        return "".join(f"# {command}\n{text}" for command, text in self.sections())
+
+    def sections(self) -> tuple[Section, ...]:
+        """For sysctl, `ipset restore`, `iptables-restore --noflush`, `ip -batch` and `ipvsadm -R`."""
         restore = "iptables-restore" if self.family == 4 else "ip6tables-restore"
         sections = (
             ("sysctl -p -", self._sysctl_lines()),
@@ -101,7 +106,7 @@ class IpvsProgram:
             ("ipset restore", self.ipset_deletions()),
         )
         found = ((title, "".join(f"{line}\n" for line in lines if line)) for title, lines in sections)
-        return "".join(f"# {title}\n{body}" for title, body in found if body)
+        return tuple(Section(title, body) for title, body in found if body)
 
     def _sysctl_lines(self) -> Iterator[str]:
         for name, value in self.start.sysctls if self.start else ():

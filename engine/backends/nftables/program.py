@@ -10,8 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from engine.backends.nftables.text import element_text
+from engine.program import Section
 
 Element = tuple[bytes, bytes]
+
+_ELEMENTS_A_STATEMENT, _STATEMENTS_A_SECTION = 200, 4
 
 
 @dataclass(slots=True)
@@ -56,12 +59,23 @@ class NftablesProgram:
         return sha.digest()
 
     def text(self) -> str:
-        """Input for `nft -f`: the scripts, then one line an element."""
-        return "".join([*self.scripts, *self._element_lines()])
+        """Input for `nft -f`: the scripts, then the elements."""
+        return "".join([*self.scripts, *self._statements()])
 
-    def _element_lines(self) -> Iterator[str]:
+    def sections(self) -> tuple[Section, ...]:
+        """For `nft`, in transactions that an unprivileged socket's buffer holds."""
+        texts = [*self.scripts]
+        statements = list(self._statements())
+        for first in range(0, len(statements), _STATEMENTS_A_SECTION):
+            texts.append("".join(statements[first : first + _STATEMENTS_A_SECTION]))
+        return tuple(Section("nft -f -", text) for text in texts)
+
+    def _statements(self) -> Iterator[str]:
+        """Elements of one set each, one a line."""
         table = "ip kube-proxy" if self.family == 4 else "ip6 kube-proxy"
         for change in self.sets:
             for verb, elements in (("delete", [(key, b"") for key in change.delete]), ("add", change.add)):
-                for key, data in elements:
-                    yield f"{verb} element {table} {change.name} {{ {element_text(change.name, key, data)} }}\n"
+                for first in range(0, len(elements), _ELEMENTS_A_STATEMENT):
+                    piece = elements[first : first + _ELEMENTS_A_STATEMENT]
+                    lines = ",\n".join(f"  {element_text(change.name, key, data)}" for key, data in piece)
+                    yield f"{verb} element {table} {change.name} {{\n{lines}\n}}\n"

@@ -7,13 +7,9 @@ from collections.abc import Iterable
 
 from engine.backends.iptables.names import OF_SERVICES
 from engine.backends.iptables.program import Edit, IptablesProgram, Table
+from engine.backends.iptables.skeleton import BUILT_IN
 from engine.kernel.base import Applied, KernelError
 
-BUILT_IN = {
-    "mangle": ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"),
-    "filter": ("INPUT", "FORWARD", "OUTPUT"),
-    "nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"),
-}
 _TARGETS = frozenset(("", "ACCEPT", "DROP", "RETURN", "REJECT", "MARK", "MASQUERADE", "DNAT"))
 
 

@@ -1,0 +1,100 @@
+"""`proxy-engine`: reads its command line and configuration, and runs the node's service proxy on them.
+
+argv -> command_line -> complete (file, host name) -> Options -> --write-config-to | run
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import tempfile
+from importlib import import_module
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+from click.exceptions import Exit
+
+from engine.config import NEWEST
+from engine.server import logs
+from engine.server.command_line import PROGRAM, CommandLine, FlagError, command, parse
+from engine.server.complete import Completed, complete
+from engine.server.configuration import ConfigurationError
+from engine.server.decode import encode
+from engine.server.options import Options
+
+log = logs.get_log(__name__)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the daemon; the exit status is in its help."""
+    try:
+        line = parse(sys.argv[1:] if argv is None else argv)
+    except Exit as asked:
+        return asked.exit_code
+    except FlagError as error:
+        # Usage first, so that the error is what a terminal shows last.
+        print(f"{command().get_usage(command().make_context(PROGRAM, []))}", file=sys.stderr)
+        print(f"Try '{PROGRAM} --help' for all flags.\n\nError: {error}", file=sys.stderr)
+        return 1
+    if line.version:
+        print(version_text())
+        return 0
+    return _start(line)
+
+
+def version_text() -> str:
+    """This package's version, and the Kubernetes release whose kube-proxy it follows."""
+    return f"{PROGRAM} {installed_version('kube-proxy-harness')} (as kube-proxy of Kubernetes v{NEWEST[0]}.{NEWEST[1]})"
+
+
+def _start(line: CommandLine) -> int:
+    for text in line.deprecations:
+        print(text, file=sys.stderr)
+    try:
+        completed = complete(line, lambda path: Path(path).read_bytes(), socket.gethostname)
+    except ConfigurationError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    logs.configure(completed.options.configuration.logging)
+    _tell(completed)
+    target = line.values.get("write-config-to")
+    if target:
+        return _write_configuration(completed.options, Path(target))
+    # Imported late: what answers --help and writes a file needs neither the API's client nor a kernel.
+    return import_module("engine.server.run").run(completed.options)
+
+
+def _tell(completed: Completed) -> None:
+    for note in completed.notes:
+        log.info(note.message, v=note.v, **note.pairs)
+
+
+def _write_configuration(options: Options, target: Path) -> int:
+    """Write the effective configuration (CFG-14), all of it or nothing."""
+    text = encode(options.configuration)
+    try:
+        if target.exists() and not target.is_file():
+            target.write_text(text)  # a terminal or a pipe
+        else:
+            _replace(target, text)
+    except OSError as error:
+        print(f"Error: open {target}: {(error.strerror or str(error)).lower()}", file=sys.stderr)
+        return 1
+    log.info("Wrote configuration", file=target)
+    return 0
+
+
+def _replace(target: Path, text: str) -> None:
+    with tempfile.NamedTemporaryFile("w", dir=target.parent, prefix=f".{target.name}.", delete=False) as draft:
+        draft.write(text)
+    try:
+        os.chmod(draft.name, 0o644)
+        os.replace(draft.name, target)
+    except OSError:
+        os.unlink(draft.name)
+        raise
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""A replay in one mode, as a process of its own: its memory is its own, and it may need another kernel."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+EXIT_INPUT = 2
+_END_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came of one mode: `result` as `harness replay --json` documents it, or `reason` why there is none."""
+
+    mode: str
+    exit_code: int
+    result: dict[str, Any] | None
+    reason: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The documented JSON object."""
+        return {"mode": self.mode, "exit_code": self.exit_code, "reason": self.reason, "result": self.result}
+
+
+def run_mode(source: str, mode: str, options: Sequence[str]) -> Run:
+    """Replay `source` in `mode`; `options` are those of `harness replay`. Ends with this process."""
+    with tempfile.TemporaryDirectory(prefix="harness-compare-") as folder:
+        path = Path(folder, "result.json")
+        command = [sys.executable, "-m", "harness", "replay", source, "--mode", mode, "--json", str(path), *options]
+        code, complaint = _finish(command)
+        result = json.loads(path.read_text()) if path.exists() else None
+    return _judged(mode, code, result, complaint, "memory" in options)
+
+
+def _judged(mode: str, code: int, result: dict[str, Any] | None, complaint: str, memory: bool) -> Run:
+    """A replay that fell back to memory has no figures to compare with a kernel's."""
+    reason = complaint.strip().removeprefix("error: ") if code else ""
+    if result and result["kernel"]["kind"] == "memory" and not memory:
+        return Run(mode, 1, None, result["kernel"].get("reason", "no kernel is to be had"))
+    if result is None:
+        return Run(mode, code or 1, None, reason.splitlines()[-1] if reason else f"it ended with exit code {code}")
+    return Run(mode, code, result, reason)
+
+
+def _finish(command: list[str]) -> tuple[int, str]:
+    """Exit code and standard error; an interruption is passed on and waited for."""
+    process = None
+    try:
+        with _held_back():
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        _, complaint = process.communicate()
+    except BaseException:
+        if process is not None:
+            _end(process)
+        raise
+    return process.returncode, complaint.decode(errors="replace")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Its own clean-up runs on SIGTERM, and what it started ends with it."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.communicate(timeout=_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@contextmanager
+def _held_back() -> Iterator[None]:
+    """Signals wait until the end: one that interrupts the start of a process would leave it behind, unknown."""
+    held: list[tuple[Any, int, Any]] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number, handler in handlers.items():
+        signal.signal(number, lambda *got, handler=handler: held.append((handler, *got)))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for handler, number, frame in held:
+        handler(number, frame)

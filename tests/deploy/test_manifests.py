@@ -1,0 +1,234 @@
+"""The manifests are what Kubernetes' published schemas say, agree with one another, and with this code."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from engine.server.command_line import parse
+from engine.server.decode import decode
+from engine.server.validation import validate
+from harness.cli import COMMANDS, main
+
+ROOT = Path(__file__).resolve().parents[2]
+DEPLOY = ROOT / "deploy"
+KUSTOMIZATIONS = sorted(path.parent for path in DEPLOY.rglob("kustomization.yaml"))
+PATCHES = [DEPLOY / "eks" / "nodes.yaml"]
+MANIFESTS = sorted(path for path in DEPLOY.rglob("*.yaml") if path.name != "kustomization.yaml" and path not in PATCHES)
+VERSIONS = ("1.30", "1.35", "1.37")
+
+
+def objects(path: Path) -> list[dict[str, Any]]:
+    return [each for each in yaml.safe_load_all(path.read_text()) if each]
+
+
+def kustomization(folder: Path) -> dict[str, Any]:
+    return yaml.safe_load((folder / "kustomization.yaml").read_text())
+
+
+def resources(folder: Path) -> Iterator[dict[str, Any]]:
+    """All objects of a kustomization, its bases' first."""
+    for name in kustomization(folder)["resources"]:
+        path = folder / name
+        yield from resources(path) if path.is_dir() else objects(path)
+
+
+def pods(value: Any) -> Iterator[dict[str, Any]]:
+    """Every pod specification within a value."""
+    if isinstance(value, dict):
+        if "containers" in value:
+            yield value
+        for each in value.values():
+            yield from pods(each)
+
+
+def containers() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+    """Every container by file and name, with its pod."""
+    found = {}
+    for path in MANIFESTS:
+        for each in objects(path):
+            for pod in pods(each):
+                for container in pod.get("initContainers", []) + pod["containers"]:
+                    found[f"{path.parent.name}/{container['name']}"] = (pod, container)
+    return found
+
+
+CONTAINERS = containers()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: str(path.relative_to(DEPLOY)))
+def test_published_schema(path, version):
+    assert objects(path)
+    for each in objects(path):
+        assert kubernetes_validate.validate(each, version, strict=True).startswith(version)
+
+
+def merged(value: Any, patch: Any) -> Any:
+    """A patch that only adds fields, merged as Kubernetes merges it."""
+    if not isinstance(patch, dict):
+        return patch
+    return value | {name: merged(value.get(name, {}), each) for name, each in patch.items()}
+
+
+@pytest.mark.parametrize("path", PATCHES, ids=lambda path: str(path.relative_to(DEPLOY)))
+def test_published_schema_of_what_is_patched(path):
+    assert path.name in [patch["path"] for patch in kustomization(path.parent)["patches"]]
+    for patch in objects(path):
+        names = (patch["kind"], patch["metadata"]["name"])
+        whole = next(each for each in resources(path.parent) if (each["kind"], each["metadata"]["name"]) == names)
+        kubernetes_validate.validate(merged(whole, patch), VERSIONS[-1], strict=True)
+
+
+def test_the_schema_is_strict():
+    broken = objects(DEPLOY / "engine" / "daemonset.yaml")[0]
+    broken["spec"]["template"]["spec"]["hostNetwerk"] = True
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(broken, VERSIONS[-1], strict=True)
+
+
+@pytest.mark.parametrize("folder", KUSTOMIZATIONS, ids=lambda path: path.name)
+def test_every_file_is_named_and_every_name_is_a_file(folder):
+    said = kustomization(folder)
+    named = {*said["resources"], *(patch["path"] for patch in said.get("patches", []))}
+    for generator in said.get("configMapGenerator", []):
+        named |= {*generator.get("files", []), *generator.get("envs", [])}
+    assert [name for name in named if not (folder / name).exists()] == []
+    there = {path.name for path in folder.iterdir()} - {"kustomization.yaml"}
+    assert there == {name for name in named if "/" not in name}
+
+
+@pytest.mark.parametrize("folder", KUSTOMIZATIONS, ids=lambda path: path.name)
+def test_names_agree(folder):
+    """Accounts, roles, config maps, claims: what is referred to is there, in the namespace that is meant."""
+    said, all_objects = kustomization(folder), list(resources(folder))
+    there = {(each["kind"], each["metadata"]["name"]) for each in all_objects}
+    there |= {("ConfigMap", each["name"]) for each in said.get("configMapGenerator", [])}
+    for each in all_objects:
+        for pod in pods(each):
+            account = pod.get("serviceAccountName")
+            assert account is None or ("ServiceAccount", account) in there
+            used = {("ConfigMap", v["configMap"]["name"]) for v in pod.get("volumes", []) if "configMap" in v}
+            used |= {
+                ("PersistentVolumeClaim", v["persistentVolumeClaim"]["claimName"])
+                for v in pod.get("volumes", [])
+                if "persistentVolumeClaim" in v
+            }
+            assert used <= there
+        if each["kind"].endswith("RoleBinding") or each["kind"] == "ClusterRoleBinding":
+            assert (each["roleRef"]["kind"], each["roleRef"]["name"]) in there
+            for subject in each["subjects"]:
+                assert (subject["kind"], subject["name"]) in there
+                assert subject["namespace"] == said["namespace"]
+    spaces = {name for kind, name in there if kind == "Namespace"}
+    assert said.get("namespace", "kube-system") in spaces | {"kube-system"}
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_volumes_are_there_and_the_root_is_read_only(name):
+    pod, container = CONTAINERS[name]
+    volumes = {volume["name"] for volume in pod["volumes"]}
+    assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    assert container["resources"]["requests"] and container["resources"]["limits"]["memory"]
+    assert container["image"] == "kube-proxy-harness", "its tag is the kustomization's business"
+
+
+def test_only_what_programs_the_node_runs_as_root():
+    rooted = set()
+    for name, (pod, container) in CONTAINERS.items():
+        context = pod.get("securityContext", {}) | container["securityContext"]
+        if context.get("runAsUser") == 0:
+            rooted.add(name)
+        else:
+            assert context["runAsNonRoot"] and context["capabilities"] == {"drop": ["ALL"]}
+            assert context["allowPrivilegeEscalation"] is False
+    assert rooted == {"engine/init", "engine/proxy-engine"}
+    assert CONTAINERS["engine/proxy-engine"][1]["securityContext"]["capabilities"] == {
+        "drop": ["ALL"],
+        "add": ["NET_ADMIN"],
+    }
+    assert not CONTAINERS["engine/proxy-engine"][1]["securityContext"]["privileged"]
+
+
+@pytest.mark.parametrize("folder", ["engine", "eks"])
+def test_our_own_loader_takes_the_configuration(folder):
+    read = decode((DEPLOY / folder / "config.conf").read_bytes())
+    assert read.complaint == ""
+    assert validate(read.configuration) == ()
+    container = CONTAINERS["engine/proxy-engine"][1]
+    assert read.configuration.healthz_bind_address.endswith(f":{container['ports'][0]['containerPort']}")
+
+
+def test_the_engines_flags_are_flags():
+    for name in ("engine/init", "engine/proxy-engine"):
+        container = CONTAINERS[name][1]
+        assert container["command"] == ["proxy-engine"]
+        values = parse(container["args"]).values
+        assert values["config"] == "/etc/proxy-engine/config.conf"
+        assert values.get("init-only", False) == (name == "engine/init")
+
+
+@pytest.mark.parametrize("name", [name for name, (_, each) in CONTAINERS.items() if each["command"] == ["harness"]])
+def test_the_harness_takes_its_arguments(name):
+    command, *rest = CONTAINERS[name][1]["args"]
+    if command not in COMMANDS:
+        pytest.skip(f"`harness {command}` is not part of this build")
+    # The files named are the container's; help ends parsing before anyone looks for them, after options are known.
+    known = import_module(f"harness.cli.{command}").__dict__[command]
+    words = [word for word in rest if word.startswith("--")]
+    if hasattr(known, "commands"):
+        known = known.get_command(None, rest[0])
+    options = {option for parameter in known.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    assert {word.partition("=")[0] for word in words} <= options
+    assert CliRunner().invoke(main, [command, "--help"]).exit_code == 0
+
+
+def test_the_engine_may_do_what_it_needs_and_no_more():
+    role = next(each for each in objects(DEPLOY / "engine" / "rbac.yaml") if each["kind"] == "ClusterRole")
+    allowed = {(verb, kind) for rule in role["rules"] for kind in rule["resources"] for verb in rule["verbs"]}
+    watched = {
+        (verb, kind) for kind in ("services", "endpointslices", "nodes", "servicecidrs") for verb in ("list", "watch")
+    }
+    assert allowed == watched | {("get", "nodes")} | {(verb, "events") for verb in ("create", "patch", "update")}
+
+
+def test_the_image_is_made_of_what_is_there():
+    text = (DEPLOY / "Dockerfile").read_text()
+    bases = re.findall(r"^FROM (\S+)", text, re.M)
+    assert len(set(bases)) == 1 and re.fullmatch(r"python:3\.\d+\.\d+-slim-bookworm", bases[0]), "pinned, and one"
+    for copied in re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.M):
+        assert [name for name in copied.split() if not (ROOT / name).exists()] == []
+    scripts = re.search(r"\[project\.scripts\]\n(.*?)\n\n", (ROOT / "pyproject.toml").read_text(), re.S)[1]
+    used = {container["command"][0] for _, container in CONTAINERS.values()}
+    assert used <= set(re.findall(r"^([\w-]+) =", scripts, re.M))
+    assert re.search(r"^USER (?!0|root)", text, re.M)
+
+
+def kustomize() -> list[str] | None:
+    if shutil.which("kustomize"):
+        return ["kustomize", "build"]
+    return ["kubectl", "kustomize"] if shutil.which("kubectl") else None
+
+
+@pytest.mark.parametrize("folder", KUSTOMIZATIONS, ids=lambda path: path.name)
+def test_kustomize_builds_them(folder):
+    command = kustomize()
+    if command is None:
+        pytest.skip("NEITHER kustomize NOR kubectl: files and names alone were checked")
+    done = subprocess.run([*command, folder], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    built = [each for each in yaml.safe_load_all(done.stdout) if each]
+    for each in built:
+        kubernetes_validate.validate(each, VERSIONS[-1], strict=True)
+    assert {each["kind"] for each in resources(folder)} <= {each["kind"] for each in built}

@@ -1,0 +1,130 @@
+"""Any cluster, any packet, mode iptables: tracer, oracle, read-back and the real kernel agree."""
+
+from __future__ import annotations
+
+import functools
+import time
+from ipaddress import ip_address
+
+import msgspec
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from engine.config import NEWEST
+from engine.proxier import Proxier
+from harness.check.compare import compare
+from harness.events import Event
+from harness.modes import iptables
+from harness.modes.place import Place
+from harness.oracle import Oracle
+from harness.oracle.packets import expected
+from harness.packets.witness import KernelWitness
+from harness.packets.world import World
+from harness.trace.cases import proxy_config
+from harness.trace.iptables import IptablesTracer
+from harness.trace.run import Tracers
+from tests.cases.strategies import LOCAL, clusters, packed, packets, settings_of_proxies
+from tests.cases.test_differential import PODS_AND_ENDS, Both, flow_of, outcome, walk
+
+OWN = frozenset(map(packed, LOCAL))
+
+
+def synced(events, wanted, *kernels, syncs: frozenset[int] = frozenset()) -> Proxier:
+    """A proxier after the events, synced after some of them and at the end."""
+    proxier = Proxier("iptables", proxy_config(wanted, NEWEST), Both(*kernels), time.perf_counter, "n1")
+    for number, event in enumerate(events):
+        proxier.state.observe(*event)
+        if number in syncs:
+            proxier.sync()
+    proxier.sync()
+    return proxier
+
+
+def oracle_of(events, wanted) -> Oracle:
+    """The oracle after the same events."""
+    oracle = Oracle("n1", wanted)
+    for number, event in enumerate(events):
+        oracle.observe(Event(number + 1, 0, event[0], event[1], msgspec.Raw(event[2])))
+    oracle.behaviour = functools.cache(oracle.behaviour)  # nothing more is observed
+    return oracle
+
+
+def check_saved(view, asked, oracle) -> None:
+    """What was saved, by the kernel or from memory, reads as the oracle's behaviour and traces as its outcomes."""
+    for family in (4, 6):
+        assert compare(oracle.behaviour(family, "iptables"), view.behaviour(family)) == []
+        tracer = IptablesTracer(family, OWN)
+        tracer.feed(view.save(family))
+        for packet in asked:
+            if len(packet.source) == (4 if family == 4 else 16):
+                assert tracer.trace(packet).outcome == expected(oracle, packet, "iptables"), packet
+
+
+@given(events=clusters(), wanted=settings_of_proxies)
+def test_tracer_oracle_and_read_back_agree(events, wanted):
+    opened, tracers = iptables.memory(), Tracers("iptables", OWN)
+    synced(events, wanted, opened.kernel, tracers)
+    oracle, asked = oracle_of(events, wanted), packets(events)
+    for packet in asked:
+        assert outcome(tracers, packet) == expected(oracle, packet, "iptables"), packet
+    check_saved(opened.view, asked[::5], oracle)
+
+
+@given(events=clusters(), again=clusters(), wanted=settings_of_proxies, syncs=st.frozensets(st.integers(0, 40)))
+def test_state_step_by_step_is_state_at_once(events, again, wanted, syncs):
+    path, straight = walk(events, again)
+    stepwise, at_once, fed = iptables.memory(), iptables.memory(), Tracers("iptables", OWN)
+    synced(path, wanted, stepwise.kernel, fed, syncs=syncs)
+    synced(straight, wanted, at_once.kernel)
+    oracle = oracle_of(straight, wanted)
+    for family in (4, 6):
+        assert sorted(stepwise.view.save(family).splitlines()) == sorted(at_once.view.save(family).splitlines())
+    check_saved(stepwise.view, packets(again)[::5], oracle)
+    for packet in packets(again)[::3]:  # what partial programs add up to
+        assert outcome(fed, packet) == expected(oracle, packet, "iptables"), packet
+
+
+@given(events=clusters(), again=clusters(), wanted=settings_of_proxies, syncs=st.frozensets(st.integers(0, 40)))
+def test_programs_are_the_same_every_time(events, again, wanted, syncs):
+    path, _ = walk(events, again)
+    first, second = (synced(path, wanted, iptables.memory().kernel, syncs=syncs).digest for _ in range(2))
+    assert first == second
+
+
+@settings(
+    max_examples=6,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+@given(
+    events=clusters(largest=2),
+    before=clusters(largest=1),
+    wanted=settings_of_proxies,
+    variant=st.sampled_from(["legacy", "nft"]),
+)
+def test_real_packets_agree(kernel_namespaces, events, before, wanted, variant):
+    path, straight = walk(before, events)
+    with World() as world:
+        place = Place("netns", world.node.socket, world.node.run)
+        world.add_addresses(list(map(packed, LOCAL)))
+        world.route_to_pods(list(map(packed, ["10.0.0.2", "fd00:10::2", *PODS_AND_ENDS])))
+        with iptables.real(place, variant) as opened:
+            synced(path, wanted, opened.kernel, syncs=frozenset(range(0, len(path), 3)))
+            oracle = oracle_of(straight, wanted)
+            witness = KernelWitness(world, opened.kernel, lambda: iptables.forget_clients(place))
+            asked = [flow_of(p, expected(oracle, p, "iptables")) for p in possible(events, wanted)[::7]]
+            seen = witness.observe(asked)
+            wrong = [(f.packet, f.expected, s) for f, s in zip(asked, seen, strict=True) if s["outcome"] != f.expected]
+            assert wrong == [], wrong[0]
+            iptables.forget_clients(place)
+            check_saved(opened.view, packets(events), oracle)
+
+
+def possible(events, wanted):
+    """Packets that get as far as the rules: others to loopback are dropped by routing, unless it was opened."""
+
+    def gets_through(packet) -> bool:
+        to_loopback = ip_address(packet.destination).is_loopback
+        return packet.source_local or not to_loopback or (wanted.localhost and len(packet.destination) == 4)
+
+    return [packet for packet in packets(events) if gets_through(packet)]

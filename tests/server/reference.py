@@ -1,0 +1,94 @@
+"""The tables of docs/configuration.md, made from the code: `python -m tests.server.reference` writes them anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from engine.server.configuration import KubeProxyConfiguration, file_name
+from engine.server.flag_values import BOOL
+from engine.server.flags import BESIDE_CONFIG, FLAGS
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
+MARK = "<!-- {}: python -m tests.server.reference -->"
+WITHOUT_FLAG = {
+    "acceptContentTypes": "Content types asked of the API.",
+    "nftables.masqueradeBit": "The mark's bit, in mode nftables.",
+    "hostnameOverride": "This node's name; `--hostname-override` wins over it.",
+    "winkernel": "Windows: read, kept, without effect.",
+    "windowsRunAsService": "Windows: read, kept, without effect.",
+}
+
+
+class Field(NamedTuple):
+    """One field of the file: its path here and there, and its default."""
+
+    path: str
+    name: str
+    default: object
+
+
+def fields(kind: type[Struct] = KubeProxyConfiguration, path: str = "") -> Iterator[Field]:
+    """Every field that holds no others, in the file's order."""
+    for each in msgspec.structs.fields(kind):
+        here = f"{path}{each.name}"
+        default = getattr(kind(), each.name)
+        if isinstance(default, Struct):
+            yield from fields(type(default), f"{here}.")
+        else:
+            yield Field(here, ".".join(map(file_name, here.split("."))), default)
+
+
+def shown(value: object) -> str:
+    """A default as the file would write it."""
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, tuple | dict):
+        return "`{}`" if isinstance(value, dict) else "`[]`"
+    return f"`{value}`" if str(value) else '`""`'
+
+
+def field_table() -> str:
+    """Field, default, flag, meaning."""
+    rows = ["| field | default | flag | meaning |", "| --- | --- | --- | --- |"]
+    for each in fields():
+        flags = [flag for flag in FLAGS.values() if each.path in flag.targets]
+        meaning = flags[0].help if flags else next(text for name, text in WITHOUT_FLAG.items() if name in each.name)
+        names = ", ".join(f"`--{flag.name}`" for flag in flags)
+        rows.append(f"| `{each.name}` | {shown(each.default)} | {names} | {meaning} |")
+    return "\n".join(rows)
+
+
+def flag_table() -> str:
+    """Flags that set no field, or count beside --config, and those that are deprecated."""
+    rows = ["| flag | value | with `--config` | meaning |", "| --- | --- | --- | --- |"]
+    for flag in FLAGS.values():
+        beside = flag.name in BESIDE_CONFIG or flag.logs
+        if flag.targets and not beside and not flag.deprecated:
+            continue
+        short = "`-v`, " if flag.name == "v" else ""
+        value = "" if flag.kind is BOOL else f"`{flag.kind.metavar}`"
+        counts = "counts" if beside else "is it" if flag.name == "config" else "ignored"
+        note = " Deprecated." if flag.deprecated else ""
+        rows.append(f"| {short}`--{flag.name}` | {value} | {counts} | {flag.help}{note} |")
+    return "\n".join(rows)
+
+
+TABLES = {"fields": field_table, "flags": flag_table}
+
+
+def renewed(page: str) -> str:
+    """The page with its tables made anew; a table ends at the first empty line."""
+    for name, table in TABLES.items():
+        before, mark, rest = page.partition(MARK.format(name))
+        after = rest.lstrip("\n").partition("\n\n")[2]
+        page = f"{before}{mark}\n\n{table()}\n\n{after}"
+    return page
+
+
+if __name__ == "__main__":
+    PAGE.write_text(renewed(PAGE.read_text()))

@@ -1,0 +1,82 @@
+"""From a configuration to the engine's own: which block counts in which mode, and whose pods are local."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from engine.addresses import parse_network
+from engine.manifest import decode_node
+from engine.server.node_ips import choose_node_ips
+from engine.server.options import Options
+from engine.server.settings import periods, to_proxy_config
+from tests.server.error_rows import configured
+
+NODE = decode_node(
+    json.dumps(
+        {
+            "metadata": {"name": "n"},
+            "spec": {"podCIDRs": ["10.1.0.0/24", "fd01::/64"]},
+            "status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.7"}]},
+        }
+    ).encode()
+)
+
+
+def made(**fields):
+    fields = {path.replace("__", "."): value for path, value in fields.items()}
+    options = Options(configured(fields), "n")
+    return to_proxy_config(options, NODE, choose_node_ips(NODE))
+
+
+def networks(*texts: str):
+    return tuple(map(parse_network, texts))
+
+
+PODS = {
+    ("ClusterCIDR", "10.0.0.0/8,fd00::/48"): networks("10.0.0.0/8", "fd00::/48"),
+    ("ClusterCIDR", "fd00::/48"): networks("fd00::/48"),
+    ("ClusterCIDR", ""): (),
+    ("", "10.0.0.0/8"): networks("10.0.0.0/8"),
+    ("NodeCIDR", "10.0.0.0/8"): networks("10.1.0.0/24", "fd01::/64"),
+    ("BridgeInterface", "10.0.0.0/8"): (),
+}
+
+
+@pytest.mark.parametrize(("mode", "cidr"), PODS)
+def test_pods(mode, cidr):
+    assert sorted(made(detect_local_mode=mode, cluster_cidr=cidr).pod_networks) == sorted(PODS[mode, cidr])
+
+
+@pytest.mark.parametrize(("mode", "bit"), [("iptables", 1), ("ipvs", 1), ("nftables", 2)])
+def test_masquerading_is_the_modes_own(mode, bit):
+    config = made(mode=mode, iptables__masquerade_bit=1, iptables__masquerade_all=True, nftables__masquerade_bit=2)
+    assert (config.masquerade_bit, config.masquerade_all) == (bit, bit == 1)
+
+
+@pytest.mark.parametrize(
+    ("mode", "seconds"), [("", (30, 1)), ("iptables", (30, 1)), ("ipvs", (30, 0)), ("nftables", (30, 1))]
+)
+def test_periods_by_default(mode, seconds):
+    assert tuple(periods(configured({"mode": mode}))) == seconds
+
+
+def test_interfaces():
+    names = {"detect_local__bridge_interface": "cbr0", "detect_local__interface_name_prefix": "veth"}
+    assert made(detect_local_mode="BridgeInterface", **names).pod_interfaces() == "cbr0"
+    assert made(detect_local_mode="InterfaceNamePrefix", **names).pod_interfaces() == "veth*"
+    assert made(**names).pod_interfaces() is None
+
+
+def test_node_ports_and_addresses():
+    assert made().node_port_addresses is None
+    assert made(node_port_addresses=("primary",)).node_port_networks(4) is None
+    assert made(node_port_addresses=("192.0.2.0/24",)).node_port_networks(4) == networks("192.0.2.0/24")
+    assert made().node_addresses == (bytes([192, 0, 2, 7]), bytes(15) + b"\x01")
+
+
+def test_ipvs():
+    config = made(mode="ipvs", ipvs__exclude_cidrs=("10.9.0.0/16",))
+    assert (config.ipvs_scheduler, config.ipvs_exclude_networks) == ("rr", networks("10.9.0.0/16"))
+    assert made(ipvs__scheduler="lc").ipvs_scheduler == "lc"

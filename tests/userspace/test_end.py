@@ -1,0 +1,51 @@
+"""However a replay in userspace mode ends, its proxy process is gone soon after."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from engine.kernel.base import KernelError
+from harness.modes import userspace
+from harness.modes.place import Place
+
+COMMAND = [sys.executable, "-m", "harness", "replay", "recordings/demo.jsonl", "--mode", "userspace", "--speed", "1"]
+WAIT_SECONDS = 20
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_no_process_stays(kernel_namespaces, ending):
+    harness = subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    proxies = until(lambda: [p for p in below(harness.pid) if "engine.kernel.userspace.server" in p.cmdline()])
+    harness.send_signal(ending)
+    harness.communicate(timeout=WAIT_SECONDS)
+    assert until(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in proxies))
+
+
+def test_it_never_starts_where_no_process_may_stay(namespace):
+    place = Place("netns", namespace.socket, namespace.run)
+    with pytest.raises(KernelError, match="whole connections only"), userspace.real(place):
+        pass
+
+
+def below(pid: int) -> list[psutil.Process]:
+    return psutil.Process(pid).children(recursive=True)
+
+
+def until(condition):
+    """What the condition gives once it is true; a failure when it is not in time."""
+    limit = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < limit:
+        try:
+            found = condition()
+        except psutil.Error:
+            found = None
+        if found:
+            return found
+        time.sleep(0.01)
+    pytest.fail(f"not within {WAIT_SECONDS} s")
