@@ -156,8 +156,9 @@ class Lab:
             for witness in self.witnesses.values():
                 witness.ask(address, wanted)
 
-    def _report(self, node: str, address: str, wanted: bool, asked: float, seen: float | None) -> None:
-        self.observations.append({"node": node, "address": address, "wanted": wanted, "asked": asked, "seen": seen})
+    def _report(self, node: str, address: str, wanted: bool, asked: float, seen: float | None, until: float) -> None:
+        told = {"node": node, "address": address, "wanted": wanted, "asked": asked, "seen": seen, "until": until}
+        self.observations.append(told)
 
     async def stop(self) -> None:
         """End every process; the kernel does the rest when this one ends."""
