@@ -179,6 +179,7 @@ def test_the_command_up_status_exec_down(kernel_namespaces, tmp_path):
         assert done.exit_code == code, done.output
         return done.output
 
+    recording = str(tmp_path / "kept.jsonl")
     run("up", *folder, "--nodes", "1", "--pods", "2")
     try:
         assert "healthy" in run("status", *folder)
@@ -197,7 +198,6 @@ def test_the_command_up_status_exec_down(kernel_namespaces, tmp_path):
             "http://10.10.0.11:30080/",
         ]
         assert subprocess.run(words, capture_output=True, check=True).stdout.startswith(b"web-")
-        recording = str(tmp_path / "kept.jsonl")
     finally:
         run("down", *folder, "--keep-recording", recording)
     assert not (tmp_path / "lab").exists()
