@@ -109,6 +109,8 @@ def _judgements(facts: Facts, found: list[Finding]) -> Iterator[Judgement]:
         yield _convergence(facts, found)
     if objectives.failures_after_convergence is not None:
         yield _late(found, objectives.failures_after_convergence)
+    if facts.raw.get("kafka"):
+        yield _log_on_kafka(facts.raw["kafka"])
     for name, wanted in objectives.faults.items():
         yield from _of_fault(name, wanted, [f for f in found if f.fault == name])
 
@@ -138,6 +140,13 @@ def _late(found: list[Finding], limit: int) -> Judgement:
         why = "no fault was followed by every kernel"
         return Judgement("lost after convergence", None, wanted, "nothing", why)
     return Judgement("lost after convergence", sum(counted) <= limit, wanted, str(sum(counted)))
+
+
+def _log_on_kafka(kafka: dict) -> Judgement:
+    """A history that lost an event, or has one twice, is false whatever else went well."""
+    measured = f"{kafka['events']:,} events" if kafka["complete"] else "not the same"
+    wanted = "the topic says what the file says"
+    return Judgement("event log on Kafka", kafka["complete"], wanted, measured, kafka.get("error", ""))
 
 
 def _of_fault(name: str, wanted, found: list[Finding]) -> Iterator[Judgement]:
