@@ -83,6 +83,7 @@ class Load(msgspec.Struct):
     flows: list[FlowTotal] = []
     cpu_seconds: float = 0.0
     incomplete: list[str] = []
+    headers: list[dict[str, Any]] = []
 
     @property
     def sent(self) -> int:
@@ -129,7 +130,7 @@ def read_facts(folder: Path) -> Facts:
     version = raw.get("version")
     if version != 1:
         raise FactsError(f"{folder}/run.json: version {version!r}; this harness reads 1")
-    load = Load(seconds=[], failures=[], flows=[], incomplete=[])
+    load = Load(seconds=[], failures=[], flows=[], incomplete=[], headers=[])
     for process in raw["load"]:
         _read_load(folder / process["file"], process, raw["began_monotonic_ns"], load)
     return Facts(
@@ -160,7 +161,9 @@ def _read_load(path: Path, process: dict[str, Any], began_ns: int, load: Load) -
         kind = row.pop("kind")
         if kind in ("second", "failure"):
             row["at"] = (row.pop("at_ns") - began_ns) / 1e9
-        if kind == "second":
+        if kind == "header":
+            load.headers.append(row)
+        elif kind == "second":
             load.seconds.append(msgspec.convert(row, Second))
         elif kind == "failure":
             row["ended"] = (row.pop("ended_ns") - began_ns) / 1e9
