@@ -30,6 +30,15 @@ if [ ${#optional[@]} -gt 0 ]; then
         echo "for ipvs mode, install: ${optional[*]}   (sudo apt-get install ${optional[*]})" >&2
     fi
 fi
+# The report's page is tested in a real browser; nothing else needs it.
+if ! command -v chromium >/dev/null || ! command -v chromedriver >/dev/null; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium chromium-driver ||
+            echo "not to be had here: chromium chromium-driver; the tests of the report's page need them" >&2
+    else
+        echo "for the tests of the report's page, install: chromium chromium-driver" >&2
+    fi
+fi
 [ -x .venv/bin/python ] || python3 -m venv .venv
 .venv/bin/python -m pip install --quiet --require-hashes -r requirements.lock
 .venv/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .

@@ -46,7 +46,7 @@ def _lines(page: View) -> Iterator[str]:
         yield "Times since the fault began; slowest kernel: from slice change to the last node."
         yield ""
     if page.facts is not None:
-        yield f"Again: `{again(page.facts)[0].replace('`', '')}`"
+        yield f"Again: {_code(again(page.facts)[0])}"
 
 
 def _table(head: tuple[str, ...], rows) -> Iterator[str]:
@@ -64,7 +64,9 @@ def _judged(judgement: Judgement) -> tuple[str, ...]:
 
 
 def _fault(finding: Finding) -> tuple[str, ...]:
-    state = "" if finding.injected and finding.healed else " (not injected)" if not finding.injected else " (not healed)"
+    state = (
+        "" if finding.injected and finding.healed else " (not injected)" if not finding.injected else " (not healed)"
+    )
     slowest = "never" if finding.never_followed else words.seconds(finding.slowest_node_seconds)
     lost = f"{finding.lost:,}" + (f" ({words.counts(finding.lost_by_cause)})" if finding.lost else "")
     return (
@@ -72,6 +74,13 @@ def _fault(finding: Finding) -> tuple[str, ...]:
         words.seconds(finding.readiness_lost_seconds), words.seconds(finding.slices_changed_seconds), slowest,
         words.seconds(finding.last_failure_seconds), lost,
     )  # fmt: skip
+
+
+def _code(text: str) -> str:
+    """A span of code, its fence longer than any run of backticks in it."""
+    line = " ".join(words.clean(text).split())
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    return f"{fence}{line}{fence}" if len(fence) == 1 else f"{fence} {line} {fence}"
 
 
 def _cell(text: str) -> str:

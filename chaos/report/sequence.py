@@ -65,8 +65,10 @@ def _marks(finding: Finding, x: Scale, y: float) -> Iterator[Markup]:
     if kernels:
         told = ", ".join(f"{words.clean(n, 40)} {words.seconds(t, 'never')}" for n, t in finding.nodes_followed.items())
         first, last = x(min(kernels)), x(max(kernels))
-        yield element("rect", element("title", f"kernels had followed: {told}"), x=first - 2, y=y - 8,
-                      width=min(last - first + 4, x.end + 2 - first + 2), height=16.0, rx=2, class_="kernels")  # fmt: skip
+        yield element(
+            "rect", element("title", f"kernels had followed: {told}"),
+            x=first - 2, y=y - 8, width=last - first + 4, height=16.0, rx=2, class_="kernels",
+        )  # fmt: skip
     if finding.slices_changed_seconds is not None:
         here = x(finding.slices_changed_seconds)
         told = f"slices changed after {words.seconds(finding.slices_changed_seconds)}"

@@ -96,7 +96,9 @@ def timeline(facts: Facts, lost_by_fault: dict[int, int]) -> Timeline:
     """From the first second of load to the end of the run; without load from its beginning."""
     ended = max([facts.raw["seconds"], *(s.at + 1 for s in facts.load.seconds)])
     began = min([s.at for s in facts.load.seconds] or [0.0])
-    step = next((s for s in TIME_STEPS if s >= 1 and (ended - began) / s <= MOST_BUCKETS), (ended - began) / MOST_BUCKETS)
+    step = next(
+        (s for s in TIME_STEPS if s >= 1 and (ended - began) / s <= MOST_BUCKETS), (ended - began) / MOST_BUCKETS
+    )
     causes = _causes(facts.load.failures)
     return Timeline(
         began, ended,

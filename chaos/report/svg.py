@@ -8,6 +8,8 @@ from markupsafe import Markup, escape
 
 from chaos.report.words import clean
 
+LONGEST_ATTRIBUTE = 1_000_000
+
 
 def element(name: str, *children: object, **attributes: object) -> Markup:
     """One element. `class_` is class, `stroke_width` stroke-width; numbers have one decimal; None leaves out."""
@@ -50,4 +52,4 @@ def path(points: Iterable[tuple[float, float]]) -> str:
 def _attribute(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.1f}".rstrip("0").rstrip(".")
-    return clean(value)
+    return clean(value, LONGEST_ATTRIBUTE)

@@ -5,7 +5,7 @@ Timeline and width -> SVG. Colours are classes; the page's style sheet gives the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from markupsafe import Markup
@@ -33,12 +33,12 @@ class Frame(NamedTuple):
 def draw(line: Timeline, width: int, key: str) -> Markup:
     """The whole picture; `key` makes its ids unique in the page."""
     narrow = width < 600
-    left, right = (38.0 if narrow else 54.0), width - 10.0
+    left, right = (46.0 if narrow else 54.0), width - 10.0
     x = Scale(line.began, line.ended, left, right)
     parts: list[Markup] = []
     y = STRIP
     for title, body in (("Requests sent a second", _rate), ("Requests lost a second, by cause", _lost),
-                        ("Latency in ms, median and 99th percentile", _latency)):  # fmt: skip
+                        ("Latency: median and worst p99", _latency)):  # fmt: skip
         frame = Frame(left, right, y + HEAD, y + HEAD + PANEL)
         parts += [text(left, y + HEAD - 9, title, "panel"), *body(line, x, frame)]
         y = frame.bottom + GAP
@@ -47,8 +47,8 @@ def draw(line: Timeline, width: int, key: str) -> Markup:
     bands = [_band(window, x, y) for window in line.windows]
     parts = [*bands, *parts, *lanes, *_time_axis(line, x, y, 4 if narrow else 10), *_badges(line.windows, x)]
     about = (
-        f"From {words.clock(line.began)} to {words.clock(line.ended)} of the run: the windows of {len(line.windows)}"
-        f" faults, request rate, losses, latency, and the lag of {len(line.nodes)} kernels. The tables hold the figures."
+        f"{words.clock(line.began)} to {words.clock(line.ended)} of the run: the windows of {len(line.windows)}"
+        f" faults, request rate, losses, latency, and the lag of {len(line.nodes)} kernels. Figures: in the tables."
     )
     return picture(key, width, height, "The run over time", about, parts)
 
@@ -60,9 +60,10 @@ def _band(window: Window, x: Scale, bottom: float) -> Markup:
         "g",
         element("title", _telling(window)),
         element("rect", x=began, y=STRIP - 4, width=max(1.0, healed - began), height=bottom - STRIP + 4, class_="hit"),
+        element("line", x1=began, x2=began, y1=STRIP - 8, y2=bottom, class_="onset"),
         element("rect", x=healed, y=STRIP - 4, width=max(0.0, settled - healed), height=bottom - STRIP + 4,
                 class_="after"),
-        class_=f"band{'' if window.sound else ' unsound'}", data_fault=window.number,
+        class_=f"band{' odd' * (window.number % 2)}{'' if window.sound else ' unsound'}", data_fault=window.number,
     )  # fmt: skip
 
 
@@ -105,7 +106,9 @@ def _lost(line: Timeline, x: Scale, frame: Frame) -> Iterator[Markup]:
     y = Scale(0, upper(max(b.lost_in_all / b.seconds for b in line.buckets)), frame.bottom, frame.top)
     yield from _levels(y, (0, y.most / 2, y.most), frame)
     if not line.causes:
-        yield text((frame.left + frame.right) / 2, (frame.top + frame.bottom) / 2, "no request was lost", "note", "middle")
+        yield text(
+            (frame.left + frame.right) / 2, (frame.top + frame.bottom) / 2, "no request was lost", "note", "middle"
+        )
     for bucket in line.buckets:
         low = 0.0
         left, right = x(bucket.at), x(bucket.at + bucket.seconds)
@@ -122,11 +125,13 @@ def _lost(line: Timeline, x: Scale, frame: Frame) -> Iterator[Markup]:
 def _latency(line: Timeline, x: Scale, frame: Frame) -> Iterator[Markup]:
     known = [v for b in line.buckets for v in (b.p50_ms, b.p99_ms) if v is not None]
     if not known:
-        yield text((frame.left + frame.right) / 2, (frame.top + frame.bottom) / 2, "nothing was answered", "note", "middle")
+        yield text(
+            (frame.left + frame.right) / 2, (frame.top + frame.bottom) / 2, "nothing was answered", "note", "middle"
+        )
         return
     levels = decades(min(known), max(known))
-    y = Scale(levels[0], levels[-1], frame.bottom, frame.top, log=True)
-    yield from _levels(y, levels, frame)
+    y = Scale(levels[0], min(levels[-1], upper(max(known))), frame.bottom, frame.top, log=True)
+    yield from _levels(y, [level for level in levels if level <= y.most], frame, " ms")
     for name, field in (("median", "p50_ms"), ("99th percentile", "p99_ms")):
         for run in _unbroken(line, field):
             points = [(x(at), y(value)) for at, value in run]
@@ -150,16 +155,16 @@ def _unbroken(line: Timeline, field: str) -> Iterator[list[tuple[float, float]]]
         yield run
 
 
-def _levels(y: Scale, levels, frame: Frame) -> Iterator[Markup]:
+def _levels(y: Scale, levels: Iterable[float], frame: Frame, unit: str = "") -> Iterator[Markup]:
     for level in levels:
         here = y(level)
         yield element("line", x1=frame.left, x2=frame.right, y1=here, y2=here, class_="grid")
-        yield text(frame.left - 6, here + 3.5, f"{level:,.0f}" if level >= 10 else f"{level:g}", "tick", "end")
+        yield text(frame.left - 6, here + 3.5, words.level(level, unit), "tick", "end")
 
 
 def _lanes(line: Timeline, x: Scale, frame: Frame) -> tuple[list[Markup], float]:
     """Readiness lost, then a lane a node; the y of the last one's bottom."""
-    parts = [text(frame.left, frame.top - 9, "From slice change to each kernel, 10 ms to 100 s", "panel")]
+    parts = [text(frame.left, frame.top - 9, "How long each kernel took to follow", "panel")]
     y = frame.top
     for lane in (None, *line.nodes):
         inside = Frame(frame.left, frame.right, y, y + LANE)
@@ -179,11 +184,13 @@ def _readiness(line: Timeline, x: Scale, frame: Frame) -> Iterator[Markup]:
 
 
 def _lane(line: Timeline, node: str, x: Scale, frame: Frame) -> Iterator[Markup]:
-    yield text(frame.left + 4, frame.top + 12, words.clean(node, 40), "lane")
     y = Scale(0.01, 100, frame.bottom - 4, frame.top + 5, log=True)
+    yield element("line", x1=frame.left, x2=frame.right, y1=y(1), y2=y(1), class_="reference")
+    yield text(frame.left - 6, y(1) + 3.5, "1 s", "tick", "end")
     for change in line.changes:
         if change.node == node:
             yield _dot(change, x(change.at), y(100 if change.lag is None else change.lag), frame)
+    yield text(frame.left + 4, frame.top + 12, words.clean(node, 40), "lane")
 
 
 def _dot(change: Change, here: float, there: float, frame: Frame) -> Markup:
@@ -193,7 +200,9 @@ def _dot(change: Change, here: float, there: float, frame: Frame) -> Markup:
     told = element("title", f"{words.clock(change.at)}: {words.clean(change.node, 40)} {what} {took}")
     stem = element("line", x1=here, x2=here, y1=frame.bottom, y2=there, class_="stem")
     if change.lag is None:
-        cross = path([(here - 4, there - 4), (here + 4, there + 4)]) + path([(here - 4, there + 4), (here + 4, there - 4)])
+        cross = path([(here - 4, there - 4), (here + 4, there + 4)]) + path(
+            [(here - 4, there + 4), (here + 4, there - 4)]
+        )
         return element("g", told, stem, element("path", d=cross, class_="never"))
     kind = "took" if change.wanted else "let-go"
     return element("g", told, stem, element("circle", cx=here, cy=there, r=3.2, class_=kind))

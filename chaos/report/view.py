@@ -136,14 +136,18 @@ def _line(facts: Facts) -> str:
 
 
 def _figures(facts: Facts, verdict: Verdict) -> Iterator[tuple[str, str, str]]:
-    slowest = max((f.slowest_node_seconds for f in verdict.findings if f.slowest_node_seconds is not None), default=None)
+    slowest = max(
+        (f.slowest_node_seconds for f in verdict.findings if f.slowest_node_seconds is not None), default=None
+    )
     never = sorted({node for finding in verdict.findings for node in finding.never_followed}, key=natural)
     p50, p99 = (words.milliseconds(verdict.latency_us.get(name)) for name in ("p50", "p99"))
     share = verdict.engine_cpu_share
     yield "requests lost", f"{verdict.lost:,}", f"{words.percent(verdict.lost, verdict.sent)} of {verdict.sent:,}"
     yield "latency p99", p99, f"median {p50}"
-    kernel = f"never: {words.names(never)}" if never else "from slice change to kernel"
-    yield "slowest node", words.seconds(slowest), kernel
+    if never:
+        yield "slowest node", "never", f"{words.names(never)} did not follow a change"
+    else:
+        yield "slowest node", words.seconds(slowest), "from slice change to kernel"
     cpus = facts.raw["environment"]["cpus"]
     yield "engines' CPU", "–" if share is None else f"{100 * share:.1f} %", f"of {cpus} CPUs, all nodes together"
 

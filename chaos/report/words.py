@@ -39,6 +39,15 @@ def clock(value: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def level(value: float, unit: str = "") -> str:
+    """A grid line's: `0.5`, `200`, `10k`; of milliseconds `10 ms`, `1 s`."""
+    if unit == " ms" and value >= 1000:
+        value, unit = value / 1000, " s"
+    if value >= 10_000:
+        return f"{value / 1000:g}k{unit}"
+    return f"{value:,.0f}{unit}" if value >= 10 else f"{value:g}{unit}"
+
+
 def milliseconds(microseconds: float | None) -> str:
     """`9.07 ms`, three digits."""
     if microseconds is None:

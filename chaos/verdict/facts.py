@@ -13,6 +13,10 @@ from chaos.perform import Performed
 from harness.events import OBJECT_TYPES
 from harness.recording import open_source
 
+NEEDED = {
+    "experiment", "seed", "mode", "environment", "lab", "began_monotonic_ns", "plan", "performed", "observations",
+    "engine_cpu_seconds", "seconds", "load", "objectives", "finished",
+}  # fmt: skip
 LOWEST_US, HIGHEST_US, DIGITS = 1, 60_000_000, 3
 
 
@@ -127,9 +131,20 @@ def read_facts(folder: Path) -> Facts:
         raw = msgspec.json.decode((folder / "run.json").read_bytes())
     except (OSError, msgspec.DecodeError) as error:
         raise FactsError(f"{folder}/run.json: {error}; the run did not get as far as its end") from None
+    if not isinstance(raw, dict):
+        raise FactsError(f"{folder}/run.json: an object is needed, not {type(raw).__name__}")
     version = raw.get("version")
     if version != 1:
         raise FactsError(f"{folder}/run.json: version {version!r}; this harness reads 1")
+    if missing := sorted(NEEDED - raw.keys()):
+        raise FactsError(f"{folder}/run.json: without {', '.join(missing)}")
+    try:
+        return _read(folder, raw)
+    except msgspec.ValidationError as error:
+        raise FactsError(f"{folder}: {error}") from None
+
+
+def _read(folder: Path, raw: dict[str, Any]) -> Facts:
     load = Load(seconds=[], failures=[], flows=[], incomplete=[], headers=[])
     for process in raw["load"]:
         _read_load(folder / process["file"], process, raw["began_monotonic_ns"], load)
