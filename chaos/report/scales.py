@@ -45,7 +45,9 @@ def decades(least: float, most: float) -> list[float]:
 
 
 def time_ticks(least: float, most: float, count: int) -> list[float]:
-    """Round times between two, `count` at most."""
-    step = next((s for s in TIME_STEPS if (most - least) / s <= count), TIME_STEPS[-1] * math.ceil(most / count))
+    """Round times between two, `count` and one at most."""
+    longest = TIME_STEPS[-1]
+    many_days = longest * math.ceil((most - least) / longest / count)
+    step = next((step for step in TIME_STEPS if (most - least) / step <= count), many_days)
     first = math.ceil(least / step - 1e-9)
-    return [round(n * step, 6) for n in range(first, math.floor(most / step + 1e-9) + 1)][: count + 1]
+    return [round(n * step, 6) for n in range(first, math.floor(most / step + 1e-9) + 1)]
