@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 from loadtests.spec import Spec
 from loadtests.tally import Tally
 
+SETTLING_NS = 250_000_000
+"""How old a failure is before its endpoint is asked for: who is asked must have heard of the flow."""
 LOOKED_UP_AT_ONCE = 200
 """Failures whose endpoint is asked for in one go; of more in one interval the rest is written without."""
 
@@ -49,7 +51,9 @@ class LoadLog:
 
     def flush(self, everything: bool = False) -> None:
         """Write failures, and the seconds that all answers of must have come by now."""
-        failures, self._failures = self._failures, []
+        before_ns = time.monotonic_ns() - (0 if everything else SETTLING_NS)
+        failures = [failure for failure in self._failures if failure.ended_ns <= before_ns]
+        self._failures = [failure for failure in self._failures if failure.ended_ns > before_ns]
         for failure, found in zip(failures, self._endpoints(failures), strict=True):
             found = found or {}
             self._write(
@@ -76,6 +80,7 @@ class LoadLog:
 
     def end(self) -> None:
         """What is left, the summaries, the last line."""
+        time.sleep(SETTLING_NS / 1e9)
         self.flush(everything=True)
         for summary in self._tally.summaries():
             self._write(**summary)

@@ -39,6 +39,15 @@ if ! command -v chromium >/dev/null || ! command -v chromedriver >/dev/null; the
         echo "for the tests of the report's page, install: chromium chromium-driver" >&2
     fi
 fi
+# Only tests of harness serve need kubectl; any version will do.
+if ! command -v kubectl >/dev/null; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq kubernetes-client ||
+            echo "not to be had here: kubernetes-client; tests with kubectl need it" >&2
+    else
+        echo "for tests with kubectl, install: kubernetes-client   (sudo apt-get install kubernetes-client)" >&2
+    fi
+fi
 [ -x .venv/bin/python ] || python3 -m venv .venv
 .venv/bin/python -m pip install --quiet --require-hashes -r requirements.lock
 .venv/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .

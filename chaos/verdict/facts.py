@@ -25,13 +25,22 @@ class FactsError(ValueError):
 
 
 class Observation(msgspec.Struct, frozen=True):
-    """When a node's kernel took an address in (`wanted`) or let go of it; `seen` None is never."""
+    """When a node's kernel took an address in (`wanted`) or let go of it.
+
+    `seen` None: it had not by `until`, when the contrary was asked of it or nobody waited any longer.
+    """
 
     node: str
     address: str
     wanted: bool
     asked: float
     seen: float | None
+    until: float
+
+    @property
+    def seconds(self) -> float:
+        """How long it took, at least."""
+        return self.until - self.asked
 
 
 class Failure(msgspec.Struct, frozen=True):

@@ -17,7 +17,8 @@ class Finding(msgspec.Struct):
     """One fault's. Times in seconds since it began; None where something did not happen.
 
     `nodes_followed` is, by node, when its kernel had followed the last change that the fault brought about before it
-    healed (None: it never did), `slowest_node_seconds` the longest time from any change of the slices to a kernel.
+    healed (None: it never did), `slowest_node_seconds` the longest time from any change of the slices to a kernel, at
+    least; `never_followed` names the nodes that a change was undone for, or given up on, before they had followed it.
     `lost_after_convergence` counts requests meant to be sent more than the grace after the last kernel had followed,
     those addressed to a node that is itself unreachable left out: no kernel can save them.
     """
@@ -84,8 +85,7 @@ def _finding(done: Performed, facts: Facts, lost: list[Failure]) -> Finding:
     times = [t for pod in done.pods for t in facts.unready.get(pod, ()) if began <= t <= ended]
     found.readiness_lost_seconds = min(times) - began if times else None
     found.slices_changed_seconds = min(o.asked for o in away) - began if away else None
-    followed = [o.seen - o.asked for o in expected if o.seen is not None]
-    found.slowest_node_seconds = max(followed, default=None)
+    found.slowest_node_seconds = max((o.seconds for o in expected), default=None)
     found.last_failure_seconds = max(f.at for f in lost) - began if lost else None
     found.lost_after_convergence = _late_losses(found, lost, done, facts.objectives.grace_seconds)
     return found

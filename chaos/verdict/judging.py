@@ -142,13 +142,12 @@ def _at_most(name: str, measured: float | None, limit: float, form: str, why_unk
 def _convergence(facts: Facts, found: list[Finding]) -> Judgement:
     limit = facts.objectives.node_convergence_seconds
     wanted = f"at most {limit:.2f} s on every node"
-    never = sorted({node for finding in found for node in finding.never_followed})
-    if never:
-        return Judgement("node convergence", False, wanted, f"never on {', '.join(never)}")
     times = [f.slowest_node_seconds for f in found if f.slowest_node_seconds is not None]
     if not times:
         return Judgement("node convergence", None, wanted, "nothing", "no change of the slices to follow")
-    return Judgement("node convergence", max(times) <= limit, wanted, f"{max(times):.2f} s at most")
+    never = sorted({node for finding in found for node in finding.never_followed})
+    measured = f"{max(times):.2f} s at most" + (f", not every change by {', '.join(never)}" if never else "")
+    return Judgement("node convergence", max(times) <= limit, wanted, measured)
 
 
 def _late(found: list[Finding], limit: int) -> Judgement:

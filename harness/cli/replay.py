@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import sys
 from pathlib import Path
@@ -12,24 +11,25 @@ import click
 from harness.cli.output import write_json
 from harness.cli.uml import run_in_uml_if_needed
 from harness.modes import MODES
+from harness.recording import places
 
-UNITS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000, "h": 3_600_000_000_000}
 EXIT_KERNEL, EXIT_INPUT, EXIT_DIGEST, EXIT_GATE, EXIT_UNVERIFIED = 1, 2, 3, 4, 5
 
 
 def duration(text: str) -> int:
     """Nanoseconds of `1s`, `500ms`, `0`; a bare number is seconds. BadParameter otherwise."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h)?", text.strip())
-    if match is None:
-        raise click.BadParameter(f"{text!r} is not a duration such as 1s, 500ms or 0")
-    return round(float(match[1]) * UNITS[match[2] or "s"])
+    try:
+        return places.duration(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def position(text: str | None) -> tuple[str, int] | None:
     """A place in a recording: a bare number is a seq, one with a unit a time since the start."""
-    if text is None:
-        return None
-    return ("seq", int(text)) if text.isdigit() else ("t", duration(text))
+    try:
+        return None if text is None else places.place(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -106,13 +106,10 @@ def _options(choices: dict):
     from harness.replay.schedule import Window
     from harness.replay.session import Options
 
-    speed = choices["speed"]
     try:
-        factor = None if speed == "max" else float(speed)
-    except ValueError:
-        raise click.BadParameter(f"{speed!r} is neither max nor a number", param_hint="--speed") from None
-    if factor is not None and factor <= 0:
-        raise click.BadParameter("a factor above 0 is needed", param_hint="--speed")
+        factor = places.speed(choices["speed"])
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--speed") from None
     return Options(
         mode=choices["mode"],
         min_sync_period=duration(choices["min_sync_period"]),

@@ -58,7 +58,10 @@ def targets(behaviour: Behaviour | None) -> set[str]:
 
 
 class NodeWitness:
-    """One node's kernel; `report(node, address, wanted, asked, seen or None)` gets each answer, times in seconds."""
+    """One node's kernel; `report(node, address, wanted, asked, seen, until)` gets each answer, times in seconds.
+
+    `seen` is when the kernel agreed, None when it had not by `until`: given up, or asked the contrary meanwhile.
+    """
 
     def __init__(self, node: str, mode: str, report: Callable[..., None], clock: Callable[[], float]) -> None:
         self.node = node
@@ -88,7 +91,10 @@ class NodeWitness:
     def ask(self, address: str, wanted: bool) -> None:
         """When does the kernel hold the address (or not)? A newer question replaces one about the same address."""
         with self._asked:
-            self._open[address] = wanted, self._clock()
+            now = self._clock()
+            if address in self._open:
+                self._report(self.node, address, *self._open[address], None, now)
+            self._open[address] = wanted, now
             self._asked.notify()
 
     def _run(self) -> None:
@@ -122,4 +128,4 @@ class NodeWitness:
                 agrees = held is not None and (address in held) is wanted
                 if agrees or seen - asked > GIVE_UP_SECONDS:
                     del self._open[address]
-                    self._report(self.node, address, wanted, asked, seen if agrees else None)
+                    self._report(self.node, address, wanted, asked, seen if agrees else None, seen)

@@ -26,7 +26,7 @@ from harness.serve import errors
 from harness.serve.kinds import KINDS, NAMESPACES, Kind, kind_of
 from harness.serve.manifest import Object, head_of, own_revision, sealed
 
-HISTORY = 20_000
+HISTORY = 10_000
 """Changes kept a resource before the oldest are compacted away."""
 
 ALWAYS_THERE = ("default", "kube-node-lease", "kube-public", "kube-system")
@@ -123,6 +123,11 @@ class Collection:
         self.revision = max(self.revision, revision)
         self._snapshot = None
 
+    def clear(self) -> None:
+        """Drop all objects, telling nobody: for what has just expired."""
+        self._objects.clear()
+        self._snapshot = None
+
     def forget(self) -> None:
         """Compact everything: only what comes after now can be watched."""
         self._compact(len(self._history))
@@ -172,10 +177,16 @@ class Store:
         return self.collections[kind_of(resource).qualified]
 
     def subscribe(self, subscriber: Callable[[Change], None]) -> Callable[[], None]:
-        """Call `subscriber` with every change from now on; returns what ends that."""
+        """Call `subscriber` with every change from now on; returns what ends that: once it has, none comes."""
         with self.lock:
             self._subscribers.append(subscriber)
-        return lambda: self._subscribers.remove(subscriber)
+
+        def unsubscribe() -> None:
+            # Under the lock, so that no writer is still calling when this returns.
+            with self.lock:
+                self._subscribers.remove(subscriber)
+
+        return unsubscribe
 
     def put(self, resource: str | Kind, raw: bytes, *, ordered: bool = True) -> Change:
         """Take a manifest's JSON in as it is; ValueError when it is none, or unnamed.
@@ -212,14 +223,20 @@ class Store:
             for collection in self.collections.values():
                 collection.forget()
 
-    def reset(self) -> None:
-        """Empty the store; every resourceVersion asked for from before is too old from now on."""
+    def expire(self) -> None:
+        """Make every resourceVersion given out so far too old to watch from; objects stay as they are."""
         with self.lock:
             beyond = self.revision + 1
             for collection in self.collections.values():
-                collection._objects.clear()
                 collection.advance(beyond)
                 collection.forget()
+
+    def reset(self) -> None:
+        """Empty the store; every resourceVersion asked for from before is too old from now on."""
+        with self.lock:
+            self.expire()
+            for collection in self.collections.values():
+                collection.clear()
             for name in ALWAYS_THERE:
                 self._ensure_namespace(name)
 
