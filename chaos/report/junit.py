@@ -80,7 +80,7 @@ def _fault(finding: Finding) -> Element:
     SubElement(case, "system-out").text = words.clean(
         f"readiness lost after {words.seconds(finding.readiness_lost_seconds)},"
         f" slices changed after {words.seconds(finding.slices_changed_seconds)},"
-        f" slowest kernel {'never' if finding.never_followed else words.seconds(finding.slowest_node_seconds)},"
+        f" slowest kernel {words.at_least(finding.slowest_node_seconds, bool(finding.never_followed))},"
         f" last failed request after {words.seconds(finding.last_failure_seconds)};"
         f" {finding.lost:,} requests lost: {words.counts(finding.lost_by_cause)}",
         2000,

@@ -67,7 +67,7 @@ def _fault(finding: Finding) -> tuple[str, ...]:
     state = (
         "" if finding.injected and finding.healed else " (not injected)" if not finding.injected else " (not healed)"
     )
-    slowest = "never" if finding.never_followed else words.seconds(finding.slowest_node_seconds)
+    slowest = words.at_least(finding.slowest_node_seconds, bool(finding.never_followed))
     lost = f"{finding.lost:,}" + (f" ({words.counts(finding.lost_by_cause)})" if finding.lost else "")
     return (
         str(finding.number), finding.fault + state, words.names(finding.nodes or finding.pods),

@@ -63,7 +63,7 @@ def _row(finding: Finding, lasted: float, x: Scale, top: float) -> Markup:
 def _marks(finding: Finding, x: Scale, y: float) -> Iterator[Markup]:
     kernels = [time for time in finding.nodes_followed.values() if time is not None]
     if kernels:
-        told = ", ".join(f"{words.clean(n, 40)} {words.seconds(t, 'never')}" for n, t in finding.nodes_followed.items())
+        told = ", ".join(f"{words.clean(n, 40)} {words.seconds(t, 'not')}" for n, t in finding.nodes_followed.items())
         first, last = x(min(kernels)), x(max(kernels))
         yield element(
             "rect", element("title", f"kernels had followed: {told}"),

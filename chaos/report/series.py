@@ -48,13 +48,14 @@ class Bucket(NamedTuple):
 class Change(NamedTuple):
     """Changes of the slices that a node's kernel had to follow, of one kind, close together: the slowest of them.
 
-    `lag` None is a change that was never followed.
+    `lag` is how long it took; of one that it had not `followed` when it was undone or given up on, how long until then.
     """
 
     node: str
     at: float
     wanted: bool
-    lag: float | None
+    lag: float
+    followed: bool
     count: int
     addresses: tuple[str, ...]
 
@@ -170,12 +171,12 @@ def _changes(facts: Facts, began: float, step: float) -> Iterable[Change]:
     close = defaultdict(list)
     for o in facts.observations:
         if o.asked >= began:
-            close[o.node, int((o.asked - began) / step), o.wanted].append(o)
-    for node, _, wanted in sorted(close, key=lambda key: (natural(key[0]), key[1], key[2])):
-        these = close[node, _, wanted]
-        slowest = max(these, key=lambda o: math.inf if o.seen is None else o.seen - o.asked)
-        lag = None if slowest.seen is None else max(0.0, slowest.seen - slowest.asked)
-        yield Change(node, slowest.asked, wanted, lag, len(these), tuple(sorted({o.address for o in these})))
+            close[o.node, int((o.asked - began) / step), o.wanted, o.seen is not None].append(o)
+    for node, bucket, wanted, followed in sorted(close, key=lambda key: (natural(key[0]), *key[1:])):
+        these = close[node, bucket, wanted, followed]
+        slowest = max(these, key=lambda o: o.seconds)
+        addresses = tuple(sorted({o.address for o in these}))
+        yield Change(node, slowest.asked, wanted, max(0.0, slowest.seconds), followed, len(these), addresses)
 
 
 def _unready(by_pod: dict[str, list[float]], began: float, step: float) -> Iterable[Unready]:

@@ -189,17 +189,17 @@ def _lane(line: Timeline, node: str, x: Scale, frame: Frame) -> Iterator[Markup]
     yield text(frame.left - 6, y(1) + 3.5, "1 s", "tick", "end")
     for change in line.changes:
         if change.node == node:
-            yield _dot(change, x(change.at), y(100 if change.lag is None else change.lag), frame)
+            yield _dot(change, x(change.at), y(change.lag), frame)
     yield text(frame.left + 4, frame.top + 12, words.clean(node, 40), "lane")
 
 
 def _dot(change: Change, here: float, there: float, frame: Frame) -> Markup:
-    """A stem whose height is the lag; a cross where the kernel never followed."""
+    """A stem whose height is the lag; a cross where the kernel had not followed when the change was undone."""
     what = ("took in " if change.wanted else "let go of ") + words.names(change.addresses, most=4)
-    took = "never" if change.lag is None else f"after {words.seconds(change.lag)}"
+    took = f"after {words.seconds(change.lag)}" if change.followed else f"not within {words.seconds(change.lag)}"
     told = element("title", f"{words.clock(change.at)}: {words.clean(change.node, 40)} {what} {took}")
     stem = element("line", x1=here, x2=here, y1=frame.bottom, y2=there, class_="stem")
-    if change.lag is None:
+    if not change.followed:
         cross = path([(here - 4, there - 4), (here + 4, there + 4)]) + path(
             [(here - 4, there + 4), (here + 4, there - 4)]
         )

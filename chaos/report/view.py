@@ -144,10 +144,8 @@ def _figures(facts: Facts, verdict: Verdict) -> Iterator[tuple[str, str, str]]:
     share = verdict.engine_cpu_share
     yield "requests lost", f"{verdict.lost:,}", f"{words.percent(verdict.lost, verdict.sent)} of {verdict.sent:,}"
     yield "latency p99", p99, f"median {p50}"
-    if never:
-        yield "slowest node", "never", f"{words.names(never)} did not follow a change"
-    else:
-        yield "slowest node", words.seconds(slowest), "from slice change to kernel"
+    about = f"{words.names(never)}: not followed in that time" if never else "from slice change to kernel"
+    yield "slowest node", words.at_least(slowest, bool(never)), about
     cpus = facts.raw["environment"]["cpus"]
     yield "engines' CPU", "–" if share is None else f"{100 * share:.1f} %", f"of {cpus} CPUs, all nodes together"
 
@@ -155,12 +153,12 @@ def _figures(facts: Facts, verdict: Verdict) -> Iterator[tuple[str, str, str]]:
 def _fault(finding: Finding, nodes: tuple[str, ...]) -> FaultRow:
     state = "not injected" if not finding.injected else "healed" if finding.healed else "not healed"
     kernels = tuple(
-        words.seconds(finding.nodes_followed[node], "never") if node in finding.nodes_followed else words.NOTHING
+        words.seconds(finding.nodes_followed[node], "not") if node in finding.nodes_followed else words.NOTHING
         for node in nodes
     )
     if not nodes:
         known = finding.nodes_followed.values()
-        kernels = (words.seconds(None if not known or None in known else max(known), "never" if known else "–"),)
+        kernels = (words.seconds(None if not known or None in known else max(known), "not" if known else "–"),)
     return FaultRow(
         finding, words.names(finding.nodes or finding.pods), state, kernels, words.counts(finding.lost_by_cause),
         words.counts(finding.lost_by_node), tuple(words.clean(error) for error in finding.errors[:5]),

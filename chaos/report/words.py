@@ -30,6 +30,11 @@ def seconds(value: float | None, nothing: str = NOTHING) -> str:
     return f"{minutes} min {rest} s" if rest else f"{minutes} min"
 
 
+def at_least(value: float | None, more: bool) -> str:
+    """As `seconds`, of something that may have taken longer: `over 1.92 s`."""
+    return f"over {seconds(value)}" if more and value is not None else seconds(value)
+
+
 def clock(value: float) -> str:
     """A time of the run: `6.5 s`, `1:02:03`."""
     if value < 120:
@@ -86,4 +91,4 @@ def _plain(value: Any) -> str:
         return f"({settings(value)})"
     if isinstance(value, list | tuple):
         return " ".join(map(_plain, value))
-    return clean(value, 160)
+    return clean(str(value).lower() if isinstance(value, bool) else value, 160)

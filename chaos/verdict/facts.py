@@ -139,7 +139,8 @@ def read_facts(folder: Path) -> Facts:
     try:
         raw = msgspec.json.decode((folder / "run.json").read_bytes())
     except (OSError, msgspec.DecodeError) as error:
-        raise FactsError(f"{folder}/run.json: {error}; the run did not get as far as its end") from None
+        why = getattr(error, "strerror", None) or error
+        raise FactsError(f"{folder}/run.json: {why}; the run did not get as far as its end") from None
     if not isinstance(raw, dict):
         raise FactsError(f"{folder}/run.json: an object is needed, not {type(raw).__name__}")
     version = raw.get("version")

@@ -37,15 +37,15 @@ def failure(at: float, **fields: Any) -> dict[str, Any]:
     return row | fields
 
 
-def followed(node: str, asked: float, lag: float | None, wanted: bool = False, address: str = "10.120.1.10"):
-    """A node's kernel that followed a change after a while, or never."""
+def followed(
+    node: str, asked: float, lag: float, wanted: bool = False, address: str = "10.120.1.10", seen: bool = True
+):
+    """A node's kernel that followed a change after a while, or had not by then."""
+    until = asked + lag
     return {
-        "node": node,
-        "address": address,
-        "wanted": wanted,
-        "asked": asked,
-        "seen": None if lag is None else asked + lag,
-    }
+        "node": node, "address": address, "wanted": wanted, "asked": asked, "seen": until if seen else None,
+        "until": until,
+    }  # fmt: skip
 
 
 def ns(seconds: float) -> int:
@@ -152,7 +152,7 @@ def broken(folder: Path) -> Path:
             ),
         ],
         [failure(5 + n / 50, cause=f"cause {n % 9} {hostile}", node=None) for n in range(90)],
-        [followed("node-1", 5.0, None), followed("node-3", 12.5, 70.0)],
+        [followed("node-1", 5.0, 3.5, seen=False), followed("node-3", 12.5, 70.0)],
         experiment={"title": hostile, "description": hostile, "file": "/tmp/`a b`.yaml"},
         objectives={
             "error_budget_percent": 0.1,

@@ -38,9 +38,10 @@ lines = st.builds(
     buckets=st.lists(buckets, min_size=1, max_size=6).map(tuple),
     causes=st.just(CAUSES),
     nodes=st.lists(names, max_size=4).map(tuple),
-    changes=st.lists(st.builds(Change, names, times, st.booleans(), lags, counts, st.tuples(names)), max_size=6).map(
-        tuple
-    ),
+    changes=st.lists(
+        st.builds(Change, names, times, st.booleans(), st.floats(0, 1e5), st.booleans(), counts, st.tuples(names)),
+        max_size=6,
+    ).map(tuple),
     unready=st.lists(st.builds(Unready, times, st.tuples(names)), max_size=4).map(tuple),
     windows=st.lists(
         st.builds(Window, st.integers(1, 99), names, times, times, times, counts, st.booleans(), st.tuples(names)),

@@ -16,7 +16,11 @@ causes = st.sampled_from([f"cause {n}" for n in range(9)])
 failures = st.lists(st.tuples(st.floats(2, 19), causes), max_size=40)
 changes = st.lists(
     st.tuples(
-        st.sampled_from(["node-1", "node-2", "node-10"]), st.floats(2, 19), st.none() | st.floats(0, 60), st.booleans()
+        st.sampled_from(["node-1", "node-2", "node-10"]),
+        st.floats(2, 19),
+        st.floats(0, 60),
+        st.booleans(),
+        st.booleans(),
     ),
     max_size=30,
 )
@@ -29,7 +33,7 @@ def test_every_request_and_the_slowest_kernel_are_in_it(lost, followed, seconds)
             Path(folder) / "run",
             [runs.fault(1, "pod-kill", 4.0)],
             [runs.failure(at, cause=cause) for at, cause in lost],
-            [runs.followed(node, at, lag, wanted) for node, at, lag, wanted in followed],
+            [runs.followed(node, at, lag, wanted, seen=seen) for node, at, lag, wanted, seen in followed],
             seconds=seconds,
         )
         line = timeline(read_facts(run), {1: len(lost)})
@@ -37,10 +41,8 @@ def test_every_request_and_the_slowest_kernel_are_in_it(lost, followed, seconds)
     assert sum(b.sent for b in line.buckets) == 100 * (int(seconds) - 2)
     assert sum(b.lost_in_all for b in line.buckets) == len(lost)
     assert sum(change.count for change in line.changes) == len(followed)
-    for node in {node for node, *_ in followed}:
-        known = [lag for name, _, lag, _ in followed if name == node]
-        drawn = [change.lag for change in line.changes if change.node == node]
-        assert (None in drawn) == (None in known)
-        if None not in known:
-            assert abs(max(drawn) - max(known)) < 1e-6
+    for kind in {(node, seen) for node, *_, seen in followed}:
+        known = [lag for node, _, lag, _, seen in followed if (node, seen) == kind]
+        drawn = [change.lag for change in line.changes if (change.node, change.followed) == kind]
+        assert abs(max(drawn) - max(known)) < 1e-6
     assert list(line.nodes) == sorted(line.nodes, key=natural)
