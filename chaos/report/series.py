@@ -16,6 +16,7 @@ from chaos.report.scales import TIME_STEPS
 from chaos.verdict.facts import Facts, Failure, Second
 
 MOST_BUCKETS = 150
+MOST_CHANGES = 600
 MOST_CAUSES = 6
 OTHER = "other causes"
 
@@ -101,12 +102,14 @@ def timeline(facts: Facts, lost_by_fault: dict[int, int]) -> Timeline:
         (s for s in TIME_STEPS if s >= 1 and (ended - began) / s <= MOST_BUCKETS), (ended - began) / MOST_BUCKETS
     )
     causes = _causes(facts.load.failures)
+    nodes = _nodes(facts)
+    wide_step = step * math.ceil(len(nodes) * (ended - began) / step / MOST_CHANGES)
     return Timeline(
         began, ended,
         _buckets(facts.load.seconds, facts.load.failures, causes, began, ended, step),
         causes,
-        tuple(_nodes(facts)),
-        tuple(_changes(facts, began, step)),
+        tuple(nodes),
+        tuple(_changes(facts, began, wide_step or step)),
         tuple(_unready(facts.unready, began, step)),
         tuple(_window(done, lost_by_fault.get(done.number, 0)) for done in facts.performed),
     )  # fmt: skip

@@ -19,6 +19,8 @@ STRIP, PANEL, LANE = 34.0, 84.0, 34.0
 HEAD, GAP, FOOT = 26.0, 12.0, 30.0
 BADGE = 17.0
 """Heights of the parts and the room that a fault's number needs, in pixels."""
+MOST_ONSETS = 40
+"""So many faults have a line at their beginning; more would hide what is drawn."""
 
 
 class Frame(NamedTuple):
@@ -44,7 +46,7 @@ def draw(line: Timeline, width: int, key: str) -> Markup:
         y = frame.bottom + GAP
     lanes, y = _lanes(line, x, Frame(left, right, y + HEAD, 0))
     height = y + FOOT
-    bands = [_band(window, x, y) for window in line.windows]
+    bands = [_band(window, x, y, len(line.windows) <= MOST_ONSETS) for window in line.windows]
     parts = [*bands, *parts, *lanes, *_time_axis(line, x, y, 4 if narrow else 10), *_badges(line.windows, x)]
     about = (
         f"{words.clock(line.began)} to {words.clock(line.ended)} of the run: the windows of {len(line.windows)}"
@@ -53,14 +55,14 @@ def draw(line: Timeline, width: int, key: str) -> Markup:
     return picture(key, width, height, "The run over time", about, parts)
 
 
-def _band(window: Window, x: Scale, bottom: float) -> Markup:
+def _band(window: Window, x: Scale, bottom: float, onset: bool) -> Markup:
     """A fault's time through all panels: darker until healed, lighter until all was as before."""
     began, healed, settled = x(window.began), x(window.healed), x(window.settled)
     return element(
         "g",
         element("title", _telling(window)),
         element("rect", x=began, y=STRIP - 4, width=max(1.0, healed - began), height=bottom - STRIP + 4, class_="hit"),
-        element("line", x1=began, x2=began, y1=STRIP - 8, y2=bottom, class_="onset"),
+        *([element("line", x1=began, x2=began, y1=STRIP - 8, y2=bottom, class_="onset")] if onset else ()),
         element("rect", x=healed, y=STRIP - 4, width=max(0.0, settled - healed), height=bottom - STRIP + 4,
                 class_="after"),
         class_=f"band{' odd' * (window.number % 2)}{'' if window.sound else ' unsound'}", data_fault=window.number,

@@ -144,10 +144,14 @@ def _figures(facts: Facts, verdict: Verdict) -> Iterator[tuple[str, str, str]]:
     share = verdict.engine_cpu_share
     yield "requests lost", f"{verdict.lost:,}", f"{words.percent(verdict.lost, verdict.sent)} of {verdict.sent:,}"
     yield "latency p99", p99, f"median {p50}"
-    about = f"{words.names(never)}: not followed in that time" if never else "from slice change to kernel"
+    about = f"not followed by {words.names(never)}" if never else "from slice change to kernel"
     yield "slowest node", words.at_least(slowest, bool(never)), about
     cpus = facts.raw["environment"]["cpus"]
-    yield "engines' CPU", "–" if share is None else f"{100 * share:.1f} %", f"of {cpus} CPUs, all nodes together"
+    yield (
+        "engines' CPU",
+        words.NOTHING if share is None else words.percent(share, 1),
+        f"of {cpus} CPUs, all nodes together",
+    )
 
 
 def _fault(finding: Finding, nodes: tuple[str, ...]) -> FaultRow:

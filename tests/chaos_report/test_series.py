@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chaos.report.series import MOST_BUCKETS, MOST_CAUSES, natural, timeline
+from chaos.report.series import MOST_BUCKETS, MOST_CAUSES, MOST_CHANGES, natural, timeline
 from chaos.verdict.facts import read_facts
 from tests.chaos_report import runs
 
@@ -41,6 +41,7 @@ def test_every_request_and_the_slowest_kernel_are_in_it(lost, followed, seconds)
     assert sum(b.sent for b in line.buckets) == 100 * (int(seconds) - 2)
     assert sum(b.lost_in_all for b in line.buckets) == len(lost)
     assert sum(change.count for change in line.changes) == len(followed)
+    assert len(line.changes) <= 4 * MOST_CHANGES
     for kind in {(node, seen) for node, *_, seen in followed}:
         known = [lag for node, _, lag, _, seen in followed if (node, seen) == kind]
         drawn = [change.lag for change in line.changes if (change.node, change.followed) == kind]
