@@ -5,7 +5,7 @@
         provider: {type: python, module: chaos.control}
 
 Read from the environment, as `chaos run` has no options for them: CHAOS_SEED, CHAOS_MODE, CHAOS_OUT (the run's
-folder), CHAOS_LAB (a running lab's folder).
+folder), CHAOS_LAB (a running lab's folder), CHAOS_WEB_UI (1: locust's page in each load's namespace).
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from chaoslib.exceptions import InterruptExecution
 from chaos import session
 from chaos.experiment import ExperimentError, read_experiment
 
-SEED, MODE, OUT, LAB, PATH = "CHAOS_SEED", "CHAOS_MODE", "CHAOS_OUT", "CHAOS_LAB", "CHAOS_EXPERIMENT"
+SEED, MODE, OUT, LAB = "CHAOS_SEED", "CHAOS_MODE", "CHAOS_OUT", "CHAOS_LAB"
+PATH, WEB_UI = "CHAOS_EXPERIMENT", "CHAOS_WEB_UI"
 
 
 def before_experiment_control(context: dict[str, Any], **_: Any) -> None:
@@ -38,6 +39,7 @@ def before_experiment_control(context: dict[str, Any], **_: Any) -> None:
             Path(os.environ.get(OUT) or "chaos-run").absolute(),
             _tell,
             Path(attach) if attach else None,
+            bool(os.environ.get(WEB_UI)),
         )
         run.begin()
     except (ExperimentError, session.SessionError, ValueError) as error:

@@ -66,10 +66,12 @@ class LoadProcess:
             return self._process.wait()
 
 
-def start_load(client: LabClient, options: LoadOptions, folder: Path, seed: int) -> list[LoadProcess]:
+def start_load(
+    client: LabClient, options: LoadOptions, folder: Path, seed: int, web_ui: bool = False
+) -> list[LoadProcess]:
     """Start a process for each place that has flows, and wait until all send; LabError when one does not.
 
-    A place's share of the arrivals is that of its flows.
+    A place's share of the arrivals is that of its flows.  With `web_ui` each serves locust's page on its loopback.
     """
     folder.mkdir(parents=True, exist_ok=True)
     total = sum(map(len, options.flows.values()))
@@ -90,16 +92,16 @@ def start_load(client: LabClient, options: LoadOptions, folder: Path, seed: int)
             "services": status["services"],
             "lab": str(client.folder),
         }
-        started.append(_start(client, where, spec, folder))
+        started.append(_start(client, where, spec, folder, ["--web-ui"] if web_ui else []))
     for process in started:
         process.await_begun()
     return started
 
 
-def _start(client: LabClient, where: str, spec: dict[str, Any], folder: Path) -> LoadProcess:
+def _start(client: LabClient, where: str, spec: dict[str, Any], folder: Path, words: list[str]) -> LoadProcess:
     path, out = folder / f"{where}.spec.json", folder / f"{where}.jsonl"
     path.write_text(json.dumps(spec, indent=2))
-    command = client.inside(where, [sys.executable, "-m", "loadtests.run", str(path), str(out)])
+    command = client.inside(where, [sys.executable, "-m", "loadtests.run", str(path), str(out), *words])
     with open(folder / f"{where}.log", "wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
     return LoadProcess(where, where, out, process)

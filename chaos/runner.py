@@ -19,7 +19,7 @@ from chaos.verdict import Verdict, judge
 JOURNAL, VERDICT = "journal.json", "verdict.json"
 
 
-def run_experiment(experiment: Experiment, folder: Path, lab: Path | None) -> Verdict:
+def run_experiment(experiment: Experiment, folder: Path, lab: Path | None, web_ui: bool = False) -> Verdict:
     """Run, judge and report; the verdict is unknown when the run did not get as far as its facts."""
     from chaoslib.experiment import run_experiment as run
 
@@ -30,6 +30,7 @@ def run_experiment(experiment: Experiment, folder: Path, lab: Path | None) -> Ve
         control.MODE: experiment.lab.mode,
         control.OUT: str(folder),
         control.LAB: str(lab or ""),
+        control.WEB_UI: "1" if web_ui else "",
     }
     journal = run(experiment.raw, settings={})
     (folder / JOURNAL).write_bytes(msgspec.json.format(msgspec.json.encode(journal, enc_hook=str), indent=1))

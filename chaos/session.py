@@ -50,7 +50,10 @@ def current() -> Session:
 
 
 class Session:
-    """`folder` gets the run's files; `attach` is a lab that runs already, otherwise one is started for the run."""
+    """`folder` gets the run's files; `attach` is a lab that runs already, otherwise one is started for the run.
+
+    With `web_ui` each load serves locust's page in its namespace.
+    """
 
     def __init__(
         self,
@@ -59,11 +62,12 @@ class Session:
         folder: Path,
         tell: Callable[[str], None],
         attach: Path | None = None,
+        web_ui: bool = False,
     ) -> None:
         self.experiment, self.seed, self.folder = experiment, seed, folder
         self.performed: list[Performed] = []
         self.plan: Plan | None = None
-        self._tell, self._attach = tell, attach
+        self._tell, self._attach, self._web_ui = tell, attach, web_ui
         self._stack = ExitStack()
         self._load: list[LoadProcess] = []
         self._lock = threading.Lock()
@@ -97,7 +101,9 @@ class Session:
         self.plan = plan_of(self.experiment, self.target.cluster(), self.seed)
         self._steps = iter(self.plan.steps)
         self.target.note({"phase": "plan", "plan": msgspec.to_builtins(self.plan)})
-        self._load = start_load(self.client, self.experiment.load, self.folder / "load", self.seed)
+        self._load = start_load(self.client, self.experiment.load, self.folder / "load", self.seed, self._web_ui)
+        if self._web_ui:
+            self._tell(f"locust's page: harness lab forward --lab {self.client.folder} client 8089")
         time.sleep(self.experiment.load.warm_up_seconds)
         self._baseline = self.target.now()
 

@@ -104,10 +104,9 @@ def plan(file: str, seed: int | None, mode: str | None, as_json: bool) -> None:
 @click.option("--seed", type=int, help="Another seed than the experiment's.")
 @click.option("--mode", type=click.Choice(MODES), help="Another proxy mode than the experiment's.")
 @click.option("--out", type=click.Path(file_okay=False), help="The run's folder; chaos-NAME-MODE by default.")
-@click.option(
-    "--lab", type=click.Path(file_okay=False), help="Use the lab that runs in this folder, and leave it running."
-)
-def run(file: str, seed: int | None, mode: str | None, out: str | None, lab: str | None) -> None:
+@click.option("--lab", type=click.Path(file_okay=False), help="Use the lab running in this folder; leave it up.")
+@click.option("--web-ui", is_flag=True, help="Serve locust's page in the lab meanwhile; see `harness lab forward`.")
+def run(file: str, seed: int | None, mode: str | None, out: str | None, lab: str | None, web_ui: bool) -> None:
     """Run the experiment FILE, or one of the library, and judge it.
 
     A lab is started for it, locust drives traffic from outside and inside, the faults come one after the
@@ -126,7 +125,7 @@ def run(file: str, seed: int | None, mode: str | None, out: str | None, lab: str
     name = Path(experiment.path).stem
     folder = Path(out or f"chaos-{name}-{experiment.lab.mode}").absolute()
     began = time.monotonic()
-    verdict = run_experiment(experiment, folder, Path(lab).absolute() if lab else None)
+    verdict = run_experiment(experiment, folder, Path(lab).absolute() if lab else None, web_ui)
     click.echo(verdict.summary())
     click.echo(f"{time.monotonic() - began:.0f} s; report: {os.path.relpath(folder / 'report.html')}")
     sys.exit(CODES[verdict.value])

@@ -215,3 +215,18 @@ def test_senseless_labs_are_refused(tmp_path):
     assert done.exit_code == 1
     assert "holds other things" in done.output
     assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+def test_a_port_inside_can_be_reached_from_outside(cluster):
+    pod = pods(cluster, ready=True)[0]
+    words = [sys.executable, "-m", "harness", "lab", "forward", "--lab", str(cluster.folder), pod["name"], "8080"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    try:
+        url = process.stdout.readline().split()[0]
+        assert subprocess.run(["curl", "-s", "-m", "5", url], capture_output=True, text=True).stdout.startswith(
+            pod["name"]
+        )
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+        process.stdout.close()
