@@ -22,6 +22,7 @@ optional=()
 command -v ipset >/dev/null || [ -x /usr/sbin/ipset ] || optional+=(ipset)
 command -v ipvsadm >/dev/null || [ -x /usr/sbin/ipvsadm ] || optional+=(ipvsadm)
 command -v linux.uml >/dev/null || optional+=(user-mode-linux)
+command -v modprobe >/dev/null || [ -x /usr/sbin/modprobe ] || optional+=(kmod)
 if [ ${#optional[@]} -gt 0 ]; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${optional[@]}" ||
@@ -46,6 +47,18 @@ if ! command -v kubectl >/dev/null; then
             echo "not to be had here: kubernetes-client; tests with kubectl need it" >&2
     else
         echo "for tests with kubectl, install: kubernetes-client   (sudo apt-get install kubernetes-client)" >&2
+    fi
+fi
+# A broker of one's own (harness kafka up, and the tests of Kafka) is fetched by Maven and run by Java.
+broker=()
+command -v mvn >/dev/null || broker+=(maven)
+command -v java >/dev/null || broker+=(default-jre-headless)
+if [ ${#broker[@]} -gt 0 ]; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${broker[@]}" ||
+            echo "not to be had here: ${broker[*]}; harness kafka up needs them" >&2
+    else
+        echo "for harness kafka up, install: ${broker[*]}   (sudo apt-get install ${broker[*]})" >&2
     fi
 fi
 [ -x .venv/bin/python ] || python3 -m venv .venv
