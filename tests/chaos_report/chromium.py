@@ -31,12 +31,12 @@ class Chromium:
         self._driver = webdriver.Chrome(options=options, service=Service(DRIVER))
         self._driver.set_page_load_timeout(60)
 
-    def show(self, page: Path, width: int, height: int, scheme: str, **features: str) -> None:
+    def show(self, page: Path, width: int, height: int, scheme: str, medium: str = "", **features: str) -> None:
         """Open a file at a viewport's size, in light or dark; `features` are further media features."""
         self.requests(), self.console()
         media = [{"name": "prefers-color-scheme", "value": scheme}]
         media += [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
-        self._command("Emulation.setEmulatedMedia", features=media)
+        self._command("Emulation.setEmulatedMedia", media=medium, features=media)
         self._command(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
         )

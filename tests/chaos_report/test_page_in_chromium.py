@@ -101,6 +101,15 @@ def test_dark_is_dark(chromium, pages):
     assert light > 600 and dark < 150
 
 
+def test_on_paper_it_is_light_and_whole(chromium, pages):
+    chromium.show(pages["ordinary"], 760, 1000, "dark", medium="print")
+    assert chromium.run("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    wide = (
+        "return [...document.querySelectorAll('table')].map(t => t.getBoundingClientRect().right).filter(r => r > 760)"
+    )
+    assert chromium.run(wide) == [], "nothing to scroll on paper"
+
+
 def test_a_fault_that_is_pointed_at_is_marked_everywhere(chromium, pages):
     chromium.show(pages["ordinary"], *SIZES["desktop"], "light")
     pointed = "return [...document.querySelectorAll('.pointed')].map(e => e.dataset.fault)"
