@@ -145,7 +145,8 @@ def report(folder: Path) -> None:
 
     Exit codes: 0 the verdict is true; 1 it is false; 2 FOLDER is no run's; 3 it is unknown.
     """
-    from chaos.runner import JOURNAL, judge_folder
+    from chaos.judged import judge_folder
+    from chaos.runner import JOURNAL
     from chaos.session import RUN
 
     if not any((folder / name).exists() for name in (RUN, JOURNAL)):

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from chaos.experiment import read_experiment
+from chaos.judged import judge_folder
 from chaos.perform import Performer
-from chaos.runner import judge_folder
 from chaos.session import Session
 from chaos.verdict import Verdict
 from harness.lab.probes import parse_probe, time_to_unready_seconds

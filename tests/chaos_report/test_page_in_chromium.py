@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chaos.runner import judge_folder
+from chaos.judged import judge_folder
 from tests.chaos_report import runs
 
 SIZES = {"phone": (360, 740), "desktop": (1440, 900)}

@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 import pytest
 from click.testing import CliRunner
 
+from chaos.judged import VERDICT, judge_folder
 from chaos.report import HTML, JUNIT, MARKDOWN
-from chaos.runner import VERDICT, judge_folder
 from harness.cli import main
 from tests.chaos_report import runs
 
