@@ -63,7 +63,7 @@ def test_chaos_toolkit_s_own_command_runs_an_experiment_too(tmp_path):
     """`chaos run`, with nothing of ours but the providers that the file names."""
     source = Path("chaos/experiments/engine-crash.yaml").read_text()
     experiment = tmp_path / "engine-crash.yaml"
-    experiment.write_text(source.replace("nodes: 3, pods: 12", "nodes: 1, pods: 2").replace("seconds: 5", "seconds: 1"))
+    experiment.write_text(source.replace("nodes: 3, pods: 12", "nodes: 2, pods: 2").replace("seconds: 5", "seconds: 1"))
     command = [Path(sys.executable).with_name("chaos"), "run", str(experiment)]
     environment = {**os.environ, "CHAOS_OUT": str(tmp_path / "run")}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
