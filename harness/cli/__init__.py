@@ -6,7 +6,11 @@ from importlib import import_module
 
 import click
 
-COMMANDS = ("compare", "inspect", "plan", "replay", "serve", "synth", "trace", "validate")
+COMMANDS = (
+    "compare", "diff", "import", "inspect", "plan", "redact", "replay", "serve", "synth", "trace", "validate",
+)  # fmt: skip
+MODULES = {"import": "importing"}
+"""Where a command's name cannot be a module's."""
 
 
 class LazyGroup(click.Group):
@@ -20,7 +24,8 @@ class LazyGroup(click.Group):
         """The command, None for an unknown name."""
         if name not in COMMANDS:
             return None
-        return getattr(import_module(f"harness.cli.{name}"), name)
+        module = MODULES.get(name, name)
+        return getattr(import_module(f"harness.cli.{module}"), module)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

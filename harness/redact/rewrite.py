@@ -31,7 +31,7 @@ class Report(msgspec.Struct):
 
     events: int = 0
     names: int = 0
-    port_names: int = 0
+    short_names: int = 0
     dropped: dict[str, int] = {}
 
 
@@ -46,7 +46,7 @@ def redact(source: str, destination: str | Path, key: bytes) -> Report:
         _collect(recording, collector)
     pseudonyms = Pseudonyms(key, collector.names, collector.short, collector.words)
     rewriter = Rewriter(key, addresses, pseudonyms)
-    report = Report(names=len(collector.names), port_names=len(collector.short))
+    report = Report(names=len(collector.names), short_names=len(collector.short))
     with open_source(source) as recording:
         header = _header(recording.header, rewriter)
         write_recording(destination, header, _counted(_rewritten(recording, rewriter), report))
