@@ -86,13 +86,12 @@ def _row(counts: dict[str, dict[str, int]], resource: str) -> dict[str, int]:
 
 def _walk(path: str, general: str, before: Any, after: Any, all_fields: bool) -> Iterator[FieldChange]:
     """Differences below `path`; `general` is the same without the names of elements."""
-    if before == after and type(before) is type(after):
-        return
     if not all_fields and (path in BOOKKEEPING or general in BOOKKEEPING):
         return
     named = _by_name(path, before, after, all_fields)
     if named is None:
-        yield FieldChange(path, before, after)
+        if before != after or type(before) is not type(after):  # true is no 1
+            yield FieldChange(path, before, after)
         return
     for step, old, new in named:
         yield from _walk(_join(path, step), _join(general, "[]" if step[0] == "[" else step), old, new, all_fields)
