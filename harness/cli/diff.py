@@ -27,7 +27,9 @@ Examples:
 @click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="[B]", required=False)
-@click.option("--from", "start", type=int, metavar="SEQ", help="A alone: compare from after this event.  [initial list]")
+@click.option(
+    "--from", "start", type=int, metavar="SEQ", help="A alone: compare from after this event.  [initial list]"
+)
 @click.option("--until", type=int, metavar="SEQ", help="A alone: compare up to after this event.  [end]")
 @click.option("--at-a", type=int, metavar="SEQ", help="A and B: A's state after this event.  [end]")
 @click.option("--at-b", type=int, metavar="SEQ", help="A and B: B's state after this event.  [end]")
@@ -94,7 +96,9 @@ def _compare(before: dict, after: dict, all_fields: bool, as_json: bool, quiet: 
 
 def _print(changes: list[ObjectChange], counts: dict[str, dict[str, int]]) -> None:
     for change in changes:
-        click.echo(f"{SIGNS[change.change]} {change.resource} {'/'.join(filter(None, (change.namespace, change.name)))}")
+        click.echo(
+            f"{SIGNS[change.change]} {change.resource} {'/'.join(filter(None, (change.namespace, change.name)))}"
+        )
         for field in change.fields:
             click.echo(f"    {field.path}  {_text(field.before)} -> {_text(field.after)}")
     for resource, row in counts.items():

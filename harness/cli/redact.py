@@ -32,10 +32,10 @@ Examples:
 @click.argument("destination", metavar="DST", type=click.Path(dir_okay=False))
 @click.option("--key-file", type=click.Path(dir_okay=False), help="The secret, 16 bytes or more.")
 @click.option("--new-key", type=click.Path(dir_okay=False), help="Write the secret, made at random, to this new file.")
-@click.option("--report", "report_path", type=click.Path(dir_okay=False), help="What was dropped, as JSON (- for stdout).")
-def redact(
-    source: str, destination: str, key_file: str | None, new_key: str | None, report_path: str | None
-) -> None:
+@click.option(
+    "--report", "report_path", type=click.Path(dir_okay=False), help="What was dropped, as JSON (- for stdout)."
+)
+def redact(source: str, destination: str, key_file: str | None, new_key: str | None, report_path: str | None) -> None:
     """Write SOURCE to DST (.jsonl, .jsonl.zst) so that it can leave the company.
 
     Names, namespaces, labels, annotations, hosts and zones become other words, addresses become others of the
@@ -120,7 +120,9 @@ def _facts(report: Report) -> dict:
 
 
 def _show(destination: str, report: Report, err: bool) -> None:
-    click.echo(f"{destination}: {report.events:,} events, {report.names + report.short_names:,} names replaced", err=err)
+    click.echo(
+        f"{destination}: {report.events:,} events, {report.names + report.short_names:,} names replaced", err=err
+    )
     if report.dropped:
         click.echo("dropped:", err=err)
     for path, count in report.dropped.items():

@@ -80,7 +80,7 @@ def _parsed(path: str, start: int, lines: list[str]) -> Iterator[tuple[int, Any]
         value = yaml.load("".join(lines), _Loader)  # noqa: S506 - a safe loader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        line = start + (mark.line if mark else 0)
+        line = start + min(mark.line if mark else 0, len(lines) - 1)
         raise RecordingError(path, line, f"not YAML: {error.problem or error.context}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise RecordingError(path, start, f"not YAML: {error}") from None

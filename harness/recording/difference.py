@@ -26,7 +26,7 @@ IDENTITIES = {
     "containers": ("name",), "containerStatuses": ("name",), "taints": ("key",), "forZones": ("name",),
     "forNodes": ("name",),
 }  # fmt: skip
-"""By a list's field, which fields may name its elements: the first that all of them have, each another one."""
+"""By a list's field, which fields may name its elements: the first that tells them apart on both sides."""
 
 _MAPS = frozenset({"labels", "annotations", "selector"})
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -104,10 +104,11 @@ def _by_name(path: str, before: Any, after: Any, all_fields: bool) -> list[tuple
         return _pairs(before, after, form)
     if isinstance(before, list) and isinstance(after, list):
         field = path.rpartition(".")[2]
-        olds, news = ((None, None) if all_fields else (_named(field, before), _named(field, after)))
-        if olds is None or news is None:
-            olds, news = dict(enumerate(before)), dict(enumerate(after))
-        return _pairs(olds, news, "[{}]")
+        for identity in () if all_fields else IDENTITIES.get(field, ()):
+            olds, news = _named(identity, before), _named(identity, after)
+            if olds is not None and news is not None:
+                return _pairs(olds, news, "[{}]")
+        return _pairs(dict(enumerate(before)), dict(enumerate(after)), "[{}]")
     return None
 
 
@@ -116,15 +117,12 @@ def _pairs(before: Mapping, after: Mapping, form: str) -> list[tuple[str, Any, A
     return [(form.format(name), before.get(name, unset), after.get(name, unset)) for name in {**before, **after}]
 
 
-def _named(field: str, items: list[Any]) -> dict[str, Any] | None:
-    """Elements by what names them; None when nothing does."""
+def _named(identity: str, items: list[Any]) -> dict[str, Any] | None:
+    """Elements by the field that names them; None when it does not name each of them apart."""
     if not all(isinstance(item, dict) for item in items):
         return None
-    for identity in IDENTITIES.get(field, ()):
-        names = [_name(item.get(identity)) for item in items]
-        if None not in names and len(set(names)) == len(names):
-            return dict(zip(names, items, strict=True))
-    return None
+    names = [_name(item.get(identity)) for item in items]
+    return None if None in names or len(set(names)) < len(names) else dict(zip(names, items, strict=True))
 
 
 def _name(value: Any) -> str | None:

@@ -52,9 +52,7 @@ class AddressTexts:
         version, value, zeros = parsed
         bits = int(length)
         canonical = bits <= _WIDTHS[version] and value & ((1 << (_WIDTHS[version] - bits)) - 1) == 0
-        mapped = (
-            self._addresses.network(version, value, bits) if canonical else self._addresses.value(version, value)
-        )
+        mapped = self._addresses.network(version, value, bits) if canonical else self._addresses.value(version, value)
         return f"{_format(version, mapped, zeros, address)}/{length}"
 
 

@@ -14,14 +14,15 @@ import ipaddress
 from functools import lru_cache
 
 OWN_RANGES = (
-    "10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16", "192.0.0.0/24", "192.0.2.0/24",
-    "192.88.99.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
-    "fc00::/8", "fd00::/8", "fe80::/10", "fec0::/10", "2001::/23", "2001:db8::/32", "2002::/16",
+    "10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16", "192.0.2.0/24", "192.88.99.0/24",
+    "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
+    "100::/64", "2000::/3", "2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20", "5f00::/16", "fc00::/8",
+    "fd00::/8", "fe80::/10", "fec0::/10",
 )  # fmt: skip
 """Ranges with a meaning (IANA's special-purpose registries); addresses change inside, and stay inside."""
 
 FIXED_RANGES = (
-    "0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4", "::/8", "ff00::/8",
+    "0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "192.0.0.0/24", "224.0.0.0/4", "240.0.0.0/4", "::/8", "ff00::/8",
 )  # fmt: skip
 """Ranges in which every single address has a meaning of its own, the same everywhere: kept as they are."""
 
@@ -44,9 +45,7 @@ def _leading(ranges: list[tuple[int, int]]) -> frozenset[tuple[int, int]]:
 
 
 _FIXED = {version: _prefixes(FIXED_RANGES, version) for version in _WIDTHS}
-_LEADING = {
-    version: _leading(_prefixes(OWN_RANGES + FIXED_RANGES + EMBEDDING_RANGES, version)) for version in _WIDTHS
-}
+_LEADING = {version: _leading(_prefixes(OWN_RANGES + FIXED_RANGES + EMBEDDING_RANGES, version)) for version in _WIDTHS}
 
 
 class AddressMap:

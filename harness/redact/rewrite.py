@@ -1,7 +1,7 @@
 """One redaction: a pass that learns what there is, a pass that writes.
 
-    SRC -- collect --> names, words -- key --> pseudonyms
-    SRC ------------------------------------ rewrite --> DST
+SRC -- collect --> names, words -- key --> pseudonyms
+SRC ------------------------------------ rewrite --> DST
 """
 
 from __future__ import annotations
