@@ -48,11 +48,23 @@ def parts_of(name: str) -> list[str]:
 class Pseudonyms:
     """Pseudonyms for every string given; KeyError for any other one."""
 
-    def __init__(self, key: bytes, names: Collection[str], short: Collection[str], words: Set[str]) -> None:
-        """`short` are names of ports and parts of names; `words`, in lower case, must not come out."""
+    def __init__(
+        self,
+        key: bytes,
+        names: Collection[str],
+        short: Collection[str],
+        words: Set[str],
+        rivals: Iterable[Set[str]] = (),
+    ) -> None:
+        """`short` are names of ports and parts of names; `words`, in lower case, must not come out.
+
+        `rivals` are disjoint sets of names, in each of which the order stays.
+        """
         self._key, self._words = key, words
         self._taken: set[str] = set()
         self._names = {text: self._choose("name", text) for text in sorted(names)}
+        for group in rivals:
+            self._keep_order(group)
         self._short = {text: self._choose("short", text) for text in sorted(short)}
 
     def name(self, text: str) -> str:
@@ -64,6 +76,11 @@ class Pseudonyms:
         if len(parts) == 1:
             return self._names[text] if text else ""
         return ".".join(self._short[part] if part else "" for part in parts)
+
+    def _keep_order(self, group: Set[str]) -> None:
+        """Deal the pseudonyms of a group out anew, the first to the first."""
+        originals = sorted(self._names.keys() & group)
+        self._names.update(zip(originals, sorted(map(self._names.get, originals)), strict=True))
 
     def short(self, text: str) -> str:
         """For names of ports: at most 15 characters."""

@@ -19,6 +19,7 @@ from harness.redact.address_text import AddressTexts
 from harness.redact.addresses import AddressMap
 from harness.redact.mappers import Collector, Rewriter
 from harness.redact.names import Pseudonyms
+from harness.redact.rivals import Rivals
 from harness.redact.schema import CLUSTER, MARKER, OBJECTS
 from harness.redact.walk import Mapper, walk
 
@@ -43,8 +44,8 @@ def redact(source: str, destination: str | Path, key: bytes) -> Report:
     addresses = AddressTexts(AddressMap(key))
     collector = Collector(addresses)
     with open_source(source) as recording:
-        _collect(recording, collector)
-    pseudonyms = Pseudonyms(key, collector.names, collector.short, collector.words)
+        rivals = _collect(recording, collector)
+    pseudonyms = Pseudonyms(key, collector.names, collector.short, collector.words, rivals.groups)
     rewriter = Rewriter(key, addresses, pseudonyms)
     report = Report(names=len(collector.names), short_names=len(collector.short))
     with open_source(source) as recording:
@@ -54,14 +55,18 @@ def redact(source: str, destination: str | Path, key: bytes) -> Report:
     return report
 
 
-def _collect(recording: Recording, collector: Collector) -> None:
+def _collect(recording: Recording, collector: Collector) -> Rivals:
     """Every text that will be mapped, and every word that stands anywhere, mapped or not."""
+    rivals = Rivals()
     header = _encode(recording.header)
     collector.words.update(_words(header))
     _header(recording.header, collector)
     for event in recording:
         collector.words.update(_words(bytes(event.object)))
         _object(recording, event, collector)
+        if event.type in OBJECT_TYPES:
+            rivals.observe(event.resource, msgspec.json.decode(event.object))
+    return rivals
 
 
 def _words(text: bytes) -> Iterator[str]:
