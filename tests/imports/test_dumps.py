@@ -80,7 +80,8 @@ def test_a_watch_keeps_its_order_and_gets_a_second_an_event(listing, tmp_path):
 
 def test_managed_fields_go_and_times_stay_text(tmp_path):
     (tmp_path / "in").write_text(
-        "kind: Node\nmetadata:\n  name: n1\n  creationTimestamp: 2026-01-01T00:00:00Z\n  managedFields: [{manager: x}]\n"
+        "kind: Node\nmetadata:\n  name: n1\n"
+        "  creationTimestamp: 2026-01-01T00:00:00Z\n  managedFields: [{manager: x}]\n"
     )
     convert(str(tmp_path / "in"), tmp_path / "out.jsonl")
     ((*_, node),) = events_of(tmp_path / "out.jsonl")

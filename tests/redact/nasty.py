@@ -17,7 +17,7 @@ SERVICE = {
         "labels": {"app.kubernetes.io/name": "ledger", "acme.example/team": "payroll", "pod-template-hash": "6f9c",
                    "canary": "true", "version": "v1.2.3", "empty": ""},
         "annotations": {
-            "kubectl.kubernetes.io/last-applied-configuration": json.dumps({"spec": {"owner": "Grace Hopper"}}),
+            "kubectl.kubernetes.io/last-applied-configuration": json.dumps({"spec": {"owner": "the treasury"}}),
             "acme.example/note": "Ask for Ünïcode Œuvre, ext. 4711", "acme.example/gateway": "203.0.113.99",
             "service.kubernetes.io/topology-mode": "Auto",
             "endpoints.kubernetes.io/last-change-trigger-time": "2026-01-01T00:00:00Z",
@@ -52,7 +52,8 @@ SLICE = {
     "addressType": "IPv4",
     "endpoints": [
         {"addresses": ["010.128.000.4"], "conditions": {"ready": True, "serving": None}, "hostname": "ledger-0",
-         "nodeName": "ip-10-9-8-7.eu-west-1.compute.acme", "zone": "acme-dc1", "hints": {"forZones": [{"name": "acme-dc1"}]},
+         "nodeName": "ip-10-9-8-7.eu-west-1.compute.acme", "zone": "acme-dc1",
+         "hints": {"forZones": [{"name": "acme-dc1"}]},
          "targetRef": {"kind": "Pod", "namespace": "acme-payroll", "name": "ledger-0", "uid": "1-2-3"},
          "deprecatedTopology": {"kubernetes.io/hostname": "ip-10-9-8-7.eu-west-1.compute.acme"}},
         {"addresses": ["127.0.0.9"], "conditions": None},
@@ -92,7 +93,8 @@ POD = {
 }  # fmt: skip
 
 ODD_TYPES = {
-    "metadata": {"name": "oddity", "namespace": "acme-payroll", "labels": ["acme-list"], "annotations": {"k": {"acme": 1}}},
+    "metadata": {"name": "oddity", "namespace": "acme-payroll", "labels": ["acme-list"],
+                 "annotations": {"k": {"acme": 1}}},
     "spec": {"clusterIP": "None", "ports": [{"port": "acme-number", "name": 7}, "acme-text", None, ["acme-nested"]],
              "selector": "acme-selector", "type": {"acme": "object"}, "externalIPs": {"acme": "8.8.8.8"}},
     "status": "acme-status",
@@ -128,7 +130,7 @@ def write(path) -> None:
     ]
     made.insert(len(OBJECTS), initial_events_end(3 * len(OBJECTS) + 1, 10**9 * len(OBJECTS), "services"))
     cluster = {"name": "acme-prod", "clusterCIDR": "10.128.0.0/9,fd00:128::/48", "serviceCIDRs": ["10.96.0.0/12"],
-               "owner": "Grace"}  # fmt: skip
+               "owner": "treasury"}  # fmt: skip
     generator = {"name": "acme-synth", "seed": 7}
     header = Header(FORMAT, VERSION, ("services", "pods"), "2026-01-01T00:00:00Z", cluster, generator)
     write_recording(path, header, made)

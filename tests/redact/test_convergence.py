@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from engine.backends.nftables.slots import moves, reslotted
 from harness.events import FORMAT, VERSION, Event, Header
 from harness.modes import MODES
-from harness.recording import initial_events_end, open_source, write_recording
+from harness.recording import initial_events_end, write_recording
 from harness.redact import redact
 from harness.replay.kernels import open_kernel
 from harness.replay.session import Options, Session
@@ -115,7 +115,8 @@ def rivalries(draw) -> list[tuple[str, str, bytes]]:
 def rival(namespace: str, name: str, policy: str, number: int) -> bytes:
     ip = f"172.30.0.{number}"
     spec = {
-        "type": "NodePort", "clusterIP": ip, "clusterIPs": [ip], "ipFamilies": ["IPv4"], "externalIPs": ["198.51.100.1"],
+        "type": "NodePort", "clusterIP": ip, "clusterIPs": [ip], "ipFamilies": ["IPv4"],
+        "externalIPs": ["198.51.100.1"],
         "externalTrafficPolicy": policy, "ports": [{"name": "p", "port": 80, "nodePort": 30000, "protocol": "TCP"}],
     }  # fmt: skip
     return json.dumps({"metadata": {"namespace": namespace, "name": name}, "spec": spec}).encode()
