@@ -41,7 +41,7 @@ def to_proxy_config(
     # ipvs has no masquerade fields of its own and takes iptables's.
     masquerade = configuration.nftables if configuration.mode == "nftables" else configuration.iptables
     return ProxyConfig(
-        pod_networks=_pod_networks(configuration, node),
+        pod_networks=pod_networks(configuration, node),
         service_networks=service_networks,
         masquerade_all=masquerade.masquerade_all,
         masquerade_bit=masquerade.masquerade_bit,
@@ -71,7 +71,7 @@ def _block(configuration: KubeProxyConfiguration) -> IPTables | IPVS | NFTables:
     return blocks.get(configuration.mode, configuration.iptables)
 
 
-def _pod_networks(configuration: KubeProxyConfiguration, node: Node | None) -> tuple[Network, ...]:
+def pod_networks(configuration: KubeProxyConfiguration, node: Node | None) -> tuple[Network, ...]:
     """The first pod CIDR of each family, from where the mode says (DET-01, DET-02)."""
     if configuration.detect_local_mode == "NodeCIDR":
         listed = node.pod_networks if node else ()

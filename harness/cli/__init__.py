@@ -7,8 +7,23 @@ from importlib import import_module
 import click
 
 COMMANDS = (
-    "compare", "diff", "import", "inspect", "plan", "redact", "replay", "serve", "synth", "trace", "validate",
-)  # fmt: skip
+    "chaos",
+    "compare",
+    "copy",
+    "diff",
+    "import",
+    "inspect",
+    "kafka",
+    "lab",
+    "plan",
+    "record",
+    "redact",
+    "replay",
+    "serve",
+    "synth",
+    "trace",
+    "validate",
+)
 MODULES = {"import": "importing"}
 """Where a command's name cannot be a module's."""
 

@@ -9,7 +9,7 @@ import click
 
 EXAMPLES = """\b
 Examples:
-  kwokctl snapshot export --record --path kwok.yaml
+  kwokctl snapshot export --record --path kwok.yaml --filter node,service,endpointslice.discovery.k8s.io
   harness import kwok.yaml cluster.jsonl
   harness import kwok.yaml.gz cluster.jsonl.zst --start 2026-01-01T00:00:00Z
   kubectl get services,endpointslices,nodes,pods -A -o yaml | harness import - dump.jsonl
@@ -52,6 +52,8 @@ def importing(source: str, destination: str, start: str | None, name: str | None
     )
     for what, count in report.dropped.items():
         click.echo(f"  left out: {count:,} {what}")
+    if not report.slices:
+        click.echo("  no EndpointSlice in it, so no Service has endpoints; KWOK exports them only by --filter")
 
 
 def _check(start: str | None, destination: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from harness.cli.following import until_signalled
 from harness.cli.output import write_json
 from harness.cli.uml import run_in_uml_if_needed
 from harness.modes import MODES
@@ -46,6 +47,7 @@ def position(text: str | None) -> tuple[str, int] | None:
 @click.option("--speed", default="max", show_default=True, help="max, or a factor: 1 is as recorded.")
 @click.option("--from", "start", help="Measure from this seq, or time (90s); what is before is folded.")
 @click.option("--until", help="Stop after this seq, or time (5m).")
+@click.option("--follow", is_flag=True, help="Go on as SOURCE grows, until --until, Ctrl-C or SIGTERM.")
 @click.option("--min-sync-period", default="1s", show_default=True, help="Least time between two syncs.")
 @click.option("--node", help="Whose view to take; the first Node of the recording by default.")
 @click.option("--cluster-cidr", help="Pod CIDRs, one a family, where the recording does not say.")
@@ -60,12 +62,15 @@ def position(text: str | None) -> tuple[str, int] | None:
 def replay(source: str, json_path: str | None, svg_path: str | None, repeat: int, **choices) -> None:
     """Replay SOURCE into the proxy engine and say how long it took to converge.
 
-    SOURCE is a recording (.jsonl, .jsonl.zst, - for standard input), or what kubectl prints:
+    SOURCE is a recording (.jsonl, .jsonl.zst, - for standard input, kafka://HOST:PORT/TOPIC), or what
+    kubectl prints:
 
     \b
       kubectl get services,endpointslices,nodes -A -o json > dump.json
       harness replay dump.json
       harness replay recordings/10k-svc.jsonl --json result.json --max-p99 1.5
+      harness replay 'kafka://kafka-1:9092/prod?from=90s&until=5m'
+      harness replay kafka://kafka-1:9092/prod --follow
 
     Exit codes: 0 fine; 1 the kernel refused or is not to be had; 2 bad input; 3 another digest than
     expected, or digests differ between runs; 4 a figure over its gate; 5 the kernel does not hold
@@ -78,6 +83,8 @@ def replay(source: str, json_path: str | None, svg_path: str | None, repeat: int
             raise click.UsageError(f"{path}: there is no folder {Path(path).parent}")
     if source == "-" and repeat > 1:
         raise click.UsageError("standard input can be read once only: --repeat needs a file")
+    if choices["follow"] and repeat > 1:
+        raise click.UsageError("--follow goes on until it is stopped: it cannot be repeated")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = _options(choices)
     run_in_uml_if_needed(choices["kernel"], choices["mode"], source, [json_path, svg_path])
@@ -103,7 +110,7 @@ def networks(texts: str | None):
 
 
 def _options(choices: dict):
-    from harness.replay.schedule import Window
+    from harness.recording.window import Window
     from harness.replay.session import Options
 
     try:
@@ -119,6 +126,7 @@ def _options(choices: dict):
         window=Window(position(choices["start"]), position(choices["until"])),
         verify=choices["verify"],
         check_every=choices["check_every"],
+        follow=until_signalled() if choices["follow"] else None,
     )
 
 

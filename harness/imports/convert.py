@@ -18,11 +18,15 @@ EPOCH = "2000-01-01T00:00:00Z"
 
 
 class Report(msgspec.Struct):
-    """What was done: objects are those that events are about; `dropped` counts what has no place, by what it is."""
+    """What was done: `changes` come after the initial list, `slices` are events about EndpointSlices.
+
+    `dropped` counts what has no place, by what it is.
+    """
 
     documents: int = 0
     events: int = 0
     changes: int = 0
+    slices: int = 0
     dropped: dict[str, int] = {}
 
 
@@ -46,7 +50,8 @@ def convert(source: str, destination: str | Path, start: str | None = None, name
     resources = (*LISTED, *sorted({event.resource for event in objects}.difference(LISTED)))
     write_recording(destination, Header(FORMAT, VERSION, resources, start, {"name": name} if name else {}), events)
     changes = sum(event.type != "ADDED" or event.t > 0 for event in objects)
-    return Report(assembler.documents, len(events), changes, dict(sorted(assembler.dropped.items())))
+    slices = sum(event.resource == "endpointslices" for event in objects)
+    return Report(assembler.documents, len(events), changes, slices, dict(sorted(assembler.dropped.items())))
 
 
 def _nothing(assembler: Assembler) -> str:

@@ -20,10 +20,12 @@ from engine.proxier import Proxier, Sync
 from harness.events import OBJECT_TYPES, Event
 from harness.oracle import Oracle, Settings
 from harness.recording import open_source
+from harness.recording.follow import Follow
+from harness.recording.window import Window
 from harness.replay.config import proxy_config
 from harness.replay.kernels import Target
 from harness.replay.result import Result
-from harness.replay.schedule import Batch, Window, batches, initial_part
+from harness.replay.schedule import Batch, batches, initial_part
 from harness.replay.verify import connections, differences
 
 NS = 1_000_000_000
@@ -41,6 +43,7 @@ class Options:
     window: Window = Window()
     verify: bool = True
     check_every: int = 500
+    follow: Follow | None = None
 
 
 Progress = Callable[[str, int], None]
@@ -62,14 +65,16 @@ class Session:
     def run(self) -> Result:
         """RecordingError for bad input, KernelError when the kernel refuses."""
         started = time.perf_counter()
-        with open_source(self._source) as recording:
-            self._recording, events = recording, iter(recording)
+        with open_source(self._source, self._options.follow) as recording:
+            self._recording, self._window = recording, _narrowed(self._options.window, recording.take_window())
+            events = iter(recording)
             self._proxier = Proxier(
                 self._options.mode,
                 self._config(recording.header.cluster),
                 self._target.kernel,
                 time.perf_counter,
                 self._options.node,
+                conntrack=self._target.conntrack,
             )
             self._result = Result(
                 recording={"path": self._source},
@@ -77,8 +82,8 @@ class Session:
                 kernel=self._target.facts,
             )
             rest = self._initial(events, started)
-            self._churn(batches(rest, events, self._options.window, self._options.min_sync_period))
-            for _ in events:
+            self._churn(batches(rest, events, self._window, self._options.min_sync_period))
+            for _ in () if self._options.follow else events:
                 pass  # the rest of a cut-off recording still belongs to its checksum
             self._result.recording["sha256"] = recording.sha256
         return self._finish()
@@ -93,7 +98,7 @@ class Session:
         return Settings(cluster_cidr=",".join(f"{format_address(n.address)}/{n.prefix}" for n in networks))
 
     def _initial(self, events: Iterator[Event], started: float) -> list[Event]:
-        walk, rest = initial_part(events, self._options.window)
+        walk, rest = initial_part(events, self._window)
         services = 0
         for event in walk:
             self._observe(event)
@@ -107,6 +112,7 @@ class Session:
             "read_seconds": read,
             "compute_seconds": sync.compute_seconds,
             "apply_seconds": sync.apply_seconds,
+            "conntrack_seconds": sync.conntrack_seconds,
         }
         state = self._proxier.state
         self._result.recording["services"] = services
@@ -138,14 +144,17 @@ class Session:
         sync = self._proxier.sync()
         self._account(sync)
         work = observed + sync.compute_seconds + sync.apply_seconds
-        self._finished = max(batch.due / NS, self._finished) + work
+        self._finished = max(batch.due / NS, self._finished) + work + sync.conntrack_seconds
         for event in changed:
             latency = self._finished - event.t / NS
             self._result.convergence.record(latency)
             self._result.work.record(work)
+            self._result.conntrack.record(sync.conntrack_seconds)
             self._result.by_kind[_kind(event)].record(latency)
 
     def _observe(self, event: Event) -> bool:
+        if event.ticks:
+            return False
         self._events += 1
         if self._options.verify:
             self._unseen.append(event)
@@ -162,6 +171,7 @@ class Session:
         self._result.syncs += 1
         self._result.operations += sync.operations
         self._result.bytes += sync.bytes
+        self._result.flows_removed += sync.conntrack_removed
 
     def _check(self, moment: str, packets: bool = False) -> None:
         """Compare kernel and oracle now, outside all measured time; `packets`: by connecting too."""
@@ -189,6 +199,11 @@ class Session:
         result.verified = not result.differences if self._options.verify else "unknown"
         result.peak_rss_bytes = process.getrusage(process.RUSAGE_SELF).ru_maxrss * 1024
         return result
+
+
+def _narrowed(asked: Window, named: Window) -> Window:
+    """The options' window, and where they leave an end open, the one in the source's name."""
+    return Window(asked.start or named.start, asked.until or named.until)
 
 
 def _kind(event: Event) -> str:

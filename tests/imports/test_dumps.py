@@ -118,6 +118,12 @@ def test_bad_input_says_where_and_leaves_nothing_behind(tmp_path, text, message)
     assert list(tmp_path.iterdir()) == [tmp_path / "in"]
 
 
+def test_a_source_without_slices_is_told_so(tmp_path):
+    (tmp_path / "in").write_text(NODE)
+    done = CliRunner().invoke(main, ["import", str(tmp_path / "in"), str(tmp_path / "out.jsonl")])
+    assert done.exit_code == 0 and "no EndpointSlice in it" in done.output
+
+
 def test_not_text_and_cut_off_archives(tmp_path):
     for content in (b"kind: \xff\xfe\n", gzip.compress(NODE.encode() * 100)[:40], b"\x28\xb5\x2f\xfdnonsense"):
         (tmp_path / "in").write_bytes(content)

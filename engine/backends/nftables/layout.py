@@ -90,12 +90,12 @@ class NftablesBackend:
         self._node_addresses(host)
         scripts = (*self._start(), *self._scripts(), *self._affinity_scripts())
         sets = [*endpoints.values(), *sticky.values(), *self._settle(), *removed.values()]
-        if self._first:
+        start, self._first = self._first, False
+        if start:
             sets.append(SetChange("equal-bytes", add=equal_bytes(self.family)))
-            self._first = False
         self._free += reversed(self._freed)
         self._freed.clear()
-        return NftablesProgram(self.family, scripts, tuple(s for s in sets if s.add or s.delete))
+        return NftablesProgram(self.family, scripts, tuple(s for s in sets if s.add or s.delete), start)
 
     def _start(self) -> tuple[str, ...]:
         """The table itself, at the first sync: it drops and rejects even while there are no Services (CIP-02)."""

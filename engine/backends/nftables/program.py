@@ -32,11 +32,15 @@ class SetChange:
 
 @dataclass(frozen=True, slots=True)
 class NftablesProgram:
-    """One transaction for one family: `scripts` (the tool's own text) first, then the sets in order."""
+    """One transaction for one family: `scripts` (the tool's own text) first, then the sets in order.
+
+    With `start`, the scripts make the table anew and the sets fill it: the whole state.
+    """
 
     family: int
     scripts: tuple[str, ...]
     sets: tuple[SetChange, ...]
+    start: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.scripts or self.sets)

@@ -13,11 +13,13 @@ from collections.abc import Iterator
 from engine.backends.nftables.program import SetChange
 
 NFPROTO = {4: 2, 6: 10}
-TABLE = b"kube-proxy\0"
+TABLE = "kube-proxy"
 
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
+_GETTABLE, _GETRULE = 0x0A01, 0x0A07
 _NEWSETELEM, _DELSETELEM = 0x0A0C, 0x0A0E
-_REQUEST, _ACK, _CREATE = 1, 4, 0x400
+_GETGEN = 0x0A10
+_REQUEST, _ACK, _DUMP, _CREATE = 1, 4, 0x300, 0x400
 _NESTED = 0x8000
 _ELEM_LIST_TABLE, _ELEM_LIST_SET, _ELEM_LIST_ELEMENTS = 1, 2, 3
 _KEY, _DATA, _KEY_END = 1, 2, 10
@@ -43,14 +45,32 @@ BEGIN = _message(_BATCH_BEGIN, _REQUEST, 0, _big_endian(10), b"")
 END = _message(_BATCH_END, _REQUEST | _ACK, 0, _big_endian(10), b"")
 
 
-def messages(family: int, change: SetChange) -> Iterator[bytes]:
+def get_table(family: int, table: str = TABLE) -> bytes:
+    """A request for one table; refused when it is not there."""
+    return _message(_GETTABLE, _REQUEST, NFPROTO[family], 0, _attribute(_ELEM_LIST_TABLE, table.encode() + b"\0"))
+
+
+def get_rules(family: int) -> bytes:
+    """A request for all rules of the table."""
+    return _message(
+        _GETRULE, _REQUEST | _DUMP, NFPROTO[family], 0, _attribute(_ELEM_LIST_TABLE, TABLE.encode() + b"\0")
+    )
+
+
+GET_GENERATION = _message(_GETGEN, _REQUEST, 0, 0, b"")
+"""A request for the number of the last transaction, whoever made it."""
+
+
+def messages(family: int, change: SetChange, table: str = TABLE) -> Iterator[bytes]:
     """Messages for one set: deletions first, each at most 64 KiB."""
     deletes = [(key, b"") for key in change.delete]
-    yield from _elements(family, change.name, _DELSETELEM, _REQUEST, deletes)
-    yield from _elements(family, change.name, _NEWSETELEM, _REQUEST | _CREATE, change.add)
+    names = _attribute(_ELEM_LIST_TABLE, table.encode() + b"\0")
+    names += _attribute(_ELEM_LIST_SET, change.name.encode() + b"\0")
+    yield from _elements(family, change.name, names, _DELSETELEM, _REQUEST, deletes)
+    yield from _elements(family, change.name, names, _NEWSETELEM, _REQUEST | _CREATE, change.add)
 
 
-def _elements(family: int, name: str, kind: int, flags: int, elements: list) -> Iterator[bytes]:
+def _elements(family: int, name: str, head: bytes, kind: int, flags: int, elements: list) -> Iterator[bytes]:
     if not elements:
         return
     if name in INTERVAL_SETS:
@@ -59,7 +79,6 @@ def _elements(family: int, name: str, kind: int, flags: int, elements: list) -> 
     else:
         key_head, data_head, size = _heads(*map(len, elements[0]))
         step = _LIST_BYTES // size
-    head = _attribute(_ELEM_LIST_TABLE, TABLE) + _attribute(_ELEM_LIST_SET, name.encode() + b"\0")
     for start in range(0, len(elements), step):
         if name in INTERVAL_SETS:
             joined = b"".join(encoded[start : start + step])

@@ -1,0 +1,165 @@
+"""The Kubernetes API as the daemon needs it: raw bytes of lists and watches, and a few writes.
+
+Who and where is the `kubernetes` client's configuration (kubeconfig, in-cluster, tokens that renew
+themselves); its models are left out, since the engine decodes manifests itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import urllib3
+from kubernetes.client.configuration import Configuration
+from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
+
+from engine.server.logs import get_log
+
+CONNECT_SECONDS = 10.0
+READ_SECONDS = 60.0
+_KEEPALIVE = [
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+]
+"""A peer that vanished without a word is noticed within a minute."""
+
+_log = get_log(__name__)
+
+
+class ApiError(RuntimeError):
+    """The API could not be reached or refused; `status` is the HTTP code, 0 without an answer."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def load_configuration(kubeconfig: str, master: str) -> Configuration:
+    """Where the API is: kubeconfig, else `master`, else in-cluster; `master` wins over the file's (CFG-21).
+
+    ApiError when there is no such file, it cannot be read, or this is no cluster.
+    """
+    configuration = Configuration()
+    try:
+        if kubeconfig:
+            load_kube_config(kubeconfig, client_configuration=configuration, persist_config=False)
+        elif not master:
+            _log.info("Neither kubeconfig file nor master URL was specified, falling back to in-cluster config")
+            load_incluster_config(configuration)
+    except (ConfigException, OSError) as error:
+        raise ApiError(f"{kubeconfig or 'in-cluster config'}: {error}") from None
+    if master:
+        configuration.host = master if "://" in master else f"http://{master}"
+    configuration.host = configuration.host.rstrip("/")
+    return configuration
+
+
+class Api:
+    """One API server; safe for several threads. All failures are ApiError."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self._configuration = configuration
+        self._pool = _pool(configuration)
+        self.observe: Callable[[str, str], None] = lambda method, code: None
+        """Told of each answer: method and HTTP code, or "<error>"."""
+
+    @property
+    def host(self) -> str:
+        """The server's URL."""
+        return self._configuration.host
+
+    def get(self, path: str, query: dict[str, str] | None = None) -> bytes:
+        """The body of a 200 answer."""
+        with self._answer("GET", path, query, READ_SECONDS) as response:
+            return response.data
+
+    def post(self, path: str, value: Any) -> None:
+        """Create an object."""
+        with self._answer("POST", path, None, READ_SECONDS, json.dumps(value).encode()) as response:
+            response.drain_conn()
+
+    def lines(self, path: str, query: dict[str, str], silence_seconds: float) -> Iterator[bytes]:
+        """A watch's complete lines as they arrive; ends when the server ends it.
+
+        A line that was cut off is dropped.  ApiError when nothing comes for `silence_seconds`.
+        """
+        with self._answer("GET", path, query, silence_seconds) as response:
+            pending = b""
+            for chunk in _chunks(response):
+                *complete, pending = (pending + chunk).split(b"\n")
+                yield from filter(None, complete)
+
+    @contextlib.contextmanager
+    def _answer(self, method: str, path: str, query, read_seconds: float, body: bytes | None = None):
+        headers = {"Accept": "application/json", "User-Agent": "proxy-engine"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        for setting in self._configuration.auth_settings().values():
+            headers[setting["key"]] = setting["value"] or ""
+        response = None
+        try:
+            response = self._pool.request(
+                method,
+                f"{self.host}{path}",
+                fields=query,
+                **({"body": body} if body is not None else {}),
+                headers=headers,
+                timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=read_seconds),
+                preload_content=False,
+                retries=False,
+            )
+            self.observe(method, str(response.status))
+            if response.status >= 300:
+                raise ApiError(f"{method} {path}: {response.status} {_reason(response.data)}", response.status)
+            yield response
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            if response is None:
+                self.observe(method, "<error>")
+            raise ApiError(f"{method} {self.host}{path}: {error}") from error
+        finally:
+            if response is not None:
+                response.close()  # a connection read to its end is back in the pool already
+
+
+def _chunks(response) -> Iterator[bytes]:
+    if response.chunked and response.supports_chunked_reads():
+        yield from response.read_chunked()
+        return
+    while chunk := response.read1(1 << 16):
+        yield chunk
+
+
+def _reason(body: bytes) -> str:
+    """The message of a Status object, else the start of the body."""
+    try:
+        return str(json.loads(body)["message"])
+    except (ValueError, KeyError, TypeError):
+        return body[:200].decode(errors="replace")
+
+
+def _pool(configuration: Configuration) -> urllib3.PoolManager:
+    options: dict[str, Any] = {
+        "maxsize": 8,
+        "socket_options": urllib3.connection.HTTPConnection.default_socket_options + _KEEPALIVE,
+        "cert_reqs": "CERT_REQUIRED" if configuration.verify_ssl else "CERT_NONE",
+        "ca_certs": configuration.ssl_ca_cert,
+        "ca_cert_data": configuration.ca_cert_data,
+        "cert_file": configuration.cert_file,
+        "key_file": configuration.key_file,
+    }
+    if configuration.tls_server_name:
+        options["server_hostname"] = configuration.tls_server_name
+    if configuration.assert_hostname is not None:
+        options["assert_hostname"] = configuration.assert_hostname
+    if not configuration.verify_ssl:
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+    options = {key: value for key, value in options.items() if value is not None}
+    if configuration.proxy:
+        return urllib3.ProxyManager(configuration.proxy, **options)
+    return urllib3.PoolManager(**options)
