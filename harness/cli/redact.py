@@ -51,11 +51,14 @@ def redact(source: str, destination: str, key_file: str | None, new_key: str | N
     key = _key(key_file, new_key)
     try:
         report = _redact(source, destination, key)
-        write_json(_facts(report), report_path)
     except BaseException:
         if new_key:
             Path(new_key).unlink(missing_ok=True)
         raise
+    try:
+        write_json(_facts(report), report_path)
+    except OSError as error:
+        _fail(f"{report_path}: cannot be written: {error.strerror}; {destination} is complete", 1)
     _show(destination, report, err=report_path == "-")
 
 

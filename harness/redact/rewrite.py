@@ -13,14 +13,14 @@ from typing import Any
 
 import msgspec
 
-from harness.events import FORMAT, OBJECT_TYPES, VERSION, Event, Header
+from harness.events import FORMAT, OBJECT_TYPES, RESOURCES, VERSION, Event, Header
 from harness.recording import Recording, open_source, write_recording
 from harness.redact.address_text import AddressTexts
 from harness.redact.addresses import AddressMap
-from harness.redact.mappers import Collector, Rewriter
+from harness.redact.mappers import Collector, Rewriter, stays
 from harness.redact.names import Pseudonyms
 from harness.redact.rivals import Rivals
-from harness.redact.schema import CLUSTER, MARKER, OBJECTS
+from harness.redact.schema import CLUSTER, MARKER, OBJECTS, TIME
 from harness.redact.walk import Mapper, walk
 
 _WORD = re.compile(rb"[A-Za-z0-9]+")
@@ -74,12 +74,13 @@ def _words(text: bytes) -> Iterator[str]:
 
 
 def _header(header: Header, mapper: Mapper) -> Header:
-    """What made a recording would give it away: `generator` goes."""
-    if header.generator is not None:
-        mapper.dropped("header.generator")
-    return Header(
-        FORMAT, VERSION, header.resources, header.start, walk(CLUSTER, header.cluster, mapper, "header.cluster")
-    )
+    """What made a recording would give it away: `generator` goes, and what is not of its form."""
+    start = header.start if header.start is None or stays(TIME, header.start) else None
+    resources = tuple(resource for resource in header.resources if resource in RESOURCES)
+    gone = {"generator": header.generator, "start": start != header.start, "resources": resources != header.resources}
+    for field in filter(gone.get, gone):
+        mapper.dropped(f"header.{field}")
+    return Header(FORMAT, VERSION, resources, start, walk(CLUSTER, header.cluster, mapper, "header.cluster"))
 
 
 def _rewritten(recording: Recording, rewriter: Rewriter) -> Iterator[Event]:

@@ -132,5 +132,5 @@ def write(path) -> None:
     cluster = {"name": "acme-prod", "clusterCIDR": "10.128.0.0/9,fd00:128::/48", "serviceCIDRs": ["10.96.0.0/12"],
                "owner": "treasury"}  # fmt: skip
     generator = {"name": "acme-synth", "seed": 7}
-    header = Header(FORMAT, VERSION, ("services", "pods"), "2026-01-01T00:00:00Z", cluster, generator)
+    header = Header(FORMAT, VERSION, ("services", "pods", "acme-widgets"), "2026-01-01T00:00:00Z", cluster, generator)
     write_recording(path, header, made)

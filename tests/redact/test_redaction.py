@@ -108,11 +108,7 @@ def original_words(path) -> set[str]:
     """Words of names, labels and all other text that is neither address, time nor UID, in lower case."""
     found = set()
     for line in lines(path):
-        for text in (
-            *texts(line.get("object", {})),
-            *texts(line.get("cluster", {})),
-            *texts(line.get("generator", {})),
-        ):
+        for text in texts([line.get(part) for part in ("object", "cluster", "generator", "resources")]):
             if address(text) is None and not UID.fullmatch(text) and not TIME.fullmatch(text):
                 found.update(word.lower() for word in WORD.findall(text))
     return found
@@ -239,7 +235,8 @@ def test_what_hangs_together_still_does(tmp_path):
     assert fault["pods"] == [f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"]
     assert fault["nodes"] == [node["metadata"]["name"]]
     assert report.dropped["services.spec.futureField"] == 2 and report.dropped["FAULT.parameters"] == 1
-    assert "header.generator" in report.dropped and "header.cluster.owner" in report.dropped
+    assert {"header.generator", "header.resources", "header.cluster.owner"} <= report.dropped.keys()
+    assert header["resources"] == ["services", "pods"]
     assert header["cluster"]["clusterCIDR"].count("/") == 2
 
 
