@@ -131,21 +131,35 @@ class IpvsKernel:
     def _replaced_sets(self, program: IpvsProgram) -> list[str]:
         """Lines that make every set; one that an earlier run left is swapped for its new content, without a gap.
 
-        Whoever made it may have chosen another size, so that it is no base to add to.
+        One that is as it should be stays.  Whoever made another may have chosen another size, so that it is no
+        base to add to.
         """
         entries: dict[str, list[str]] = {name: [] for name in TYPES}
         for name, entry in program.entries_added:
             entries[name].append(entry)
-        listed = set(self._run(["ipset", "list", "-n"], b"").stdout.decode().split())
-        lines = [f"destroy {_SPARE_SET}"] if _SPARE_SET in listed else []
+        saved = self._saved_sets()
+        lines = [f"destroy {_SPARE_SET}"] if _SPARE_SET in saved else []
         for name, wanted in entries.items():
             called = full_name(program.family, name)
-            filled = _SPARE_SET if called in listed else called
-            lines.append(create_line(program.family, name, filled))
-            lines += [f"add {filled} {entry}" for entry in wanted]
-            if filled == _SPARE_SET:
-                lines += [f"swap {filled} {called}", f"destroy {filled}"]
+            create = create_line(program.family, name)
+            if called not in saved:
+                lines += [create, *(f"add {called} {entry}" for entry in wanted)]
+            elif not _is_so(saved[called], create, wanted):
+                lines += [create_line(program.family, name, _SPARE_SET)]
+                lines += [f"add {_SPARE_SET} {entry}" for entry in wanted]
+                lines += [f"swap {_SPARE_SET} {called}", f"destroy {_SPARE_SET}"]
         return lines
+
+    def _saved_sets(self) -> dict[str, tuple[str, set[str]]]:
+        """Each set's `create` line and entries, by name."""
+        saved: dict[str, tuple[str, set[str]]] = {}
+        for line in self._run(["ipset", "save"], b"").stdout.decode().splitlines():
+            verb, name, rest = line.split(" ", 2)
+            if verb == "create":
+                saved[name] = line, set()
+            else:
+                saved[name][1].add(rest)
+        return saved
 
     def _tool(self, command: list[str], text: str) -> int:
         if not text:
@@ -302,3 +316,9 @@ class IpvsKernel:
             what = "IP_VS" if pipeline is self._generic else f"device {DEVICE}"
             raise KernelError(f"{what} refused message {refused.index + 1} of {len(messages)}: {refused}")
         return sum(map(len, messages))
+
+
+def _is_so(saved: tuple[str, set[str]], create: str, wanted: list[str]) -> bool:
+    """Whether a saved set was made as `create` would make it, and holds what is wanted."""
+    asked = create.removesuffix(" -exist").split()
+    return set(asked) <= set(saved[0].split()) and saved[1] == set(wanted)
