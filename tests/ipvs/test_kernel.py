@@ -221,8 +221,8 @@ def test_sets_that_another_proxy_left_are_replaced(node):
     assert {name for name in before if after.get(name) != before[name]} == {
         "KUBE-CLUSTER-IP", "KUBE-EXTERNAL-IP", "KUBE-REPLACEMENT",
     }  # fmt: skip
-    assert node.differences() == []
     node.command("ipset", "destroy", "KUBE-SMALL")
+    assert node.differences() == []
 
 
 def _initvals(node: IpvsNode) -> dict[str, str]:
