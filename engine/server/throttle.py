@@ -25,14 +25,14 @@ class Throttle:
         self._clock, self._sleep = clock, sleep
         self._lock = threading.Lock()
         self._next = -math.inf
-        """When the next request's turn would be, had the bucket no limit."""
+        """When the next request's turn is; in the past while turns are saved up."""
 
     def __call__(self) -> None:
         """Wait for this request's turn; those that wait go one after the other."""
         with self._lock:
             now = self._clock()
-            full = now - self._ahead * self._seconds_each
-            turn = max(self._next, full)
+            # However long nobody asked, no more than a burst of turns has been saved up.
+            turn = max(self._next, now - self._ahead * self._seconds_each)
             self._next = turn + self._seconds_each
         if turn > now:
             self._sleep(turn - now)
