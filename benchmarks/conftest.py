@@ -48,6 +48,17 @@ def replay():
     return run
 
 
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory):
+    """A real Kafka broker, started once."""
+    from harness.kafka.broker import Broker
+
+    made = Broker(tmp_path_factory.mktemp("kafka"))
+    made.up()
+    yield made
+    made.down()
+
+
 @pytest.fixture
 def figure(benchmark):
     """figure(what, measured, target, reference): one row of the table at the end."""

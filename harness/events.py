@@ -16,6 +16,9 @@ RESOURCES = ("services", "endpointslices", "nodes", "pods")
 OBJECT_TYPES = ("ADDED", "MODIFIED", "DELETED")
 MARKER_TYPES = ("BOOKMARK", "RELIST", "GAP", "FAULT")
 
+TICK = "TICK"
+"""A follower's own: the recording's clock has passed `t`, though no event came. Never stored."""
+
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 """Annotation on the BOOKMARK that ends a resource's initial list, as in the API's WatchList."""
 
@@ -39,6 +42,11 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     type: str
     resource: str
     object: msgspec.Raw = msgspec.Raw(b"")
+
+    @property
+    def ticks(self) -> bool:
+        """Whether it only says what time it is."""
+        return self.type == TICK
 
     @property
     def ends_initial_list(self) -> bool:

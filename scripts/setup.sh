@@ -30,6 +30,27 @@ if [ ${#optional[@]} -gt 0 ]; then
         echo "for ipvs mode, install: ${optional[*]}   (sudo apt-get install ${optional[*]})" >&2
     fi
 fi
+# Only tests of harness serve need kubectl; any version will do.
+if ! command -v kubectl >/dev/null; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq kubernetes-client ||
+            echo "not to be had here: kubernetes-client; tests with kubectl need it" >&2
+    else
+        echo "for tests with kubectl, install: kubernetes-client   (sudo apt-get install kubernetes-client)" >&2
+    fi
+fi
+# A broker of one's own (harness kafka up, and the tests of Kafka) is fetched by Maven and run by Java.
+broker=()
+command -v mvn >/dev/null || broker+=(maven)
+command -v java >/dev/null || broker+=(default-jre-headless)
+if [ ${#broker[@]} -gt 0 ]; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${broker[@]}" ||
+            echo "not to be had here: ${broker[*]}; harness kafka up needs them" >&2
+    else
+        echo "for harness kafka up, install: ${broker[*]}   (sudo apt-get install ${broker[*]})" >&2
+    fi
+fi
 [ -x .venv/bin/python ] || python3 -m venv .venv
 .venv/bin/python -m pip install --quiet --require-hashes -r requirements.lock
 .venv/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .

@@ -33,3 +33,19 @@ def namespace(kernel_namespaces):
     """A throwaway user and network namespace."""
     with Namespace() as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory):
+    """A real Kafka broker, started once: a loud skip where none is to be had, a failure on CI."""
+    from harness.kafka.broker import Broker, BrokerError
+
+    made = Broker(tmp_path_factory.mktemp("kafka"))
+    try:
+        made.up()
+    except BrokerError as error:
+        if os.environ.get("CI"):
+            pytest.fail(f"Kafka tests never skip on CI: {error}")
+        pytest.skip(f"NO KAFKA TESTS: {error}")
+    yield made
+    made.down()

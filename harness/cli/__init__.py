@@ -6,7 +6,9 @@ from importlib import import_module
 
 import click
 
-COMMANDS = ("chaos", "compare", "inspect", "lab", "plan", "replay", "serve", "synth", "trace", "validate")
+COMMANDS = (
+    "chaos", "compare", "copy", "inspect", "kafka", "lab", "plan", "record", "replay", "serve", "synth", "trace", "validate",
+)  # fmt: skip
 
 
 class LazyGroup(click.Group):

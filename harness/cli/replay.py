@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import sys
 from pathlib import Path
 
 import click
 
+from harness.cli.following import until_signalled
 from harness.cli.output import write_json
 from harness.cli.uml import run_in_uml_if_needed
 from harness.modes import MODES
+from harness.recording import places
 
-UNITS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000, "h": 3_600_000_000_000}
 EXIT_KERNEL, EXIT_INPUT, EXIT_DIGEST, EXIT_GATE, EXIT_UNVERIFIED = 1, 2, 3, 4, 5
 
 
 def duration(text: str) -> int:
     """Nanoseconds of `1s`, `500ms`, `0`; a bare number is seconds. BadParameter otherwise."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h)?", text.strip())
-    if match is None:
-        raise click.BadParameter(f"{text!r} is not a duration such as 1s, 500ms or 0")
-    return round(float(match[1]) * UNITS[match[2] or "s"])
+    try:
+        return places.duration(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def position(text: str | None) -> tuple[str, int] | None:
     """A place in a recording: a bare number is a seq, one with a unit a time since the start."""
-    if text is None:
-        return None
-    return ("seq", int(text)) if text.isdigit() else ("t", duration(text))
+    try:
+        return None if text is None else places.place(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -46,6 +47,7 @@ def position(text: str | None) -> tuple[str, int] | None:
 @click.option("--speed", default="max", show_default=True, help="max, or a factor: 1 is as recorded.")
 @click.option("--from", "start", help="Measure from this seq, or time (90s); what is before is folded.")
 @click.option("--until", help="Stop after this seq, or time (5m).")
+@click.option("--follow", is_flag=True, help="Go on as SOURCE grows, until --until, Ctrl-C or SIGTERM.")
 @click.option("--min-sync-period", default="1s", show_default=True, help="Least time between two syncs.")
 @click.option("--node", help="Whose view to take; the first Node of the recording by default.")
 @click.option("--cluster-cidr", help="Pod CIDRs, one a family, where the recording does not say.")
@@ -60,12 +62,15 @@ def position(text: str | None) -> tuple[str, int] | None:
 def replay(source: str, json_path: str | None, svg_path: str | None, repeat: int, **choices) -> None:
     """Replay SOURCE into the proxy engine and say how long it took to converge.
 
-    SOURCE is a recording (.jsonl, .jsonl.zst, - for standard input), or what kubectl prints:
+    SOURCE is a recording (.jsonl, .jsonl.zst, - for standard input, kafka://HOST:PORT/TOPIC), or what
+    kubectl prints:
 
     \b
       kubectl get services,endpointslices,nodes -A -o json > dump.json
       harness replay dump.json
       harness replay recordings/10k-svc.jsonl --json result.json --max-p99 1.5
+      harness replay 'kafka://kafka-1:9092/prod?from=90s&until=5m'
+      harness replay kafka://kafka-1:9092/prod --follow
 
     Exit codes: 0 fine; 1 the kernel refused or is not to be had; 2 bad input; 3 another digest than
     expected, or digests differ between runs; 4 a figure over its gate; 5 the kernel does not hold
@@ -78,6 +83,8 @@ def replay(source: str, json_path: str | None, svg_path: str | None, repeat: int
             raise click.UsageError(f"{path}: there is no folder {Path(path).parent}")
     if source == "-" and repeat > 1:
         raise click.UsageError("standard input can be read once only: --repeat needs a file")
+    if choices["follow"] and repeat > 1:
+        raise click.UsageError("--follow goes on until it is stopped: it cannot be repeated")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = _options(choices)
     run_in_uml_if_needed(choices["kernel"], choices["mode"], source, [json_path, svg_path])
@@ -103,16 +110,13 @@ def networks(texts: str | None):
 
 
 def _options(choices: dict):
-    from harness.replay.schedule import Window
+    from harness.recording.window import Window
     from harness.replay.session import Options
 
-    speed = choices["speed"]
     try:
-        factor = None if speed == "max" else float(speed)
-    except ValueError:
-        raise click.BadParameter(f"{speed!r} is neither max nor a number", param_hint="--speed") from None
-    if factor is not None and factor <= 0:
-        raise click.BadParameter("a factor above 0 is needed", param_hint="--speed")
+        factor = places.speed(choices["speed"])
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--speed") from None
     return Options(
         mode=choices["mode"],
         min_sync_period=duration(choices["min_sync_period"]),
@@ -122,6 +126,7 @@ def _options(choices: dict):
         window=Window(position(choices["start"]), position(choices["until"])),
         verify=choices["verify"],
         check_every=choices["check_every"],
+        follow=until_signalled() if choices["follow"] else None,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import signal
 import sys
 
@@ -18,7 +19,7 @@ Examples:
   harness serve recordings/10k-svc.jsonl --start-paused --speed max --port 8001
   curl -X POST http://127.0.0.1:8001/control/resume
   harness serve dump.json --tls --token s3cret --write-kubeconfig kubeconfig
-  harness serve recordings/demo.jsonl --writable --until 0 --journal what-happened.jsonl
+  harness serve recordings/demo.jsonl --writable --until 0s --journal what-happened.jsonl
 """
 
 
@@ -48,16 +49,18 @@ Examples:
 @click.option("--tls", is_flag=True, help="HTTPS with a certificate made now, which the kubeconfig holds.")
 @click.option("--tls-cert", type=click.Path(exists=True, dir_okay=False), help="HTTPS with this certificate.")
 @click.option("--tls-key", type=click.Path(exists=True, dir_okay=False), help="Its key.")
+@click.option("--writable", is_flag=True, help="Take creates, updates, patches and deletes too.")
+@click.option("--journal", type=click.Path(dir_okay=False), help="Write all that happens to this recording (.jsonl).")
 @click.option("--write-kubeconfig", type=click.Path(dir_okay=False), help="Write a kubeconfig here once ready.")
 def serve(source: str, **choices) -> None:
     """Serve SOURCE as a Kubernetes API: kubectl, client libraries and service proxies can list and watch it.
 
     SOURCE is a recording, or what kubectl prints. What it holds at its start is there when the server
     says that it is ready; then its events happen at their own pace. It is read-only, but for Events,
-    which are accepted and listed. The server stays up after the last event, until SIGINT or SIGTERM.
+    which are accepted and listed, unless --writable. The server stays up after the last event, until SIGINT or SIGTERM.
 
     /control/status tells where it is; POST /control/pause, resume, step?count=N, seek?to=SEQ-or-TIME
-    and speed?factor=N steer it.
+    and speed?factor=N steer it; disconnect, expire and delay?seconds=N disturb its clients.
 
     Exit codes: 0 stopped by a signal; 1 the address or certificate is not to be had; 2 bad input.
     """
@@ -75,17 +78,22 @@ def serve(source: str, **choices) -> None:
 
 
 async def _serve(source: str, choices: dict) -> None:
+    from harness.serve.journal import Journal
     from harness.serve.kubeconfig import write_kubeconfig
     from harness.serve.live import LiveStore
     from harness.serve.server import listening
 
+    # A watch is a connection: a thousand of them need more than the usual soft limit.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     store = LiveStore(choices["history"])
     player, stop = _player(source, store, choices), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    with contextlib.closing(player):
+    with contextlib.closing(player), contextlib.ExitStack() as stack:
         player.load()
+        if choices["journal"]:
+            stack.enter_context(Journal(choices["journal"], store, player.cluster))
         async with listening(store, _settings(choices), player) as address:
             if choices["write_kubeconfig"]:
                 write_kubeconfig(choices["write_kubeconfig"], address.kubeconfig())
@@ -125,4 +133,6 @@ def _settings(choices: dict):
     if bool(certificate) != bool(key):
         raise click.UsageError("--tls-cert and --tls-key belong together")
     tls = from_files(certificate, key) if certificate else self_signed(choices["host"]) if choices["tls"] else None
-    return Settings(choices["host"], choices["port"], choices["token"], tls, False, choices["bookmark_seconds"])
+    return Settings(
+        choices["host"], choices["port"], choices["token"], tls, choices["writable"], choices["bookmark_seconds"]
+    )

@@ -10,33 +10,35 @@ import bisect
 import hashlib
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 import zstandard
 
-from harness.events import FORMAT, MARKER_TYPES, OBJECT_TYPES, RESOURCES, VERSION, Event, Header
+from harness.events import FORMAT, VERSION, Event, Header
 from harness.recording import kubectl
 from harness.recording.errors import RecordingError
+from harness.recording.follow import Follow
+from harness.recording.lines import LineDecoder, decode_header
+from harness.recording.window import Window
 
-_decode_event = msgspec.json.Decoder(Event).decode
-_decode_header = msgspec.json.Decoder(Header).decode
-_TYPES = frozenset(OBJECT_TYPES + MARKER_TYPES)
-_RESOURCES = frozenset(RESOURCES)
+WAITED = b""
+"""Among the lines of a followed source: nothing came for a while."""
 
 
 class Recording:
     """A context manager that iterates `Event`s once; `sha256` is complete after the last one."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, follow: Follow | None = None) -> None:
         self.path = path
+        self._follow = follow
         self._runs: list[tuple[int, int]] = []  # (seq, line) where a run of consecutive seqs begins
         self._sha = hashlib.sha256()
         self._raw = _open(path)
         try:
             self._lines = self._open_lines()
-            first = next(self._lines, b"")
+            first = next((line for line in self._lines if line is not WAITED), b"")
             if not first.strip():
                 raise RecordingError(path, 1, "the file is empty; a recording begins with a header line")
             self.header, self._events = self._identify(first)
@@ -52,6 +54,10 @@ class Recording:
 
     def __iter__(self) -> Iterator[Event]:
         return self._events
+
+    def take_window(self) -> Window:
+        """The part that the source's name asks for; who takes it sees to its start, the end is seen to here."""
+        return Window()
 
     @property
     def sha256(self) -> str:
@@ -70,10 +76,16 @@ class Recording:
     def _open_lines(self) -> Iterator[bytes]:
         tee = _Tee(self._raw, self._sha)
         buffered = io.BufferedReader(tee, 1 << 20)
-        if self.path.endswith(".zst") or buffered.peek(4)[:4] == b"\x28\xb5\x2f\xfd":
-            buffered = _decompressed_lines(buffered)
+        compressed = self.path.endswith(".zst") or buffered.peek(4)[:4] == b"\x28\xb5\x2f\xfd"
         try:
-            yield from buffered
+            if self._follow:
+                lines = _whole_lines(_pieces(buffered, compressed, self._follow.wait))
+                # Told to stop in the middle of a line: what is there of it is not recorded yet.
+                yield from (line for line in lines if line is WAITED or line[-1:] == b"\n")
+            elif compressed:
+                yield from _whole_lines(_pieces(buffered, compressed, None))
+            else:
+                yield from buffered
         except zstandard.ZstdError as error:
             raise RecordingError(self.path, None, f"not a whole zstd file: {error}") from None
 
@@ -82,8 +94,9 @@ class Recording:
             decoded = msgspec.json.decode(first)
         except (msgspec.DecodeError, UnicodeDecodeError):
             decoded = None
-        if isinstance(decoded, dict) and "format" in decoded:
-            return self._header(first, decoded), self._read()
+        self.own_format = isinstance(decoded, dict) and "format" in decoded
+        if self.own_format:
+            return decode_header(self.path, first, decoded), self._read()
         if first.lstrip()[:1] == b"{":
             if isinstance(decoded, dict) and "seq" in decoded:
                 raise RecordingError(self.path, 1, 'no header; the first line must be {"format":"' + FORMAT + '",...}')
@@ -94,57 +107,57 @@ class Recording:
             f"not a recording: starts with {first[:16]!r}; a header line or kubectl's JSON is needed",
         )
 
-    def _header(self, line: bytes, decoded: dict) -> Header:
-        if decoded["format"] != FORMAT:
-            raise RecordingError(self.path, 1, f"format is {decoded['format']!r}; {FORMAT!r} is needed")
-        version = decoded.get("version")
-        if type(version) is not int or version < 1:
-            raise RecordingError(self.path, 1, f"version is {version!r}; an integer from 1 to {VERSION} is needed")
-        if version > VERSION:
-            raise RecordingError(
-                self.path,
-                1,
-                f"version {version} was written by a newer harness; this one reads up to {VERSION}: upgrade",
-            )
-        try:
-            return _decode_header(line)
-        except msgspec.DecodeError as error:
-            raise RecordingError(self.path, 1, f"bad header: {error}") from None
-
     def _read(self) -> Iterator[Event]:
-        seq, t = 0, 0
+        decoder, follow, number = LineDecoder(self.path), self._follow, 1
         self._runs.append((1, 2))
-        for number, line in enumerate(self._lines, 2):
-            try:
-                event = _decode_event(line)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise RecordingError(self.path, number, _why_undecodable(line, error)) from None
-            if event.seq <= seq or event.t < t or event.type not in _TYPES or event.resource not in _RESOURCES:
-                raise RecordingError(self.path, number, _why_wrong(event, seq, t))
-            if event.type in OBJECT_TYPES and memoryview(event.object)[:1] != b"{":
-                raise RecordingError(self.path, number, f"{event.type} without an object; a manifest is needed")
-            if line[-1:] != b"\n":
-                raise RecordingError(self.path, number, "the last line is cut off; a line ends with a newline")
+        for line in self._lines:
+            if line is WAITED:
+                if tick := follow.tick():
+                    yield tick
+                continue
+            number += 1
+            seq = decoder.seq
+            event = decoder.event(line, number)
             if event.seq != seq + 1:
                 self._runs.append((event.seq, number))
-            seq, t = event.seq, event.t
+            if follow:
+                follow.saw(event)
             yield event
 
 
-def _decompressed_lines(compressed: io.BufferedReader) -> Iterator[bytes]:
-    """Lines of any number of frames, each of which must be whole; ZstdError otherwise."""
-    rest, frame = b"", None
-    while chunk := compressed.read1(1 << 17):
-        while chunk:
+def _pieces(stored: io.BufferedReader, compressed: bool, wait: Callable[[], bool] | None) -> Iterator[bytes]:
+    """The text in pieces, WAITED after each wait at the end; ZstdError unless every frame is whole."""
+    frame = None
+    while True:
+        chunk = stored.read1(1 << 17)
+        if not chunk:
+            if wait is None or not wait():
+                break
+            yield WAITED
+        elif not compressed:
+            yield chunk
+        while chunk and compressed:
             frame = frame or zstandard.ZstdDecompressor().decompressobj()
-            lines = (rest + frame.decompress(chunk)).splitlines(keepends=True)
-            rest = lines.pop() if lines and not lines[-1].endswith(b"\n") else b""
-            yield from lines
+            if piece := frame.decompress(chunk):
+                yield piece
             chunk = frame.unused_data
             if frame.eof:
                 frame = None
-    if frame is not None:
+    if frame is not None and wait is None:
         raise zstandard.ZstdError("it ends in the middle of a frame")
+
+
+def _whole_lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Lines with their newlines; the last one may lack it. Passes WAITED on."""
+    rest = b""
+    for piece in pieces:
+        if piece is WAITED:
+            yield WAITED
+            continue
+        lines = (rest + piece).split(b"\n")
+        rest = lines.pop()
+        for line in lines:
+            yield line + b"\n"
     if rest:
         yield rest
 
@@ -175,22 +188,13 @@ def _open(path: str):
         raise RecordingError(path, None, f"cannot be read: {error.strerror}") from None
 
 
-def open_source(path: str | Path) -> Recording:
-    """Open a recording, kubectl's JSON, or `-`; RecordingError when it is none of these."""
-    return Recording(str(path))
+def open_source(path: str | Path, follow: Follow | None = None) -> Recording:
+    """Open a recording, kubectl's JSON, `-`, or kafka://HOST:PORT/TOPIC; RecordingError when it is none of these.
 
+    With `follow` it goes on as the source grows, until told to stop.
+    """
+    if str(path).startswith("kafka://"):
+        from harness.kafka.source import KafkaRecording
 
-def _why_undecodable(line: bytes, error: Exception) -> str:
-    if line[-1:] != b"\n":
-        return "the last line is cut off; the recording was not closed, cut this line to use the rest"
-    return f"not an event: {error}; one JSON object with seq, t, type, resource, object is needed"
-
-
-def _why_wrong(event: Event, seq: int, t: int) -> str:
-    if event.seq <= seq:
-        return f"seq {event.seq} after {seq}; seq must rise"
-    if event.t < t:
-        return f"t {event.t} after {t}; t must not fall (nanoseconds since the start)"
-    if event.type not in _TYPES:
-        return f"unknown type {event.type!r}; one of {', '.join(OBJECT_TYPES + MARKER_TYPES)} is needed"
-    return f"unknown resource {event.resource!r}; one of {', '.join(RESOURCES)} is needed"
+        return KafkaRecording(str(path), follow)
+    return Recording(str(path), follow)

@@ -10,6 +10,7 @@ import msgspec
 import zstandard
 
 from harness.events import INITIAL_EVENTS_END, Event, Header
+from harness.recording.lines import event_line, header_line
 
 _encode = msgspec.json.Encoder().encode
 
@@ -37,6 +38,6 @@ def write_recording(path: str | Path, header: Header, events: Iterable[Event]) -
 
 
 def _write(out, header: Header, events: Iterable[Event]) -> None:
-    out.write(_encode(header) + b"\n")
+    out.write(header_line(header))
     for event in events:
-        out.write(_encode(event) + b"\n")
+        out.write(event_line(event))

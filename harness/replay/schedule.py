@@ -10,26 +10,9 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from harness.events import OBJECT_TYPES, Event
+from harness.recording.window import Window
 
 REQUIRED_LISTS = frozenset({"services", "endpointslices"})
-
-
-class Window(NamedTuple):
-    """Which part to measure: events before `start` are folded, those after `until` left out.
-
-    Each is ("seq", number) or ("t", nanoseconds), or None.
-    """
-
-    start: tuple[str, int] | None = None
-    until: tuple[str, int] | None = None
-
-    def before(self, event: Event) -> bool:
-        """Whether the event comes before the measured part."""
-        return self.start is not None and getattr(event, self.start[0]) < self.start[1]
-
-    def after(self, event: Event) -> bool:
-        """Whether the event comes after it."""
-        return self.until is not None and getattr(event, self.until[0]) > self.until[1]
 
 
 class Batch(NamedTuple):
@@ -65,17 +48,17 @@ def initial_part(events: Iterator[Event], window: Window) -> tuple[Iterator[Even
 
 
 def batches(first: list[Event], events: Iterable[Event], window: Window, min_sync_period: int) -> Iterator[Batch]:
-    """Batches of everything behind the initial list; markers carry no object and are left out."""
+    """Batches of everything behind the initial list; markers carry no object, but tell that time has passed."""
     pending: list[Event] = []
     due = last_due = None
     for event in _chain(first, events):
         if window.after(event):
             break
-        if event.type not in OBJECT_TYPES:
-            continue
         if pending and event.t > due:
             yield Batch(due, pending, False)
             pending, last_due = [], due
+        if event.type not in OBJECT_TYPES:
+            continue
         if not pending:
             due = event.t if last_due is None else max(event.t, last_due + min_sync_period)
         pending.append(event)

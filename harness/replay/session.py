@@ -19,11 +19,13 @@ from engine.model import Network
 from engine.proxier import Proxier, Sync
 from harness.events import OBJECT_TYPES, Event
 from harness.oracle import Oracle, Settings
-from harness.recording import open_source
+from harness.recording import RecordingError, open_source
+from harness.recording.follow import Follow
+from harness.recording.window import Window
 from harness.replay.config import proxy_config
 from harness.replay.kernels import Target
 from harness.replay.result import Result
-from harness.replay.schedule import Batch, Window, batches, initial_part
+from harness.replay.schedule import Batch, batches, initial_part
 from harness.replay.verify import connections, differences
 
 NS = 1_000_000_000
@@ -41,6 +43,7 @@ class Options:
     window: Window = Window()
     verify: bool = True
     check_every: int = 500
+    follow: Follow | None = None
 
 
 Progress = Callable[[str, int], None]
@@ -62,8 +65,9 @@ class Session:
     def run(self) -> Result:
         """RecordingError for bad input, KernelError when the kernel refuses."""
         started = time.perf_counter()
-        with open_source(self._source) as recording:
-            self._recording, events = recording, iter(recording)
+        with open_source(self._source, self._options.follow) as recording:
+            self._recording, self._window = recording, _narrowed(self._options.window, recording.take_window())
+            events = iter(recording)
             self._proxier = Proxier(
                 self._options.mode,
                 self._config(recording.header.cluster),
@@ -77,8 +81,8 @@ class Session:
                 kernel=self._target.facts,
             )
             rest = self._initial(events, started)
-            self._churn(batches(rest, events, self._options.window, self._options.min_sync_period))
-            for _ in events:
+            self._churn(batches(rest, events, self._window, self._options.min_sync_period))
+            for _ in () if self._options.follow else events:
                 pass  # the rest of a cut-off recording still belongs to its checksum
             self._result.recording["sha256"] = recording.sha256
         return self._finish()
@@ -93,7 +97,7 @@ class Session:
         return Settings(cluster_cidr=",".join(f"{format_address(n.address)}/{n.prefix}" for n in networks))
 
     def _initial(self, events: Iterator[Event], started: float) -> list[Event]:
-        walk, rest = initial_part(events, self._options.window)
+        walk, rest = initial_part(events, self._window)
         services = 0
         for event in walk:
             self._observe(event)
@@ -146,6 +150,8 @@ class Session:
             self._result.by_kind[_kind(event)].record(latency)
 
     def _observe(self, event: Event) -> bool:
+        if event.ticks:
+            return False
         self._events += 1
         if self._options.verify:
             self._unseen.append(event)
@@ -189,6 +195,11 @@ class Session:
         result.verified = not result.differences if self._options.verify else "unknown"
         result.peak_rss_bytes = process.getrusage(process.RUSAGE_SELF).ru_maxrss * 1024
         return result
+
+
+def _narrowed(asked: Window, named: Window) -> Window:
+    """The options' window, and where they leave an end open, the one in the source's name."""
+    return Window(asked.start or named.start, asked.until or named.until)
 
 
 def _kind(event: Event) -> str:

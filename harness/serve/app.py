@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from aiohttp import web
 
-from harness.serve import discovery, errors, wire
+from harness.serve import discovery, errors, openapi, wire
 from harness.serve.listing import Lister, listing_of
 from harness.serve.paths import Target, target_of
 from harness.serve.scope import scope_of
@@ -30,16 +30,21 @@ Writer = Callable[[web.Request, Target], Awaitable[web.StreamResponse]]
 
 
 class Api:
-    """The handlers around one store. `write` takes requests that change something; None is read-only."""
+    """The handlers around one store. `write` takes requests that change something.
+
+    `delay_seconds` is how long every request but those of the control endpoint waits for its answer.
+    """
 
     def __init__(
         self, store: Store, write: Writer, token: str | None, writable: bool, bookmark_seconds: float = BOOKMARK_SECONDS
     ) -> None:
         self.store, self._write, self._token, self._bookmark_seconds = store, write, token, bookmark_seconds
-        self._documents = {path: msgspec.json.encode(d) for path, d in discovery.documents(writable).items()}
+        documents = discovery.documents(writable) | openapi.documents()
+        self._documents = {path: msgspec.json.encode(document) for path, document in documents.items()}
         self._lister, self._bells = Lister(), {}
         self._unsubscribe, self._closing = None, False
-        self.watchers = 0
+        self._open: set[asyncio.Transport] = set()
+        self.delay_seconds = 0.0
 
     def application(self) -> web.Application:
         """The aiohttp application; add routes of your own before it runs."""
@@ -51,6 +56,16 @@ class Api:
     def add_routes(self, app: web.Application) -> None:
         """The API's own, which take every path that is left."""
         app.router.add_route("*", "/{path:.*}", self._handle)
+
+    @property
+    def watchers(self) -> int:
+        """How many watches are open."""
+        return len(self._open)
+
+    def disconnect(self) -> None:
+        """Break every watch off, wherever it is in its stream, as a server does that dies."""
+        for transport in tuple(self._open):
+            transport.abort()
 
     async def _start(self, _app: web.Application) -> None:
         loop = asyncio.get_running_loop()
@@ -76,6 +91,8 @@ class Api:
         try:
             if not self._known(request):
                 raise errors.unauthorized()
+            if self.delay_seconds and not request.path.startswith("/control/"):
+                await asyncio.sleep(self.delay_seconds)
             return await handler(request)
         except errors.ApiError as error:
             headers = {"Retry-After": "1"} if error.code in (429, 504) else None
@@ -126,7 +143,8 @@ class Api:
         response = web.StreamResponse(headers=HEADERS)
         response.enable_chunked_encoding()
         await response.prepare(request)
-        self.watchers += 1
+        transport = request.transport
+        self._open.add(transport)
         try:
             bell, closing = self._bells[target.kind.qualified], lambda: self._closing
             await stream(watcher, bell, response.write, Pace(asked.timeout, self._bookmark_seconds, closing))
@@ -134,14 +152,9 @@ class Api:
         except ConnectionError:
             pass  # the client has gone: nobody to tell
         finally:
-            self.watchers -= 1
+            self._open.discard(transport)
         return response
 
 
 def _json(body: bytes, status: int = 200) -> web.Response:
     return web.Response(body=body, status=status, headers=HEADERS)
-
-
-async def read_only(_request: web.Request, _target: Target) -> web.StreamResponse:
-    """The writer of an API that takes nothing."""
-    raise errors.method_not_allowed()

@@ -1,9 +1,12 @@
-"""The control endpoint: /control/status, and POST /control/{pause,resume,step,seek,speed}.
+"""The control endpoint: /control/status, and POST /control/ACTION.
 
     curl URL/control/status
     curl -X POST 'URL/control/step?count=5'
     curl -X POST 'URL/control/seek?to=90s'      # or to=SEQ
     curl -X POST 'URL/control/speed?factor=10'  # or max
+    curl -X POST URL/control/disconnect         # every watch breaks off
+    curl -X POST URL/control/expire             # every watch ends with 410 Gone
+    curl -X POST 'URL/control/delay?seconds=2'  # every request waits for its answer; 0 ends that
 
 Every answer is the status after it; what cannot be done is a Status error as from the API.
 """
@@ -18,7 +21,7 @@ from harness.serve import errors
 from harness.serve.app import Api
 from harness.serve.pace import Player, position_of
 
-ACTIONS = ("pause", "resume", "step", "seek", "speed")
+ACTIONS = ("pause", "resume", "step", "seek", "speed", "disconnect", "expire", "delay")
 
 
 class Control:
@@ -66,9 +69,25 @@ class Control:
                 player.seek(place(query.get("to", "")))
             case "speed":
                 player.set_speed(speed(query.get("factor", "")))
+            case "disconnect":
+                self._api.disconnect()
+            case "expire":
+                self._api.store.expire()
+            case "delay":
+                self._api.delay_seconds = _seconds(query.get("seconds", ""))
 
 
 def _count(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise ValueError(f"count is {text!r}; a number from 1 is needed")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 3600:
+        raise ValueError(f"seconds is {text!r}; a number from 0 to 3600 is needed")
+    return seconds

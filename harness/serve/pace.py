@@ -46,13 +46,23 @@ class Player:
     def __init__(self, source: str, store: Store, window: Window, speed: float | None, paused: bool) -> None:
         """`speed` None is as fast as can be."""
         self._source, self._store, self._window = source, store, window
-        self.speed, self.state = speed, "paused" if paused else "playing"
+        self.speed, self._paused = speed, paused
         self.seq, self.t, self.applied = 0, 0, 0
         self._recording: Recording | None = None
         self._events: Iterator[Event] = iter(())
         self._next: Event | None = None
         self._poke = asyncio.Event()
         self._base = (0.0, 0)
+
+    @property
+    def state(self) -> str:
+        """paused, playing or ended; whoever seeks back from the end finds it as it was before."""
+        return "ended" if self._next is None else "paused" if self._paused else "playing"
+
+    @property
+    def cluster(self) -> dict:
+        """What the recording knows of its cluster."""
+        return self._recording.header.cluster
 
     def load(self, start: tuple[str, int] | None = None) -> None:
         """Fold the initial list, and what comes before `start`; RecordingError for bad input."""
@@ -92,23 +102,23 @@ class Player:
     def pause(self) -> None:
         """Stop the clock."""
         self.t = self._now()
-        self._set_state("paused")
+        self._settle(paused=True)
 
     def resume(self) -> None:
         """Let the clock run on from where it stands."""
-        self._set_state("playing")
+        self._settle(paused=False)
 
     def set_speed(self, speed: float | None) -> None:
         """Another speed from now on."""
         self.t, self.speed = self._now(), speed
-        self._set_state(self.state)
+        self._settle(self._paused)
 
     def step(self, count: int) -> None:
         """Apply the next `count` events now, and stay paused after them."""
         for _ in range(count):
             if self._next is not None:
                 self._apply()
-        self._set_state("paused")
+        self._settle(paused=True)
 
     def seek(self, place: tuple[str, int]) -> None:
         """Go to right after a seq or a time; LookupError when the source can be read once only."""
@@ -124,10 +134,10 @@ class Player:
             self._apply()
         if field == "t":
             self.t = value
-        self._set_state("playing" if self.state == "ended" else self.state)
+        self._settle(self._paused)
 
-    def _set_state(self, state: str) -> None:
-        self.state = "ended" if self._next is None else state
+    def _settle(self, paused: bool) -> None:
+        self._paused = paused
         self._rebase()
         self._poke.set()
 
@@ -162,8 +172,6 @@ class Player:
     def _read_ahead(self) -> None:
         event = next(self._events, None)
         self._next = None if event is None or self._window.after(event) else event
-        if self._next is None:
-            self.state = "ended"
 
     def _fold(self, event: Event, ordered: bool) -> None:
         try:

@@ -36,10 +36,16 @@ class Settings(NamedTuple):
 
 
 class Address(NamedTuple):
-    """Where a server can be reached."""
+    """Where a server can be reached, and the Api behind it."""
 
     url: str
     settings: Settings
+    api: Api
+
+    @property
+    def port(self) -> int:
+        """The port it has."""
+        return int(self.url.rpartition(":")[2])
 
     def kubeconfig(self) -> dict[str, Any]:
         """A kubeconfig for it."""
@@ -64,7 +70,7 @@ async def listening(store: Store, settings: Settings, player: Player | None = No
         await web.TCPSite(runner, settings.host, settings.port, ssl_context=context, backlog=4096).start()
         host, port, *_ = runner.addresses[0]
         shown = f"[{host}]" if ":" in host else host
-        yield Address(f"{'https' if context else 'http'}://{shown}:{port}", settings)
+        yield Address(f"{'https' if context else 'http'}://{shown}:{port}", settings, api)
     finally:
         await runner.cleanup()
 
@@ -77,6 +83,7 @@ class LiveApi:
         with LiveApi(tls=True, token="s3cret") as api:
             api.store.apply("nodes", {"metadata": {"name": "node-1"}})
             write_kubeconfig("kubeconfig", api.kubeconfig())
+            api.disconnect(); api.expire(); api.delay(2.0); api.stop(); api.start()     # as chaos does
     """
 
     def __init__(
@@ -96,7 +103,7 @@ class LiveApi:
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="live-api", daemon=True)
+        self._thread = threading.Thread()
 
     @property
     def url(self) -> str:
@@ -108,15 +115,41 @@ class LiveApi:
         return self._address.kubeconfig()
 
     def __enter__(self) -> LiveApi:
+        self.start()
+        return self
+
+    def __exit__(self, *_exception) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Listen; OSError when the address cannot be had. After a `stop` the port is the one it was."""
+        self._ready.clear()
+        self._failure = None
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="live-api", daemon=True)
         self._thread.start()
         self._ready.wait()
         if self._failure is not None:
             raise self._failure
-        return self
+        self._settings = self._settings._replace(port=self._address.port)
 
-    def __exit__(self, *_exception) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(SHUTDOWN_SECONDS + 5)
+    def stop(self) -> None:
+        """End every watch and stop listening; the store goes on. Does nothing when it is stopped."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join(SHUTDOWN_SECONDS + 5)
+
+    def disconnect(self) -> None:
+        """Break every watch off in the middle."""
+        self._loop.call_soon_threadsafe(self._address.api.disconnect)
+
+    def expire(self) -> None:
+        """End every watch with 410 Gone; clients have to list anew."""
+        self.store.expire()
+        self._loop.call_soon_threadsafe(self._address.api.ring_all)
+
+    def delay(self, seconds: float) -> None:
+        """Let every request wait so long for its answer."""
+        self._address.api.delay_seconds = seconds
 
     async def _run(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()

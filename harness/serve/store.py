@@ -123,6 +123,11 @@ class Collection:
         self.revision = max(self.revision, revision)
         self._snapshot = None
 
+    def clear(self) -> None:
+        """Drop all objects, telling nobody: for what has just expired."""
+        self._objects.clear()
+        self._snapshot = None
+
     def forget(self) -> None:
         """Compact everything: only what comes after now can be watched."""
         self._compact(len(self._history))
@@ -212,14 +217,20 @@ class Store:
             for collection in self.collections.values():
                 collection.forget()
 
-    def reset(self) -> None:
-        """Empty the store; every resourceVersion asked for from before is too old from now on."""
+    def expire(self) -> None:
+        """Make every resourceVersion given out so far too old to watch from; objects stay as they are."""
         with self.lock:
             beyond = self.revision + 1
             for collection in self.collections.values():
-                collection._objects.clear()
                 collection.advance(beyond)
                 collection.forget()
+
+    def reset(self) -> None:
+        """Empty the store; every resourceVersion asked for from before is too old from now on."""
+        with self.lock:
+            self.expire()
+            for collection in self.collections.values():
+                collection.clear()
             for name in ALWAYS_THERE:
                 self._ensure_namespace(name)
 

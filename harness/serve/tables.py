@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from harness.serve.columns import COLUMNS, DEFAULT
+from harness.serve.columns import COLUMNS, DEFAULT, Column
 from harness.serve.kinds import Kind
 from harness.serve.manifest import Object
 
@@ -16,7 +16,7 @@ def table(kind: Kind, objects: Iterable[Object], revision: str, include: str, he
     rows = []
     for found in objects:
         manifest = found.manifest()
-        rows.append({"cells": [column.cell(manifest) for column in columns], **_carried(manifest, include)})
+        rows.append({"cells": [_cell(column, manifest) for column in columns], **_carried(manifest, include)})
     definitions = [column.definition() for column in columns]
     return {
         "kind": "Table",
@@ -25,6 +25,14 @@ def table(kind: Kind, objects: Iterable[Object], revision: str, include: str, he
         "columnDefinitions": definitions if header else None,
         "rows": rows,
     }
+
+
+def _cell(column: Column, manifest: dict[str, Any]) -> Any:
+    """One cell; manifests may be odd, as recordings keep them as they were."""
+    try:
+        return column.cell(manifest)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return "<invalid>"
 
 
 def _carried(manifest: dict[str, Any], include: str) -> dict[str, Any]:

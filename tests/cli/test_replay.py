@@ -63,8 +63,8 @@ def test_gates_have_exit_codes_of_their_own(gate, code, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((DEMO, "--speed", "fast"), "'fast' is neither max nor a number"),
-        ((DEMO, "--speed", "0"), "a factor above 0 is needed"),
+        ((DEMO, "--speed", "fast"), "'fast' is neither max nor a factor above 0"),
+        ((DEMO, "--speed", "0"), "'0' is neither max nor a factor above 0"),
         ((DEMO, "--min-sync-period", "soon"), "'soon' is not a duration such as 1s"),
         ((DEMO, "--from", "x1"), "'x1' is not a duration"),
         ((DEMO, "--mode", "magic"), "Invalid value for '--mode'"),

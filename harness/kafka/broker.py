@@ -1,0 +1,205 @@
+"""A real Apache Kafka on this machine, for tests and trying out: one node, KRaft, on loopback.
+
+Maven fetches it once (`pom.xml` beside this) into the user's cache.  Everything that a broker writes is
+in one folder of its own; it is found and stopped by the pid that it left there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from base64 import urlsafe_b64encode
+from dataclasses import dataclass
+from pathlib import Path
+
+POM = Path(__file__).with_name("pom.xml")
+READY_SECONDS, STOP_SECONDS = 120.0, 30.0
+JVM = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=WARN")
+
+PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+log.dirs={data}
+auto.create.topics.enable=false
+num.partitions=1
+offsets.topic.num.partitions=1
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+message.max.bytes=16777216
+replica.fetch.max.bytes=16777216
+group.initial.rebalance.delay.ms=0
+"""
+
+
+class BrokerError(RuntimeError):
+    """The broker cannot be had or does not start; the message says why and names the way out."""
+
+
+@dataclass(frozen=True)
+class Broker:
+    """A broker's folder. Whether one runs in it is asked of the kernel each time."""
+
+    home: Path
+
+    @property
+    def pid(self) -> int | None:
+        """Of the running broker; None when none runs. A pid that something else took over does not count."""
+        try:
+            pid = int((self.home / "pid").read_text())
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except (OSError, ValueError):
+            return None
+        return pid if str(self.home / "server.properties").encode() in command else None
+
+    @property
+    def port(self) -> int:
+        """Where it listens, or did last; 0 when it never ran."""
+        try:
+            return int((self.home / "port").read_text())
+        except (OSError, ValueError):
+            return 0
+
+    @property
+    def bootstrap(self) -> str:
+        """What clients are given."""
+        return f"127.0.0.1:{self.port}"
+
+    def up(self, port: int = 0) -> None:
+        """Start unless it runs; returns when it serves. The port is kept from start to start. BrokerError."""
+        if self.pid:
+            return
+        classpath = fetch()
+        self.home.mkdir(parents=True, exist_ok=True)
+        self._configure(port or self.port or _free_port())
+        self._format(classpath)
+        self._wait_until_ready(self._start(classpath))
+
+    def down(self, sig: int = signal.SIGTERM) -> bool:
+        """Stop it; whether one ran. Data stays."""
+        pid = self.pid
+        if pid is None:
+            return False
+        os.kill(pid, sig)
+        deadline = time.monotonic() + STOP_SECONDS
+        while self.pid == pid and not _is_zombie(pid):
+            if time.monotonic() > deadline:
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.05)
+        (self.home / "pid").unlink(missing_ok=True)
+        return True
+
+    def _configure(self, port: int) -> None:
+        (self.home / "port").write_text(str(port))
+        text = PROPERTIES.format(port=port, controller=_free_port(), data=self.home / "data")
+        (self.home / "server.properties").write_text(text)
+
+    def _format(self, classpath: str) -> None:
+        if (self.home / "data" / "meta.properties").exists():
+            return
+        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A", 1)
+        arguments = ["format", "-t", cluster, "-c", str(self.home / "server.properties")]
+        done = subprocess.run(
+            [_java(), *JVM, "-cp", classpath, "kafka.tools.StorageTool", *arguments], capture_output=True, text=True
+        )
+        if done.returncode:
+            raise BrokerError(f"{self.home}: cannot be formatted: {done.stderr.strip() or done.stdout.strip()}")
+
+    def _start(self, classpath: str) -> subprocess.Popen:
+        command = [_java(), *JVM, "-cp", classpath, "kafka.Kafka", str(self.home / "server.properties")]
+        with open(self.home / "broker.log", "ab") as log:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.home, start_new_session=True
+            )
+        (self.home / "pid").write_text(str(process.pid))
+        return process
+
+    def _wait_until_ready(self, process: subprocess.Popen) -> None:
+        from kafka import KafkaAdminClient
+        from kafka.errors import KafkaError
+
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                raise BrokerError(f"the broker ended while it started; see {self.home / 'broker.log'}")
+            if _listens(self.port):
+                try:
+                    KafkaAdminClient(bootstrap_servers=self.bootstrap, bootstrap_timeout_ms=2_000).close()
+                    return
+                except KafkaError:
+                    pass
+            time.sleep(0.1)
+        self.down()
+        raise BrokerError(f"not ready after {READY_SECONDS:.0f} s; see {self.home / 'broker.log'}")
+
+
+def default_home() -> Path:
+    """The user's own broker."""
+    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(state).expanduser() / "kube-proxy-harness" / "kafka"
+
+
+def fetch() -> str:
+    """The class path of Kafka, downloaded on the first call. BrokerError without Maven or network."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "kube-proxy-harness"
+    libraries = cache / f"kafka-{hashlib.sha256(POM.read_bytes()).hexdigest()[:12]}"
+    if not libraries.is_dir():
+        _java()
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as partial:
+            _download(Path(partial) / "lib")
+            try:
+                (Path(partial) / "lib").rename(libraries)
+            except OSError:
+                if not libraries.is_dir():  # else: someone else was quicker
+                    raise
+    return f"{libraries}/*"
+
+
+def _download(folder: Path) -> None:
+    if shutil.which("mvn") is None:
+        raise BrokerError("Maven is needed to fetch Kafka: sudo apt-get install maven")
+    goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={folder}"]
+    done = subprocess.run(["mvn", "-B", "-q", "-ntp", "-f", str(POM), *goal], capture_output=True, text=True)
+    if done.returncode:
+        raise BrokerError(f"Maven cannot fetch Kafka:\n{(done.stdout + done.stderr).strip()[-2000:]}")
+
+
+def _java() -> str:
+    java = shutil.which("java")
+    if java is None:
+        raise BrokerError("Java 17 or newer is needed to run Kafka: sudo apt-get install default-jre-headless")
+    return java
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether it has ended and only its parent, this process, has not asked yet."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return False

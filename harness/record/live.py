@@ -1,0 +1,73 @@
+"""What a recorder says while it records: one line that changes on a terminal, one now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+
+from rich.console import Console
+
+from harness.record.recorder import Recorder
+
+RATE_SECONDS = 10.0
+
+
+class Live:
+    """Call it with the recorder a few times a second; a context manager."""
+
+    def __init__(self, console: Console, every_seconds: float) -> None:
+        self._console, self._every = console, every_seconds
+        self._status = console.status("connecting") if console.is_terminal else None
+        self._samples: deque[tuple[float, int, int]] = deque()
+        self._said = 0.0
+
+    def __enter__(self) -> Live:
+        if self._status:
+            self._status.__enter__()
+        return self
+
+    def __exit__(self, *exception) -> None:
+        if self._status:
+            self._status.__exit__(*exception)
+
+    def __call__(self, recorder: Recorder) -> None:
+        """Look, and say so when it is time."""
+        now = time.monotonic()
+        self._samples.append((now, recorder.counts.events, recorder.acknowledged))
+        while now - self._samples[0][0] > RATE_SECONDS:
+            self._samples.popleft()
+        if self._status:
+            self._status.update(self._line(recorder))
+        elif now - self._said >= self._every:
+            self._said = now
+            self._console.print(self._line(recorder), highlight=False, soft_wrap=True)
+
+    def _line(self, recorder: Recorder) -> str:
+        log = recorder.log
+        parts = [f"acknowledged seq {recorder.acknowledged}", f"{self._rate(1):,.0f} events/s"]
+        if recorder.forwarder:
+            lag = log.durable - recorder.forwarder.acknowledged
+            behind = f"{lag:,} events, {log.outstanding(recorder.forwarder.acknowledged):,} bytes"
+            parts.append(f"topic behind {behind}, {self._rate(2):,.0f} events/s")
+            if recorder.forwarder.trouble:
+                parts.append(recorder.forwarder.trouble)
+        ill = [watcher.health for watcher in recorder.watchers if watcher.health.trouble]
+        parts += [f"{health.scope.resource} {health.what}: {health.trouble}" for health in ill]
+        return "; ".join(parts)
+
+    def _rate(self, column: int) -> float:
+        first, last = self._samples[0], self._samples[-1]
+        return (last[column] - first[column]) / (last[0] - first[0]) if last[0] > first[0] else 0.0
+
+
+def summary(recorder: Recorder, complete: bool) -> str:
+    """The last words, after the log was closed."""
+    counts, seconds = recorder.counts, time.monotonic() - recorder.counts.began
+    by_type = ", ".join(f"{count:,} {kind}" for kind, count in sorted(counts.types.items()))
+    text = f"recorded {counts.events:,} events in {seconds:,.1f} s, up to seq {recorder.log.durable}"
+    if by_type:
+        text += f": {by_type}"
+    if not complete:
+        missing = recorder.log.durable - recorder.forwarder.acknowledged
+        text += f"\nthe topic lacks the last {missing:,}; they are on the disk, the next harness record sends them"
+    return text

@@ -1,0 +1,91 @@
+"""What a watcher does next, whatever its last request came to.  Pure: clock and chance are arguments.
+
+    outcome       the server ...                              next    wait     marked as
+    LISTED        gave all pages of a list                    watch   -        -
+    ENDED         closed the watch, its time was up           watch   -        -
+    BROKEN        was there, the connection broke             watch   backoff  -
+    BUSY          said 429                                    watch   backoff  -
+    EXPIRED       said 410, or its version went back          list    -        GAP, RELIST
+    AWAY          does not answer, or 5xx: it may restart     list    backoff  GAP, RELIST
+    DENIED        said 401 or 403                             list    backoff  GAP, RELIST
+
+A watch that goes on from its resourceVersion misses nothing, so nothing is marked.  A server that was
+away may have forgotten, or come back as another: only a new list tells the truth, and what happened
+between can have been missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+FIRST_SECONDS, MOST_SECONDS = 0.2, 30.0
+
+
+class Outcome(Enum):
+    """How a list or a watch ended."""
+
+    LISTED = "listed"
+    ENDED = "ended"
+    BROKEN = "broken"
+    BUSY = "busy"
+    EXPIRED = "expired"
+    AWAY = "away"
+    DENIED = "denied"
+
+
+class Rule(NamedTuple):
+    """One row of the table."""
+
+    relist: bool
+    wait: bool
+
+
+TABLE = {
+    Outcome.LISTED: Rule(relist=False, wait=False),
+    Outcome.ENDED: Rule(relist=False, wait=False),
+    Outcome.BROKEN: Rule(relist=False, wait=True),
+    Outcome.BUSY: Rule(relist=False, wait=True),
+    Outcome.EXPIRED: Rule(relist=True, wait=False),
+    Outcome.AWAY: Rule(relist=True, wait=True),
+    Outcome.DENIED: Rule(relist=True, wait=True),
+}
+
+
+class Step(NamedTuple):
+    """What to do after `wait_seconds`: list anew, because of `gap`, or go on watching (None)."""
+
+    gap: str | None
+    wait_seconds: float
+
+
+@dataclass
+class Recovery:
+    """One watcher's memory: how often it failed in a row, and whether it must list anew.
+
+    `chance` gives numbers from 0 to 1; waits are spread by it, so that many recorders do not come at once.
+    """
+
+    chance: Callable[[], float]
+    failures: int = 0
+    gap: str | None = None
+
+    def after(self, outcome: Outcome, reason: str = "", progress: bool = False) -> Step:
+        """`progress`: events came before it ended, or it lasted; so the server is well."""
+        if outcome is Outcome.LISTED:
+            self.gap = None
+            return Step(None, 0.0)
+        rule = TABLE[outcome]
+        if rule.relist:
+            self.gap = self.gap or reason or outcome.value
+        self.failures = (0 if progress else self.failures) + 1
+        # Even what needs no wait gets one when it happens twice: a server may expire every watch as it begins.
+        return Step(self.gap, self._pause(self.failures if rule.wait else self.failures - 1))
+
+    def _pause(self, tries: int) -> float:
+        if tries <= 0:
+            return 0.0
+        longest = min(MOST_SECONDS, FIRST_SECONDS * 2 ** min(tries - 1, 16))
+        return longest * (0.5 + self.chance() / 2)

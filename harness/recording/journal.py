@@ -1,0 +1,158 @@
+"""A recording that is being written: appended to, flushed to the disk, and continued after any end.
+
+What `flush` has returned for survives a kill and a power cut.  A line, or a zstd frame, that a kill cut
+in two was never acknowledged: it is cut off when the recording is continued.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+import zstandard
+
+from harness.events import FORMAT, Event, Header
+from harness.recording.errors import RecordingError
+from harness.recording.lines import event_line, header_line
+from harness.recording.reader import open_source
+
+_BEGINNING = b'{"format":"' + FORMAT.encode() + b'"'
+_MAGIC = b"\x28\xb5\x2f\xfd"
+LEVEL = 3
+"""zstd's level: a recorder must keep up, and every flush is a frame of its own."""
+
+
+class Journal:
+    """One file, owned by one writer. `seq` is the last event appended, `durable` the last one flushed."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Open or create; RecordingError when it cannot be written or someone else is writing it."""
+        self.path = str(path)
+        self._compressed = self.path.endswith(".zst")
+        self._buffer: list[bytes] = []
+        self.size, self.buffered, self.cut = 0, 0, 0
+        self.seq = self.durable = 0
+        self.header: Header | None = None
+        try:
+            self._file = open(self.path, "a+b", buffering=0)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise RecordingError(self.path, None, "is being written by another process; stop that one first") from None
+        except OSError as error:
+            raise RecordingError(self.path, None, f"cannot be written: {error.strerror}") from None
+        try:
+            self._repair()
+        except BaseException:
+            self._file.close()
+            raise
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing yet, not even a header."""
+        return self.size == 0 and not self._buffer
+
+    def begin(self, header: Header) -> None:
+        """Write the header of a new recording, durably."""
+        self.header = header
+        self._buffer.append(header_line(header))
+        self.flush()
+        folder = os.open(Path(self.path).parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def resume(self, seq: int) -> None:
+        """Continue after the event numbered `seq`, which is the last one there is."""
+        self.seq = self.durable = seq
+
+    def append(self, event: Event) -> None:
+        """Take one event; it is not safe before `flush`."""
+        line = event_line(event)
+        self._buffer.append(line)
+        self.buffered += len(line)
+        self.seq = event.seq
+
+    def flush(self) -> int:
+        """Write and sync what was appended; returns the last durable seq. OSError when the disk is full."""
+        if self._buffer:
+            data = b"".join(self._buffer)
+            if self._compressed:
+                data = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compress(data)
+            self._write(data)
+            self._buffer.clear()
+            self.buffered = 0
+        self.durable = self.seq
+        return self.durable
+
+    def close(self) -> None:
+        """Flush, and let go of the file."""
+        try:
+            self.flush()
+        finally:
+            self._file.close()
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[self._file.write(view) :]
+        except OSError:
+            self._file.truncate(self.size)  # half a flush would be followed by a whole one
+            raise
+        os.fsync(self._file.fileno())
+        self.size += len(data)
+
+    def _repair(self) -> None:
+        self._file.seek(0)
+        whole = _end_of_frames(self._file) if self._compressed else _end_of_lines(self._file)
+        self.cut = self._file.seek(0, os.SEEK_END) - whole
+        self._identify(whole)
+        if self.cut:
+            self._file.truncate(whole)
+            os.fsync(self._file.fileno())
+        self.size = whole
+
+    def _identify(self, whole: int) -> None:
+        """Sets `header`; RecordingError before anything is cut off a file that is no recording of ours."""
+        if whole:
+            with open_source(self.path) as recording:
+                self.header = recording.header if recording.own_format else None
+        self._file.seek(0)
+        start = self._file.read(len(_MAGIC) if self._compressed else len(_BEGINNING))
+        expected = _MAGIC if self._compressed else _BEGINNING
+        if self.header is None if whole else not expected.startswith(start):
+            raise RecordingError(self.path, None, "is no recording; it is left as it is, name another file")
+
+
+def _end_of_lines(file: BinaryIO) -> int:
+    """Offset behind the last newline."""
+    end = file.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - (1 << 16))
+        file.seek(start)
+        newline = file.read(end - start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0
+
+
+def _end_of_frames(file: BinaryIO) -> int:
+    """Offset behind the last whole frame; RecordingError when what is there is no zstd."""
+    whole, read, frame = 0, 0, None
+    while chunk := file.read(1 << 17):
+        read += len(chunk)
+        while chunk:
+            frame = frame or zstandard.ZstdDecompressor().decompressobj()
+            try:
+                frame.decompress(chunk)
+            except zstandard.ZstdError as error:
+                raise RecordingError(file.name, None, f"not a zstd file: {error}; it is left as it is") from None
+            chunk = frame.unused_data
+            if frame.eof:
+                whole, frame = read - len(chunk), None
+    return whole

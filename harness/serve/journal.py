@@ -1,0 +1,74 @@
+"""Everything that happens in a store, as a recording: it replays, inspects and serves like any other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from harness.events import FORMAT, MARKER_TYPES, RESOURCES, VERSION, Event, Header
+from harness.recording import initial_events_end
+from harness.serve.store import Change, Store
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Journal:
+    """A context manager that writes what `store` holds, then each change to it, to a .jsonl file.
+
+        Each event is handed to the system before the write that caused it returns. Only the resources that
+    X
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        store: Store,
+        cluster: dict[str, Any] | None = None,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._path, self._store, self._cluster, self._clock = path, store, cluster or {}, clock
+        self._seq, self._start = 0, 0
+        self._out: Any = None
+        self._unsubscribe: Callable[[], None] = lambda: None
+
+    def __enter__(self) -> Journal:
+        self._out = open(self._path, "wb", buffering=0)
+        with self._store.lock:
+            start = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+            self._out.write(_encode(Header(FORMAT, VERSION, RESOURCES, start, self._cluster)) + b"\n")
+            self._start = self._clock()
+            self._initial_list()
+            self._unsubscribe = self._store.subscribe(self._take)
+        return self
+
+    def __exit__(self, *_exception) -> None:
+        self._unsubscribe()
+        self._out.close()
+
+    def mark(self, type: str, resource: str, note: dict[str, Any]) -> None:
+        """Write a marker, such as a FAULT that is injected or healed; ValueError for an unknown type."""
+        if type not in MARKER_TYPES:
+            raise ValueError(f"{type!r} is no marker; one of {', '.join(MARKER_TYPES)} is needed")
+        with self._store.lock:
+            self._write(type, resource, _encode(note), self._clock() - self._start)
+
+    def _initial_list(self) -> None:
+        for resource in RESOURCES:
+            for found in self._store.collection(resource).snapshot().objects:
+                self._write("ADDED", resource, found.raw, 0)
+            self._seq += 1
+            self._out.write(_encode(initial_events_end(self._seq, 0, resource)) + b"\n")
+
+    def _take(self, change: Change) -> None:
+        kind = change.object.kind
+        if kind.recorded:
+            self._write(change.type, kind.resource, change.object.raw, self._clock() - self._start)
+
+    def _write(self, type: str, resource: str, raw: bytes, t: int) -> None:
+        self._seq += 1
+        self._out.write(_encode(Event(self._seq, t, type, resource, msgspec.Raw(raw))) + b"\n")

@@ -1,0 +1,182 @@
+"""The three kinds of patch, as pure functions from a manifest and a patch to a new manifest.
+
+JSON Merge Patch (RFC 7386), JSON Patch (RFC 6902), and Kubernetes' strategic merge patch with the merge
+keys of the resources served here: lists of named things merge by their key, all others are replaced.
+A patch that makes no sense raises ValueError, one whose `test` fails PatchTestFailed.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+MERGE_KEYS = {
+    "addresses": ("type",), "conditions": ("type",), "containers": ("name",), "env": ("name",),
+    "ephemeralContainers": ("name",), "hostAliases": ("ip",), "imagePullSecrets": ("name",),
+    "initContainers": ("name",), "ownerReferences": ("uid",), "podIPs": ("ip",),
+    "ports": ("containerPort", "port"), "topologySpreadConstraints": ("topologyKey",),
+    "volumeMounts": ("mountPath",), "volumes": ("name",),
+}  # fmt: skip
+"""Keys by the list's field name; of several the first that the elements have is meant."""
+
+MERGED_VALUES = frozenset({"finalizers", "podCIDRs"})
+"""Lists of plain values that are merged as sets."""
+
+
+class PatchTestFailed(ValueError):
+    """A JSON Patch's `test` found another value."""
+
+
+def merge_patch(target: Any, patch: Any) -> Any:
+    """RFC 7386: null removes, objects merge, everything else replaces."""
+    if not isinstance(patch, dict):
+        return copy.deepcopy(patch)
+    result = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        else:
+            result[name] = merge_patch(result.get(name), value)
+    return result
+
+
+def strategic_merge_patch(target: Any, patch: dict[str, Any], atomic: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """Kubernetes' own patch; lists named in `atomic` are replaced whatever their name suggests."""
+    if patch.get("$patch") == "replace":
+        return {name: copy.deepcopy(value) for name, value in patch.items() if name != "$patch"}
+    result = dict(target) if isinstance(target, dict) else {}
+    if (kept := patch.get("$retainKeys")) is not None:
+        result = {name: value for name, value in result.items() if name in kept}
+    for name, value in patch.items():
+        if name.startswith("$deleteFromPrimitiveList/"):
+            field = name.partition("/")[2]
+            result[field] = [item for item in result.get(field) or [] if item not in value]
+        elif name.startswith("$"):
+            continue
+        elif value is None:
+            result.pop(name, None)
+        else:
+            result[name] = _merged(name, result.get(name), value, atomic)
+    for name, order in patch.items():
+        if name.startswith("$setElementOrder/"):
+            _reorder(result, name.partition("/")[2], order)
+    return result
+
+
+def json_patch(target: Any, operations: Any) -> Any:
+    """RFC 6902; ValueError names the operation that cannot be done."""
+    if not isinstance(operations, list):
+        raise ValueError("a JSON Patch is a list of operations")
+    document = copy.deepcopy(target)
+    for operation in operations:
+        try:
+            document = _operate(document, operation)
+        except (KeyError, IndexError, TypeError, AttributeError):
+            raise ValueError(f"the operation {operation!r} does not apply to the object") from None
+    return document
+
+
+def _merged(name: str, old: Any, new: Any, atomic: frozenset[str]) -> Any:
+    if isinstance(new, dict):
+        return None if new.get("$patch") == "delete" else strategic_merge_patch(old, new, atomic)
+    if isinstance(new, list) and name in MERGED_VALUES:
+        return [*(old or []), *(item for item in new if item not in (old or []))]
+    if isinstance(new, list) and name not in atomic and (key := _merge_key(name, [*(old or []), *new])):
+        return _merged_list(old or [], new, key, atomic)
+    return copy.deepcopy(new)
+
+
+def _merge_key(name: str, items: list[Any]) -> str | None:
+    """The key by which these elements merge; None when the list is replaced."""
+    if not all(isinstance(item, dict) for item in items):
+        return None
+    named = [item for item in items if item.get("$patch") != "replace"]
+    return next((key for key in MERGE_KEYS.get(name, ()) if all(key in item for item in named)), None)
+
+
+def _merged_list(old: list[Any], new: list[Any], key: str, atomic: frozenset[str]) -> list[Any]:
+    """Each new element into the first old one with its key, or behind them all."""
+    if any(item.get("$patch") == "replace" for item in new):
+        return [copy.deepcopy(item) for item in new if "$patch" not in item]
+    result = list(old)
+    for item in new:
+        place = next((i for i, other in enumerate(result) if other[key] == item[key]), len(result))
+        gone = item.get("$patch") == "delete"
+        before = result[place] if place < len(result) else None
+        result[place : place + 1] = [] if gone else [strategic_merge_patch(before, item, atomic)]
+    return result
+
+
+def _reorder(result: dict[str, Any], field: str, order: list[Any]) -> None:
+    """Elements in the order that the patch names; those it does not name keep to the end."""
+    items = result.get(field)
+    if not isinstance(items, list):
+        return
+    places = {_identity(field, item): place for place, item in enumerate(order)}
+    result[field] = sorted(items, key=lambda item: places.get(_identity(field, item), len(places)))
+
+
+def _identity(field: str, item: Any) -> Any:
+    if not isinstance(item, dict):
+        return item
+    return next((item[key] for key in MERGE_KEYS.get(field, ()) if key in item), None)
+
+
+def _operate(document: Any, operation: dict[str, Any]) -> Any:
+    path, kind = _pointer(operation["path"]), operation["op"]
+    match kind:
+        case "add" | "replace":
+            return _put(document, path, operation["value"], kind == "replace")
+        case "remove":
+            return _put(document, path, _REMOVED, True)
+        case "copy":
+            return _put(document, path, copy.deepcopy(_at(document, _pointer(operation["from"]))), False)
+        case "move":
+            value = _at(document, _pointer(operation["from"]))
+            return _put(_put(document, _pointer(operation["from"]), _REMOVED, True), path, value, False)
+        case "test":
+            if _at(document, path) != operation["value"]:
+                raise PatchTestFailed(f"testing value {operation['path']} failed")
+            return document
+    raise ValueError(f"unexpected kind of operation: {kind!r}")
+
+
+_REMOVED = object()
+
+
+def _pointer(text: str) -> list[str]:
+    if text and not text.startswith("/"):
+        raise ValueError(f"{text!r} is not a JSON pointer; it begins with /")
+    return [part.replace("~1", "/").replace("~0", "~") for part in text.split("/")[1:]]
+
+
+def _at(document: Any, path: list[str]) -> Any:
+    for part in path:
+        document = document[_index(part)] if isinstance(document, list) else document[part]
+    return document
+
+
+def _put(document: Any, path: list[str], value: Any, existing: bool) -> Any:
+    """Add, replace or remove at a path; `existing` demands that something is there."""
+    if not path:
+        return value
+    parent, last = _at(document, path[:-1]), path[-1]
+    if isinstance(parent, list):
+        index = len(parent) if last == "-" and not existing else _index(last)
+        if index > len(parent) or (existing and index == len(parent)):
+            raise IndexError(last)
+        parent[index : index + existing] = [] if value is _REMOVED else [value]
+        return document
+    if existing and last not in parent:
+        raise KeyError(last)
+    if value is _REMOVED:
+        del parent[last]
+    else:
+        parent[last] = value
+    return document
+
+
+def _index(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise IndexError(text)
+    return int(text)

@@ -1,0 +1,104 @@
+"""The command: ready line, clean end, kubeconfig, bad input."""
+
+from __future__ import annotations
+
+import base64
+import json
+import signal
+import socket
+import ssl
+import stat
+import subprocess
+import urllib.request
+
+import pytest
+import yaml
+
+from tests.serve.conftest import DEMO, Served, ask
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_cleanly_with_watches_open(serve, signum):
+    served = serve(DEMO, "--speed", "max")
+    replies = [urllib.request.urlopen(f"{served.url}/api/v1/nodes?watch=1", timeout=30) for _ in range(5)]
+    assert all(reply.readline() for reply in replies)
+    assert served.stop(signum) == (0, "")
+    assert all(reply.read().endswith(b"\n") for reply in replies), "no event is cut in two"
+
+
+def test_the_ready_line_says_where_and_what(serve):
+    served = serve(DEMO, "--start-paused")
+    assert served.ready.startswith(f"serving {DEMO} at http://127.0.0.1:")
+    assert "41 services, 41 endpointslices, 6 nodes, 0 pods; paused" in served.ready
+
+
+def test_tls_and_token_through_the_kubeconfig(serve, tmp_path):
+    path = tmp_path / "kubeconfig"
+    served = serve(DEMO, "--tls", "--token", "s3cret", "--write-kubeconfig", path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    config = yaml.safe_load(path.read_text())
+    authority = base64.b64decode(config["clusters"][0]["cluster"]["certificate-authority-data"]).decode()
+    context = ssl.create_default_context(cadata=authority)
+    url, token = config["clusters"][0]["cluster"]["server"], config["users"][0]["user"]["token"]
+    assert url == served.url and url.startswith("https://")
+    request = urllib.request.Request(url + "/api/v1/nodes", headers={"Authorization": f"Bearer {token}"})
+    assert urllib.request.urlopen(request, context=context, timeout=30).status == 200
+
+
+def test_certificates_of_your_own(serve, tmp_path):
+    cert, key = tmp_path / "c.pem", tmp_path / "k.pem"
+    command = (
+        "openssl req -x509 -nodes -newkey rsa:2048 -days 1 -subj /CN=x -addext subjectAltName=IP:127.0.0.1 -keyout"
+    )
+    subprocess.run([*command.split(), key, "-out", cert], check=True, capture_output=True)
+    served = serve(DEMO, "--tls-cert", cert, "--tls-key", key)
+    context = ssl.create_default_context(cafile=str(cert))
+    assert urllib.request.urlopen(served.url + "/healthz", context=context, timeout=30).read() == b"ok"
+
+
+def test_bad_input_is_refused_before_anything_listens(tmp_path):
+    bad = tmp_path / "bad.jsonl"
+    lines = DEMO.read_text().splitlines()[:4] + ["{"]
+    bad.write_text("\n".join(lines) + "\n")
+    served = Served(bad)
+    code, errors = served.finished()
+    assert code == 2 and served.ready == "" and f"{bad}:5: not an event" in errors
+
+
+def test_bad_input_further_on_ends_it(tmp_path):
+    bad = tmp_path / "bad.jsonl"
+    lines = DEMO.read_text().splitlines()
+    bad.write_text("\n".join(lines[:110] + ["{"]) + "\n")
+    served = Served(bad, "--speed", "max")
+    assert served.ready
+    code, errors = served.finished()
+    assert code == 2 and f"{bad}:111: not an event" in errors
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (("--speed", "fast"), "'fast' is neither max nor a factor"),
+        (("--from", "soon"), "'soon' is not a duration"),
+        (("--tls-cert", DEMO), "belong together"),
+        (("--tls-cert", DEMO, "--tls-key", DEMO), "not a certificate"),
+        (("--port", "70000"), "70000"),
+    ],
+)
+def test_bad_options(arguments, said):
+    code, errors = Served(DEMO, *arguments).finished()
+    assert code in (1, 2) and said in errors
+
+
+def test_a_port_that_is_taken():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        code, errors = Served(DEMO, "--port", taken.getsockname()[1]).finished()
+    assert code == 1 and "address already in use" in errors.lower()
+
+
+def test_kubectls_dump_is_served_too(serve, tmp_path):
+    listed = ask(serve(DEMO, "--start-paused").url + "/api/v1/services").body
+    dump = tmp_path / "dump.json"
+    dump.write_text(json.dumps(listed | {"kind": "List"}))
+    served = serve(dump)
+    assert ask(served.url + "/api/v1/services").body["items"] == listed["items"]

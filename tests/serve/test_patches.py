@@ -1,0 +1,121 @@
+"""The three kinds of patch: the RFCs' own examples, and what Kubernetes adds."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.serve.patches import PatchTestFailed, json_patch, merge_patch, strategic_merge_patch
+
+# RFC 7386, appendix A
+MERGES = [
+    ({"a": "b"}, {"a": "c"}, {"a": "c"}),
+    ({"a": "b"}, {"b": "c"}, {"a": "b", "b": "c"}),
+    ({"a": "b"}, {"a": None}, {}),
+    ({"a": "b", "b": "c"}, {"a": None}, {"b": "c"}),
+    ({"a": ["b"]}, {"a": "c"}, {"a": "c"}),
+    ({"a": "c"}, {"a": ["b"]}, {"a": ["b"]}),
+    ({"a": {"b": "c"}}, {"a": {"b": "d", "c": None}}, {"a": {"b": "d"}}),
+    ({"a": [{"b": "c"}]}, {"a": [1]}, {"a": [1]}),
+    (["a", "b"], ["c", "d"], ["c", "d"]),
+    ({"a": "b"}, ["c"], ["c"]),
+    ({"e": None}, {"a": 1}, {"e": None, "a": 1}),
+    ([1, 2], {"a": "b", "c": None}, {"a": "b"}),
+    ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
+]
+
+
+@pytest.mark.parametrize("target, patch, result", MERGES)
+def test_merge_patch(target, patch, result):
+    before = copy.deepcopy(target)
+    assert merge_patch(target, patch) == result
+    assert target == before, "the target is nobody's to change"
+
+
+# RFC 6902, appendix A
+OPERATIONS = [
+    ({"foo": "bar"}, [{"op": "add", "path": "/baz", "value": "qux"}], {"foo": "bar", "baz": "qux"}),
+    ({"foo": ["bar", "baz"]}, [{"op": "add", "path": "/foo/1", "value": "qux"}], {"foo": ["bar", "qux", "baz"]}),
+    ({"baz": "qux", "foo": "bar"}, [{"op": "remove", "path": "/baz"}], {"foo": "bar"}),
+    ({"foo": ["bar", "qux", "baz"]}, [{"op": "remove", "path": "/foo/1"}], {"foo": ["bar", "baz"]}),
+    ({"baz": "qux"}, [{"op": "replace", "path": "/baz", "value": "boo"}], {"baz": "boo"}),
+    ({"a": {"b": 1}, "c": {}}, [{"op": "move", "from": "/a/b", "path": "/c/d"}], {"a": {}, "c": {"d": 1}}),
+    ({"foo": [1, 2, 3]}, [{"op": "move", "from": "/foo/0", "path": "/foo/2"}], {"foo": [2, 3, 1]}),
+    ({"foo": ["bar"]}, [{"op": "add", "path": "/foo/-", "value": ["abc"]}], {"foo": ["bar", ["abc"]]}),
+    ({"/": 9, "~1": 10}, [{"op": "test", "path": "/~01", "value": 10}], {"/": 9, "~1": 10}),
+    ({"a": [1]}, [{"op": "copy", "from": "/a", "path": "/b"}], {"a": [1], "b": [1]}),
+    ({"a": 1}, [{"op": "replace", "path": "", "value": {"b": 2}}], {"b": 2}),
+]
+
+
+@pytest.mark.parametrize("target, patch, result", OPERATIONS)
+def test_json_patch(target, patch, result):
+    before = copy.deepcopy(target)
+    assert json_patch(target, patch) == result
+    assert target == before
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        {"op": "add"}, [{"op": "add", "path": "/baz/bat", "value": 1}], [{"op": "remove", "path": "/none"}],
+        [{"op": "fly", "path": "/foo"}], [{"path": "/foo"}], [{"op": "add", "path": "foo", "value": 1}], ["x"],
+        [{"op": "remove", "path": "/list/7"}], [{"op": "add", "path": "/list/x", "value": 1}],
+    ],
+)  # fmt: skip
+def test_a_json_patch_that_does_not_fit(patch):
+    with pytest.raises(ValueError):
+        json_patch({"foo": "bar", "list": [1]}, patch)
+
+
+def test_a_failed_test_is_told_apart():
+    with pytest.raises(PatchTestFailed):
+        json_patch({"a": 1}, [{"op": "test", "path": "/a", "value": 2}])
+
+
+NAMED = {"containers": [{"name": "a", "image": "1"}, {"name": "b", "image": "2"}]}
+STRATEGIC = {
+    "merges by name": ({"containers": [{"name": "b", "image": "3"}]}, ["a1", "b3"]),
+    "appends": ({"containers": [{"name": "c", "image": "3"}]}, ["a1", "b2", "c3"]),
+    "deletes": ({"containers": [{"name": "a", "$patch": "delete"}]}, ["b2"]),
+    "replaces": ({"containers": [{"$patch": "replace"}, {"name": "z", "image": "0"}]}, ["z0"]),
+    "orders": (
+        {"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}], "containers": [{"name": "b", "image": "9"}]},
+        ["b9", "a1"],
+    ),
+}
+
+
+@pytest.mark.parametrize("patch, expected", STRATEGIC.values(), ids=STRATEGIC.keys())
+def test_named_things_merge(patch, expected):
+    result = strategic_merge_patch(NAMED, patch)["containers"]
+    assert [item["name"] + item["image"] for item in result] == expected
+
+
+def test_other_lists():
+    assert strategic_merge_patch({"args": [1, 2]}, {"args": [3]}) == {"args": [3]}
+    assert strategic_merge_patch({"finalizers": ["a"]}, {"finalizers": ["a", "b"]}) == {"finalizers": ["a", "b"]}
+    removed = {"$deleteFromPrimitiveList/finalizers": ["a"]}
+    assert strategic_merge_patch({"finalizers": ["a", "b"]}, removed) == {"finalizers": ["b"]}
+    ports = {"ports": [{"port": 80}, {"port": 443}]}
+    merged = strategic_merge_patch(ports, {"ports": [{"port": 80, "nodePort": 30000}]})
+    assert merged == {"ports": [{"port": 80, "nodePort": 30000}, {"port": 443}]}
+    assert strategic_merge_patch(ports, {"ports": [{"port": 80}]}, frozenset({"ports"})) == {"ports": [{"port": 80}]}
+    assert strategic_merge_patch(
+        {"strategy": {"type": "R", "r": {}}}, {"strategy": {"$retainKeys": ["type"], "type": "X"}}
+    ) == {"strategy": {"type": "X"}}
+
+
+plain = st.recursive(
+    st.integers() | st.text(max_size=3), lambda inner: st.dictionaries(st.sampled_from("abc"), inner, max_size=3)
+)
+objects = st.dictionaries(st.sampled_from("abc"), plain, max_size=3)
+
+
+@given(objects, objects)
+def test_without_lists_strategic_and_merge_patch_agree(target, patch):
+    assert strategic_merge_patch(target, patch) == merge_patch(target, patch)
+    assert merge_patch(merge_patch(target, patch), patch) == merge_patch(target, patch)
