@@ -5,7 +5,8 @@
         provider: {type: python, module: chaos.control}
 
 Read from the environment, as `chaos run` has no options for them: CHAOS_SEED, CHAOS_MODE, CHAOS_OUT (the run's
-folder), CHAOS_LAB (a running lab's folder).
+folder), CHAOS_LAB (a running lab's folder), CHAOS_KUBE (a real cluster instead of a lab:
+`chaos.targets.kube.settings.KubeOptions` as JSON).
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from chaos import session
 from chaos.experiment import ExperimentError, read_experiment
 
 SEED, MODE, OUT, LAB, PATH = "CHAOS_SEED", "CHAOS_MODE", "CHAOS_OUT", "CHAOS_LAB", "CHAOS_EXPERIMENT"
+KUBE = "CHAOS_KUBE"
+HIDDEN = ("engines_healthy", "kernels_up_to_date")
+"""Probes that a cluster's API has no answer to."""
 
 
 def before_experiment_control(context: dict[str, Any], **_: Any) -> None:
@@ -31,17 +35,29 @@ def before_experiment_control(context: dict[str, Any], **_: Any) -> None:
         if os.environ.get(MODE):
             experiment = experiment._replace(lab=msgspec.structs.replace(experiment.lab, mode=os.environ[MODE]))
         seed = int(os.environ.get(SEED) or experiment.seed)
-        attach = os.environ.get(LAB)
-        run = session.Session(
-            experiment,
-            seed,
-            Path(os.environ.get(OUT) or "chaos-run").absolute(),
-            _tell,
-            Path(attach) if attach else None,
-        )
+        folder = Path(os.environ.get(OUT) or "chaos-run").absolute()
+        run = session.Session(experiment, seed, folder, _tell, _stage(context))
         run.begin()
     except (ExperimentError, session.SessionError, ValueError) as error:
         raise InterruptExecution(str(error)) from error
+
+
+def _stage(context: dict[str, Any]) -> session.Stage:
+    """The lab, or the cluster that the environment names; then without the probes that it has no answer to."""
+    from chaos.targets.kube.settings import KubeOptions
+    from chaos.targets.kube.stage import KubeStage
+    from chaos.targets.lab_stage import LabStage
+
+    if not os.environ.get(KUBE):
+        attach = os.environ.get(LAB)
+        return LabStage(Path(attach) if attach else None)
+    hypothesis = context.get("steady-state-hypothesis") or {}
+    asked = hypothesis.get("probes") or []
+    hidden = [probe for probe in asked if probe["provider"].get("func") in HIDDEN]
+    hypothesis["probes"] = [probe for probe in asked if probe not in hidden]
+    for probe in hidden:
+        _tell(f"not asked, for a cluster does not show it: {probe['name']}")
+    return KubeStage(msgspec.json.decode(os.environ[KUBE], type=KubeOptions))
 
 
 def after_experiment_control(context: dict[str, Any], state: dict[str, Any] | None = None, **_: Any) -> None:

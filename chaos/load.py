@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -90,16 +91,26 @@ def start_load(client: LabClient, options: LoadOptions, folder: Path, seed: int)
             "services": status["services"],
             "lab": str(client.folder),
         }
-        started.append(_start(client, where, spec, folder))
+        started.append(_start(lambda command, where=where: client.inside(where, command), where, spec, folder))
     for process in started:
         process.await_begun()
     return started
 
 
-def _start(client: LabClient, where: str, spec: dict[str, Any], folder: Path) -> LoadProcess:
+def start_here(spec: dict[str, Any], folder: Path) -> LoadProcess:
+    """Start a load on this machine, outside any lab, and wait until it sends; LabError when it does not."""
+    folder.mkdir(parents=True, exist_ok=True)
+    process = _start(lambda command: command, spec["where"], spec, folder)
+    process.await_begun()
+    return process
+
+
+def _start(
+    inside: Callable[[list[str]], list[str]], where: str, spec: dict[str, Any], folder: Path
+) -> LoadProcess:
     path, out = folder / f"{where}.spec.json", folder / f"{where}.jsonl"
     path.write_text(json.dumps(spec, indent=2))
-    command = client.inside(where, [sys.executable, "-m", "loadtests.run", str(path), str(out)])
+    command = inside([sys.executable, "-m", "loadtests.run", str(path), str(out)])
     with open(folder / f"{where}.log", "wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
     return LoadProcess(where, where, out, process)
