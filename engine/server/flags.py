@@ -62,9 +62,9 @@ PROCESS = (
 CLUSTER = (
     _flag("feature-gates", GATES, "feature_gates", "Feature gates, as Name=true|false,..."),
     _flag("kubeconfig", TEXT, "client_connection.kubeconfig", "The kubeconfig file; empty is in-cluster."),
-    _flag("kube-api-content-type", TEXT, "client_connection.content_type", "Content type of requests to the API."),
-    _flag("kube-api-burst", INT32, "client_connection.burst", "Requests to the API in a burst."),
-    _flag("kube-api-qps", FLOAT, "client_connection.qps", "Requests to the API a second."),
+    _flag("kube-api-content-type", TEXT, "client_connection.content_type", "Accepted; JSON is asked for."),
+    _flag("kube-api-burst", INT32, "client_connection.burst", "Accepted; a list and a watch a resource need no limit."),
+    _flag("kube-api-qps", FLOAT, "client_connection.qps", "Accepted; a list and a watch a resource need no limit."),
     _flag("bind-address", IP, "bind_address", "The node's primary IP, where it isn't the Node object's."),
     _flag("healthz-bind-address", IP_PORT, "healthz_bind_address", "Where /healthz and /livez answer; empty: nowhere."),
     _flag("metrics-bind-address", IP_PORT, "metrics_bind_address", "Where /metrics and /proxyMode answer."),
@@ -76,7 +76,12 @@ CLUSTER = (
         "show_hidden_metrics_for_version",
         "Show metrics hidden since this version, which must be the previous minor one.",
     ),
-    _flag("config-sync-period", DURATION, "config_sync_period", "How often everything is read from the API anew."),
+    _flag(
+        "config-sync-period",
+        DURATION,
+        "config_sync_period",
+        "Accepted; nothing is lost that a resync would bring back.",
+    ),
     _flag("oom-score-adj", INT32, "oom_score_adj", "This process's oom_score_adj, from -1000 to 1000."),
 )
 RULES = (

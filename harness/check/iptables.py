@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
@@ -214,7 +215,7 @@ class _Reading:
             raise ValueError(f"chain {chain} has {len(rules)} rules, an endpoint's has two")
         hairpin, translation = rules
         address, _, port = translation["--to-destination"].rpartition(":")
-        packed = ipaddress.ip_address(address.strip("[]")).packed
+        packed = _address(address.strip("[]"))
         if hairpin["-j"] != _MARK or _network(hairpin["-s"]) != (packed, packed):
             raise ValueError(f"chain {chain} does not mark what its endpoint sends to itself")
         if translation.get("--name", chain) != chain:
@@ -271,8 +272,20 @@ def _nothing_else(options: Options, chain: str) -> None:
         raise ValueError(f"chain {chain}: a rule with {options}")
 
 
+def _address(text: str) -> bytes:
+    """Packed, by the C library: there are many."""
+    try:
+        return socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
+    except OSError:
+        raise ValueError(f"{text!r} is not an address") from None
+
+
 @cache
 def _network(text: str) -> tuple[bytes, bytes]:
+    """The first and last address of a block, or twice the one address."""
+    address, _, prefix = text.partition("/")
+    if not prefix or prefix == ("128" if ":" in text else "32"):
+        return (_address(address),) * 2
     network = ipaddress.ip_network(text)
     return network.network_address.packed, network.broadcast_address.packed
 

@@ -34,7 +34,7 @@ Examples:
 @click.option(
     "--history",
     type=click.IntRange(1),
-    default=20_000,
+    default=10_000,
     show_default=True,
     help="Changes a resource that can be watched again; older ones answer 410 Gone.",
 )

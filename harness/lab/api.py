@@ -11,19 +11,16 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
-
 from harness.lab.topology import NAMESPACE
-from harness.serve.store import Change, Store
+from harness.serve.live import LiveStore
 
-_encode = msgspec.json.Encoder().encode
 SERVICE_LABEL = "kubernetes.io/service-name"
 
 
 class Api:
     """One namespace's pods, Services and slices, and the nodes."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: LiveStore) -> None:
         self.store = store
         self._up = asyncio.Event()
         self._up.set()
@@ -56,35 +53,24 @@ class Api:
         objects = self.store.collection(resource).snapshot().objects
         return [found.manifest() for found in objects if found.namespace in ("", NAMESPACE)]
 
-    async def write(self, resource: str, manifest: dict[str, Any]) -> Change:
-        """Create or replace; a new object gets what an API server adds."""
+    async def write(self, resource: str, manifest: dict[str, Any]) -> None:
+        """Create or replace."""
         await self._up.wait()
-        metadata = {**manifest["metadata"]}
-        metadata.setdefault("creationTimestamp", self.now()[:19] + "Z")
-        metadata.setdefault("uid", f"{resource}-{metadata['name']}")
-        metadata.pop("resourceVersion", None)
-        return self.store.put(resource, _encode({**manifest, "metadata": metadata}))
+        self.store.apply(resource, manifest)
 
     async def update(self, resource: str, name: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         """Replace the object by what `change` makes of it as it is then; nothing when it is gone or stays equal."""
         await self._up.wait()
-        found = self.store.collection(resource).get("" if resource == "nodes" else NAMESPACE, name)
-        if found is None:
-            return
-        old = found.manifest()
-        new = change(old)
-        if new != old:
-            await self.write(resource, new)
+        found = self.store.collection(resource).get(_namespace(resource), name)
+        if found is not None:
+            self.store.apply(resource, change(found.manifest()))
 
-    async def remove(self, resource: str, name: str) -> None:
-        """The object is gone; nothing when it was already."""
+    async def remove(self, resource: str, name: str, grace_seconds: int = 0) -> None:
+        """Delete the object, a pod with its grace: its kubelet takes it from there. Nothing when it is gone."""
         await self._up.wait()
-        self.store.remove(resource, "" if resource == "nodes" else NAMESPACE, name)
+        if self.store.collection(resource).get(_namespace(resource), name) is not None:
+            self.store.delete(resource, name, _namespace(resource), grace_seconds)
 
-    async def delete_pod(self, name: str, grace_seconds: int) -> None:
-        """Ask for a pod's end: its kubelet takes it from here; at once without grace."""
-        stamp = {"deletionTimestamp": self.now()[:19] + "Z", "deletionGracePeriodSeconds": grace_seconds}
-        if grace_seconds == 0:
-            await self.remove("pods", name)
-        else:
-            await self.update("pods", name, lambda pod: {**pod, "metadata": {**pod["metadata"], **stamp}})
+
+def _namespace(resource: str) -> str:
+    return "" if resource == "nodes" else NAMESPACE

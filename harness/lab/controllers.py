@@ -55,7 +55,7 @@ class Replicas:
             pods.append(pod)
         by_age = sorted(pods, key=lambda p: int(p["metadata"]["name"].rpartition("-")[2]))
         for pod in by_age[self.wanted :]:
-            await self._api.delete_pod(pod["metadata"]["name"], self._options.grace_period_seconds)
+            await self._api.remove("pods", pod["metadata"]["name"], self._options.grace_period_seconds)
 
 
 class Slices:

@@ -38,7 +38,7 @@ class Operations:
         return {
             "folder": str(lab.folder),
             "recording": str(lab.recording),
-            "api": lab.url,
+            "api": lab.faults.live.url,
             "mode": lab.options.mode,
             "seconds": lab.log.seconds,
             "began_monotonic_ns": lab.log.began,
@@ -117,7 +117,7 @@ class Operations:
 
     async def fault_note(self, what: dict[str, Any]) -> float:
         """Write a FAULT event; the time of it."""
-        return self._lab.log.fault(what)
+        return self._lab.log.mark("FAULT", "nodes" if what.get("nodes") else "pods", what)
 
     async def pod_signal(self, pod: str, number: str) -> None:
         """Send a signal such as SIGKILL or SIGSTOP to a pod's process."""
@@ -135,7 +135,7 @@ class Operations:
     async def pod_delete(self, pod: str, grace_seconds: int) -> None:
         """Delete the pod in the API; a replacement is made."""
         self._container(pod)
-        await self._lab.api.delete_pod(pod, grace_seconds)
+        await self._lab.api.remove("pods", pod, grace_seconds)
 
     async def pods_scale(self, replicas: int) -> None:
         """How many pods there are to be."""

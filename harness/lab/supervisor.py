@@ -12,7 +12,7 @@ import asyncio
 import os
 import signal
 import sys
-from datetime import UTC, datetime
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +20,31 @@ import msgspec
 
 from harness.lab import control, network
 from harness.lab.api import SERVICE_LABEL, Api
-from harness.lab.api_server import ApiServer, write_kubeconfig
+from harness.lab.api_server import ApiServer
 from harness.lab.background import add_background
 from harness.lab.balancer import Balancer
 from harness.lab.controllers import Nodes, Replicas, Slices
 from harness.lab.engines import Engine
-from harness.lab.events import EventLog
 from harness.lab.flows import Lookup
 from harness.lab.kubelet import Kubelet
 from harness.lab.launch import OPTIONS, RECORDING
 from harness.lab.operations import Operations
-from harness.lab.topology import LabOptions, node_manifest, nodes_of, service_manifests
+from harness.lab.topology import (
+    POD_NETWORK,
+    SERVICE_NETWORK,
+    LabOptions,
+    node_manifest,
+    nodes_of,
+    service_manifests,
+)
 from harness.lab.witness import NodeWitness, questions, ready_addresses
-from harness.serve.store import Change, Store
+from harness.serve.journal import Journal
+from harness.serve.kubeconfig import write_kubeconfig
+from harness.serve.live import LiveStore
+from harness.serve.store import Change
 
 READY_SECONDS = 90.0
+CLUSTER = {"name": "lab", "clusterCIDR": POD_NETWORK, "serviceCIDRs": [SERVICE_NETWORK]}
 
 
 class Lab:
@@ -44,15 +54,14 @@ class Lab:
         self.options, self.folder = options, folder
         self.recording = folder / RECORDING
         self.nodes = nodes_of(options)
-        self.api = Api(Store())
+        self.api = Api(LiveStore())
         self.faults = ApiServer(self.api)
-        self.url = self.faults.url
         kubeconfig = folder / "kubeconfig"
-        write_kubeconfig(kubeconfig, self.url)
         self.kubelets = {n.name: Kubelet(n, options, self.api, folder / "pods") for n in self.nodes}
         self.engines = {n.name: Engine(n, options, folder / n.name, kubeconfig) for n in self.nodes}
         self.replicas, self._slices = Replicas(options, self.api), Slices(self.api)
         self.unplugged: set[str] = set()
+        self._stack = ExitStack()
         self.observations: list[dict[str, Any]] = []
         self.ending = asyncio.Event()
         self._changed = asyncio.Event()
@@ -63,20 +72,20 @@ class Lab:
         tell("network")
         network.build(self.nodes)
         self.lookup = Lookup(n.name for n in self.nodes)
-        self._file = open(self.recording, "ab", buffering=0)
-        self.log = EventLog(self._file.write, self.options, datetime.now(UTC).isoformat(timespec="seconds"))
-        self.witnesses = {
-            n.name: NodeWitness(n.name, self.options.mode, self._report, lambda: self.log.seconds) for n in self.nodes
-        }
-        self.api.store.subscribe(self._on_change)
         tell("api")
         add_background(self.api.store, self.options.background_services, self.options.seed)
         for manifest in [node_manifest(n) for n in self.nodes]:
             await self.api.write("nodes", manifest)
         for manifest in service_manifests():
             await self.api.write("services", manifest)
-        self.log.initial_list_ended()
-        await self.faults.start()
+        self.log = self._stack.enter_context(Journal(self.recording, self.api.store, CLUSTER))
+        self.witnesses = {
+            n.name: NodeWitness(n.name, self.options.mode, self._report, lambda: self.log.seconds) for n in self.nodes
+        }
+        self._loop = asyncio.get_running_loop()
+        self.api.store.subscribe(self._on_change)
+        self._stack.enter_context(self.faults.live)
+        write_kubeconfig(self.folder / "kubeconfig", self.faults.live.kubeconfig())
         await self._start_loops()
         await self._get_ready(tell)
 
@@ -140,8 +149,8 @@ class Lab:
             kubelet.wake()
 
     def _on_change(self, change: Change) -> None:
-        self.log.change(change)
-        self.wake()
+        # Clients' writes come from the server's thread.
+        self._loop.call_soon_threadsafe(self.wake)
         if change.resource.startswith("endpointslices"):
             self._ask(change)
 
@@ -167,8 +176,8 @@ class Lab:
         for engine in self.engines.values():
             if engine.running:
                 engine.process.terminate()
-        await self.faults.stop()
-        self._file.close()
+        await self.faults.clear()
+        self._stack.close()
 
 
 async def main(folder: Path, ready: int, lifeline: int | None) -> int:

@@ -35,6 +35,11 @@ def request(number: int, protocol: int, source: tuple[bytes, int], destination: 
     return _packet(protocol, source, destination, _SYN, number, 0)
 
 
+def reset(number: int, source: tuple[bytes, int], destination: tuple[bytes, int]) -> bytes:
+    """A TCP reset of a connection that nobody knows, which conntrack takes for INVALID."""
+    return _packet(TCP, source, destination, _RST | _ACK, 1, number)
+
+
 def answer(seen: Seen) -> bytes:
     """What a server answers to a request."""
     return _packet(seen.protocol, seen.destination, seen.source, _SYN | _ACK, 1, seen.number)

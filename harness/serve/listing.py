@@ -20,7 +20,7 @@ from harness.serve.manifest import Object
 from harness.serve.scope import Scope
 from harness.serve.store import Collection, Snapshot
 
-SNAPSHOTS, BODIES = 64, 16
+SNAPSHOTS, BODIES = 64, 4
 """Snapshots that tokens may continue, and whole bodies kept."""
 
 MATCHES = ("", "Exact", "NotOlderThan")
@@ -62,10 +62,15 @@ class Lister:
         if listing.limit and listing.revision != 0:
             self._keep(kind, scope, snapshot)
             return self._paged(kind, scope, snapshot.revision, 0, listing.limit, form)
+        return self._whole(kind, scope, snapshot, form)
+
+    def _whole(self, kind: Kind, scope: Scope, snapshot: Snapshot, form: wire.Form) -> bytes:
+        seen = snapshot.objects if scope == Scope() else filter(scope.sees, snapshot.objects)
+        metadata = {"resourceVersion": str(snapshot.revision)}
+        if form.shape == "table":  # it tells ages, so it is never kept
+            return wire.many(kind, seen, metadata, form)
         key = kind.qualified, snapshot.revision, scope, form
-        if key not in self._bodies or form.shape == "table":  # a table tells ages: never kept
-            seen = snapshot.objects if scope == Scope() else filter(scope.sees, snapshot.objects)
-            metadata = {"resourceVersion": str(snapshot.revision)}
+        if key not in self._bodies:
             self._bodies[key] = wire.many(kind, seen, metadata, form)
         self._bodies.move_to_end(key)
         while len(self._bodies) > BODIES:

@@ -26,7 +26,7 @@ from harness.serve import errors
 from harness.serve.kinds import KINDS, NAMESPACES, Kind, kind_of
 from harness.serve.manifest import Object, head_of, own_revision, sealed
 
-HISTORY = 20_000
+HISTORY = 10_000
 """Changes kept a resource before the oldest are compacted away."""
 
 ALWAYS_THERE = ("default", "kube-node-lease", "kube-public", "kube-system")
@@ -177,10 +177,16 @@ class Store:
         return self.collections[kind_of(resource).qualified]
 
     def subscribe(self, subscriber: Callable[[Change], None]) -> Callable[[], None]:
-        """Call `subscriber` with every change from now on; returns what ends that."""
+        """Call `subscriber` with every change from now on; returns what ends that: once it has, none comes."""
         with self.lock:
             self._subscribers.append(subscriber)
-        return lambda: self._subscribers.remove(subscriber)
+
+        def unsubscribe() -> None:
+            # Under the lock, so that no writer is still calling when this returns.
+            with self.lock:
+                self._subscribers.remove(subscriber)
+
+        return unsubscribe
 
     def put(self, resource: str | Kind, raw: bytes, *, ordered: bool = True) -> Change:
         """Take a manifest's JSON in as it is; ValueError when it is none, or unnamed.

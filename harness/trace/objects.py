@@ -97,7 +97,7 @@ def _packet(cluster: _Cluster, source: str, destination: bytes, protocol: int, p
     kind, _, rest = source.partition(":")
     ours = destination in mine or ipaddress.ip_address(destination).is_loopback
     if kind == "node":
-        addresses = [packed(rest)] if rest else [a for a in mine if len(a) == len(destination)]
+        addresses = [packed(rest)] if rest else _own_sources(destination, mine)
         if not addresses:
             raise ValueError("--from node: the Node has no address of this family; write node:IP")
         return Packet(addresses[0], destination, protocol, port, True, ours)
@@ -107,6 +107,13 @@ def _packet(cluster: _Cluster, source: str, destination: bytes, protocol: int, p
         address = _pod_address(cluster, rest, len(destination))
         return Packet(address, destination, protocol, port, False, ours, "pods0")
     raise ValueError(f"--from {source!r} is none of pod:NAME, node, external:IP")
+
+
+def _own_sources(destination: bytes, mine: list[bytes]) -> list[bytes]:
+    """Addresses by which the node sends: to a loopback address from that very one."""
+    if ipaddress.ip_address(destination).is_loopback:
+        return [destination]
+    return [a for a in mine if len(a) == len(destination)]
 
 
 def _pod_address(cluster: _Cluster, name: str, size: int) -> bytes:

@@ -14,21 +14,24 @@ from harness.trace.cases import CaseError, load
 from harness.trace.run import judge
 
 DATA = Path(__file__).parent / "data"
-CASES = [case for case in load(DATA) if "nftables" in case.modes]
+CASES = [(mode, case) for case in load(DATA) for mode in ("iptables", "nftables") if mode in case.modes]
+EVERY = pytest.mark.parametrize(
+    ("mode", "case"), [pytest.param(mode, case, id=f"{case.name} in {mode}") for mode, case in CASES]
+)
 
 
 def failures(verdict: dict) -> list:
     return [item for item in verdict["flows"] + verdict["asserts"] if not item["passed"]] + [verdict.get("error")]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_the_tracer_finds_what_is_expected(case):
-    assert failures(judge(case, "nftables")) == [None]
+@EVERY
+def test_the_tracer_finds_what_is_expected(mode, case):
+    assert failures(judge(case, mode)) == [None]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_the_kernel_does_what_is_expected(case, kernel_namespaces):
-    verdict = judge(case, "nftables", open_witness)
+@EVERY
+def test_the_kernel_does_what_is_expected(mode, case, kernel_namespaces):
+    verdict = judge(case, mode, open_witness)
     assert failures(verdict) == [None]
     assert all(flow["kernel"]["attempts"] == flow["kernel"].get("answered", flow["kernel"]["attempts"])
                for flow in verdict["flows"] if isinstance(flow["kernel"].get("attempts"), int))  # fmt: skip

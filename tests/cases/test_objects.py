@@ -52,6 +52,23 @@ def test_the_rules_that_decide_are_shown_with_their_elements(dump):
     assert f"@tcp-endpoints {{ 0:1 . 0 : {E1} . 80 }}" in output
 
 
+def test_iptables_rules_that_decide_are_shown_in_order(dump):
+    code, output = ask(dump, f"external:{CLIENT}", f"{LB}:80", "--mode", "iptables")
+    assert code == 0 and f"=> dnat to {E1}:80 or {E2}:80, source replaced" in output
+    steps = [
+        "nat: -A PREROUTING ", "nat: -A KUBE-SERVICES ", "nat: -A KUBE-EXT-", "nat: -A KUBE-MARK-MASQ ",
+        "--probability 0.5000000000", "-j DNAT --to-destination", "nat: -A KUBE-POSTROUTING ", "-j MASQUERADE",
+    ]  # fmt: skip
+    places = [output.index(step) for step in steps]
+    assert places == sorted(places)
+
+
+def test_localhost_is_asked_from_localhost(dump):
+    for mode, sentence in (("iptables", "=> dnat"), ("nftables", "=> no-op")):
+        code, output = ask(dump, "node", "127.0.0.1:30001", "--mode", mode)
+        assert code == 0 and "127.0.0.1 -> 127.0.0.1 tcp/30001" in output and sentence in output
+
+
 def test_json_says_the_same(dump):
     code, output = ask(dump, "node", f"{CIP}:80", "--json", "-")
     found = json.loads(output)

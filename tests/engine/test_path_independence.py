@@ -46,3 +46,14 @@ def test_the_same_events_again_ask_for_nothing(seed):
         if event[0] != "DELETED" and event in events[-1:]:
             assert proxier.state.observe(*event) is False
     assert proxier.sync().operations == 0
+
+
+@given(seed=st.integers(0, 50), syncs=places)
+def test_written_anew_it_is_the_same(seed, syncs):
+    """SYNC-04: after a refusal, or when the kernel has lost its rules."""
+    proxier, opened = run(story(seed), syncs)
+    before = [opened.view.behaviour(family) for family in (4, 6)]
+    proxier.resync()
+    assert proxier.sync().full
+    assert [opened.view.behaviour(family) for family in (4, 6)] == before
+    assert not proxier.sync().full

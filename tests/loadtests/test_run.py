@@ -47,7 +47,8 @@ def load(folder: Path, ports: list[int], flows: list[str], during=lambda: None, 
     named = {name: {"port": port, "node_port": port} for name, port in zip(("http", "tcp", "udp"), ports, strict=True)}
     spec = {
         "name": "t", "flows": flows, "nodes": {"node-1": "127.0.0.1"}, "arrivals_per_second": RATE,
-        "timeout_seconds": 4, "services": [{"name": "web", "cluster_ip": "127.0.0.1", "balancer": "127.0.0.1", "ports": named}], **more,
+        "timeout_seconds": 4, **more,
+        "services": [{"name": "web", "cluster_ip": "127.0.0.1", "balancer": "127.0.0.1", "ports": named}],
     }  # fmt: skip
     (folder / "spec.json").write_text(json.dumps(spec))
     out = folder / "load.jsonl"

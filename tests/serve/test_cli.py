@@ -14,6 +14,8 @@ import urllib.request
 import pytest
 import yaml
 
+from harness.recording import open_source
+from harness.recording.state import State
 from tests.serve.conftest import DEMO, Served, ask
 
 
@@ -102,3 +104,22 @@ def test_kubectls_dump_is_served_too(serve, tmp_path):
     dump.write_text(json.dumps(listed | {"kind": "List"}))
     served = serve(dump)
     assert ask(served.url + "/api/v1/services").body["items"] == listed["items"]
+
+
+def test_writes_go_into_the_journal(serve, tmp_path):
+    path = tmp_path / "journal.jsonl"
+    served = serve(DEMO, "--writable", "--until", "0s", "--journal", path)
+    web = {"metadata": {"name": "web", "namespace": "shop"}, "spec": {"ports": [{"port": 80}]}}
+    assert ask(f"{served.url}/api/v1/namespaces/shop/services", "POST", web).code == 201
+    assert served.stop() == (0, "")
+    before, after = State(), State()
+    with open_source(DEMO) as recording:
+        for event in recording:
+            if event.t == 0:
+                before.apply(event)
+    with open_source(path) as recording:
+        assert recording.header.cluster["name"] == "synth-7"
+        for event in recording:
+            after.apply(event)
+    assert set(after.objects) - set(before.objects) == {("services", "shop", "web")}
+    assert set(before.objects) < set(after.objects)

@@ -112,6 +112,28 @@ def test_watch_blocks_until_something_comes(store):
     assert [c.type for c in store.watch("pods", since=1, timeout=0)] == ["ADDED"]
 
 
+def test_writers_in_many_threads_lose_nothing(api):
+    """While the API goes down and comes back, and clients ask."""
+
+    def write(number: int) -> None:
+        for name in range(50):
+            api.store.apply("pods", POD | {"metadata": {"name": f"p{number}-{name}", "namespace": "shop"}})
+            api.store.patch("nodes", "n", "", lambda node: node | {"spec": {"count": node["spec"]["count"] + 1}})
+
+    api.store.apply("nodes", {"metadata": {"name": "n"}, "spec": {"count": 0}})
+    writers = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        assert ask(f"{api.url}/api/v1/pods").code == 200
+        api.stop()
+        api.start()
+    assert api.store.get("nodes", "n")["spec"] == {"count": 200}
+    assert len(ask(f"{api.url}/api/v1/pods").body["items"]) == 200
+    revisions = [change.revision for change in api.store.changes("pods", 1)]
+    assert len(revisions) == 200 and revisions == sorted(set(revisions))
+
+
 def test_unknown_resources_are_named(store):
     with pytest.raises(KeyError, match="no resource 'gadgets'"):
         store.apply("gadgets", {"metadata": {"name": "x"}})

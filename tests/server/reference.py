@@ -16,7 +16,7 @@ from engine.server.flags import BESIDE_CONFIG, FLAGS
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
 MARK = "<!-- {}: python -m tests.server.reference -->"
 WITHOUT_FLAG = {
-    "acceptContentTypes": "Content types asked of the API.",
+    "acceptContentTypes": "Accepted; JSON is asked for.",
     "nftables.masqueradeBit": "The mark's bit, in mode nftables.",
     "hostnameOverride": "This node's name; `--hostname-override` wins over it.",
     "winkernel": "Windows: read, kept, without effect.",

@@ -9,10 +9,7 @@ from engine.server.complete import with_flags
 from engine.server.configuration import KubeProxyConfiguration, Logging, LogOptions, OutputRouting, VModule
 from engine.server.duration import Duration
 from engine.server.field_errors import aggregate
-from engine.server.node_ips import choose_node_ips
-from engine.server.options import Options
 from engine.server.quantity import Quantity
-from engine.server.settings import to_proxy_config
 from engine.server.validation import validate
 from tests.server.error_rows import ALPHA, BLANK, BLOCKS, ROOT, SECOND, Row, bad, configured
 from tests.server.strategies import configurations
@@ -275,12 +272,8 @@ def test_errors(row: Row):
 
 
 @given(configurations())
-def test_anything_is_judged_and_what_is_valid_can_be_run_on(configuration):
-    errors = validate(configuration)
-    assert all(error.startswith(f"{ROOT}.") for error in errors)
-    if not errors:
-        made = to_proxy_config(Options(configuration, "n"), None, choose_node_ips(None, configuration.bind_address))
-        assert 0 <= made.masquerade_bit <= 31
+def test_anything_can_be_judged(configuration):
+    assert all(error.startswith(f"{ROOT}.") for error in validate(configuration))
 
 
 def test_the_defaults_are_valid_in_every_version():

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.addresses import parse_network
 from engine.manifest import decode_node
+from engine.server.duration import Duration
 from engine.server.node_ips import choose_node_ips
 from engine.server.options import Options
 from engine.server.settings import periods, to_proxy_config
+from engine.server.validation import validate
 from tests.server.error_rows import configured
 
 NODE = decode_node(
@@ -74,6 +78,35 @@ def test_node_ports_and_addresses():
     assert made(node_port_addresses=("primary",)).node_port_networks(4) is None
     assert made(node_port_addresses=("192.0.2.0/24",)).node_port_networks(4) == networks("192.0.2.0/24")
     assert made().node_addresses == (bytes([192, 0, 2, 7]), bytes(15) + b"\x01")
+
+
+V4, V6 = st.ip_addresses(v=4), st.ip_addresses(v=6)
+BLOCKS = st.one_of(
+    st.builds("{}/{}".format, V4, st.integers(0, 32)),
+    st.builds("{}/{}".format, V6.filter(lambda address: address.ipv4_mapped is None), st.integers(0, 128)),
+)
+VALID = st.fixed_dictionaries(
+    {
+        "mode": st.sampled_from(["", "iptables", "ipvs", "nftables"]),
+        "bind_address": st.one_of(V4, V6).map(str),
+        "cluster_cidr": st.one_of(st.just(""), BLOCKS),
+        "node_port_addresses": st.one_of(st.just(("primary",)), st.lists(BLOCKS, max_size=3).map(tuple)),
+        "detect_local_mode": st.sampled_from(["", "ClusterCIDR", "NodeCIDR"]),
+        "ipvs.exclude_cidrs": st.lists(BLOCKS, max_size=3).map(tuple),
+        "ipvs.udp_timeout": st.integers(0, 10**12).map(Duration),
+    }
+)
+
+
+@given(VALID)
+def test_what_is_valid_can_be_run_on(fields):
+    configuration = configured(fields)
+    assert validate(configuration) == ()
+    config = to_proxy_config(Options(configuration, "n"), NODE, choose_node_ips(NODE, configuration.bind_address))
+    for family in (4, 6):
+        config.pods(family), config.node_port_networks(family)
+    assert len(config.host(NODE).node) == 2
+    assert len(config.ipvs_exclude_networks) == len(fields["ipvs.exclude_cidrs"])
 
 
 def test_ipvs():

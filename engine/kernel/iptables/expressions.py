@@ -22,6 +22,7 @@ _META_INTERFACE, _META_PROTOCOL = 6, 16
 _NETWORK_HEADER, _TRANSPORT_HEADER = 1, 2
 _ACCEPT, _DROP, _JUMP = 1, 0, 0xFFFFFFFD
 _PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
+_RECENT_CHECK, _RECENT_SET, _RECENT_REAP = 1, 2, 1 << 5
 _PORT_UNREACHABLE = {"icmp-port-unreachable": 3, "icmp6-port-unreachable": 4}
 
 
@@ -118,17 +119,20 @@ def _port(number: int) -> bytes:
 
 def _ports(name: str, words: list[str]) -> bytes:
     """A match on the destination port; without one it says nothing but the protocol again."""
-    low, high = 0, 0xFFFF
+    number = 0
     if words and words[0] == "--dport":
-        low = high = int(words[1])
+        number = int(words[1])
         del words[:2]
-        if name != "sctp":
-            return _port(low)
     if name == "sctp":
-        flags = 2 if low == high else 0  # XT_SCTP_DEST_PORTS
-        info = struct.pack("=HHHH", low, high, 0, 0xFFFF) + bytes(32 + 4 + 12 + 4) + struct.pack("=II", flags, 0)
-        return _extension(b"match", name, 0, info)
-    return _NO_PORTS[name]
+        return _sctp(number)
+    return _port(number) if number else _NO_PORTS[name]
+
+
+def _sctp(number: int) -> bytes:
+    """struct xt_sctp_info: ports, chunk types (none: four flags of type 255), which of these count."""
+    dest_ports = 2 if number else 0
+    info = struct.pack("=HHHH256sI", number, number, 0, 0, b"", 0) + b"\xff\0\0" * 4
+    return _extension(b"match", "sctp", 0, info + struct.pack("=III", 0, dest_ports, 0))
 
 
 _NO_PORTS = {
@@ -138,14 +142,15 @@ _NO_PORTS = {
 
 @lru_cache(maxsize=4096)
 def _statistic(probability: str) -> bytes:
-    info = struct.pack("=HHIIIQ", 0, 0, round(float(probability) * 0x80000000), 0, 0, 0)
+    chance = round(float(probability) * 0x80000000)
+    info = struct.pack("=HHIIIQ", 0, 0, chance, 0, chance, 0)  # twice: the tool fills in the fields of mode nth too
     return _extension(b"match", "statistic", 0, info)
 
 
 def _recent(words: list[str]) -> bytes:
     """`--set` or `--rcheck --seconds N --reap`, then `--name NAME --mask MASK --rsource`."""
     setting = words[0] == "--set"
-    check = 1 << 1 if setting else 1 << 0 | 1 << 5  # XT_RECENT_SET, XT_RECENT_CHECK | XT_RECENT_REAP
+    check = _RECENT_SET if setting else _RECENT_CHECK | _RECENT_REAP
     seconds = 0 if setting else int(words[2])
     at = words.index("--name")
     mask = parse_address(words[at + 3]).ljust(16, b"\xff" if ":" in words[at + 3] else b"\0")

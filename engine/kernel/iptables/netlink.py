@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 
 from engine.backends.iptables.program import Rules
 from engine.kernel.base import KernelError
@@ -27,6 +28,7 @@ _NESTED = 0x8000
 _CHAIN_TABLE, _CHAIN_NAME = 1, 3
 _RULE_TABLE, _RULE_CHAIN, _RULE_EXPRESSIONS, _RULE_COMPAT = 1, 2, _NESTED | 4, _NESTED | 5
 _ERROR = 2
+_SOL_NETLINK, _CAP_ACK = 270, 10
 _TRANSACTION_BYTES = 1 << 24
 _head = struct.Struct("=IHHIIBBH").pack
 
@@ -41,6 +43,7 @@ class ChainWriter:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._pipeline = Pipeline(sock)
+        sock.setsockopt(_SOL_NETLINK, _CAP_ACK, 0)  # what is refused comes back whole, with its chain's name
         for option in (32, socket.SO_SNDBUF):  # SO_SNDBUFFORCE, where that is allowed
             try:
                 sock.setsockopt(socket.SOL_SOCKET, option, 2 * _TRANSACTION_BYTES)
@@ -58,28 +61,24 @@ class ChainWriter:
         found: dict[str, list[str]] = {}
         for body in bodies:
             fields = attributes(body[4:])
-            table, chain = (fields[kind].rstrip(b"\0").decode() for kind in (_CHAIN_TABLE, _CHAIN_NAME))
-            found.setdefault(table, []).append(chain)
+            table, name = (fields[kind].rstrip(b"\0").decode() for kind in (_CHAIN_TABLE, _CHAIN_NAME))
+            found.setdefault(table, []).append(name)
         return found
 
-    def has(self, family: int, table: str, chain: str) -> bool:
+    def has(self, family: int, table: str, name: str) -> bool:
         """Whether one chain is there."""
-        answer = self._pipeline.request(_message(_GETCHAIN, _REQUEST, family, _of_chain(table, chain)))
+        answer = self._pipeline.request(_message(_GETCHAIN, _REQUEST, family, _of_chain(table, name)))
         return not isinstance(answer, Refusal)
 
-    def write(self, family: int, table: str, chains: Mapping[str, Rules]) -> int:
-        """Make or empty each chain and fill it, in the order given; bytes sent."""
-        return self._send(
-            (_written(family, table, chain, rules) for chain, rules in chains.items()),
-            f"chains of {table}",
+    def change(self, family: int, table: str, chains: Mapping[str, Rules], deleted: Iterable[str] = ()) -> int:
+        """Make or empty each chain and fill it, in the order given; empty the others and delete them; bytes sent."""
+        names = list(deleted)
+        parts = chain(
+            (_written(family, table, name, rules) for name, rules in chains.items()),
+            (_message(_DELRULE, _REQUEST, family, _of_rules(table, name)) for name in names),
+            (_message(_DELCHAIN, _REQUEST, family, _of_chain(table, name)) for name in names),
         )
-
-    def delete(self, family: int, table: str, chains: Iterable[str]) -> int:
-        """Empty all of them, then delete them; bytes sent."""
-        names = list(chains)
-        emptied = (_message(_DELRULE, _REQUEST, family, _of_rules(table, chain)) for chain in names)
-        deleted = (_message(_DELCHAIN, _REQUEST, family, _of_chain(table, chain)) for chain in names)
-        return self._send((message for part in (emptied, deleted) for message in part), f"deletion from {table}")
+        return self._send(parts, f"chains of {table}")
 
     def _send(self, parts: Iterator[bytes], what: str) -> int:
         sent = size = 0
@@ -98,25 +97,25 @@ class ChainWriter:
             self._sock.send(batch)
         except OSError as error:
             raise KernelError(f"netlink refused {len(batch)} bytes, {what}: {os.strerror(error.errno)}") from error
-        code = _first_error(self._sock)
+        code, name = _first_error(self._sock)
         if code:
-            raise KernelError(f"nf_tables refused {what}: {os.strerror(code)} ({errno.errorcode[code]})")
+            raise KernelError(f"nf_tables refused {what}, {name}: {os.strerror(code)} ({errno.errorcode[code]})")
         return len(batch)
 
 
-def _of_chain(table: str, chain: str) -> bytes:
-    return attribute(_CHAIN_TABLE, table.encode() + b"\0") + attribute(_CHAIN_NAME, chain.encode() + b"\0")
+def _of_chain(table: str, name: str) -> bytes:
+    return attribute(_CHAIN_TABLE, table.encode() + b"\0") + attribute(_CHAIN_NAME, name.encode() + b"\0")
 
 
-def _of_rules(table: str, chain: str) -> bytes:
-    return attribute(_RULE_TABLE, table.encode() + b"\0") + attribute(_RULE_CHAIN, chain.encode() + b"\0")
+def _of_rules(table: str, name: str) -> bytes:
+    return attribute(_RULE_TABLE, table.encode() + b"\0") + attribute(_RULE_CHAIN, name.encode() + b"\0")
 
 
-def _written(family: int, table: str, chain: str, rules: Rules) -> bytes:
+def _written(family: int, table: str, name: str, rules: Rules) -> bytes:
     """One chain made, emptied and filled."""
-    owner = _of_rules(table, chain)
+    owner = _of_rules(table, name)
     messages = [
-        _message(_NEWCHAIN, _REQUEST | _CREATE, family, _of_chain(table, chain)),
+        _message(_NEWCHAIN, _REQUEST | _CREATE, family, _of_chain(table, name)),
         _message(_DELRULE, _REQUEST, family, owner),
     ]
     for rule in rules:
@@ -132,13 +131,23 @@ _COMPAT = {0: b""} | {
 """A rule's protocol, which matches and targets of xtables ask for."""
 
 
-def _first_error(sock: socket.socket) -> int:
-    """Read until the transaction's acknowledgement; the first error code, 0 when all is well."""
+def _first_error(sock: socket.socket) -> tuple[int, str]:
+    """Read until the transaction's acknowledgement; the first error code and its chain, 0 when all is well."""
     while True:
         data = sock.recv(1 << 16)
-        offset = 0
-        while offset + 20 <= len(data):
-            length, kind = struct.unpack_from("=IH", data, offset)
-            if kind == _ERROR:
-                return -struct.unpack_from("=i", data, offset + 16)[0]
-            offset += (length + 3) & ~3
+        if len(data) >= 20 and struct.unpack_from("=H", data, 4)[0] == _ERROR:
+            code, _, kind = struct.unpack_from("=iIH", data, 16)
+            names = attributes(data[40:]) if code else {}
+            if code:
+                _drain(sock)
+            name = names.get(_CHAIN_NAME if kind in (_NEWCHAIN, _DELCHAIN) else _RULE_CHAIN, b"its end\0")
+            return -code, name.rstrip(b"\0").decode(errors="replace")
+
+
+def _drain(sock: socket.socket) -> None:
+    """Forget further errors of the same transaction: all of them are there when the first one is."""
+    try:
+        while True:
+            sock.recv(1 << 16, socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return

@@ -82,22 +82,29 @@ class IptablesKernel:
             gone = () if self._sock else tuple(ours[table])
             self._restore(family, IptablesProgram(family, (Table(table, {}, tuple(edits), gone),), {}).text())
             if self._sock:
-                self._writer.delete(family, table, ours[table])
+                self._writer.change(family, table, {}, ours[table])
 
     def _by_netlink(self, program: IptablesProgram) -> int:
-        """What is fixed, then chains from the endpoints up, then the ways into them; last what nothing leads to."""
+        """What is fixed, then chains from the endpoints up, then the ways into them; last what nothing leads to.
+
+        A change that leaves the ways in as they are, as most do, is one transaction a table.
+        """
         family, sent = program.family, 0
         stale = self._stale(program)
         if program.full:
             fixed = tuple(Table(table.name, _chains(table, shared=False)) for table in program.tables)
             sent += self._restore(family, IptablesProgram(family, fixed, {}).text())
+        at_once = not program.full and not any(table.edits for table in program.tables)
         for table in program.tables:
-            sent += self._writer.write(family, table.name, _chains(table, shared=True))
+            gone = table.deleted if at_once else ()
+            sent += self._writer.change(family, table.name, _chains(table, shared=True), gone)
+        if at_once:
+            return sent
         present = self._present(program) if program.full else set()
         for text in _edits(program, present):
             sent += self._restore(family, text)
         for table in program.tables:
-            sent += self._writer.delete(family, table.name, [*table.deleted, *stale.get(table.name, ())])
+            sent += self._writer.change(family, table.name, {}, [*table.deleted, *stale.get(table.name, ())])
         return sent
 
     def _present(self, program: IptablesProgram) -> set[Jump]:

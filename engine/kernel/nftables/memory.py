@@ -23,6 +23,8 @@ class NftablesMemory:
     def apply(self, program: NftablesProgram) -> Applied:
         """Deletes of the absent and additions of the present are refused, as nf_tables refuses them."""
         sets = self.tables.setdefault(program.family, {})
+        if any("delete table" in script for script in program.scripts):
+            sets.clear()
         sent = sum(len(script) for script in program.scripts)
         for count, chain in _PICK.findall("".join(program.scripts)):
             sets.setdefault("picks", {})[struct.pack("=I", int(count, 16) << 16)] = chain.encode()
