@@ -105,9 +105,7 @@ def start_here(spec: dict[str, Any], folder: Path) -> LoadProcess:
     return process
 
 
-def _start(
-    inside: Callable[[list[str]], list[str]], where: str, spec: dict[str, Any], folder: Path
-) -> LoadProcess:
+def _start(inside: Callable[[list[str]], list[str]], where: str, spec: dict[str, Any], folder: Path) -> LoadProcess:
     path, out = folder / f"{where}.spec.json", folder / f"{where}.jsonl"
     path.write_text(json.dumps(spec, indent=2))
     command = inside([sys.executable, "-m", "loadtests.run", str(path), str(out)])

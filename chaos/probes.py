@@ -1,4 +1,7 @@
-"""Probes for Chaos Toolkit experiments (provider module `chaos.probes`); each tells whether all is well now, None where it cannot be seen."""
+"""Probes for Chaos Toolkit experiments (provider module `chaos.probes`): whether all is well now.
+
+None where that cannot be seen.
+"""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ import msgspec
 from chaos import control
 from chaos.experiment import Experiment
 from chaos.report import write_reports
-from chaos.targets.kube.settings import KubeOptions
 from chaos.session import RUN
+from chaos.targets.kube.settings import KubeOptions
 from chaos.verdict import Verdict, judge
 
 JOURNAL, VERDICT = "journal.json", "verdict.json"

@@ -7,7 +7,8 @@ from importlib import import_module
 import click
 
 COMMANDS = (
-    "chaos", "compare", "copy", "inspect", "kafka", "lab", "plan", "record", "replay", "serve", "synth", "trace", "validate",
+    "chaos", "compare", "copy", "inspect", "kafka", "lab", "plan", "record", "replay", "serve", "synth", "trace",
+    "validate",
 )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from engine.model import Network
 from engine.proxier import Proxier, Sync
 from harness.events import OBJECT_TYPES, Event
 from harness.oracle import Oracle, Settings
-from harness.recording import RecordingError, open_source
+from harness.recording import open_source
 from harness.recording.follow import Follow
 from harness.recording.window import Window
 from harness.replay.config import proxy_config

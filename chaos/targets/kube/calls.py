@@ -1,4 +1,4 @@
-"""What each operation asks of the API: one table for what can be done, what is printed, and what rights it takes. Pure."""
+"""What each operation asks of the API: what can be done, what is printed, what rights it takes. Pure."""
 
 from __future__ import annotations
 

@@ -18,7 +18,9 @@ def complaints(plan: Plan, scene: Scene, settings: KubeSettings, options: KubeOp
     """Why the plan may not be carried out, as a whole; nothing when it may."""
     found = [*_who(scene, options)]
     for step in plan.steps:
-        found += [f"step {step.number} ({step.fault}): {why}" for why in dict.fromkeys(_step(step, scene, settings, options))]
+        found += [
+            f"step {step.number} ({step.fault}): {why}" for why in dict.fromkeys(_step(step, scene, settings, options))
+        ]
     return found
 
 

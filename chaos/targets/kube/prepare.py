@@ -52,7 +52,8 @@ class Prepared(msgspec.Struct, frozen=True):
         yield f"cluster: {scene.server} (context {scene.context})"
         whose = f", Deployment {scene.deployment} of {scene.replicas}" if scene.deployment else ""
         cluster = scene.cluster
-        yield f"Service {scene.namespace}/{scene.service_name}: {len(scene.pods)} pods{whose}, {len(cluster.nodes)} nodes"
+        count = f"{len(scene.pods)} pods{whose}, {len(cluster.nodes)} nodes"
+        yield f"Service {scene.namespace}/{scene.service_name}: {count}"
         yield f"seed {self.plan.seed}"
         for step in self.plan.steps:
             whom = ", ".join(step.nodes or step.pods) or "the Service"
@@ -103,9 +104,7 @@ def read_scene(api: KubeApi, settings: KubeSettings, options: KubeOptions) -> Sc
     service = _service(api, settings)
     selector = service["spec"].get("selector") or {}
     manifests = api.list(pod_path(settings.namespace))
-    pods = sorted_pods(
-        view for m in manifests if matches(selector, m) and _lives(view := pod_view(m))
-    )
+    pods = sorted_pods(view for m in manifests if matches(selector, m) and _lives(view := pod_view(m)))
     if not pods:
         raise PlanError(f"Service {settings.namespace}/{settings.service} selects no pods")
     others = [pod_view(m) for m in manifests if not matches(selector, m)]

@@ -18,7 +18,7 @@ from chaos.targets.kube.prepare import prepare
 from chaos.targets.kube.scene import MODE, Scene, node_view
 from chaos.targets.kube.settings import KubeOptions, KubeSettings
 from chaos.targets.kube.target import KubeTarget, put_all_back
-from chaos.targets.kube.undo import HealError, HealFile, Header
+from chaos.targets.kube.undo import Header, HealError, HealFile
 from chaos.targets.kube.watch import Log
 
 UNSEEN = "what a node's kernel holds cannot be read from outside the node"

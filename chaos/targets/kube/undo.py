@@ -24,7 +24,7 @@ class HealError(ValueError):
 
 
 class Undo(msgspec.Struct, frozen=True):
-    """How one change is taken back: `kind` node, scale, condition or exec; `values` as `KubeTarget.put_back` takes them."""
+    """How one change is taken back: `kind` is node, scale, condition or exec; `values` as `target.put_back` has them."""
 
     key: str
     kind: str
