@@ -12,7 +12,9 @@ folder), CHAOS_LAB (a running lab's folder), CHAOS_KUBE (a real cluster instead 
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ def before_experiment_control(context: dict[str, Any], **_: Any) -> None:
         seed = int(os.environ.get(SEED) or experiment.seed)
         folder = Path(os.environ.get(OUT) or "chaos-run").absolute()
         run = session.Session(experiment, seed, folder, _tell, _stage(context))
+        _interrupt_once()
         run.begin()
     except (ExperimentError, session.SessionError, ValueError) as error:
         raise InterruptExecution(str(error)) from error
@@ -60,13 +63,33 @@ def _stage(context: dict[str, Any]) -> session.Stage:
     return KubeStage(msgspec.json.decode(os.environ[KUBE], type=KubeOptions))
 
 
+def _interrupt_once() -> None:
+    """SIGTERM ends a run as SIGINT does, by healing; neither disturbs the healing a second time.
+
+    Chaos Toolkit's own handler raises what it then takes for a failed activity, and goes on with the next.
+    """
+
+    def interrupt(*_: Any) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        _tell("ending: everything is healed first (kill -9 would leave it as it is)")
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, interrupt)
+
+
 def after_experiment_control(context: dict[str, Any], state: dict[str, Any] | None = None, **_: Any) -> None:
     """End it and write what was found."""
     try:
         run = session.current()
+        run.end(finished=bool(state) and state.get("status") in ("completed", "deviated"))
     except session.SessionError:
         return  # it never began
-    run.end(finished=bool(state) and state.get("status") in ("completed", "deviated"))
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _tell(line: str) -> None:

@@ -185,6 +185,7 @@ class Cluster:
         self._controllers.look()
         self._controllers.start()
         self._stack.callback(lambda: (self._controllers.ending.set(), self._controllers.join(10)))
+        self._stack.callback(self.api.disconnect)
         self.url = self._stack.enter_context(front(self))
         self.kubeconfig = self.folder / "kubeconfig"
         self.kubeconfig.write_text(yaml.safe_dump(kubeconfig(self.url)))
@@ -268,7 +269,7 @@ def front(cluster: Cluster):
         made = Front(cluster)
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", made.handle)
-        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1)
+        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         where.append(f"http://127.0.0.1:{runner.addresses[0][1]}")

@@ -126,7 +126,7 @@ TOO_FAR = {
     ),
     "too many of a node": ({"fault": "node-drain"}, {}, "2 of 6 pods at once"),
     "too many others": (
-        {"fault": "node-drain"},
+        {"fault": "node-drain", "parameters": {"node": "node-1"}},
         {"namespaces": (NAMESPACE, OTHER), "max_pods_percent": 33.4, "others": 2},
         f"(other pods of namespace {OTHER})",
     ),
@@ -181,7 +181,7 @@ def test_every_fault_is_done_as_it_says_or_refused_with_what_can_be_done(name):
     options = KubeOptions(namespaces=(NAMESPACE,), max_pods_percent=100)
     found = complaints(plan, scene, given_, options)
     words = {op.name for step in plan.steps for op in (*step.script.inject, *step.script.heal)}
-    assert bool(found) is not words <= CAN.keys()
+    assert bool(found) is (not words <= CAN.keys())
     assert not found or found[0].endswith(f"A cluster target can do: {', '.join(CAN)}")
 
 

@@ -122,9 +122,9 @@ class KubeApi:
                 **({"container": container} if container else {}),
             )  # fmt: skip
             session.run_forever(timeout=EXEC_SECONDS)
-            words, done = session.read_all(), not session.is_open()
+            code = session.returncode  # before the rest is read, which forgets it; None while it runs
+            words = session.read_all()
             session.close()
-            code = session.returncode if done else None
         except client.ApiException as error:
             raise ApiError(f"{what}: {error.reason}", error.status or 0) from None
         except Exception as error:  # the websocket library's own, of many kinds

@@ -68,7 +68,7 @@ def _gates(step: Step, scene: Scene, settings: KubeSettings) -> Iterator[str]:
 def _pods(step: Step, scene: Scene, options: KubeOptions) -> Iterator[str]:
     """Of each group (the Service's pods, the other pods of each namespace) no more than the percentage at once."""
     ours = {pod.name for pod in scene.pods}
-    sizes = Counter(pod.namespace for pod in scene.others)
+    sizes = Counter(pod.namespace for pod in scene.others if pod.evictable)
     hit = {_target(op, scene) for op in step.script.inject if op.name in HITS}
     groups = [(f"Service {scene.namespace}/{scene.service_name}", _ours(hit, ours, scene), len(ours))]
     for namespace in sorted({space for space, name in hit} - {scene.namespace} | set(sizes)):
