@@ -5,8 +5,8 @@
         provider: {type: python, module: chaos.control}
 
 Read from the environment, as `chaos run` has no options for them: CHAOS_SEED, CHAOS_MODE, CHAOS_OUT (the run's
-folder), CHAOS_LAB (a running lab's folder), CHAOS_KUBE (a real cluster instead of a lab:
-`chaos.targets.kube.settings.KubeOptions` as JSON).
+folder), CHAOS_LAB (a running lab's folder), CHAOS_WEB_UI (1: locust's page in each load's namespace), CHAOS_KUBE
+(a real cluster instead of a lab: `chaos.targets.kube.settings.KubeOptions` as JSON).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from chaoslib.exceptions import InterruptExecution
 from chaos import session
 from chaos.experiment import ExperimentError, read_experiment
 
-SEED, MODE, OUT, LAB, PATH = "CHAOS_SEED", "CHAOS_MODE", "CHAOS_OUT", "CHAOS_LAB", "CHAOS_EXPERIMENT"
-KUBE = "CHAOS_KUBE"
+SEED, MODE, OUT, LAB = "CHAOS_SEED", "CHAOS_MODE", "CHAOS_OUT", "CHAOS_LAB"
+PATH, WEB_UI, KUBE = "CHAOS_EXPERIMENT", "CHAOS_WEB_UI", "CHAOS_KUBE"
 HIDDEN = ("engines_healthy", "kernels_up_to_date")
 """Probes that a cluster's API has no answer to."""
 
@@ -53,7 +53,7 @@ def _stage(context: dict[str, Any]) -> session.Stage:
 
     if not os.environ.get(KUBE):
         attach = os.environ.get(LAB)
-        return LabStage(Path(attach) if attach else None)
+        return LabStage(Path(attach) if attach else None, bool(os.environ.get(WEB_UI)))
     hypothesis = context.get("steady-state-hypothesis") or {}
     asked = hypothesis.get("probes") or []
     hidden = [probe for probe in asked if probe["provider"].get("func") in HIDDEN]

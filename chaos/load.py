@@ -10,7 +10,6 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +66,12 @@ class LoadProcess:
             return self._process.wait()
 
 
-def start_load(client: LabClient, options: LoadOptions, folder: Path, seed: int) -> list[LoadProcess]:
+def start_load(
+    client: LabClient, options: LoadOptions, folder: Path, seed: int, web_ui: bool = False
+) -> list[LoadProcess]:
     """Start a process for each place that has flows, and wait until all send; LabError when one does not.
 
-    A place's share of the arrivals is that of its flows.
+    A place's share of the arrivals is that of its flows.  With `web_ui` each serves locust's page on its loopback.
     """
     folder.mkdir(parents=True, exist_ok=True)
     total = sum(map(len, options.flows.values()))
@@ -91,7 +92,8 @@ def start_load(client: LabClient, options: LoadOptions, folder: Path, seed: int)
             "services": status["services"],
             "lab": str(client.folder),
         }
-        started.append(_start(lambda command, where=where: client.inside(where, command), where, spec, folder))
+        command = _prepared(where, spec, folder) + (["--web-ui"] if web_ui else [])
+        started.append(_start(client.inside(where, command), where, folder))
     for process in started:
         process.await_begun()
     return started
@@ -100,15 +102,19 @@ def start_load(client: LabClient, options: LoadOptions, folder: Path, seed: int)
 def start_here(spec: dict[str, Any], folder: Path) -> LoadProcess:
     """Start a load on this machine, outside any lab, and wait until it sends; LabError when it does not."""
     folder.mkdir(parents=True, exist_ok=True)
-    process = _start(lambda command: command, spec["where"], spec, folder)
+    process = _start(_prepared(spec["where"], spec, folder), spec["where"], folder)
     process.await_begun()
     return process
 
 
-def _start(inside: Callable[[list[str]], list[str]], where: str, spec: dict[str, Any], folder: Path) -> LoadProcess:
-    path, out = folder / f"{where}.spec.json", folder / f"{where}.jsonl"
+def _prepared(where: str, spec: dict[str, Any], folder: Path) -> list[str]:
+    """Write the spec down; the command that carries it out."""
+    path = folder / f"{where}.spec.json"
     path.write_text(json.dumps(spec, indent=2))
-    command = inside([sys.executable, "-m", "loadtests.run", str(path), str(out)])
+    return [sys.executable, "-m", "loadtests.run", str(path), str(folder / f"{where}.jsonl")]
+
+
+def _start(command: list[str], where: str, folder: Path) -> LoadProcess:
     with open(folder / f"{where}.log", "wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
-    return LoadProcess(where, where, out, process)
+    return LoadProcess(where, where, folder / f"{where}.jsonl", process)

@@ -22,7 +22,7 @@ JOURNAL, VERDICT = "journal.json", "verdict.json"
 
 
 def run_experiment(
-    experiment: Experiment, folder: Path, lab: Path | None = None, kube: KubeOptions | None = None
+    experiment: Experiment, folder: Path, lab: Path | None, web_ui: bool = False, kube: KubeOptions | None = None
 ) -> Verdict:
     """Run, judge and report; the verdict is unknown when the run did not get as far as its facts.
 
@@ -38,6 +38,7 @@ def run_experiment(
         control.OUT: str(folder),
         control.LAB: str(lab or ""),
         control.KUBE: msgspec.json.encode(kube).decode() if kube else "",
+        control.WEB_UI: "1" if web_ui else "",
     }
     # Of an earlier run here, which this one may not get far enough to replace.
     (folder / RUN).unlink(missing_ok=True)

@@ -63,6 +63,11 @@ def collapse(networks: tuple[Network, ...]) -> tuple[Network, ...]:
     return tuple(kept)
 
 
+def format_network(network: Network) -> str:
+    """`10.0.0.0/8`."""
+    return f"{format_address(network.address)}/{network.prefix}"
+
+
 def format_address(address: Address) -> str:
     """The canonical text of a packed address."""
     if len(address) == 4:

@@ -58,6 +58,8 @@ class Dataplane:
         self.family = family
         self._config = config
         self.plans: dict[Name, tuple[PortPlan, ...]] = {}
+        self._bare_ports = {"internal": 0, "external": 0}
+        self._bare_services = {"internal": 0, "external": 0}
 
     def update(self, state: ClusterState, dirty: list[Name]) -> list[Change]:
         """Recompute the dirty Services; only those whose plans differ come back."""
@@ -72,6 +74,8 @@ class Dataplane:
                 self.plans[name] = new
             else:
                 del self.plans[name]
+            self._count_bare(old, -1)
+            self._count_bare(new, 1)
             changes.append(Change(name, old, new))
         return changes
 
@@ -81,15 +85,17 @@ class Dataplane:
 
     def without_local_endpoints(self, by_service: bool = False) -> dict[str, int]:
         """Ports, or Services, of policy Local with usable endpoints but none here, by policy (MET-05)."""
-        counts = {"internal": 0, "external": 0}
-        for plans in self.plans.values():
-            bare = [plan for plan in plans if plan.any_usable and not plan.local]
-            for policy, found in (
-                ("internal", sum(plan.internal_local for plan in bare)),
-                ("external", sum(plan.external_local for plan in bare)),
-            ):
-                counts[policy] += min(found, 1) if by_service else found
-        return counts
+        return dict(self._bare_services if by_service else self._bare_ports)
+
+    def _count_bare(self, plans: tuple[PortPlan, ...], sign: int) -> None:
+        """Add or take away a Service's part: counting all of them anew would cost more than a sync."""
+        bare = [plan for plan in plans if plan.any_usable and not plan.local]
+        for policy, found in (
+            ("internal", sum(plan.internal_local for plan in bare)),
+            ("external", sum(plan.external_local for plan in bare)),
+        ):
+            self._bare_ports[policy] += sign * found
+            self._bare_services[policy] += sign * min(found, 1)
 
 
 def plan_service(service: Service, state: ClusterState, family: int, config: ProxyConfig) -> tuple[PortPlan, ...]:

@@ -24,6 +24,8 @@ class ClusterState:
         self.node_name = node_name.lower() if node_name else None  # CFG-15
         self.node: Node | None = None
         self.node_changed = False
+        self.health_checked: set[Name] = set()
+        """Services that have a health check node port."""
         self._owner: dict[Name, Name] = {}
         self._dirty: set[Name] = set()
         self._intern: dict[str, str] = {}
@@ -69,6 +71,10 @@ class ClusterState:
             del self.services[name]
         else:
             self.services[name] = service
+        if service is not None and service.health_check_node_port:
+            self.health_checked.add(name)
+        else:
+            self.health_checked.discard(name)
         self._dirty.add(name)
         return True
 

@@ -45,7 +45,8 @@ def inside() -> bool:
 
 def installed() -> bool:
     """Whether `run` can work here."""
-    return shutil.which("linux.uml") is not None and MODULES.is_dir()
+    path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+    return bool(shutil.which("linux.uml") and shutil.which("modprobe", path=path)) and MODULES.is_dir()
 
 
 def run(
@@ -60,7 +61,7 @@ def run(
 ) -> int:
     """Run `command` inside, in this directory; its exit code. Output goes to the sinks, ours by default."""
     if not installed():
-        raise UmlError("user-mode Linux is not installed (Debian package user-mode-linux)")
+        raise UmlError("user-mode Linux is not installed (Debian packages user-mode-linux and kmod)")
     with tempfile.TemporaryDirectory(prefix="harness-uml-") as exchange:
         _prepare(Path(exchange), command, writable, environment or {})
         Path(exchange, "stdin").write_bytes(stdin)

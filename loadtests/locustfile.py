@@ -143,6 +143,8 @@ def _until_stdin_ends(environment) -> None:
     while gevent.os.tp_read(sys.stdin.fileno(), 1):
         pass
     environment.runner.quit()
+    if environment.web_ui:
+        environment.web_ui.stop()
 
 
 def _lookup():

@@ -1,7 +1,7 @@
 """`python -m loadtests.run SPEC OUT [locust's own options]`: one load, as a process of its own.
 
-Headless by default, until standard input ends; with `--web-ui` locust's page is served on port 8089 instead, and
-`--master` or `--worker` spread the load over machines as locust does.
+It sends until standard input ends, or for the spec's `seconds`.  With `--web-ui` locust's page is served on
+loopback's port 8089 meanwhile; `--master` or `--worker` spread the load over machines as locust does.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ def main() -> None:
     except SpecError as error:
         sys.exit(f"error: {error}")
     os.environ |= {"LOADTEST_SPEC": spec_path, "LOADTEST_OUT": out}
-    headless = not {"--web-ui", "--master", "--worker"} & set(rest)
     words = ["-f", str(Path(__file__).with_name("locustfile.py")), "--exit-code-on-error", "0", "--only-summary"]
-    if headless:
-        words += ["--headless", "--reset-stats"]
-        os.environ["LOADTEST_UNTIL_STDIN_ENDS"] = "" if spec.seconds is not None else "1"
-    rest = [word for word in rest if word != "--web-ui"]
+    if "--web-ui" in rest:
+        rest.remove("--web-ui")
+        words += ["--autostart", "--web-host", "127.0.0.1"]
+    elif not {"--master", "--worker"} & set(rest):
+        words.append("--headless")
+    if spec.seconds is None and "--worker" not in rest:
+        os.environ["LOADTEST_UNTIL_STDIN_ENDS"] = "1"
     os.execv(sys.executable, [sys.executable, "-m", "locust", *words, *rest])
 
 

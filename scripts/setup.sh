@@ -22,6 +22,7 @@ optional=()
 command -v ipset >/dev/null || [ -x /usr/sbin/ipset ] || optional+=(ipset)
 command -v ipvsadm >/dev/null || [ -x /usr/sbin/ipvsadm ] || optional+=(ipvsadm)
 command -v linux.uml >/dev/null || optional+=(user-mode-linux)
+command -v modprobe >/dev/null || [ -x /usr/sbin/modprobe ] || optional+=(kmod)
 if [ ${#optional[@]} -gt 0 ]; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${optional[@]}" ||

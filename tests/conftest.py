@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, settings
 
 from harness.namespace import Namespace, NamespaceError
 
+pytest_plugins = ["tests.in_uml"]
+
 settings.register_profile("fast", max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("deep", max_examples=2_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # The same examples on every run of CI: what it says is about the change, not about luck.

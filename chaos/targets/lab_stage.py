@@ -17,14 +17,17 @@ from harness.lab.launch import RECORDING, lab
 
 
 class LabStage:
-    """A `Stage`; `attach` is the folder of a lab that runs already and goes on running."""
+    """A `Stage`; `attach` is the folder of a lab that runs already and goes on running.
 
-    def __init__(self, attach: Path | None = None) -> None:
-        self._attach, self._stack = attach, ExitStack()
+    With `web_ui` each load serves locust's page in its namespace.
+    """
+
+    def __init__(self, attach: Path | None = None, web_ui: bool = False) -> None:
+        self._attach, self._web_ui, self._stack = attach, web_ui, ExitStack()
 
     def open(self, experiment: Experiment, seed: int, folder: Path, tell: Callable[[str], None]) -> Plan:
         """Lab up."""
-        self._experiment, self._seed = experiment, seed
+        self._experiment, self._seed, self._tell = experiment, seed, tell
         if self._attach:
             self.client = LabClient(self._attach)
         else:
@@ -35,7 +38,10 @@ class LabStage:
 
     def start_load(self, folder: Path) -> list[LoadProcess]:
         """A process in each place that has flows."""
-        return start_load(self.client, self._experiment.load, folder, self._seed)
+        started = start_load(self.client, self._experiment.load, folder, self._seed, self._web_ui)
+        if self._web_ui:
+            self._tell(f"locust's page: harness lab forward --lab {self.client.folder} client 8089")
+        return started
 
     def settled(self) -> bool:
         """Pods ready and as many as wanted, engines healthy, every kernel up to date."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+from engine.conntrack import Stale
 from engine.program import Program
 
 
@@ -22,3 +23,10 @@ class Kernel(Protocol):
 
     def apply(self, program: Program) -> Applied:
         """Make the program live; KernelError when refused."""
+
+
+class Conntrack(Protocol):
+    """The kernel's table of connections."""
+
+    def remove(self, family: int, stale: Stale) -> int:
+        """Delete the UDP flows of a family that are stale; how many. KernelError when that fails."""

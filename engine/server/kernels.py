@@ -8,10 +8,16 @@ import re
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
+from engine.backends.ipvs.program import DEVICE
+from engine.backends.ipvs.sets import CLUSTER_IP, full_name
 from engine.kernel.base import Kernel, KernelError
+from engine.kernel.conntrack import ConntrackTable
 from engine.kernel.iptables import IptablesKernel
 from engine.kernel.iptables.variant import WAIT, detect, tool
+from engine.kernel.ipvs import IpvsKernel
+from engine.kernel.ipvs.real import iptables_variant
 from engine.kernel.nftables import NftablesKernel
 from engine.server.host import has_ipv6, run
 
@@ -26,13 +32,13 @@ class PreflightError(RuntimeError):
 
 @dataclass(frozen=True)
 class Opened:
-    """`intact(family)` says whether rules still stand (None where each sync finds out by itself).
+    """`intact(family)` says whether rules still stand.
 
     `chores` are (period in seconds, work) that the mode needs from time to time.
     """
 
     kernel: Kernel
-    intact: Callable[[int], bool] | None = None
+    intact: Callable[[int], bool]
     chores: tuple[tuple[float, Callable[[], object]], ...] = ()
 
 
@@ -42,6 +48,11 @@ def open_kernel(mode: str) -> Opened:
         return _OPENERS[mode]()
     except KernelError as error:
         raise PreflightError(str(error)) from None
+
+
+def open_conntrack() -> ConntrackTable:
+    """The kernel's table of connections."""
+    return ConntrackTable(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER))
 
 
 def families(mode: str, primary: int) -> tuple[int, ...]:
@@ -80,8 +91,6 @@ def _iptables() -> Opened:
 
 
 def _ipvs() -> Opened:
-    from engine.kernel.ipvs import IpvsKernel
-
     done = run(["ipset", "--version"])
     if done.returncode or _version(done.stdout.decode()) < (6, 0):
         found = _word(done.stdout.decode()) or done.stderr.decode().strip()
@@ -89,7 +98,37 @@ def _ipvs() -> Opened:
             f"can't use the IPVS proxier: ipset version: {found} is less than min required version: 6.0"
         )
     kernel = IpvsKernel(socket.socket, run)
-    return Opened(kernel, None, ((_TERMINATION_SECONDS, kernel.terminate),))
+    return Opened(kernel, IpvsCanary().intact, ((_TERMINATION_SECONDS, kernel.terminate),))
+
+
+class IpvsCanary:
+    """Looks for what a flush takes away: the device, the sets, the chains, all virtual servers at once."""
+
+    def __init__(self) -> None:
+        self._servers: dict[int, bool] = {}
+
+    def intact(self, family: int) -> bool:
+        """Whether a family's parts are there; no virtual server at all is a loss only after there were some."""
+        before, now = self._servers.get(family, False), _has_servers(family)
+        self._servers[family] = now
+        sets = run(["ipset", "list", "-n"]).stdout.decode().split()
+        tool = iptables_variant(run, family)
+        return (
+            (now or not before)
+            and full_name(family, CLUSTER_IP) in sets
+            and run(["ip", "link", "show", "dev", DEVICE]).returncode == 0
+            and run([tool, "-t", "nat", "-S", "KUBE-SERVICES"]).returncode == 0
+        )
+
+
+def _has_servers(family: int) -> bool:
+    """By /proc/net/ip_vs, where an IPv6 address is in brackets."""
+    try:
+        listed = Path("/proc/net/ip_vs").read_text().splitlines()
+    except OSError:
+        return False
+    ours = [line for line in listed if line.startswith(("TCP ", "UDP ", "SCTP "))]
+    return any(("[" in line) == (family == 6) for line in ours)
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -41,7 +41,7 @@ class Observer(Protocol):
     def synced(self, sync: Sync, seconds: float) -> None:
         """A sync succeeded (SYNC-09)."""
 
-    def failed(self, error: SyncError, seconds: float) -> None:
+    def failed(self, error: SyncError, full: bool, seconds: float) -> None:
         """A sync failed, for at least one family."""
 
     def node(self, change: Change) -> None:
@@ -123,6 +123,7 @@ class Loop:
             _log.info("Caches are synced", resource=resource)
             if not self._missing:
                 self._pacer.open(self._clock())
+                self._observer.queued()
 
     def _observe(self, resource: str, changes: list[Change]) -> None:
         changed = False
@@ -140,26 +141,27 @@ class Loop:
 
     def _request(self, full: bool = False) -> None:
         self._pacer.request(self._clock(), full)
-        self._observer.queued()
+        if self._pacer.opened:
+            self._observer.queued()
 
     def _sync(self) -> None:
         started = self._clock()
         if self._pacer.started(started):
             self._proxier.resync()
+        full = len(self._proxier.programmed) < len(self._proxier.dataplanes)
         self._observer.started()
         try:
             sync = self._proxier.sync()
         except SyncError as error:
             self._pacer.ended(self._clock(), ok=False, full=False)
             _log.error(error, "Sync failed", retry_seconds=self._pacer.retry_seconds)
-            self._observer.failed(error, self._clock() - started)
+            self._observer.failed(error, full, self._clock() - started)
             return
         self._pacer.ended(self._clock(), ok=True, full=sync.full)
         self._observer.synced(sync, self._clock() - started)
         if not self._settled:
             self._settled = True
             # What was loaded at the start stays: collections need not walk it again and again.
-            gc.collect()
             gc.freeze()
             gc.enable()
 

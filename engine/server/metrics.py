@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -42,6 +42,12 @@ class Metrics:
             "endpointslices": self._counter("sync_proxy_rules_endpoint_changes"),
         }
         self._no_local = self._gauge("sync_proxy_rules_no_local_endpoints_total", "traffic_policy")
+        self._conntrack_seconds = self._histogram("conntrack_reconciler_sync_duration_seconds", DURATION_BUCKETS)
+        self._conntrack_deleted = self._counter("conntrack_reconciler_deleted_entries")
+        self._rules = {}
+        if mode == "iptables":
+            names = {"total": "sync_proxy_rules_iptables_total", "last": "sync_proxy_rules_iptables_last"}
+            self._rules = {kind: self._gauge(name, "table") for kind, name in names.items()}
         self._failures = [self._counter(name) for name in _FAILURES.get(mode, ())]
         self._partial_failures = [self._counter(name) for name in _PARTIAL_FAILURES.get(mode, ())]
         self.healthz = Counter("kubeproxy_proxy_healthz", _HELP["healthz"], ["code"], registry=self.registry)
@@ -74,7 +80,7 @@ class Metrics:
     def failed(self, families: Iterable[int], full: bool) -> None:
         """The kernel refused these families' programs."""
         for family in families:
-            for counter in self._failures if full else self._partial_failures or self._failures:
+            for counter in self._failures if full else [*self._failures, *self._partial_failures]:
                 counter.labels(IP_FAMILY[family]).inc()
 
     def programmed(self, families: Iterable[int], waits: Iterable[float]) -> None:
@@ -87,6 +93,18 @@ class Metrics:
         """Ports, or Services, of a Local policy without a local endpoint, by policy (MET-05)."""
         for policy, count in counts.items():
             self._no_local.labels(IP_FAMILY[family], policy).set(count)
+
+    def rules(self, family: int, total: Mapping[str, int], last: Mapping[str, int]) -> None:
+        """Rules that a full program has, and that the last one wrote, by table (MET-06)."""
+        for kind, counts in (("total", total), ("last", last)):
+            for table, count in counts.items():
+                self._rules[kind].labels(IP_FAMILY[family], table).set(count)
+
+    def conntrack(self, families: Iterable[int], seconds: float, removed: dict[int, int]) -> None:
+        """Stale UDP flows were removed, so many in each family, in `seconds` for all (CT-05)."""
+        for family in families:
+            self._conntrack_seconds.labels(IP_FAMILY[family]).observe(seconds)
+            self._conntrack_deleted.labels(IP_FAMILY[family]).inc(removed.get(family, 0))
 
     def succeeded(self, families: Iterable[int], now: float) -> None:
         """The last success was at `now`, seconds since 1970."""
@@ -102,13 +120,20 @@ class Metrics:
         return generate_latest(self.registry)
 
     def _histogram(self, name: str, buckets) -> Histogram:
-        return Histogram(f"kubeproxy_{name}", _help(name), ["ip_family"], registry=self.registry, buckets=buckets)
+        histogram = Histogram(f"kubeproxy_{name}", _help(name), ["ip_family"], registry=self.registry, buckets=buckets)
+        return self._of_families(histogram)
 
     def _gauge(self, name: str, *labels: str) -> Gauge:
         return Gauge(f"kubeproxy_{name}", _help(name), ["ip_family", *labels], registry=self.registry)
 
     def _counter(self, name: str) -> Counter:
-        return Counter(f"kubeproxy_{name}", _help(name), ["ip_family"], registry=self.registry)
+        return self._of_families(Counter(f"kubeproxy_{name}", _help(name), ["ip_family"], registry=self.registry))
+
+    def _of_families(self, metric):
+        """The same, with a sample of each family from the start, at 0."""
+        for family in self._families:
+            metric.labels(family)
+        return metric
 
 
 _FAILURES = {

@@ -6,6 +6,7 @@ import random
 import time
 import urllib.parse
 from collections.abc import Callable
+from typing import NamedTuple
 
 from engine.manifest import ManifestError, decode_node
 from engine.model import Node
@@ -24,41 +25,50 @@ class NodeError(RuntimeError):
     """The Node never said what is needed."""
 
 
-def get_node(api: Api, name: str) -> Node | None:
+class Seen(NamedTuple):
+    """The own Node as the API sent it, and what it says."""
+
+    manifest: bytes
+    node: Node
+
+
+def get_node(api: Api, name: str) -> Seen | None:
     """The Node as the API has it now, None when it has none or is not to be reached."""
     try:
-        return decode_node(api.get(f"/api/v1/nodes/{urllib.parse.quote(name)}"))
+        manifest = api.get(f"/api/v1/nodes/{urllib.parse.quote(name)}")
+        return Seen(manifest, decode_node(manifest))
     except (ApiError, ManifestError) as error:
         _log.error(error, "Failed to retrieve node info", node=name)
         return None
 
 
-def node_ips(api: Api, name: str, bind_address: str, sleep: Sleep = time.sleep) -> tuple[Node | None, NodeIPs]:
+def node_ips(api: Api, name: str, bind_address: str, sleep: Sleep = time.sleep) -> tuple[Seen | None, NodeIPs]:
     """The Node, and which addresses are this machine's; asked for ATTEMPTS times, each wait twice the last."""
-    node = None
+    seen = None
     for attempt in range(ATTEMPTS):
-        node = get_node(api, name)
-        if node is not None and node.addresses + node.external_addresses:
+        seen = get_node(api, name)
+        if seen and seen.node.addresses + seen.node.external_addresses:
             break
         if not choose_node_ips(None, bind_address).unknown:
             break  # the bind address says it; the Node's other family is not worth the wait
         if attempt < ATTEMPTS - 1:
             sleep(FIRST_RETRY_SECONDS * 2**attempt * (1 + random.random()))
-    found = choose_node_ips(node, bind_address)
+    found = choose_node_ips(seen and seen.node, bind_address)
     if found.unknown:
         _log.info(ASSUMING_LOOPBACK)
-    return node, found
+    return seen, found
 
 
 def wait_for_pod_cidr(
     api: Api, name: str, sleep: Sleep = time.sleep, clock: Callable[[], float] = time.monotonic
-) -> Node:
+) -> Seen:
     """The Node once it has pod CIDRs; NodeError after POD_CIDR_SECONDS."""
     deadline = clock() + POD_CIDR_SECONDS
+    _log.info("Waiting for podCIDR", node=name)
     while True:
-        node = get_node(api, name)
-        if node is not None and node.pod_networks:
-            return node
+        seen = get_node(api, name)
+        if seen and seen.node.pod_networks:
+            return seen
         if clock() >= deadline:
             raise NodeError(
                 "timeout waiting for PodCIDR allocation to configure detect-local-mode NodeCIDR: "

@@ -6,10 +6,15 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
+import msgspec
+
+from engine.backends.iptables.program import IptablesProgram
+from engine.manifest import ManifestError
 from engine.proxier import Proxier, Sync, SyncError
 from engine.server.health import Health, eligible
 from engine.server.logs import get_log
 from engine.server.metrics import Metrics
+from engine.server.milestones import Milestones
 from engine.server.service_health import ServiceHealth, wanted
 from engine.server.watching import Change
 
@@ -27,7 +32,7 @@ class Reporter:
         service_health: ServiceHealth,
         mode: str,
         on_node: Callable[[bytes], None],
-        started_at: float,
+        milestones: Milestones,
     ) -> None:
         self._proxier = proxier
         self._families = tuple(proxier.dataplanes)
@@ -36,7 +41,8 @@ class Reporter:
         self._service_health = service_health
         self._by_service = mode == "ipvs"
         self._on_node = on_node
-        self._started_at = started_at
+        self._started_at = time.time()
+        self._milestones = milestones
         self._triggers: list[float] = []
         self._carried: list[float] = []
         self._syncs = 0
@@ -56,12 +62,18 @@ class Reporter:
 
     def node(self, change: Change) -> None:
         """The own Node; a deletion says nothing new about it (HC-09)."""
-        if change.type != "DELETED":
+        if change.type == "DELETED":
+            return
+        try:
             self._health.node_eligible = eligible(change.manifest)
             self._on_node(change.manifest)
+        except (msgspec.DecodeError, ManifestError) as error:
+            _log.error(error, "Ignored a Node that makes no sense")
 
     def started(self) -> None:
         """What was triggered so far goes with this sync."""
+        if not self._syncs:
+            self._milestones.mark("list_and_decode")
         self._carried += self._triggers
         self._triggers.clear()
 
@@ -76,10 +88,17 @@ class Reporter:
             self._metrics.without_local(
                 family, self._proxier.dataplanes[family].without_local_endpoints(self._by_service)
             )
+        for program in sync.programs:
+            if isinstance(program, IptablesProgram):
+                self._metrics.rules(program.family, program.rules_total, program.rules_last)
         self._health.updated(families)
         self._metrics.succeeded(families, now)
         self._service_health.sync(wanted(self._proxier.state, families))
+        self._metrics.conntrack(families, sync.conntrack_seconds, sync.removed_by_family)
         self._syncs += 1
+        if self._syncs == 1:
+            self._milestones.mark("first_sync")
+            _log.info("Started", **{f"{what}_seconds": took for what, took in self._milestones.seconds.items()})
         _log.info(
             "Synced proxy rules",
             v=0 if self._syncs == 1 else 2,
@@ -91,10 +110,10 @@ class Reporter:
             services=len(self._proxier.state.services),
         )
 
-    def failed(self, error: SyncError, seconds: float) -> None:
+    def failed(self, error: SyncError, full: bool, seconds: float) -> None:
         """Only families that were not refused are up to date."""
-        self._metrics.attempted(dict.fromkeys(self._families, seconds), full=False)
-        self._metrics.failed(error.refused, full=False)
+        self._metrics.attempted(dict.fromkeys(self._families, seconds), full)
+        self._metrics.failed(error.refused, full)
         self._health.updated(family for family in self._families if family not in error.refused)
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from engine.model import Name
+from engine.model import ADDRESS_BYTES, Name
 from engine.server.events import Recorder, Regarding
 from engine.server.http import Answer, Server
 from engine.server.logs import get_log
@@ -35,12 +35,12 @@ def wanted(state: ClusterState, families: tuple[int, ...]) -> dict[Name, tuple[i
     answer a port.
     """
     found = {}
-    for name, service in state.services.items():
-        if service.health_check_node_port:
-            sizes = {len(ip) for ip in service.cluster_ips}
-            family = next((f for f in families if (4 if f == 4 else 16) in sizes), None)
-            if family:
-                found[name] = (service.health_check_node_port, local_ready(state, name, family))
+    for name in sorted(state.health_checked):
+        service = state.services[name]
+        sizes = {len(ip) for ip in service.cluster_ips}
+        family = next((f for f in families if ADDRESS_BYTES[f] in sizes), None)
+        if family:
+            found[name] = (service.health_check_node_port, local_ready(state, name, family))
     return found
 
 

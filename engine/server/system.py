@@ -80,11 +80,14 @@ def _foreign_namespace() -> bool:
 
 
 def _set_hash_size(size: int, recorder: Recorder) -> None:
-    """Grow the hash table; /sys read-only is told and lived with."""
+    """Grow the hash table; /sys read-only is told and lived with, as is a namespace that may not grow it."""
     try:
         if int(HASH_SIZE.read_text()) < size:
             HASH_SIZE.write_text(f"{size}\n")
     except OSError as error:
+        if error.errno == errno.EOPNOTSUPP:
+            _log.warning("Not to be set in this network namespace", parameter="nf_conntrack.hashsize", wanted=size)
+            return
         if error.errno not in _READ_ONLY_ERRORS and not isinstance(error, FileNotFoundError):
             raise SetupError(f"can't set conntrack hash size to {size}: {error.strerror}") from None
         _log.warning(READ_ONLY)

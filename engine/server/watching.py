@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -45,12 +45,16 @@ Deliver = Callable[[str, list[Change], bool], None]
 
 @dataclass(frozen=True)
 class Resource:
-    """What to follow: `name` is the recording's word for it, selectors as the API takes them."""
+    """What to follow: `name` is the recording's word for it, selectors as the API takes them.
+
+    An API server may be without an `optional` one, or keep it from us: then there are none of it.
+    """
 
     name: str
     path: str
     label_selector: str = ""
     field_selector: str = ""
+    optional: bool = False
 
     def query(self, **more: str) -> dict[str, str]:
         """The query with both selectors."""
@@ -64,13 +68,14 @@ SELECTOR = "!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/hea
 TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 
 
-def followed(node_name: str) -> tuple[Resource, ...]:
-    """What a node's proxy watches."""
-    return (
-        Resource("services", "/api/v1/services", SELECTOR),
-        Resource("endpointslices", "/apis/discovery.k8s.io/v1/endpointslices", SELECTOR),
-        Resource("nodes", "/api/v1/nodes", field_selector=f"metadata.name={node_name}"),
-    )
+SERVICES = Resource("services", "/api/v1/services", SELECTOR)
+ENDPOINTSLICES = Resource("endpointslices", "/apis/discovery.k8s.io/v1/endpointslices", SELECTOR)
+SERVICECIDRS = Resource("servicecidrs", "/apis/networking.k8s.io/v1/servicecidrs", optional=True)
+
+
+def own_node(name: str) -> Resource:
+    """The Node of this machine, and no other."""
+    return Resource("nodes", "/api/v1/nodes", field_selector=f"metadata.name={name}")
 
 
 class _Meta(msgspec.Struct, gc=False):
@@ -142,6 +147,9 @@ class Follower:
             except (ApiError, msgspec.DecodeError) as error:
                 if isinstance(error, msgspec.DecodeError):
                     self._version = ""  # what was not understood may have been a change
+                elif self._resource.optional and error.status in (403, 404):
+                    self._deliver(self._resource.name, [], True)
+                    self._backoff = _BACKOFF_LIMIT_SECONDS
                 _log.warning("List or watch failed", resource=self._resource.name, err=error)
                 self._pause()
 
@@ -151,8 +159,11 @@ class Follower:
         self._backoff = min(2 * self._backoff, _BACKOFF_LIMIT_SECONDS)
 
     def _relist(self) -> None:
-        """Deliver the list's difference from what is known: at first all of it, page by page."""
-        seen: dict[Key, str] = {}
+        """Deliver the list's difference from what is known: at first all of it, page by page.
+
+        What was delivered is known from then on, also when a later page never comes.
+        """
+        seen: set[Key] = set()
         query = self._resource.query(limit=str(PAGE))
         while True:
             try:
@@ -166,27 +177,25 @@ class Follower:
             if not page.metadata.continue_:
                 break
             query = self._resource.query(limit=str(PAGE)) | {"continue": page.metadata.continue_}
-        missed = self._versions.keys() - seen.keys()
-        self._deliver(self._resource.name, [self._deletion(key) for key in sorted(missed)], True)
-        self._versions = seen
+        missed = sorted(self._versions.keys() - seen)
+        for key in missed:
+            del self._versions[key]
+        self._deliver(self._resource.name, [_deletion(key) for key in missed], True)
         self._version = page.metadata.resourceVersion
         self._backoff = _BACKOFF_SECONDS
 
-    def _differing(self, items, seen: dict[Key, str]) -> list[Change]:
+    def _differing(self, items: Iterable[msgspec.Raw], seen: set[Key]) -> list[Change]:
         changes = []
         for item in items:
             manifest = bytes(item)
             meta = _object(manifest).metadata
             key = (meta.namespace, meta.name)
-            seen[key] = meta.resourceVersion
+            seen.add(key)
             old = self._versions.get(key)
             if old is None or old != meta.resourceVersion:
+                self._versions[key] = meta.resourceVersion
                 changes.append(_change("ADDED" if old is None else "MODIFIED", manifest, meta))
         return changes
-
-    def _deletion(self, key: Key) -> Change:
-        """A delete that was missed: all that is still known is the name."""
-        return Change("DELETED", msgspec.json.encode({"metadata": {"namespace": key[0], "name": key[1]}}))
 
     def _watch(self) -> None:
         """Deliver events until the server ends the watch; a watch that brought nothing at once is an error."""
@@ -224,6 +233,11 @@ class Follower:
         else:
             self._versions[key] = meta.resourceVersion
         self._deliver(self._resource.name, [_change(event.type, manifest, meta)], False)
+
+
+def _deletion(key: Key) -> Change:
+    """A delete that was missed: all that is still known is the name."""
+    return Change("DELETED", msgspec.json.encode({"metadata": {"namespace": key[0], "name": key[1]}}))
 
 
 def _change(kind: str, manifest: bytes, meta: _Meta) -> Change:

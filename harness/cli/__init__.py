@@ -7,9 +7,20 @@ from importlib import import_module
 import click
 
 COMMANDS = (
-    "chaos", "compare", "copy", "inspect", "kafka", "lab", "plan", "record", "replay", "serve", "synth", "trace",
+    "chaos",
+    "compare",
+    "copy",
+    "inspect",
+    "kafka",
+    "lab",
+    "plan",
+    "record",
+    "replay",
+    "serve",
+    "synth",
+    "trace",
     "validate",
-)  # fmt: skip
+)
 
 
 class LazyGroup(click.Group):

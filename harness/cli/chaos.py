@@ -113,13 +113,19 @@ def plan(file: str, seed: int | None, mode: str | None, as_json: bool, cluster: 
 @click.option("--seed", type=int, help="Another seed than the experiment's.")
 @click.option("--mode", type=click.Choice(MODES), help="Another proxy mode than the experiment's.")
 @click.option("--out", type=click.Path(file_okay=False), help="The run's folder; chaos-NAME-MODE by default.")
-@click.option(
-    "--lab", type=click.Path(file_okay=False), help="Use the lab that runs in this folder, and leave it running."
-)
+@click.option("--lab", type=click.Path(file_okay=False), help="Use the lab running in this folder; leave it up.")
+@click.option("--web-ui", is_flag=True, help="Serve locust's page in the lab meanwhile; see `harness lab forward`.")
 @click.option("--really", is_flag=True, help="With --target kube: do it; without it is a dry run.")
 @cluster_options
 def run(
-    file: str, seed: int | None, mode: str | None, out: str | None, lab: str | None, really: bool, cluster: dict
+    file: str,
+    seed: int | None,
+    mode: str | None,
+    out: str | None,
+    lab: str | None,
+    web_ui: bool,
+    really: bool,
+    cluster: dict,
 ) -> None:
     """Run the experiment FILE, or one of the library, and judge it.
 
@@ -141,7 +147,7 @@ def run(
     """
     from chaos.runner import run_experiment
 
-    options = kube_options(cluster, really, mode=mode, lab=lab)
+    options = kube_options(cluster, really, mode=mode, lab=lab, web_ui=web_ui)
     if options and not really:
         _dry_run(file, seed, options)
     try:
@@ -152,7 +158,7 @@ def run(
     name, where = Path(experiment.path).stem, "kube" if options else experiment.lab.mode
     folder = Path(out or f"chaos-{name}-{where}").absolute()
     began = time.monotonic()
-    verdict = run_experiment(experiment, folder, Path(lab).absolute() if lab else None, options)
+    verdict = run_experiment(experiment, folder, Path(lab).absolute() if lab else None, web_ui, options)
     if options and not (folder / "run.json").exists():
         sys.exit(EXIT_USAGE)  # it was told why nothing began
     click.echo(verdict.summary())

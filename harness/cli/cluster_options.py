@@ -58,7 +58,7 @@ def kube_options(cluster: dict[str, Any], really: bool = False, **lab_only: Any)
         return None
     given = [name for name, value in lab_only.items() if value]
     if given:
-        raise click.UsageError(f"--{given[0]} is for a lab, not for --target kube")
+        raise click.UsageError(f"--{given[0].replace('_', '-')} is for a lab, not for --target kube")
     if rest["in_cluster"] and (rest["kubeconfig"] or rest["context"]):
         raise click.UsageError("--in-cluster takes no --kubeconfig and no --context")
     return KubeOptions(really=really, **rest)

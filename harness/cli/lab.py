@@ -43,6 +43,7 @@ def lab() -> None:
       harness lab status
       harness lab exec client -- curl -s http://10.10.0.11:30080/
       harness lab exec node-1 -- nft list table ip kube-proxy
+      harness lab forward client 8089                      a page served in there, in a browser here
       harness lab down
     """
 
@@ -126,6 +127,33 @@ def execute(folder: Path | None, namespace: str, command: tuple[str, ...]) -> No
         sys.exit(EXIT_LAB)
     where = None if namespace == "router" else namespace
     sys.exit(subprocess.run(client.inside(where, list(command)), check=False).returncode)
+
+
+@lab.command("forward")
+@folder_option
+@click.argument("namespace")
+@click.argument("port", type=int)
+@click.option("--port", "local_port", type=int, default=0, help="The port here; a free one by default.")
+def forward(folder: Path | None, namespace: str, port: int, local_port: int) -> None:
+    """Make PORT on NAMESPACE's loopback reachable on this machine's, until interrupted.
+
+    Exit codes: 0 interrupted; 1 there is no lab.
+    """
+    import asyncio
+
+    from harness.lab.control import LabClient, LabError
+    from harness.lab.forward import forward as run
+
+    def told(here: int) -> None:
+        click.echo(f"http://127.0.0.1:{here} is {namespace}:{port}")
+
+    try:
+        asyncio.run(run(LabClient(folder_of(folder)), namespace, port, local_port, told))
+    except LabError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(EXIT_LAB)
+    except KeyboardInterrupt:
+        pass
 
 
 @lab.command("down")

@@ -90,14 +90,14 @@ def _record(options, status_seconds: float, limit: float | None) -> int:
         except (RecorderStopped, RecordingError, OSError) as error:
             click.echo(f"stopped: {error}", err=True)
             code = EXIT_STOPPED
-        complete = _close(session)
+        complete = _close(session, patient=code == 0)
     click.echo(summary(session.recorder, complete), err=True)
     return code
 
 
-def _close(session) -> bool:
+def _close(session, patient: bool) -> bool:
     try:
-        return session.close()
+        return session.close(patient)
     except OSError as error:
         click.echo(f"the last events could not be written: {error}", err=True)
         return False

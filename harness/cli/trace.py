@@ -20,8 +20,10 @@ EXIT_FAILED, EXIT_INPUT = 1, 2
 @click.option("--to", "target", help="IP:PORT[/udp|/sctp], or svc:NAMESPACE/NAME:PORT.")
 @click.option("--mode", help="Proxy mode; with --cases the cases that name it.  nftables by default.")
 @click.option("--cases", type=click.Path(path_type=Path), help="Judge a case file, or all of a directory.")
-@click.option("--kernel", type=click.Choice(["none", "netns"]), default="none", show_default=True,
-              help="With --cases: judge by real packets between namespaces too.")  # fmt: skip
+@click.option("--kernel", type=click.Choice(["none", "auto", "netns", "uml"]), default="none", show_default=True,
+              is_flag=False, flag_value="auto",
+              help="With --cases: judge by real packets too, between namespaces or in user-mode Linux; auto, or"
+                   " nothing after it, is there only what this kernel cannot do (ipvs, mostly).")  # fmt: skip
 @click.option("--json", "json_path", type=click.Path(dir_okay=False), help="Write the result here too (- for stdout).")
 @click.option("--node", help="Whose view to take; the first Node of OBJECTS by default.")
 @click.option("--at", type=int, help="State after this seq of a recording; its end by default.")
@@ -36,6 +38,7 @@ def trace(objects: str | None, cases: Path | None, json_path: str | None, **choi
       harness trace recordings/demo.jsonl --from external:203.0.113.7 --to svc:shop/cart:http
       harness trace dump.json --from pod:default/client --to 10.96.0.10:53/udp
       harness trace --cases cases/ --mode nftables --kernel netns --json out.json
+      harness trace --cases cases/ --mode ipvs --kernel
 
     Exit codes: 0 fine; 1 a case differs; 2 bad input.
     """
@@ -68,7 +71,7 @@ def _judge_cases(path: Path, mode: str | None, kernel: str, version: tuple[int, 
     # All files are read before the first is judged: a bad one must not leave half a result.
     read = [case for case in load(path) if case.min_version <= version]
     verdicts = []
-    for verdict in _verdicts(read, mode, kernel, version):
+    for verdict in _verdicts(path, read, mode, kernel, version):
         verdicts.append(verdict)
         _print_verdict(verdict)
     failed = sum(not verdict["passed"] for verdict in verdicts)
@@ -77,16 +80,40 @@ def _judge_cases(path: Path, mode: str | None, kernel: str, version: tuple[int, 
     return EXIT_FAILED if failed else 0
 
 
-def _verdicts(cases, mode: str | None, kernel: str, version: tuple[int, int]) -> Iterator[dict[str, Any]]:
+def _verdicts(path: Path, cases, mode: str | None, kernel: str, version: tuple[int, int]) -> Iterator[dict[str, Any]]:
+    from harness.modes import MODES
+    from harness.replay.kernels import needs_uml
     from harness.trace.run import judge
 
     witness = None
-    if kernel == "netns":
+    if kernel != "none":
         from harness.packets import open_witness as witness
+    wanted = {each for case in cases for each in case.modes if mode in (None, each)}
+    elsewhere = {each for each in wanted if each in MODES and needs_uml(kernel, each)}
     for case in cases:
         for each in case.modes:
-            if mode in (None, each):
+            if each in wanted - elsewhere:
                 yield judge(case, each, witness, version)
+    for each in sorted(elsewhere):
+        yield from _verdicts_from_uml(path, each, version)
+
+
+def _verdicts_from_uml(path: Path, mode: str, version: tuple[int, int]) -> list[dict[str, Any]]:
+    """The same command for one mode, in user-mode Linux; ValueError when that does not work."""
+    import json
+
+    from harness import uml
+
+    command = [sys.executable, "-m", "harness", "trace", "--cases", str(path), "--mode", mode, "--kernel", "uml"]
+    out, errors = bytearray(), bytearray()
+    try:
+        code = uml.run([*command, "--kube-version", ".".join(map(str, version)), "--json", "-"],
+                       stdout=out.extend, stderr=errors.extend)  # fmt: skip
+    except uml.UmlError as error:
+        raise ValueError(str(error)) from None
+    if code not in (0, EXIT_FAILED):
+        raise ValueError(f"in user-mode Linux: {errors.decode(errors='replace').strip()}")
+    return json.loads(out)["cases"]
 
 
 def _print_verdict(verdict: dict[str, Any]) -> None:

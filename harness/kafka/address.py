@@ -24,7 +24,7 @@ ENVIRONMENT = "HARNESS_KAFKA_CONFIG"
 SETTINGS = (
     "client_id", "security_protocol", "sasl_mechanism", "sasl_plain_username", "sasl_plain_password",
     "sasl_kerberos_service_name", "sasl_kerberos_domain_name", "ssl_cafile", "ssl_certfile", "ssl_keyfile",
-    "ssl_password", "ssl_crlfile", "ssl_ciphers", "ssl_check_hostname", "request_timeout_ms", "proxy_url",
+    "ssl_password", "ssl_crlfile", "ssl_check_hostname", "request_timeout_ms", "proxy_url",
 )  # fmt: skip
 """What may be set: how to reach and satisfy the brokers. What makes writing safe may not."""
 
@@ -55,7 +55,7 @@ class Address:
     @property
     def client(self) -> dict[str, Any]:
         """Arguments that every kafka-python client takes."""
-        return {"bootstrap_servers": list(self.bootstrap), **self.settings}
+        return {"bootstrap_servers": list(self.bootstrap), "reconnect_backoff_max_ms": 2_000, **self.settings}
 
 
 def parse_address(url: str) -> Address:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -21,6 +22,10 @@ from pathlib import Path
 
 POM = Path(__file__).with_name("pom.xml")
 READY_SECONDS, STOP_SECONDS = 120.0, 30.0
+TRIES = 3
+PORTS = (20_000, 32_000)
+"""Where free ports are looked for: below those that the kernel gives to connections."""
+
 JVM = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=WARN")
 
 PROPERTIES = """\
@@ -84,9 +89,15 @@ class Broker:
             return
         classpath = fetch()
         self.home.mkdir(parents=True, exist_ok=True)
-        self._configure(port or self.port or _free_port())
-        self._format(classpath)
-        self._wait_until_ready(self._start(classpath))
+        for attempt in range(TRIES):
+            self._configure(port or self.port or _free_port())
+            self._format(classpath)
+            try:
+                return self._wait_until_ready(self._start(classpath))
+            except BrokerError:
+                # A free port may be taken by another until the JVM gets there.
+                if attempt == TRIES - 1 or not self._lost_a_port():
+                    raise
 
     def down(self, sig: int = signal.SIGTERM) -> bool:
         """Stop it; whether one ran. Data stays."""
@@ -101,6 +112,9 @@ class Broker:
             time.sleep(0.05)
         (self.home / "pid").unlink(missing_ok=True)
         return True
+
+    def _lost_a_port(self) -> bool:
+        return b"Address already in use" in (self.home / "broker.log").read_bytes()[-20_000:]
 
     def _configure(self, port: int) -> None:
         (self.home / "port").write_text(str(port))
@@ -186,9 +200,12 @@ def _java() -> str:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    for _ in range(100):
+        port = random.randrange(*PORTS)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
+    raise BrokerError(f"no free port from {PORTS[0]} to {PORTS[1]}")
 
 
 def _listens(port: int) -> bool:

@@ -2,8 +2,8 @@
 
 The producer is transactional under the topic's name.  Opening it fences every earlier one, also a dead
 recorder's batches that are still on their way, and aborts what they left open; only then is the topic's
-last seq read.  Who writes goes on from there, so nothing is lost or doubled.  Every record names the
-process that wrote it, so a writer which opens anew can tell its own records from those of another.
+last seq read.  Who writes goes on from there, so nothing is lost or doubled.  A transaction's last record
+names the process that wrote it, so a writer which opens anew can tell its own records from those of another.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import msgspec
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
+from kafka.errors import KafkaError
 
 from harness.events import FORMAT, VERSION, Event, Header
 from harness.kafka.address import Address
@@ -42,27 +43,27 @@ _decode = msgspec.json.Decoder(_Object).decode
 
 
 def record_of(event: Event) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
-    """Key, value and own headers of the event's record."""
+    """Key, value and headers of the event's record."""
     try:
         metadata = _decode(event.object).metadata
     except msgspec.DecodeError:
         metadata = _Metadata()
     key = "/".join((event.resource, metadata.namespace or "", metadata.name))
     version = (metadata.resourceVersion or "").encode()
-    return key.encode(), event_line(event)[:-1], [("resourceVersion", version)]
+    return key.encode(), event_line(event)[:-1], [SCHEMA, ("resourceVersion", version)]
 
 
 class TopicWriter:
     """Appends to one topic. `seq` is the last event in it, 0 when there is none; `last_writer` wrote it."""
 
-    def __init__(self, address: Address, header: Header | None, me: bytes, timeout_ms: int = 30_000) -> None:
+    def __init__(self, address: Address, header: Header | None, me: bytes, timeout_ms: int = 20_000) -> None:
         """Open, make the topic if need be, and fence other writers.
 
         `header` is that of the recording; None takes the topic's. TopicError when the topic holds another
         recording or cannot hold one, BrokerAway when nobody answers.
         """
         self.address = address
-        self._headers = [SCHEMA, ("writer", me)]
+        self._mine = ("writer", me)
         ensure_topic(address)
         with explained(address):
             self._producer = KafkaProducer(
@@ -95,7 +96,10 @@ class TopicWriter:
             raise ValueError(f"seq {events[0].seq} after {self.seq}")
         with explained(self.address):
             self._producer.begin_transaction()
-            futures = [self._send(*record_of(event)) for event in events]
+            records = [record_of(event) for event in events]
+            if records:
+                records[-1][2].append(self._mine)
+            futures = [self._send(*record) for record in records]
             self._producer.commit_transaction()
             if futures and futures[-1].failed():
                 raise futures[-1].exception
@@ -104,14 +108,18 @@ class TopicWriter:
 
     def close(self, timeout_seconds: float = 5.0) -> None:
         """Let go of the connection; an open transaction is aborted by whoever opens next."""
-        self._producer.close(timeout_seconds)
+        try:
+            self._producer.close(timeout_seconds)
+        except KafkaError:
+            # kafka-python leaves its sender running when records are still on their way; here they are given up.
+            self._producer._sender.force_close()
 
     def agree(self, header: Header | None) -> None:
         """Write the header into an empty topic; TopicError when another recording is in it."""
         if self.header is None and header is not None:
             with explained(self.address):
                 self._producer.begin_transaction()
-                self._send(b"header", header_line(header)[:-1], [])
+                self._send(b"header", header_line(header)[:-1], [SCHEMA])
                 self._producer.commit_transaction()
             self.header = header
         elif header is not None and self.header != header:
@@ -122,7 +130,7 @@ class TopicWriter:
             )
 
     def _send(self, key: bytes, value: bytes, headers: list[tuple[str, bytes]]):
-        return self._producer.send(self.address.topic, value, key, self._headers + headers, partition=0)
+        return self._producer.send(self.address.topic, value, key, headers, partition=0)
 
 
 def _ends_of(address: Address) -> tuple[Header | None, int, bytes]:

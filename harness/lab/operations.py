@@ -13,6 +13,7 @@ from typing import Any
 from harness.lab import conntrack, network
 from harness.lab.controllers import node_is_ready
 from harness.lab.endpointslices import is_ready
+from harness.lab.forward import serve_inside
 from harness.lab.processes import cpu_seconds
 
 
@@ -104,6 +105,13 @@ class Operations:
     async def open_questions(self) -> int:
         """How many kernels have not yet followed a change."""
         return sum(witness.open_questions for witness in self._lab.witnesses.values())
+
+    async def forward_open(self, namespace: str, port: int) -> str:
+        """A Unix socket that leads to the port on the namespace's loopback: see `forward`."""
+        path = self._lab.folder / f"forward-{namespace}-{port}.sock"
+        path.unlink(missing_ok=True)
+        await serve_inside(path, namespace, port)
+        return str(path)
 
     async def flows_lookup(self, flows: list[dict[str, Any]]) -> list[dict[str, Any] | None]:
         """Which node and endpoint each flow went to, None where no node knows: see `flows`."""

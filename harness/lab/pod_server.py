@@ -86,6 +86,7 @@ class App:
 
 
 def response(status: str, head: str, body: str) -> bytes:
+    """One HTTP response, its length told."""
     return f"HTTP/1.1 {status}\r\n{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
 
 

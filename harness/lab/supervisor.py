@@ -129,6 +129,13 @@ class Lab:
             await asyncio.sleep(0.05)
         for witness in self.witnesses.values():
             witness.start()
+            for pod in self.api.pods():
+                witness.ask(pod["status"]["podIP"], True)
+        while any(witness.open_questions for witness in self.witnesses.values()):
+            if asyncio.get_running_loop().time() > deadline:
+                raise RuntimeError("the lab did not get ready: the kernels do not hold the pods")
+            await asyncio.sleep(0.05)
+        self.observations.clear()
 
     async def _missing(self) -> str:
         """What the lab still waits for; empty when nothing."""

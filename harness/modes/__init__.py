@@ -4,7 +4,8 @@
 
 Each module offers `COMMANDS` (programs it needs), `memory()`, `real(place)`, `leftovers(place)` and
 `clean(place)`; `module_of` finds it by the mode's name.  A mode that not every kernel has offers
-`missing(place)` too, and `UNPRIVILEGED = False` when it needs root outside of user namespaces.
+`missing(place)` too, and `UNPRIVILEGED = False` when it needs root outside of user namespaces,
+and `TRANSLATES = False` when it leaves no flows in conntrack.
 """
 
 from __future__ import annotations

@@ -16,6 +16,9 @@ from harness.modes.place import Opened, Place
 COMMANDS = {"ip": "iproute2", "ss": "iproute2"}
 """Programs that must be there, and the packages that bring them."""
 
+TRANSLATES = False
+"""Sockets, no rules: conntrack knows nothing of what becomes of a datagram."""
+
 LABEL = "lo:kube-proxy"
 
 

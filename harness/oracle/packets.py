@@ -40,7 +40,17 @@ def expected(oracle: Oracle, packet: Packet, mode: str = "nftables") -> Outcome:
     if mode == "ipvs":  # HAIR-02, IPVS-12
         own &= oracle.on_node(4 if size == 4 else 6, packet.protocol)
         masqueraded &= not ipaddress.ip_address(packet.source).is_loopback
+        # Where nothing tells pods, a source that is itself a cluster IP shows that the node chose it (CIP-04).
+        masqueraded |= _from_cluster_ip(oracle, behaviour, packet)
     return Outcome("dnat", targets[0], masqueraded or bool(own))
+
+
+def _from_cluster_ip(oracle: Oracle, behaviour: Behaviour, packet: Packet) -> bool:
+    """To a cluster IP, from one of the same port."""
+    settings = oracle.settings
+    told = settings.pod_block(len(packet.source)) is not None or settings.pod_interface
+    services = [(address, packet.protocol, packet.port) for address in (packet.source, packet.destination)]
+    return not told and all(s in behaviour.destinations and s[0] in behaviour.cluster_ips for s in services)
 
 
 def _refusal(destination: Destination, protocol: int) -> str:

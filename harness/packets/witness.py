@@ -44,9 +44,11 @@ class _Attempt:
 class KernelWitness:
     """Judges by the kernel of a World's node; see `harness.trace.run.Witness`."""
 
-    def __init__(self, world: World, kernel: Kernel, forget: Callable[[], None]) -> None:
+    def __init__(
+        self, world: World, kernel: Kernel, forget: Callable[[], None], attempts: int = ATTEMPTS_AN_ENDPOINT
+    ) -> None:
         self.world = world
-        self._kernel, self._forget = kernel, forget
+        self._kernel, self._forget, self._attempts = kernel, forget, attempts
         self._numbers = count(1)
         self._ports = count()
 
@@ -71,10 +73,9 @@ class KernelWitness:
                 found[place] = self._observe_sticky(flow)
         return found
 
-    @staticmethod
-    def _effort(flow: Flow) -> int:
+    def _effort(self, flow: Flow) -> int:
         endpoints = len(flow.expected.endpoints) if flow.expected else 0
-        return ATTEMPTS_AN_ENDPOINT * endpoints if endpoints > 1 else 4
+        return self._attempts * endpoints if endpoints > 1 else 4
 
     @staticmethod
     def _sticks(flow: Flow, outcome: Outcome) -> bool:

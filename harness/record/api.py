@@ -91,6 +91,7 @@ class Api:
         """`selectors`: label selectors by resource. AccessError when there is no way in."""
         from kubernetes import client, config
         from kubernetes.config import ConfigException
+        from yaml import YAMLError
 
         configuration = client.Configuration()
         self.name = ""
@@ -102,6 +103,10 @@ class Api:
                 config.load_kube_config(access.kubeconfig, access.context, client_configuration=configuration)
         except (ConfigException, OSError) as error:
             raise AccessError(f"{error}; name a --kubeconfig, a --context of it, or --in-cluster in a pod") from None
+        except (YAMLError, TypeError, KeyError, AttributeError, ValueError) as error:
+            # The client takes any file for a kubeconfig until something is missing.
+            where = access.kubeconfig or "the user's kubeconfig"
+            raise AccessError(f"{where} is no kubeconfig: {type(error).__name__}: {error}") from None
         configuration.connection_pool_maxsize = 64
         configuration.retries = False
         configuration.socket_options = [

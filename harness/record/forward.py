@@ -58,6 +58,8 @@ class Forwarder(threading.Thread):
         """Give it that long to send what is left of a closed log; whether it has sent all."""
         self.join(wait_seconds)
         self._ending.set()
+        if self.is_alive() and self._writer:
+            self._writer.close(0)  # it waits for an answer that may never come
         return not self.is_alive() and self.error is None and self.acknowledged >= self._log.durable
 
     def _send_all(self) -> bool:

@@ -67,13 +67,13 @@ class Session:
     past: Past
     header: Header
 
-    def close(self) -> bool:
-        """Flush, and give the topic some time to get the rest; whether every place has everything."""
+    def close(self, patient: bool) -> bool:
+        """Flush, and give the topic some time to get the rest, if `patient`; whether every place has everything."""
         self.log.close()
         forwarder = self.recorder.forwarder
         if forwarder is None:
             return True
-        complete = forwarder.stop(0.5 if forwarder.trouble else CLOSING_SECONDS)
+        complete = forwarder.stop(CLOSING_SECONDS if patient and not forwarder.trouble else 0.5)
         if complete:
             self.log.clear()
         return complete

@@ -59,7 +59,7 @@ class LineDecoder:
         return event
 
     def _error(self, place: int, message: str) -> RecordingError:
-        return RecordingError(self._path, f"{self._unit}{place}", message)
+        return RecordingError(self._path, f"{self._unit}{place}" if self._unit else place, message)
 
 
 def decode_header(path: str, line: bytes, decoded: dict[str, Any]) -> Header:

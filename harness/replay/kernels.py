@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
-from engine.kernel.base import Kernel
+from engine.kernel.base import Conntrack, Kernel
+from engine.kernel.conntrack import NETLINK_NETFILTER, ConntrackTable
 from harness import uml
 from harness.modes import module_of, user_namespace
 from harness.modes.place import Opened, Place, View
@@ -23,12 +24,13 @@ class KernelUnavailable(RuntimeError):
 
 
 class Target(NamedTuple):
-    """A kernel with its view, what to print of it, and the place it is in (None in memory)."""
+    """A kernel with its view, what to print of it, the place it is in and its connections (None in memory)."""
 
     kernel: Kernel
     view: View
     facts: dict[str, str]
     place: Place | None
+    conntrack: Conntrack | None = None
 
 
 def needs_uml(kind: str, mode: str) -> bool:
@@ -129,7 +131,14 @@ def _on_host(module) -> Iterator[Target]:
 def _real(module, place: Place) -> Iterator[Target]:
     with module.real(place) as opened:
         facts = {"kind": place.kind, "release": platform.release(), **opened.tools}
-        yield Target(opened.kernel, opened.view, facts, place)
+        if not getattr(module, "TRANSLATES", True):
+            yield Target(opened.kernel, opened.view, facts, place)
+            return
+        table = ConntrackTable(place.make_socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER))
+        try:
+            yield Target(opened.kernel, opened.view, facts, place, table)
+        finally:
+            table.close()
 
 
 def _require(module) -> None:

@@ -50,6 +50,8 @@ class Result:
     initial: dict[str, float] = field(default_factory=dict)
     convergence: Latencies = field(default_factory=Latencies)
     work: Latencies = field(default_factory=Latencies)
+    conntrack: Latencies = field(default_factory=Latencies)
+    flows_removed: int = 0
     by_kind: dict[str, Latencies] = field(default_factory=lambda: {kind: Latencies() for kind in KINDS})
     verified: bool | str = "unknown"
     checks: int = 0
@@ -67,11 +69,13 @@ class Result:
             "syncs": self.syncs,
             "operations": self.operations,
             "bytes": self.bytes,
+            "flows_removed": self.flows_removed,
             "initial": self.initial,
             "change": {
                 "count": self.convergence.count,
                 "convergence_seconds": self.convergence.summary(),
                 "work_seconds": self.work.summary(),
+                "conntrack_seconds": self.conntrack.summary(),
                 "by_kind": {
                     kind: {"count": v.count, "convergence_seconds": v.summary()} for kind, v in self.by_kind.items()
                 },

@@ -74,6 +74,7 @@ class Session:
                 self._target.kernel,
                 time.perf_counter,
                 self._options.node,
+                conntrack=self._target.conntrack,
             )
             self._result = Result(
                 recording={"path": self._source},
@@ -111,6 +112,7 @@ class Session:
             "read_seconds": read,
             "compute_seconds": sync.compute_seconds,
             "apply_seconds": sync.apply_seconds,
+            "conntrack_seconds": sync.conntrack_seconds,
         }
         state = self._proxier.state
         self._result.recording["services"] = services
@@ -142,11 +144,12 @@ class Session:
         sync = self._proxier.sync()
         self._account(sync)
         work = observed + sync.compute_seconds + sync.apply_seconds
-        self._finished = max(batch.due / NS, self._finished) + work
+        self._finished = max(batch.due / NS, self._finished) + work + sync.conntrack_seconds
         for event in changed:
             latency = self._finished - event.t / NS
             self._result.convergence.record(latency)
             self._result.work.record(work)
+            self._result.conntrack.record(sync.conntrack_seconds)
             self._result.by_kind[_kind(event)].record(latency)
 
     def _observe(self, event: Event) -> bool:
@@ -168,6 +171,7 @@ class Session:
         self._result.syncs += 1
         self._result.operations += sync.operations
         self._result.bytes += sync.bytes
+        self._result.flows_removed += sync.conntrack_removed
 
     def _check(self, moment: str, packets: bool = False) -> None:
         """Compare kernel and oracle now, outside all measured time; `packets`: by connecting too."""

@@ -32,15 +32,18 @@ def print_result(result: dict[str, Any], console: Console) -> None:
     )
     console.print(
         f"initial convergence [bold]{initial['seconds']:.3f} s[/bold]: read {initial['read_seconds']:.3f},"
-        f" compute {initial['compute_seconds']:.3f}, apply {initial['apply_seconds']:.3f}",
+        f" compute {initial['compute_seconds']:.3f}, apply {initial['apply_seconds']:.3f},"
+        f" conntrack {initial['conntrack_seconds']:.3f}",
         highlight=False,
+        soft_wrap=True,
     )
     if result["change"]["count"]:
         console.print(_latencies(result["change"]))
     console.print(
         f"{result['syncs']:,} syncs, {result['operations']:,} operations, {result['bytes'] / 2**20:.1f} MiB sent,"
-        f" peak memory {result['peak_rss_bytes'] / 2**20:.0f} MiB",
+        f" {result['flows_removed']:,} stale flows removed, peak memory {result['peak_rss_bytes'] / 2**20:.0f} MiB",
         highlight=False,
+        soft_wrap=True,
     )
     console.print(f"digest {result['digest']}", highlight=False, soft_wrap=True)
     console.print(_verdict(result), highlight=False, soft_wrap=True)
@@ -75,6 +78,7 @@ def _latencies(change: dict[str, Any]) -> Table:
     rows = [("all changes", change["count"], change["convergence_seconds"])]
     rows += [(k, v["count"], v["convergence_seconds"]) for k, v in change["by_kind"].items() if v["count"]]
     rows.append(("compute + apply", change["count"], change["work_seconds"]))
+    rows.append(("conntrack", change["count"], change["conntrack_seconds"]))
     for name, count, seconds in rows:
         table.add_row(name, f"{count:,}", *(f"{seconds[column] * 1e3:,.2f}" for column in COLUMNS))
     return table

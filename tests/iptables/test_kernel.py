@@ -16,7 +16,7 @@ from engine.config import ProxyConfig
 from engine.kernel.base import KernelError
 from engine.kernel.iptables import IptablesKernel
 from engine.kernel.iptables.variant import detect, tool
-from engine.kernel.ipvs.pipeline import Pipeline, attributes
+from engine.kernel.pipeline import Pipeline, attributes
 from engine.proxier import Proxier
 from harness.modes import iptables
 from harness.modes.place import Place

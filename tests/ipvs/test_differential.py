@@ -6,7 +6,8 @@ import functools
 import time
 
 import msgspec
-from hypothesis import given
+import pytest
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from engine.config import NEWEST
@@ -68,3 +69,13 @@ def test_programs_are_the_same_every_time(events, again, wanted, syncs):
     path, _ = walk(events, again)
     first, second = (synced(path, wanted, ipvs.memory().kernel, syncs=syncs).digest for _ in range(2))
     assert first == second
+
+
+@pytest.mark.uml
+@settings(max_examples=2, derandomize=True, phases=(Phase.generate,), deadline=None)
+@given(events=clusters(), wanted=settings_of_proxies)
+def test_the_kernel_holds_what_the_oracle_demands(node, events, wanted):
+    node.memory = ipvs.memory()
+    node.proxier(proxy_config(wanted, NEWEST), events)
+    assert node.differences() == []
+    assert compare(oracle_of(events, wanted).behaviour(4, "ipvs"), node.view.behaviour(4)) == []

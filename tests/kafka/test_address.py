@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 
-from harness.kafka.address import ENVIRONMENT, parse_address, settings_from
+from harness.kafka.address import ENVIRONMENT, SETTINGS, parse_address, settings_from
 from harness.recording import RecordingError
 
 
@@ -13,7 +14,8 @@ def test_an_address_with_everything(tmp_path):
     address = parse_address(f"kafka://a:9092,[::1]:9093/prod.eu?from=12&until=5m&config={tmp_path}/c.properties")
     assert address.bootstrap == ("a:9092", "[::1]:9093") and address.topic == "prod.eu"
     assert (address.start, address.until) == (("seq", 12), ("t", 300 * 10**9))
-    assert address.client == {"bootstrap_servers": ["a:9092", "[::1]:9093"], "security_protocol": "SASL_SSL"}
+    assert address.client["bootstrap_servers"] == ["a:9092", "[::1]:9093"]
+    assert address.settings == {"security_protocol": "SASL_SSL"}
     assert str(address) == "kafka://a:9092,[::1]:9093/prod.eu"
 
 
@@ -70,3 +72,8 @@ def test_what_cannot_be_set_is_named(pair, text):
     with pytest.raises(ValueError, match="--kafka-config") as raised:
         settings_from(None, (pair,))
     assert text in str(raised.value)
+
+
+@pytest.mark.parametrize("client", [KafkaAdminClient, KafkaConsumer, KafkaProducer])
+def test_every_setting_is_one_that_every_client_takes(client):
+    assert [name for name in SETTINGS if name not in client.DEFAULT_CONFIG] == []

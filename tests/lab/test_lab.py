@@ -179,6 +179,7 @@ def test_the_command_up_status_exec_down(kernel_namespaces, tmp_path):
         assert done.exit_code == code, done.output
         return done.output
 
+    recording = str(tmp_path / "kept.jsonl")
     run("up", *folder, "--nodes", "1", "--pods", "2")
     try:
         assert "healthy" in run("status", *folder)
@@ -197,7 +198,6 @@ def test_the_command_up_status_exec_down(kernel_namespaces, tmp_path):
             "http://10.10.0.11:30080/",
         ]
         assert subprocess.run(words, capture_output=True, check=True).stdout.startswith(b"web-")
-        recording = str(tmp_path / "kept.jsonl")
     finally:
         run("down", *folder, "--keep-recording", recording)
     assert not (tmp_path / "lab").exists()
@@ -215,3 +215,18 @@ def test_senseless_labs_are_refused(tmp_path):
     assert done.exit_code == 1
     assert "holds other things" in done.output
     assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+def test_a_port_inside_can_be_reached_from_outside(cluster):
+    pod = pods(cluster, ready=True)[0]
+    words = [sys.executable, "-m", "harness", "lab", "forward", "--lab", str(cluster.folder), pod["name"], "8080"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    try:
+        url = process.stdout.readline().split()[0]
+        assert subprocess.run(["curl", "-s", "-m", "5", url], capture_output=True, text=True).stdout.startswith(
+            pod["name"]
+        )
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+        process.stdout.close()

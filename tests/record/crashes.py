@@ -79,13 +79,20 @@ class Crashes:
             self.kills["broker"] += 1
             time.sleep(self.chance.uniform(0, 1))
             self.broker.up()
+            if self.chance.random() < 0.5:
+                # The recorder outlives the broker, and goes on with it.
+                base = self.recorder.acknowledged
+                until(
+                    lambda: self.recorder.process.poll() is not None or self.recorder.acknowledged > base, "more", 120
+                )
         if self.recorder.process.poll() is None:
             self.recorder.process.kill()
             self.kills["recorder"] += 1
         self._check()
 
-    def _until_it_works(self) -> None:
-        base = self.acknowledged
+    def _until_it_works(self, base: int | None = None) -> None:
+        """Until more than `base` is acknowledged, by default more than ever before, or it ended by itself."""
+        base = self.acknowledged if base is None else base
         until(lambda: self.recorder.process.poll() is not None or self.recorder.acknowledged > base, "work", 120)
 
     def _check(self) -> None:

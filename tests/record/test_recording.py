@@ -5,7 +5,9 @@ from __future__ import annotations
 import signal
 
 import pytest
+from click.testing import CliRunner
 
+from harness.cli import main
 from harness.serve.live import LiveStore
 from tests.record.cluster import RESOURCES, Cluster, events_of, folded_or_none
 
@@ -151,3 +153,18 @@ def test_one_writer_a_file(cluster, record, tmp_path):
     second = record(cluster, "--out", out)
     assert second.ended() == 2 and "is being written by another process" in second.said
     assert first.stop(signal.SIGINT) == 0
+
+
+@pytest.mark.parametrize("text", ["words", "a: [", "", "[]", "clusters: 3", "kind: Config\n"])
+def test_what_is_no_kubeconfig_is_said(tmp_path, text):
+    file = tmp_path / "kubeconfig"
+    file.write_text(text)
+    done = CliRunner().invoke(main, ["record", "--out", str(tmp_path / "a.jsonl"), "--kubeconfig", str(file)])
+    assert done.exit_code == 1 and "error: " in done.output, done.output
+    assert isinstance(done.exception, SystemExit) and not (tmp_path / "a.jsonl").exists()
+
+
+def test_an_unknown_context_is_said(cluster, tmp_path):
+    options = ["--out", str(tmp_path / "a.jsonl"), "--kubeconfig", str(cluster.kubeconfig), "--context", "nowhere"]
+    done = CliRunner().invoke(main, ["record", *options])
+    assert done.exit_code == 1 and "nowhere" in done.output

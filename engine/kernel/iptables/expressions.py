@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from engine.addresses import parse_address
-from engine.kernel.ipvs.netlink import attribute
+from engine.kernel.pipeline import attribute
 
 _NESTED = 0x8000
 _ELEMENT, _EXPRESSION_NAME, _EXPRESSION_DATA = _NESTED | 1, 1, _NESTED | 2

@@ -16,9 +16,8 @@ from itertools import chain
 from engine.backends.iptables.program import Rules
 from engine.kernel.base import KernelError
 from engine.kernel.iptables.expressions import expressions, protocol
-from engine.kernel.ipvs.netlink import attribute
-from engine.kernel.ipvs.pipeline import Pipeline, Refusal, attributes
 from engine.kernel.nftables.netlink import BEGIN, END, NFPROTO
+from engine.kernel.pipeline import Pipeline, Refusal, attribute, attributes
 from engine.model import PROTOCOLS
 
 NETLINK_NETFILTER = 12

@@ -1,7 +1,7 @@
 """IP_VS commands and addresses of a device as netlink messages: pure encoding, nothing is sent here.
 
 Wire format: linux/ip_vs.h (generic netlink family IPVS) and linux/rtnetlink.h.  Messages carry no
-acknowledgement flag, so that thousands travel in one send (`engine.kernel.ipvs.pipeline`).
+acknowledgement flag, so that thousands travel in one send (`engine.kernel.pipeline`).
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import struct
 
 from engine.backends.ipvs.program import ServerKey, VirtualServer
+from engine.kernel.pipeline import REQUEST, attribute
 from engine.model import Address, Target
 
 NEW_SERVICE, SET_SERVICE, DEL_SERVICE, GET_SERVICE = 1, 2, 3, 4
 NEW_DEST, SET_DEST, DEL_DEST, GET_DEST = 5, 6, 7, 8
-REQUEST, ACK, DUMP = 1, 4, 0x300
 SERVICE, DEST = 1, 2
 AF = {7: 2, 19: 10}
 """Address family by the bytes of a server's key."""
@@ -26,11 +26,6 @@ _NESTED = 0x8000
 _NO_DUPLICATE_DETECTION = 0x02
 _header = struct.Struct("=IHHIIBBH").pack
 _HEADER_BYTES = 20
-
-
-def attribute(kind: int, payload: bytes) -> bytes:
-    """One attribute, padded to four bytes."""
-    return struct.pack("=HH", 4 + len(payload), kind) + payload + bytes(-len(payload) % 4)
 
 
 def message(family: int, command: int, payload: bytes, flags: int = REQUEST) -> bytes:

@@ -26,7 +26,7 @@ from engine.backends.ipvs.sets import TYPES, full_name
 from engine.kernel.base import Applied, KernelError
 from engine.kernel.ipvs import netlink
 from engine.kernel.ipvs.netlink import message
-from engine.kernel.ipvs.pipeline import Pipeline, Refusal, attributes
+from engine.kernel.pipeline import Pipeline, Refusal, attributes
 from engine.model import TCP, Target
 
 Run = Callable[[list[str], bytes], "subprocess.CompletedProcess[bytes]"]
@@ -168,7 +168,10 @@ class IpvsKernel:
         """Servers that an earlier run left and this program wants, with their destinations; others are deleted.
 
         Those on excluded networks stay (IPVS-09).  Tries the scheduler where nothing uses it yet (IPVS-04).
+        What waited to be deleted is found again with the rest, or went with its server.
         """
+        size = len(_TESTED_SERVER) if program.family == 4 else 19
+        self._terminating = {item: None for item in self._terminating if len(item[0]) != size}
         schedulers = {server.scheduler for _, server in program.servers_added}
         found = {key: scheduler for key, scheduler in self._dump_servers() if len(key) == len(_TESTED_SERVER)}
         for scheduler in schedulers.difference(found.values()):

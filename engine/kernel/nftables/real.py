@@ -19,6 +19,8 @@ from engine.kernel.nftables.netlink import BEGIN, END, GET_GENERATION, TABLE, ge
 _SNDBUFFORCE, _RCVBUFFORCE = 32, 33
 _BUFFER_BYTES = 512 << 20
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_HEADERS = 20
+"""nlmsghdr and nfgenmsg, which tells the current generation."""
 _IP = {4: "ip", 6: "ip6"}
 
 STAND_IN = "kube-proxy-stand-in"
@@ -109,11 +111,11 @@ class NftablesKernel:
         return self._table(family), self._count(get_rules(family))
 
     def _ask(self, request: bytes) -> bytes | None:
-        """The body of a request's only answer; None when it is refused."""
+        """What a request's only answer holds after its header; None when it is refused."""
         self._sock.send(request)
         data = self._sock.recv(1 << 16)
         length, kind = struct.unpack_from("=IH", data)
-        return None if kind == _NLMSG_ERROR else data[16:length]
+        return None if kind == _NLMSG_ERROR else data[_HEADERS:length]
 
     def _count(self, request: bytes) -> int:
         """How many objects a dump lists."""

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from engine.kernel.ipvs.netlink import ACK, DUMP, REQUEST
+REQUEST, ACK, DUMP = 1, 4, 0x300
 
 _BATCH_BYTES = 1 << 18
 _BUFFER_BYTES = 1 << 22
@@ -50,6 +50,10 @@ class Pipeline:
 
     def send(self, messages: Sequence[bytes]) -> Refusal | None:
         """All of them in order, batch by batch; the first refusal ends it after its batch."""
+        return next(self.refusals(messages), None)
+
+    def refusals(self, messages: Sequence[bytes]) -> Iterator[Refusal]:
+        """All of them in order, batch by batch, each refused one as it is found; to be read to its end."""
         start = 0
         while start < len(messages):
             end, size = start, 0
@@ -57,13 +61,10 @@ class Pipeline:
                 size += len(messages[end])
                 end += 1
             batch = bytearray(b"".join(messages[start:end]))
-            refused = self._exchange(batch)
-            if refused:
-                return Refusal(start + refused.index, refused.code)
+            yield from [Refusal(start + refused.index, refused.code) for refused in self._exchange(batch)]
             start = end
-        return None
 
-    def _exchange(self, batch: bytearray) -> Refusal | None:
+    def _exchange(self, batch: bytearray) -> list[Refusal]:
         """Number the messages of one batch, send it, and read to the last one's acknowledgement."""
         offset = count = last = 0
         while offset < len(batch):
@@ -74,13 +75,13 @@ class Pipeline:
         flags = struct.unpack_from("=H", batch, last + 6)[0]
         struct.pack_into("=H", batch, last + 6, flags | ACK)
         self._sock.send(batch)
-        first = None
+        found = []
         for kind, _, sequence, body in self._answers():
             code = -struct.unpack_from("=i", body)[0] if kind == _ERROR else 0
-            if code and first is None:
-                first = Refusal(sequence, code)
+            if code:
+                found.append(Refusal(sequence, code))
             if kind == _ERROR and sequence == count - 1:
-                return first
+                return found
         raise AssertionError("unreachable: answers end with the last acknowledgement")
 
     def request(self, message: bytes) -> bytes | Refusal:
@@ -123,6 +124,11 @@ class Pipeline:
                 length, kind, flags, sequence = struct.unpack_from("=IHHI", data, offset)
                 yield kind, flags, sequence, data[offset + 16 : offset + length]
                 offset += (length + 3) & ~3
+
+
+def attribute(kind: int, payload: bytes) -> bytes:
+    """One attribute, padded to four bytes."""
+    return struct.pack("=HH", 4 + len(payload), kind) + payload + bytes(-len(payload) % 4)
 
 
 def attributes(data: bytes) -> dict[int, bytes]:

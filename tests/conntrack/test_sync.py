@@ -1,0 +1,153 @@
+"""What a failing or interrupted look at the table does to a sync: nothing, but it is told and tried again."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import struct
+import time
+
+import pytest
+
+from engine.config import ProxyConfig
+from engine.kernel.base import KernelError
+from engine.kernel.conntrack import ConntrackTable
+from engine.kernel.pipeline import Pipeline
+from engine.proxier import Proxier
+from harness.modes import nftables
+
+from ..cases.clusters import CIP, end, service, slice_
+from .test_table import ENDS, new_flow
+
+DNS = service(ports=[("dns", "UDP", 53, 0)])
+
+
+class Table:
+    """Refuses when told to; remembers which families it was asked about."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+        self.refuses = False
+
+    def remove(self, family: int, stale) -> int:
+        self.asked.append(family)
+        if self.refuses:
+            raise KernelError("not now")
+        return 2
+
+
+class Refusing:
+    """A kernel that applies nothing while `refuses`."""
+
+    def __init__(self, kernel) -> None:
+        self._kernel, self.refuses = kernel, False
+
+    def apply(self, program):
+        if self.refuses:
+            raise KernelError("no")
+        return self._kernel.apply(program)
+
+
+def changed(proxier: Proxier, *addresses: str, protocol: str = "UDP") -> None:
+    ports = [{"name": "dns", "port": 53, "protocol": protocol}]
+    raw = json.dumps(slice_(*map(end, addresses), ports=ports)).encode()
+    proxier.state.observe("MODIFIED", "endpointslices", raw)
+
+
+@pytest.fixture
+def table():
+    return Table()
+
+
+@pytest.fixture
+def kernel():
+    return Refusing(nftables.memory().kernel)
+
+
+@pytest.fixture
+def proxier(kernel, table):
+    made = Proxier("nftables", ProxyConfig(), kernel, time.perf_counter, "n1", conntrack=table)
+    made.state.observe("ADDED", "services", json.dumps(DNS).encode())
+    return made
+
+
+def test_only_a_change_of_udp_ports_that_serve_is_worth_a_look(proxier, table):
+    assert proxier.sync().conntrack_removed == 0 and table.asked == [], "nobody serves it yet"
+    changed(proxier, "10.1.0.1")
+    assert proxier.sync().conntrack_removed == 2 and table.asked == [4]
+    changed(proxier, "10.1.0.1")
+    proxier.state.observe("ADDED", "services", json.dumps(service(name="web", ip="172.30.0.9")).encode())
+    assert proxier.sync().conntrack_removed == 0 and table.asked == [4]
+
+
+def test_a_failure_is_logged_and_the_next_change_looks_again(proxier, table, caplog):
+    changed(proxier, "10.1.0.1")
+    table.refuses = True
+    with caplog.at_level(logging.ERROR):
+        assert proxier.sync().conntrack_removed == 0
+    assert "Failed to remove stale UDP flows of IPv4: not now" in caplog.text
+    table.refuses = False
+    changed(proxier, "10.1.0.2")
+    assert proxier.sync().conntrack_removed == 2
+
+
+def test_a_sync_that_fails_looks_at_nothing_and_the_next_makes_up_for_it(proxier, table, kernel):
+    changed(proxier, "10.1.0.1")
+    kernel.refuses = True
+    with pytest.raises(KernelError):
+        proxier.sync()
+    assert table.asked == [], "stale entries would lead to rules that are not there"
+    kernel.refuses = False
+    proxier.state.observe("ADDED", "services", json.dumps(service(name="web", ip="172.30.0.9")).encode())
+    proxier.sync()
+    assert table.asked == [4]
+
+
+class Interrupted:
+    """A socket pair's end that answers each dump with one flow, called interrupted but for the last."""
+
+    def __init__(self, sock: socket.socket, dumps: int) -> None:
+        self._sock, self.left = sock, dumps
+
+    def __getattr__(self, name: str):
+        return getattr(self._sock, name)
+
+    def recv(self, size: int) -> bytes:
+        data = self._sock.recv(size)
+        kind = struct.unpack_from("=H", data, 4)[0]
+        if kind == 3 and self.left:  # the dump's end
+            self.left -= 1
+            flags = struct.unpack_from("=H", data, 6)[0] | 0x10
+            return data[:6] + struct.pack("=H", flags) + data[8:]
+        return data
+
+
+@pytest.mark.parametrize(("interruptions", "looks"), [(0, 1), (2, 3), (99, 5)])
+def test_an_interrupted_dump_is_read_again_a_bounded_number_of_times(namespace, interruptions, looks):
+    with namespace.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12) as filler:
+        assert Pipeline(filler).send([new_flow(4, 17, 1000, ENDS[4][0])]) is None
+    with namespace.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12) as sock:
+        seen = []
+        table = ConntrackTable(Interrupted(sock, interruptions))
+        assert table.remove(4, lambda destination, replier: bool(seen.append(destination))) == 0
+        assert len(seen) == looks
+
+
+def test_what_an_interrupted_dump_showed_is_deleted_all_the_same(namespace):
+    with namespace.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12) as filler:
+        assert Pipeline(filler).send([new_flow(4, 17, 1000 + n, ENDS[4][0]) for n in range(9)]) is None
+    with namespace.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12) as sock:
+        assert ConntrackTable(Interrupted(sock, 1)).remove(4, lambda *_: True) == 9
+
+
+def test_the_address_of_a_service_is_what_is_looked_for(proxier, table):
+    """The judge that the table gets tells by address, port and who answers."""
+    judges = []
+    table.remove = lambda family, stale: judges.append(stale) or 0
+    changed(proxier, "10.1.0.1")
+    proxier.sync()
+    (stale,) = judges
+    to, port = socket.inet_aton(CIP), (53).to_bytes(2, "big")
+    assert stale(to + port, socket.inet_aton("10.1.0.9") + port)
+    assert not stale(to + port, socket.inet_aton("10.1.0.1") + port)

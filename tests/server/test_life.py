@@ -1,0 +1,233 @@
+"""Start, restart, interference, end: what becomes of rules and traffic meanwhile."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cases.clusters import end, node, service, slice_
+from tests.server.lab import API_PORT, SERVICES, Lab, enter, eventually
+
+OBJECTS = [node(), service(), slice_(end("10.180.0.1", "n1"))]
+TRAFFIC = str(Path(__file__).with_name("traffic.py"))
+CHAIN = ["nft", "list", "chain", "ip", "kube-proxy", "services"]
+
+
+@pytest.fixture
+def traffic(namespace):
+    """Starts a server at the endpoint, and gives a function that starts a caller of the cluster IP."""
+    for command in (
+        "ip address add 10.180.0.1/32 dev lo",
+        "ip route add 172.30.0.0/16 dev lo src 192.168.0.2",
+    ):
+        assert namespace.run(command.split()).returncode == 0, command
+    started = []
+
+    def start(*arguments: str) -> subprocess.Popen:
+        command = [*enter(namespace), sys.executable, TRAFFIC, *arguments]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        started.append(process)
+        process.stdout.readline()
+        return process
+
+    start("serve", "10.180.0.1", "80")
+    yield lambda: start("call", "172.30.0.41", "80")
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def finished(caller: subprocess.Popen) -> tuple[int, int, str]:
+    """(connections, failures, what failed) of a caller that is told to stop."""
+    out, errors = caller.communicate(timeout=30)
+    count, failed = map(int, out.split()[-2:])
+    return count, failed, errors.decode()
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGKILL"])
+def test_a_restart_loses_no_connection(lab, traffic, how):
+    """Rules stay when the process ends (CLN-05), and their replacement has no gap (INV-03)."""
+    daemon = lab.start(OBJECTS)
+    caller = traffic()
+    daemon.end(hard=how == "SIGKILL")
+    assert lab.differences() == []
+    for _ in range(2):
+        daemon = lab.daemon()
+        daemon.says("full=true")
+        assert daemon.end() == 0
+    count, failed, errors = finished(caller)
+    assert failed == 0, errors
+    assert count > 100
+    assert lab.differences() == []
+    assert b"stand-in" not in lab.namespace.run(["nft", "list", "tables"]).stdout
+
+
+def test_killed_while_the_table_is_replaced(lab, traffic):
+    """Whenever the process dies in its first sync, the next one finishes, and nothing is lost in between."""
+    daemon = lab.start(OBJECTS)
+    caller = traffic()
+    daemon.end()
+    lab.slow_nft()
+    tables = ["nft", "list", "tables", "ip"]
+    for _ in range(4):
+        daemon = lab.daemon()
+        eventually(lambda: b"stand-in" in lab.namespace.run(tables).stdout, "a replacement under way")
+        daemon.end(hard=True)
+    lab.daemon()
+    eventually(lambda: b"stand-in" not in lab.namespace.run(tables).stdout, "the replacement's end")
+    lab.converges()
+    _, failed, errors = finished(caller)
+    assert failed == 0, errors
+
+
+DAMAGE = (
+    "flush ruleset",
+    "flush table ip kube-proxy",
+    "delete table ip6 kube-proxy",
+    "flush chain ip kube-proxy services",
+)
+
+
+def test_rules_flushed_behind_its_back(lab):
+    """Found by the canary within syncPeriod, once each, though nothing else changes (INV-07)."""
+    daemon = lab.start(OBJECTS, periods={"syncPeriod": "1s"})
+    for times, damage in enumerate(DAMAGE, start=1):
+        assert lab.namespace.run(["nft", damage]).returncode == 0
+        eventually(lambda times=times: daemon.count("Rules are gone") == times, damage)
+        eventually(lambda times=times: daemon.count("full=true") == 1 + times, "a full sync")
+        lab.converges()
+        assert lab.namespace.run(CHAIN).stdout.count(b"\n") > 5
+    assert daemon.count("Rules are gone") == len(DAMAGE)
+
+
+def test_tables_flushed_in_mode_iptables(lab):
+    """The canary chains tell (SYNC-05); a jump alone that is gone is not noticed."""
+    lab.mode = "iptables"
+    lab.record(OBJECTS)
+    lab.serve()
+    daemon = lab.daemon(periods={"syncPeriod": "1s"})
+    daemon.says("full=true")
+    tool = next(name for name in ("iptables-nft", "iptables-legacy") if "KUBE-SVC" in rules_of(lab, name))
+    for table in ("nat", "filter", "mangle"):
+        for action in ("-F", "-X"):
+            assert lab.namespace.run([tool, "-t", table, action]).returncode == 0
+    daemon.says("Rules are gone")
+    eventually(lambda: "KUBE-SVC" in rules_of(lab, tool) and "-j KUBE-SERVICES" in rules_of(lab, tool), "the rules")
+
+
+def rules_of(lab, tool: str) -> str:
+    """What a variant of iptables-save prints."""
+    return lab.namespace.run([f"{tool}-save"]).stdout.decode()
+
+
+def test_elements_flushed_behind_its_back(lab):
+    """A change that the kernel refuses makes the next sync a full one (SYNC-04, SYNC-10, DS-04)."""
+    daemon = lab.start(OBJECTS, [("MODIFIED", slice_(end("10.180.2.1")))], periods={"syncPeriod": "1s"})
+    lab.namespace.run(["nft", "flush map ip kube-proxy tcp-endpoints"])
+    lab.step()
+    daemon.says("Sync failed")
+    lab.converges()
+    failures = lab.metrics()
+    assert failures['kubeproxy_sync_proxy_rules_nftables_sync_failures_total{ip_family="IPv4"}'] == 1
+    assert failures['kubeproxy_sync_proxy_rules_nftables_sync_failures_total{ip_family="IPv6"}'] == 0
+
+
+def test_a_configuration_that_changes_ends_the_process(lab):
+    """A supervisor starts it anew (CFG-13)."""
+    daemon = lab.start(OBJECTS)
+    lab.config_file.write_text(lab.config_file.read_text() + "\n")
+    assert daemon.popen.wait(10) == 1
+    daemon.says("content of the proxy server's configuration file was updated")
+    assert lab.differences() == []
+
+
+def test_init_only_and_cleanup(lab):
+    """The one programs nothing (CLN-04), the other leaves nothing, of any mode (CLN-02, CLN-03)."""
+    run = lab.namespace.run
+    lab.record(OBJECTS)
+    lab.serve()
+    daemon = lab.daemon("--init-only")
+    assert daemon.popen.wait(20) == 0
+    daemon.says("System initialized and --init-only specified")
+    assert run(["nft", "list", "tables"]).stdout == b""
+    for mode in ("nftables", "iptables"):
+        lab.mode = mode
+        daemon = lab.daemon()
+        daemon.says("full=true")
+        if mode == "iptables":
+            assert lab.metrics()['kubeproxy_sync_proxy_rules_iptables_total{ip_family="IPv4",table="nat"}'] >= 10
+        assert daemon.end() == 0
+    rules = run(["iptables-save"]).stdout + run(["iptables-legacy-save"]).stdout
+    assert b"KUBE-SVC" in rules
+    assert b"kube-proxy" not in run(["nft", "list", "tables"]).stdout, "mode iptables removed the other's (CLN-01)"
+    assert lab.daemon("--cleanup").popen.wait(20) == 0
+    rules = run(["iptables-save"]).stdout + run(["iptables-legacy-save"]).stdout
+    left = {line.split()[0][1:] for line in rules.decode().splitlines() if line.startswith(":KUBE")}
+    assert left <= {"KUBE-MARK-MASQ", "KUBE-PROXY-FIREWALL", "KUBE-FIREWALL", "KUBE-PROXY-CANARY"}
+    assert lab.daemon("--cleanup").popen.wait(20) == 0, "nothing there is no failure"
+
+
+def test_node_cidr_waits_for_pod_cidrs(lab):
+    """A later change of them ends the process (DET-02)."""
+    lab.record([node(), *OBJECTS[1:]], [("MODIFIED", with_pods("10.0.0.0/8")), ("MODIFIED", with_pods("10.1.0.0/16"))])
+    lab.serve()
+    daemon = lab.daemon(detectLocalMode="NodeCIDR", clusterCIDR="")
+    daemon.says("Waiting for podCIDR")
+    assert daemon.popen.poll() is None
+    lab.step()
+    daemon.says("Using nftables proxy")
+    daemon.says("Synced proxy rules")
+    lab.step()
+    assert daemon.popen.wait(20) == 1
+
+
+def with_pods(network: str) -> dict:
+    """The node with a pod CIDR."""
+    return node(spec={"podCIDR": network, "podCIDRs": [network]})
+
+
+def test_what_the_machine_cannot_do_ends_the_start(tmp_path, namespace, certificate):
+    """No fallback to another mode (MODE-03, IPVS-04)."""
+    with Lab(tmp_path, namespace, certificate) as lab:
+        lab.record(OBJECTS)
+        lab.serve()
+        lab.mode = "ipvs"
+        daemon = lab.daemon()
+        assert daemon.popen.wait(20) == 1
+        daemon.says("can't use the IPVS proxier")
+
+
+def test_an_nft_that_is_too_old_ends_the_start(lab):
+    """NFT-02, CMP-18, CMP-19."""
+    lab.record(OBJECTS)
+    lab.serve()
+    lab.old_nft()
+    daemon = lab.daemon()
+    assert daemon.popen.wait(20) == 1
+    daemon.says("nftables mode needs nft 1.0.1 or later: nftables v0.9.8")
+
+
+def test_what_a_start_does_to_the_machine(lab):
+    """Sysctls (CT-06, CT-07), an Event (CLN-06), networks of Services in the first sync already (NFT-09)."""
+    conntrack = {"maxPerCore": 1_000_000, "tcpEstablishedTimeout": "1h", "tcpBeLiberal": True}
+    daemon = lab.start(OBJECTS, conntrack=conntrack)
+    read = "/proc/sys/net/netfilter/nf_conntrack_"
+    values = lab.namespace.run(["cat", f"{read}tcp_timeout_established", f"{read}tcp_be_liberal"]).stdout
+    assert values.split() == [b"3600", b"1"]
+    daemon.says("Not to be set in this network namespace")
+    eventually(lambda: "Starting" in lab.events(), "the Event")
+    chain = lab.namespace.run(["nft", "list", "chain", "ip", "kube-proxy", "service-check"]).stdout
+    assert f"ip daddr {SERVICES} drop".encode() in chain
+    assert daemon.count("full=true") == 1
+
+
+def test_no_one_asks_the_api_when_it_ends(lab):
+    """SIGINT ends as SIGTERM does, at once, though watches are open."""
+    daemon = lab.start(OBJECTS)
+    daemon.popen.send_signal(signal.SIGINT)
+    assert daemon.popen.wait(5) == 0
+    assert lab.http(API_PORT, "/version", tls=True).status == 200
