@@ -87,6 +87,9 @@ def after_experiment_control(context: dict[str, Any], state: dict[str, Any] | No
         run.end(finished=bool(state) and state.get("status") in ("completed", "deviated"))
     except session.SessionError:
         return  # it never began
+    except Exception as error:
+        _tell(f"the run could not be ended: {error!r}")  # Chaos Toolkit is silent about it
+        raise
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -14,7 +14,7 @@ from chaos.targets.kube.undo import read_heal_file
 from harness.recording import open_source
 from harness.recording.state import State, folded
 from tests.chaos.kube_experiment import EXEC, experiment
-from tests.chaos.stand import GATE, NAMESPACE, Cluster, until
+from tests.chaos.stand import GATE, NAMESPACE, OTHER, Cluster, until
 
 
 def perform(cluster: Cluster, *faults: dict[str, Any], **kube: Any) -> list[Performed]:

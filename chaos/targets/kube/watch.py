@@ -73,6 +73,6 @@ class Log:
         self._session.recorder.stop()
         self._thread.join(MARK_SECONDS)
         try:
-            self._session.close()
+            self._session.close(patient=False)
         except OSError as error:
             self.trouble = self.trouble or str(error)
