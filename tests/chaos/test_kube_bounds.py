@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,7 +14,7 @@ from chaos.experiment import read_experiment
 from chaos.faults import FAULTS
 from chaos.model import PlanError
 from chaos.plan import Wanted, make_plan
-from chaos.targets.kube.calls import CAN, takes_away
+from chaos.targets.kube.calls import CAN, cannot, rights_of, takes_away
 from chaos.targets.kube.guard import complaints
 from chaos.targets.kube.scene import NodeView, Scene, drained, pod_view
 from chaos.targets.kube.settings import KubeOptions, KubeSettings
@@ -147,3 +150,33 @@ def test_a_heal_file_cut_off_anywhere_names_all_that_was_asked_for(steps, part, 
     assert set(left) == wanted[whole]
     with pytest.raises(HealError, match="is about https://one, not https://two"):
         HealFile(folder, Header("https://two"))
+
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_deployed_roles_are_what_runs_take_and_no_more():
+    """Every fault that a cluster target can do, by command and by gate, against deploy/chaos/rbac.yaml."""
+    roles = [r for r in yaml.safe_load_all((ROOT / "deploy/chaos/rbac.yaml").read_text()) if "rules" in r]
+    granted = {
+        (verb, group, resource)
+        for role in roles
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    nodes = tuple(NodeView(node, "127.0.0.1", True, True, False) for node in NODES)
+    pods = tuple(pod_view(pod_manifest(f"web-{n}", NODES[n % 3])) for n in range(9))
+    scene = Scene("s", "c", NAMESPACE, SERVICE, {}, {}, pods, (), nodes, "web", 9)
+    needed = set()
+    for given_ in ({"exec": EXEC}, {"readiness_gate": "g"}, {}):
+        kube = msgspec.convert(given_, KubeSettings)
+        for name in sorted(FAULTS.keys() - {"rules-flushed"}):
+            plan = make_plan([Wanted(name, 9, {})], scene.cluster, 1)
+            if not any(cannot(op, kube) for step in plan.steps for op in step.script.inject):
+                rights = rights_of(plan, kube, scene, [NAMESPACE])
+                needed |= {(right.verb, right.group, right.resource) for right in rights}
+    assert needed <= granted
+    viewing = {("get", "", "nodes"), ("get", "discovery.k8s.io", "endpointslices")}
+    assert granted - needed <= viewing

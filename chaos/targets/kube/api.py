@@ -31,6 +31,7 @@ class KubeApi:
         """ApiError when there is no way in."""
         from kubernetes import client, config
         from kubernetes.config import ConfigException
+        from kubernetes.stream import stream
 
         configuration = client.Configuration()
         try:
@@ -48,6 +49,8 @@ class KubeApi:
         configuration.retries = False
         self.server = configuration.host
         self._client = client.ApiClient(configuration)
+        # Here, for an import in the middle of a fault would take longer than what it is about.
+        self._stream, self._core, self._refusal = stream, client.CoreV1Api(self._client), client.ApiException
 
     def list(self, path: str) -> list[dict[str, Any]]:
         """All objects of a collection."""
@@ -111,13 +114,10 @@ class KubeApi:
 
     def exec(self, namespace: str, pod: str, container: str, command: list[str]) -> None:
         """Run a command in a pod's container; ApiError when it cannot be, or does not exit with 0."""
-        from kubernetes import client
-        from kubernetes.stream import stream
-
         what = f"`{' '.join(command)}` in {namespace}/{pod}"
         try:
-            session = stream(
-                client.CoreV1Api(self._client).connect_get_namespaced_pod_exec, pod, namespace,
+            session = self._stream(
+                self._core.connect_get_namespaced_pod_exec, pod, namespace,
                 command=command, stdout=True, stderr=True, _preload_content=False,
                 **({"container": container} if container else {}),
             )  # fmt: skip
@@ -125,7 +125,7 @@ class KubeApi:
             code = session.returncode  # before the rest is read, which forgets it; None while it runs
             words = session.read_all()
             session.close()
-        except client.ApiException as error:
+        except self._refusal as error:
             raise ApiError(f"{what}: {error.reason}", error.status or 0) from None
         except Exception as error:  # the websocket library's own, of many kinds
             raise ApiError(f"{what}: {error}") from None

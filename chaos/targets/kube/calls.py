@@ -110,7 +110,6 @@ def _delete(path: str, namespace: str, grace: int | None) -> Call:
 
 
 def _exec(path: str, namespace: str, command: tuple[str, ...]) -> Call:
-    # Opened by GET, as a web socket; newer servers ask for the right to create all the same.
     return Call(f"EXEC {path}  `{' '.join(command)}`", Right("create", "", "pods/exec", namespace))
 
 
@@ -128,7 +127,7 @@ def rights_of(plan: Plan, settings: KubeSettings, scene: Scene, namespaces: Iter
     """All rights that a run takes: to see, and to do."""
     found = {Right("list", "", "nodes"), Right("watch", "", "nodes"), Right("get", "", "services", scene.namespace)}
     for namespace in {*namespaces, scene.namespace}:
-        found.add(Right("list", "", "pods", namespace))
+        found |= {Right(verb, "", "pods", namespace) for verb in ("get", "list")}
     for verb in ("list", "watch"):
         found |= {Right(verb, "", resource, scene.namespace) for resource in ("pods", "services")}
         found.add(Right(verb, "discovery.k8s.io", "endpointslices", scene.namespace))
@@ -137,4 +136,6 @@ def rights_of(plan: Plan, settings: KubeSettings, scene: Scene, namespaces: Iter
     for step in plan.steps:
         for op in (*step.script.inject, *step.script.heal):
             found |= {call.right for call in calls_of(op, settings, scene) if call.right}
+    # A web socket is opened by GET, which is asked for as such; servers from 1.35 on ask for create besides.
+    found |= {msgspec.structs.replace(right, verb="get") for right in found if right.resource == "pods/exec"}
     return sorted(found)

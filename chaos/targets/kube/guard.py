@@ -40,8 +40,8 @@ def _step(step: Step, scene: Scene, settings: KubeSettings, options: KubeOptions
     if refused:
         yield "; ".join(refused) + f". A cluster target can do: {', '.join(CAN)}"
         return
-    if not settings.exec.kill and max(_kills(step).values(), default=0) > 1:
-        yield "killing one pod again and again needs the command `exec: {kill}` in the `kube:` section"
+    if not settings.exec.kill and _outlives(step):
+        yield "killing a pod that goes on under its name needs the command `exec: {kill}` in the `kube:` section"
     if settings.readiness_gate:
         yield from _gates(step, scene, settings)
     yield from _pods(step, scene, options)
@@ -50,12 +50,11 @@ def _step(step: Step, scene: Scene, settings: KubeSettings, options: KubeOptions
         yield f"{len(nodes)} nodes at once; --max-nodes allows {options.max_nodes}"
 
 
-def _kills(step: Step) -> Counter[str]:
-    return Counter(
-        op.arguments["pod"]
-        for op in step.script.inject
-        if op.name == "pod.signal" and op.arguments["number"] == "SIGKILL"
-    )
+def _outlives(step: Step) -> bool:
+    """Whether a pod is killed and something else is done to it besides: not to be had by deleting it."""
+    hits = Counter(op.arguments["pod"] for op in step.script.inject if op.name in HITS)
+    killed = {op.arguments["pod"] for op in step.script.inject if op.arguments.get("number") == "SIGKILL"}
+    return any(hits[pod] > 1 for pod in killed)
 
 
 def _gates(step: Step, scene: Scene, settings: KubeSettings) -> Iterator[str]:
