@@ -23,6 +23,7 @@ from chaoslib.exceptions import InterruptExecution
 
 from chaos import session
 from chaos.experiment import ExperimentError, read_experiment
+from chaos.judged import judge_folder
 
 SEED, MODE, OUT, LAB = "CHAOS_SEED", "CHAOS_MODE", "CHAOS_OUT", "CHAOS_LAB"
 PATH, WEB_UI, KUBE = "CHAOS_EXPERIMENT", "CHAOS_WEB_UI", "CHAOS_KUBE"
@@ -81,10 +82,11 @@ def _interrupt_once() -> None:
 
 
 def after_experiment_control(context: dict[str, Any], state: dict[str, Any] | None = None, **_: Any) -> None:
-    """End it and write what was found."""
+    """End it, write what was found, and judge it."""
     try:
         run = session.current()
         run.end(finished=bool(state) and state.get("status") in ("completed", "deviated"))
+        _tell(judge_folder(run.folder).summary().splitlines()[0])
     except session.SessionError:
         return  # it never began
     except Exception as error:

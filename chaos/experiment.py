@@ -7,6 +7,7 @@
         load: {arrivals_per_second: 300, ...}      chaos.load.LoadOptions
         objectives: {error_budget_percent: 1.0}    chaos.objectives.Objectives
         kube: {namespace: shop, service: web}      chaos.targets.kube.settings.KubeSettings, for --target kube
+        kafka: true                                the event log goes to a broker of the run's own as well
 
 The faults of its method are the activities whose provider is `chaos.actions.inject`.
 """
@@ -40,6 +41,7 @@ class _Extension(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     load: LoadOptions = LoadOptions()
     objectives: Objectives = Objectives()
     kube: KubeSettings = KubeSettings()
+    kafka: bool = False
 
 
 class Experiment(NamedTuple):
@@ -53,6 +55,7 @@ class Experiment(NamedTuple):
     objectives: Objectives
     kube: KubeSettings
     faults: tuple[Wanted, ...]
+    kafka: bool = False
 
     @property
     def title(self) -> str:
@@ -98,8 +101,9 @@ def read_experiment(raw: dict[str, Any], path: str = "experiment") -> Experiment
     except (msgspec.ValidationError, ValueError) as error:
         raise ExperimentError(f"{path}: {error}") from None
     return Experiment(
-        path, raw, extension.seed, extension.lab, extension.load, extension.objectives, extension.kube, faults
-    )
+        path, raw, extension.seed, extension.lab, extension.load, extension.objectives, extension.kube, faults,
+        extension.kafka,
+    )  # fmt: skip
 
 
 def _injects(activity: dict[str, Any]) -> bool:

@@ -13,12 +13,12 @@ import msgspec
 
 from chaos import control
 from chaos.experiment import Experiment
-from chaos.report import write_reports
+from chaos.judged import judge_folder
 from chaos.session import RUN
 from chaos.targets.kube.settings import KubeOptions
-from chaos.verdict import Verdict, judge
+from chaos.verdict import Verdict
 
-JOURNAL, VERDICT = "journal.json", "verdict.json"
+JOURNAL = "journal.json"
 
 
 def run_experiment(
@@ -45,11 +45,3 @@ def run_experiment(
     journal = run(experiment.raw, settings={})
     (folder / JOURNAL).write_bytes(msgspec.json.format(msgspec.json.encode(journal, enc_hook=str), indent=1))
     return judge_folder(folder)
-
-
-def judge_folder(folder: Path) -> Verdict:
-    """Judge a run's folder and write verdict and reports into it."""
-    verdict = judge(folder)
-    (folder / VERDICT).write_bytes(msgspec.json.format(msgspec.json.encode(verdict), indent=1))
-    write_reports(folder, verdict)
-    return verdict

@@ -19,9 +19,10 @@ import msgspec
 
 from chaos.experiment import Experiment
 from chaos.load import LoadProcess
-from chaos.model import PlanError
+from chaos.model import PlanError, Step
 from chaos.perform import Performed, Performer, Target, TargetError
 from chaos.plan import Plan
+from harness.kafka.broker import BrokerError
 from harness.lab.control import LabError
 
 SETTLE_SECONDS = 60.0
@@ -85,7 +86,7 @@ class Session:
         self._tell = tell
         self._load: list[LoadProcess] = []
         self._lock = threading.Lock()
-        self._steps = iter(())
+        self._left: list[Step] = []
         self._baseline = 0.0
 
     @property
@@ -99,7 +100,7 @@ class Session:
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             self._begin()
-        except (LabError, PlanError, TargetError) as error:
+        except (BrokerError, LabError, PlanError, TargetError) as error:
             self._abandon()
             raise SessionError(str(error)) from None
         except BaseException:
@@ -110,7 +111,7 @@ class Session:
     def _begin(self) -> None:
         self.plan = self.stage.open(self.experiment, self.seed, self.folder, self._tell)
         check(self.plan, self.target)
-        self._steps = iter(self.plan.steps)
+        self._left = list(self.plan.steps)
         self.target.note({"phase": "plan", "plan": msgspec.to_builtins(self.plan)})
         self._load = self.stage.start_load(self.folder / "load")
         time.sleep(self.experiment.load.warm_up_seconds)
@@ -122,12 +123,13 @@ class Session:
         for trouble in self.stage.close():
             self._tell(trouble)
 
-    def inject(self) -> Performed:
-        """The plan's next step, then wait until the cluster has settled."""
+    def inject(self, fault: str) -> Performed:
+        """The plan's next step of that fault, then wait until the cluster has settled."""
         with self._lock:
-            step = next(self._steps, None)
-        if step is None:
-            raise SessionError("the plan has no more steps")
+            step = next((step for step in self._left if step.fault == fault), None)
+            if step is None:
+                raise SessionError(f"the plan has no more steps of {fault}")
+            self._left.remove(step)
         done = Performer(self.target, self._tell).perform(step)
         self.performed.append(done)
         if not self.settle(SETTLE_SECONDS):

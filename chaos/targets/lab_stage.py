@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from chaos.experiment import Experiment, plan_of
+from chaos.kafka_log import KafkaLog
 from chaos.load import LoadProcess, start_load
 from chaos.plan import Plan
 from chaos.targets.lab import LabTarget
@@ -24,6 +25,7 @@ class LabStage:
 
     def __init__(self, attach: Path | None = None, web_ui: bool = False) -> None:
         self._attach, self._web_ui, self._stack = attach, web_ui, ExitStack()
+        self._kafka: KafkaLog | None = None
 
     def open(self, experiment: Experiment, seed: int, folder: Path, tell: Callable[[str], None]) -> Plan:
         """Lab up."""
@@ -33,8 +35,15 @@ class LabStage:
         else:
             tell(f"lab: {experiment.lab.nodes} nodes, {experiment.lab.pods} pods")
             self.client = self._stack.enter_context(lab(experiment.lab, folder / "lab", lambda line: tell(f"  {line}")))
-        self.target = LabTarget(self.client)
+        self.target = LabTarget(self.client, self._start_kafka(folder) if experiment.kafka else None)
         return plan_of(experiment, self.target.cluster(), seed)
+
+    def _start_kafka(self, folder: Path) -> KafkaLog:
+        self._tell("kafka: a broker for the event log")
+        self._kafka = KafkaLog(folder / "kafka", self.client.folder / RECORDING)
+        self._stack.callback(self._kafka.close)
+        self._kafka.start()
+        return self._kafka
 
     def start_load(self, folder: Path) -> list[LoadProcess]:
         """A process in each place that has flows."""
@@ -68,6 +77,7 @@ class LabStage:
             "seconds": status["seconds"],
             "observations": self.client.call("observations"),
             "engine_cpu_seconds": self.client.call("engine.cpu"),
+            "kafka": self._kafka.finish() if self._kafka else None,
         }
 
     def keep(self, folder: Path) -> None:

@@ -77,6 +77,8 @@ def prepare(experiment: Experiment, options: KubeOptions, api: KubeApi) -> Prepa
     plan = make_plan(experiment.faults, scene.cluster, experiment.seed, lambda step: takes_away(step, settings))
     plan = drained(plan, scene)
     found = complaints(plan, scene, settings, options)
+    if experiment.kafka:
+        found.append("`kafka: true` is for a lab: record the cluster by `harness record --kafka` instead")
     if options.really and not (options.context or options.in_cluster):
         found.append(f"name the cluster: --context {api.context} is the current one (or --in-cluster in a pod)")
     answers: dict[Right, bool | None] = {}
