@@ -103,6 +103,7 @@ def test_a_run_under_load_is_judged_by_what_a_cluster_shows(cluster):
     assert 0 <= finding["slices_changed_seconds"] < 5
     assert 0 <= finding["readiness_lost_seconds"] < 5
     assert "not asked, for a cluster does not show it: kernels_up_to_date" in done.stderr
+    assert f"--target kube --context staging --namespace {NAMESPACE}" in (out / "report.md").read_text()
     rows = [json.loads(line) for line in (out / "load" / "here.jsonl").open()]
     (flow,) = [row for row in rows if row["kind"] == "flow"]
     assert flow["flow"] == "nodeport-http" and flow["answered"] == verdict["sent"]

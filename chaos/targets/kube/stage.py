@@ -96,6 +96,7 @@ class KubeStage:
         """What the cluster shows, and what it does not."""
         return {
             "mode": MODE,
+            "lab": {},
             "cluster": {
                 "server": self.scene.server,
                 "context": self.scene.context,
