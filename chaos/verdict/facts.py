@@ -159,7 +159,7 @@ def read_facts(folder: Path) -> Facts:
 def _read(folder: Path, raw: dict[str, Any]) -> Facts:
     load = Load(seconds=[], failures=[], flows=[], incomplete=[], headers=[])
     for process in raw["load"]:
-        _read_load(folder / process["file"], process, raw["began_monotonic_ns"], load)
+        read_load(folder / process["file"], process, raw["began_monotonic_ns"], load)
     return Facts(
         folder,
         raw,
@@ -171,7 +171,7 @@ def _read(folder: Path, raw: dict[str, Any]) -> Facts:
     )
 
 
-def _read_load(path: Path, process: dict[str, Any], began_ns: int, load: Load) -> None:
+def read_load(path: Path, process: dict[str, Any], began_ns: int, load: Load) -> None:
     """Add one log; what is wrong with it goes to `incomplete`."""
     ended = False
     try:

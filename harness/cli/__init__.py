@@ -10,17 +10,22 @@ COMMANDS = (
     "chaos",
     "compare",
     "copy",
+    "diff",
+    "import",
     "inspect",
     "kafka",
     "lab",
     "plan",
     "record",
+    "redact",
     "replay",
     "serve",
     "synth",
     "trace",
     "validate",
 )
+MODULES = {"import": "importing"}
+"""Where a command's name cannot be a module's."""
 
 
 class LazyGroup(click.Group):
@@ -34,7 +39,8 @@ class LazyGroup(click.Group):
         """The command, None for an unknown name."""
         if name not in COMMANDS:
             return None
-        return getattr(import_module(f"harness.cli.{name}"), name)
+        module = MODULES.get(name, name)
+        return getattr(import_module(f"harness.cli.{module}"), module)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
