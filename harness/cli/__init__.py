@@ -7,8 +7,20 @@ from importlib import import_module
 import click
 
 COMMANDS = (
-    "compare", "copy", "inspect", "kafka", "plan", "record", "replay", "serve", "synth", "trace", "validate",
-)  # fmt: skip
+    "chaos",
+    "compare",
+    "copy",
+    "inspect",
+    "kafka",
+    "lab",
+    "plan",
+    "record",
+    "replay",
+    "serve",
+    "synth",
+    "trace",
+    "validate",
+)
 
 
 class LazyGroup(click.Group):
