@@ -19,11 +19,9 @@ def inject(fault: str, seconds: float = 5.0, parameters: dict[str, Any] | None =
     not be injected, or not be healed, does not end the experiment, but its verdict is unknown.
     """
     try:
-        done = current().inject()
+        done = current().inject(fault)
     except SessionError as error:
         raise ActivityFailed(str(error)) from error
-    if done.fault != fault:
-        raise ActivityFailed(f"the plan has {done.fault} here, the method {fault}")
     return msgspec.to_builtins(done)
 
 

@@ -20,6 +20,7 @@ from chaoslib.exceptions import InterruptExecution
 
 from chaos import session
 from chaos.experiment import ExperimentError, read_experiment
+from chaos.judged import judge_folder
 
 SEED, MODE, OUT, LAB = "CHAOS_SEED", "CHAOS_MODE", "CHAOS_OUT", "CHAOS_LAB"
 PATH, WEB_UI = "CHAOS_EXPERIMENT", "CHAOS_WEB_UI"
@@ -47,12 +48,13 @@ def before_experiment_control(context: dict[str, Any], **_: Any) -> None:
 
 
 def after_experiment_control(context: dict[str, Any], state: dict[str, Any] | None = None, **_: Any) -> None:
-    """End it and write what was found."""
+    """End it, write what was found, and judge it."""
     try:
         run = session.current()
     except session.SessionError:
         return  # it never began
     run.end(finished=bool(state) and state.get("status") in ("completed", "deviated"))
+    _tell(judge_folder(run.folder).summary().splitlines()[0])
 
 
 def _tell(line: str) -> None:

@@ -6,6 +6,7 @@
         lab: {nodes: 3, pods: 12}                  harness.lab.topology.LabOptions
         load: {arrivals_per_second: 300, ...}      chaos.load.LoadOptions
         objectives: {error_budget_percent: 1.0}    chaos.objectives.Objectives
+        kafka: true                                the event log goes to a broker of the run's own as well
 
 The faults of its method are the activities whose provider is `chaos.actions.inject`.
 """
@@ -37,6 +38,7 @@ class _Extension(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lab: LabOptions = LabOptions()
     load: LoadOptions = LoadOptions()
     objectives: Objectives = Objectives()
+    kafka: bool = False
 
 
 class Experiment(NamedTuple):
@@ -49,6 +51,7 @@ class Experiment(NamedTuple):
     load: LoadOptions
     objectives: Objectives
     faults: tuple[Wanted, ...]
+    kafka: bool = False
 
     @property
     def title(self) -> str:
@@ -93,7 +96,9 @@ def read_experiment(raw: dict[str, Any], path: str = "experiment") -> Experiment
         faults = tuple(_wanted(activity) for activity in raw["method"] if _injects(activity))
     except (msgspec.ValidationError, ValueError) as error:
         raise ExperimentError(f"{path}: {error}") from None
-    return Experiment(path, raw, extension.seed, extension.lab, extension.load, extension.objectives, faults)
+    return Experiment(
+        path, raw, extension.seed, extension.lab, extension.load, extension.objectives, faults, extension.kafka
+    )
 
 
 def _injects(activity: dict[str, Any]) -> bool:

@@ -13,10 +13,10 @@ import msgspec
 
 from chaos import control
 from chaos.experiment import Experiment
-from chaos.report import write_reports
-from chaos.verdict import Verdict, judge
+from chaos.judged import judge_folder
+from chaos.verdict import Verdict
 
-JOURNAL, VERDICT = "journal.json", "verdict.json"
+JOURNAL = "journal.json"
 
 
 def run_experiment(experiment: Experiment, folder: Path, lab: Path | None, web_ui: bool = False) -> Verdict:
@@ -35,11 +35,3 @@ def run_experiment(experiment: Experiment, folder: Path, lab: Path | None, web_u
     journal = run(experiment.raw, settings={})
     (folder / JOURNAL).write_bytes(msgspec.json.format(msgspec.json.encode(journal, enc_hook=str), indent=1))
     return judge_folder(folder)
-
-
-def judge_folder(folder: Path) -> Verdict:
-    """Judge a run's folder and write verdict and reports into it."""
-    verdict = judge(folder)
-    (folder / VERDICT).write_bytes(msgspec.json.format(msgspec.json.encode(verdict), indent=1))
-    write_reports(folder, verdict)
-    return verdict

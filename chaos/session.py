@@ -20,11 +20,13 @@ from typing import Any
 import msgspec
 
 from chaos.experiment import Experiment, plan_of
+from chaos.kafka_log import KafkaLog
 from chaos.load import LoadProcess, start_load
-from chaos.model import PlanError
+from chaos.model import PlanError, Step
 from chaos.perform import Performed, Performer, TargetError
 from chaos.plan import Plan
 from chaos.targets.lab import LabTarget
+from harness.kafka.broker import BrokerError
 from harness.lab.control import LabClient, LabError
 from harness.lab.launch import RECORDING, lab
 
@@ -70,8 +72,9 @@ class Session:
         self._tell, self._attach, self._web_ui = tell, attach, web_ui
         self._stack = ExitStack()
         self._load: list[LoadProcess] = []
+        self._kafka: KafkaLog | None = None
         self._lock = threading.Lock()
-        self._steps = iter(())
+        self._left: list[Step] = []
         self._baseline = 0.0
 
     def begin(self) -> None:
@@ -80,7 +83,7 @@ class Session:
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             self._begin()
-        except (LabError, PlanError, TargetError) as error:
+        except (BrokerError, LabError, PlanError, TargetError) as error:
             self._stack.close()
             raise SessionError(str(error)) from None
         except BaseException:
@@ -96,10 +99,10 @@ class Session:
             self.client = self._stack.enter_context(
                 lab(self.experiment.lab, self.folder / "lab", lambda line: self._tell(f"  {line}"))
             )
-        self.target = LabTarget(self.client)
+        self.target = LabTarget(self.client, self._start_kafka() if self.experiment.kafka else None)
         self.status = self.client.call("status")
         self.plan = plan_of(self.experiment, self.target.cluster(), self.seed)
-        self._steps = iter(self.plan.steps)
+        self._left = list(self.plan.steps)
         self.target.note({"phase": "plan", "plan": msgspec.to_builtins(self.plan)})
         self._load = start_load(self.client, self.experiment.load, self.folder / "load", self.seed, self._web_ui)
         if self._web_ui:
@@ -107,12 +110,20 @@ class Session:
         time.sleep(self.experiment.load.warm_up_seconds)
         self._baseline = self.target.now()
 
-    def inject(self) -> Performed:
-        """The plan's next step, then wait until the cluster has settled."""
+    def _start_kafka(self) -> KafkaLog:
+        self._tell("kafka: a broker for the event log")
+        self._kafka = KafkaLog(self.folder / "kafka", self.client.folder / RECORDING)
+        self._stack.callback(self._kafka.close)
+        self._kafka.start()
+        return self._kafka
+
+    def inject(self, fault: str) -> Performed:
+        """The plan's next step of that fault, then wait until the cluster has settled."""
         with self._lock:
-            step = next(self._steps, None)
-        if step is None:
-            raise SessionError("the plan has no more steps")
+            step = next((step for step in self._left if step.fault == fault), None)
+            if step is None:
+                raise SessionError(f"the plan has no more steps of {fault}")
+            self._left.remove(step)
         done = Performer(self.target, self._tell).perform(step)
         self.performed.append(done)
         if not self.settle(SETTLE_SECONDS):
@@ -185,6 +196,7 @@ class Session:
                 {"name": p.name, "where": p.where, "file": str(p.out.relative_to(self.folder)), "exit_code": code}
                 for p, code in loads
             ],
+            "kafka": self._kafka.finish() if self._kafka else None,
             "objectives": self.experiment.objectives,
             "finished": finished,
         }

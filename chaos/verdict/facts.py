@@ -13,6 +13,10 @@ from chaos.perform import Performed
 from harness.events import OBJECT_TYPES
 from harness.recording import open_source
 
+NEEDED = {
+    "experiment", "seed", "mode", "environment", "lab", "began_monotonic_ns", "plan", "performed", "observations",
+    "engine_cpu_seconds", "seconds", "load", "objectives", "finished",
+}  # fmt: skip
 LOWEST_US, HIGHEST_US, DIGITS = 1, 60_000_000, 3
 
 
@@ -92,6 +96,7 @@ class Load(msgspec.Struct):
     flows: list[FlowTotal] = []
     cpu_seconds: float = 0.0
     incomplete: list[str] = []
+    headers: list[dict[str, Any]] = []
 
     @property
     def sent(self) -> int:
@@ -134,13 +139,25 @@ def read_facts(folder: Path) -> Facts:
     try:
         raw = msgspec.json.decode((folder / "run.json").read_bytes())
     except (OSError, msgspec.DecodeError) as error:
-        raise FactsError(f"{folder}/run.json: {error}; the run did not get as far as its end") from None
+        why = getattr(error, "strerror", None) or error
+        raise FactsError(f"{folder}/run.json: {why}; the run did not get as far as its end") from None
+    if not isinstance(raw, dict):
+        raise FactsError(f"{folder}/run.json: an object is needed, not {type(raw).__name__}")
     version = raw.get("version")
     if version != 1:
         raise FactsError(f"{folder}/run.json: version {version!r}; this harness reads 1")
-    load = Load(seconds=[], failures=[], flows=[], incomplete=[])
+    if missing := sorted(NEEDED - raw.keys()):
+        raise FactsError(f"{folder}/run.json: without {', '.join(missing)}")
+    try:
+        return _read(folder, raw)
+    except msgspec.ValidationError as error:
+        raise FactsError(f"{folder}: {error}") from None
+
+
+def _read(folder: Path, raw: dict[str, Any]) -> Facts:
+    load = Load(seconds=[], failures=[], flows=[], incomplete=[], headers=[])
     for process in raw["load"]:
-        _read_load(folder / process["file"], process, raw["began_monotonic_ns"], load)
+        read_load(folder / process["file"], process, raw["began_monotonic_ns"], load)
     return Facts(
         folder,
         raw,
@@ -152,7 +169,7 @@ def read_facts(folder: Path) -> Facts:
     )
 
 
-def _read_load(path: Path, process: dict[str, Any], began_ns: int, load: Load) -> None:
+def read_load(path: Path, process: dict[str, Any], began_ns: int, load: Load) -> None:
     """Add one log; what is wrong with it goes to `incomplete`."""
     ended = False
     try:
@@ -169,7 +186,9 @@ def _read_load(path: Path, process: dict[str, Any], began_ns: int, load: Load) -
         kind = row.pop("kind")
         if kind in ("second", "failure"):
             row["at"] = (row.pop("at_ns") - began_ns) / 1e9
-        if kind == "second":
+        if kind == "header":
+            load.headers.append(row)
+        elif kind == "second":
             load.seconds.append(msgspec.convert(row, Second))
         elif kind == "failure":
             row["ended"] = (row.pop("ended_ns") - began_ns) / 1e9

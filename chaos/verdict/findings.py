@@ -59,8 +59,10 @@ def _window(done: Performed) -> tuple[float, float]:
 
 
 def _fault_of(failure: Failure, performed: list[Performed]) -> Performed | None:
-    """The fault in whose time a request was lost; of several, the one that hit its pod, then its node."""
-    there = [done for done in performed if _window(done)[0] <= failure.ended and failure.at <= _window(done)[1]]
+    """The fault in whose time a request was sent, or else known lost; of several, that which hit its pod or node."""
+    sent = [done for done in performed if _window(done)[0] <= failure.at <= _window(done)[1]]
+    known = [done for done in performed if _window(done)[0] <= failure.ended <= _window(done)[1]]
+    there = sent or known
     by_pod = [done for done in there if failure.pod in done.pods]
     by_node = [done for done in there if failure.node in done.nodes]
     return next(iter(by_pod or by_node or there), None)

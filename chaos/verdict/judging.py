@@ -10,6 +10,7 @@ import msgspec
 from chaos.verdict.facts import Facts, FactsError, read_facts
 from chaos.verdict.findings import Finding, findings
 
+PERCENTILES = (50, 90, 99, 99.9)
 WORDS = {True: "true", False: "false", None: "unknown"}
 
 
@@ -24,7 +25,11 @@ class Judgement(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct):
-    """What a run says. `problems` are what keeps it from being true however well everything went."""
+    """What a run says. `problems` are what keeps it from being true however well everything went.
+
+    `latency_us` is of all answered requests, from their intended time; `engine_cpu_share` of the machine's CPU time
+    over the run, all nodes' engines together. docs/chaos-report.md describes it as JSON, field by field.
+    """
 
     value: bool | None
     judgements: list[Judgement] = []
@@ -33,6 +38,13 @@ class Verdict(msgspec.Struct):
     sent: int = 0
     lost: int = 0
     lost_outside_faults: int = 0
+    not_sent: int = 0
+    latency_us: dict[str, int | None] = {}
+    engine_cpu_share: float | None = None
+    experiment: str = ""
+    seed: int | None = None
+    mode: str = ""
+    version: int = 1
 
     @property
     def word(self) -> str:
@@ -67,7 +79,14 @@ def judge_facts(facts: Facts) -> Verdict:
         problems.append("no objective was asked for")
     values = [judgement.value for judgement in judgements]
     value = False if False in values else None if problems or None in values else True
-    return Verdict(value, judgements, problems, found, facts.load.sent, facts.load.failed, len(nobody_s))
+    raw, load = facts.raw, facts.load
+    latency = {f"p{percentile:g}".replace(".", ""): load.latency_us(percentile) for percentile in PERCENTILES}
+    cpu_seconds = raw["seconds"] * (raw["environment"]["cpus"] or 1)
+    return Verdict(
+        value, judgements, problems, found, load.sent, load.failed, len(nobody_s), load.not_sent, latency,
+        sum(raw["engine_cpu_seconds"].values()) / cpu_seconds if cpu_seconds else None,
+        raw["experiment"]["title"], raw["seed"], raw["mode"],
+    )  # fmt: skip
 
 
 def _problems(facts: Facts, found: list[Finding]) -> Iterator[str]:
@@ -109,6 +128,8 @@ def _judgements(facts: Facts, found: list[Finding]) -> Iterator[Judgement]:
         yield _convergence(facts, found)
     if objectives.failures_after_convergence is not None:
         yield _late(found, objectives.failures_after_convergence)
+    if facts.raw.get("kafka"):
+        yield _log_on_kafka(facts.raw["kafka"])
     for name, wanted in objectives.faults.items():
         yield from _of_fault(name, wanted, [f for f in found if f.fault == name])
 
@@ -138,6 +159,13 @@ def _late(found: list[Finding], limit: int) -> Judgement:
         why = "no fault was followed by every kernel"
         return Judgement("lost after convergence", None, wanted, "nothing", why)
     return Judgement("lost after convergence", sum(counted) <= limit, wanted, str(sum(counted)))
+
+
+def _log_on_kafka(kafka: dict) -> Judgement:
+    """A history that lost an event, or has one twice, is false whatever else went well."""
+    measured = f"{kafka['events']:,} events" if kafka["complete"] else "not the same"
+    wanted = "the topic says what the file says"
+    return Judgement("event log on Kafka", kafka["complete"], wanted, measured, kafka.get("error", ""))
 
 
 def _of_fault(name: str, wanted, found: list[Finding]) -> Iterator[Judgement]:

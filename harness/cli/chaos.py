@@ -25,6 +25,7 @@ def chaos() -> None:
       harness chaos plan pod-kill --seed 7                who would be hit, when, with what
       harness chaos run pod-kill --mode iptables          lab, load, faults, verdict, report
       harness chaos run release-gate --out gate           everything, before a release
+      harness chaos report gate                           verdict and reports again, from the run's folder
       chaos run chaos/experiments/pod-kill.yaml           the same by Chaos Toolkit's own command
     """
 
@@ -127,6 +128,33 @@ def run(file: str, seed: int | None, mode: str | None, out: str | None, lab: str
     verdict = run_experiment(experiment, folder, Path(lab).absolute() if lab else None, web_ui)
     click.echo(verdict.summary())
     click.echo(f"{time.monotonic() - began:.0f} s; report: {os.path.relpath(folder / 'report.html')}")
+    sys.exit(CODES[verdict.value])
+
+
+@chaos.command("report")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def report(folder: Path) -> None:
+    """Judge the run that left FOLDER again, and write its verdict and reports again.
+
+    Nothing runs: verdict.json, report.html, report.md and junit.xml are made from the facts in the folder
+    (run.json, load/*.jsonl, events.jsonl); the same folder gives the same bytes.
+
+    \b
+      harness chaos report gate
+      harness chaos report gate >/dev/null && cat gate/report.md      for a pull request
+
+    Exit codes: 0 the verdict is true; 1 it is false; 2 FOLDER is no run's; 3 it is unknown.
+    """
+    from chaos.judged import judge_folder
+    from chaos.runner import JOURNAL
+    from chaos.session import RUN
+
+    if not any((folder / name).exists() for name in (RUN, JOURNAL)):
+        click.echo(f"error: {folder}: no run's folder: neither {RUN} nor {JOURNAL} is in it", err=True)
+        sys.exit(EXIT_USAGE)
+    verdict = judge_folder(folder)
+    click.echo(verdict.summary())
+    click.echo(f"report: {os.path.relpath(folder / 'report.html')}")
     sys.exit(CODES[verdict.value])
 
 

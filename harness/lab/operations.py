@@ -48,7 +48,6 @@ class Operations:
             "services": [self._service_status(service) for service in lab.api.services()],
             "replicas": lab.replicas.wanted,
             "faults": sorted(lab.faults.active),
-            "broker": None,
         }
 
     def _node_status(self, node: dict[str, Any], health: dict[str, bool]) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from chaos.experiment import read_experiment
+from chaos.judged import judge_folder
 from chaos.perform import Performer
-from chaos.runner import judge_folder
 from chaos.session import Session
 from chaos.verdict import Verdict
 from harness.lab.probes import parse_probe, time_to_unready_seconds
@@ -53,9 +53,9 @@ def run(raw: dict, folder: Path, between=lambda session: None) -> Verdict:
     made = session(raw, folder)
     made.begin()
     try:
-        for _ in made.plan.steps:
+        for step in made.plan.steps:
             between(made)
-            made.inject()
+            made.inject(step.fault)
     finally:
         made.end(finished=True)
     return judge_folder(folder)
@@ -159,7 +159,7 @@ def test_a_heal_that_fails_is_told_loudly_and_makes_it_unknown(tmp_path, monkeyp
 
         monkeypatch.setattr(made.target, "perform", refuse_starts)
         monkeypatch.setattr("chaos.session.SETTLE_SECONDS", 0.5)
-        made.inject()
+        made.inject("pod-kill")
     finally:
         made.end(finished=True)
     verdict = judge_folder(tmp_path)
