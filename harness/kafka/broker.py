@@ -56,9 +56,13 @@ class BrokerError(RuntimeError):
 
 @dataclass(frozen=True)
 class Broker:
-    """A broker's folder. Whether one runs in it is asked of the kernel each time."""
+    """A broker's folder. Whether one runs in it is asked of the kernel each time.
+
+    `extra` are more lines for PROPERTIES, in the same form; of a setting named twice the last counts.
+    """
 
     home: Path
+    extra: str = ""
 
     @property
     def pid(self) -> int | None:
@@ -118,7 +122,7 @@ class Broker:
 
     def _configure(self, port: int) -> None:
         (self.home / "port").write_text(str(port))
-        text = PROPERTIES.format(port=port, controller=_free_port(), data=self.home / "data")
+        text = (PROPERTIES + self.extra).format(port=port, controller=_free_port(), data=self.home / "data")
         (self.home / "server.properties").write_text(text)
 
     def _format(self, classpath: str) -> None:
