@@ -53,7 +53,7 @@ class LabStage:
         return started
 
     def settled(self) -> bool:
-        """Pods ready and as many as wanted, engines healthy, every kernel up to date."""
+        """Pods ready and as many as wanted, engines healthy and following the API, every kernel up to date."""
         return all(self.health().values())
 
     def health(self) -> dict[str, bool | None]:
@@ -63,7 +63,7 @@ class LabStage:
         return {
             "pods": len(ready) == len(status["pods"]) == status["replicas"],
             "nodes": all(node["ready"] for node in status["nodes"]),
-            "engines": all(node["engine_healthy"] for node in status["nodes"]),
+            "engines": all(node["engine_healthy"] for node in status["nodes"]) and _followed(status),
             "kernels": self.client.call("open_questions") == 0,
         }
 
@@ -88,3 +88,8 @@ class LabStage:
         """Lab down, with everything in it."""
         self._stack.close()
         return []
+
+
+def _followed(status: dict[str, Any]) -> bool:
+    """Whether every engine's watches are open again: one that waits to try anew is healthy, and blind."""
+    return status["watches"] >= status["watches_wanted"]
