@@ -90,6 +90,7 @@ def mode_module(mode: str):
 def judge(case: Case, mode: str, open_witness: OpenWitness | None = None, version=NEWEST) -> dict[str, Any]:
     """The case's verdict as JSON: name, mode, passed, flows, asserts; `error` when it could not be judged."""
     verdict: dict[str, Any] = {"name": case.name, "mode": mode, "passed": False, "flows": [], "asserts": []}
+    verdict |= {"unread": list(case.unread)} if case.unread else {}
     try:
         with open_witness(case, mode) if open_witness else nullcontext() as witness:
             run = Run(case, mode, witness, version)
@@ -175,8 +176,11 @@ class Run:
         """Verdicts of what the stage asserts beyond packets."""
         if not stage.asserts:
             return []
-        family = self._case.families[0]
-        facts = {"martian_firewall_rule": False, "metrics": self._metrics(family)} | self._tracers.facts(family)
+        facts: dict[str, Any] = {"martian_firewall_rule": False, "metrics": self._metrics(self._case.families[0])}
+        for family in self._case.families:
+            for name, told in self._tracers.facts(family).items():
+                known = facts.get(name)
+                facts[name] = known | told if isinstance(known, dict) else known or told
         return judged_asserts(stage.asserts, facts, self._case.partial, number)
 
     def _metrics(self, family: int) -> dict[str, float]:

@@ -19,7 +19,8 @@ from harness.oracle import Oracle
 from harness.oracle.packets import expected
 from harness.packets.witness import KernelWitness
 from harness.packets.world import World
-from harness.trace.cases import Flow, proxy_config
+from harness.trace.case_config import proxy_config
+from harness.trace.cases import Flow
 from harness.trace.nftables import NftablesTracer
 from harness.trace.run import Tracers
 

@@ -12,7 +12,7 @@ from hypothesis import given
 
 from engine.config import NEWEST
 from engine.proxier import Proxier
-from harness.trace.cases import proxy_config
+from harness.trace.case_config import proxy_config
 from harness.trace.run import Tracers
 
 from .differences import DIFFERENCES, in_mode

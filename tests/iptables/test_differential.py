@@ -20,7 +20,7 @@ from harness.oracle import Oracle
 from harness.oracle.packets import expected
 from harness.packets.witness import KernelWitness
 from harness.packets.world import World
-from harness.trace.cases import proxy_config
+from harness.trace.case_config import proxy_config
 from harness.trace.iptables import IptablesTracer
 from harness.trace.run import Tracers
 from tests.cases.strategies import LOCAL, clusters, packed, packets, settings_of_proxies

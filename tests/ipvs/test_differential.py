@@ -17,7 +17,7 @@ from harness.events import Event
 from harness.modes import ipvs
 from harness.oracle import Oracle
 from harness.oracle.packets import expected
-from harness.trace.cases import proxy_config
+from harness.trace.case_config import proxy_config
 from harness.trace.run import Tracers
 from tests.cases.strategies import LOCAL, clusters, packed, packets, settings_of_proxies
 from tests.cases.test_differential import Both, outcome, walk
