@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from engine.addresses import parse_network
 from engine.config import ProxyConfig
@@ -10,11 +12,40 @@ from engine.server.duration import Duration
 from harness.oracle import Settings
 from harness.oracle.settings import packed
 
-FIELDS = frozenset(
-    "modes ipFamily nodeName nodeIPs localAddresses detectLocalMode detectLocal bridgeInterface interfaceNamePrefix"
-    " clusterCIDR masqueradeAll masqueradeBit nodePortAddresses localhostNodePorts serviceCIDRs featureGates"
-    " conntrackTCPBeLiberal ipvs".split()
-)
+Texts = list[str] | None
+
+
+class _Fields(msgspec.Struct, rename="camel"):
+    """What a case may configure, and of what type; null is as if it were not there."""
+
+    modes: list[str]
+    ip_family: str | None = None
+    node_name: str | None = None
+    node_ips: dict[str, str] | None = msgspec.field(default=None, name="nodeIPs")
+    local_addresses: Texts = None
+    detect_local_mode: str | None = None
+    detect_local: dict[str, str] | None = None
+    bridge_interface: str | None = None
+    interface_name_prefix: str | None = None
+    cluster_cidr: str | Texts = msgspec.field(default=None, name="clusterCIDR")
+    masquerade_all: bool | None = None
+    masquerade_bit: Annotated[int, msgspec.Meta(ge=0, le=31)] | None = None
+    node_port_addresses: Texts = None
+    localhost_node_ports: bool | None = None
+    service_cidrs: Texts = msgspec.field(default=None, name="serviceCIDRs")
+    feature_gates: dict[str, bool] | None = None
+    conntrack_tcp_be_liberal: bool | None = msgspec.field(default=None, name="conntrackTCPBeLiberal")
+    ipvs: dict[str, Any] | None = None
+
+
+FIELDS = frozenset(_Fields.__struct_encode_fields__)
+
+
+def check(raw: dict[str, Any]) -> None:
+    """ValueError for a field of the wrong type."""
+    msgspec.convert(raw, _Fields)
+
+
 _IPVS_TIMEOUTS = {"tcpTimeout": "tcp", "tcpFinTimeout": "tcp_fin", "udpTimeout": "udp"}
 _IPVS_PACE = frozenset({"syncPeriod", "minSyncPeriod"})
 

@@ -17,7 +17,7 @@ from harness.events import Event
 from harness.oracle import Settings
 from harness.oracle.settings import PROTOCOLS, packed
 from harness.trace.asserts import OF_SERVERS
-from harness.trace.case_config import FIELDS, interface_of, proxy_config, settings
+from harness.trace.case_config import FIELDS, check, interface_of, proxy_config, settings
 from harness.trace.packet import Outcome, Packet
 
 RESOURCES = {"Service": "services", "EndpointSlice": "endpointslices", "Node": "nodes"}
@@ -106,12 +106,15 @@ def read(path: Path) -> Case:
     if not isinstance(raw, dict) or not isinstance(raw.get("config"), dict):
         raise CaseError(f"{path}: a JSON object with config, objects and flows is needed")
     try:
-        return _case(path, raw)
+        check(raw["config"])
+        case = _case(path, raw)
+        case.proxy_config()
+        return case
     except CaseError as error:
         raise CaseError(f"{path}: {error}") from None
     except KeyError as error:
         raise CaseError(f"{path}: field {error} is missing") from None
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise CaseError(f"{path}: {error}") from None
 
 
@@ -176,6 +179,8 @@ def _event(op: dict) -> tuple[str, str, bytes]:
         raise CaseError(f"op {op.get('op')!r} is none of {', '.join(_ADDED + _REMOVED)}")
     if manifest.get("kind") not in RESOURCES:
         raise CaseError(f"object of kind {manifest.get('kind')!r}; one of {', '.join(RESOURCES)} is needed")
+    if not isinstance(manifest.get("metadata"), dict):
+        raise CaseError(f"an object of kind {manifest['kind']} has no metadata")
     kind = "DELETED" if op["op"] in _REMOVED else "MODIFIED" if op["op"] in ("replace", "update") else "ADDED"
     return kind, RESOURCES[manifest["kind"]], json.dumps(manifest).encode()
 

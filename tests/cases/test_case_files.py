@@ -95,7 +95,8 @@ def test_all_of_the_ipvs_block_counts(tmp_path):
     timeouts = config.ipvs_tcp_timeout_seconds, config.ipvs_tcp_fin_timeout_seconds, config.ipvs_udp_timeout_seconds
     assert timeouts == (120, 30, 90)
     raw["config"]["ipvs"] = {"shceduler": "rr"}
-    assert "config.ipvs has no field shceduler" in judge(read(written(tmp_path, raw)), "ipvs")["error"]
+    with pytest.raises(CaseError, match="config.ipvs has no field shceduler"):
+        read(written(tmp_path, raw))
 
 
 @pytest.mark.parametrize(("change", "wrong"), [({"vs_timeout": 5}, "vs_timeout"), ({"vs_flags": []}, "vs_flags")])
@@ -133,6 +134,10 @@ def test_a_sequence_after_changes_may_speak_of_the_first_flows(tmp_path):
         (True, {"ipsets": {"A": ["3"]}}, False),
         (True, {"ipsets": {"A": []}}, False),
         (True, {"ipsets": {"B": []}}, True),
+        (False, {"ipsets": {"KUBE-LOAD-BALANCER-SOURCE-CIDR": ["4"]}}, True),
+        (False, {"virtual_servers": {"x": ["1", "2"], "[::1]:80/TCP": ["[::2]:80"]}}, False),
+        (False, {"virtual_servers": {"x": ["1", "2"], "y": [], "[::1]:80/TCP": ["[::2]:80"]}}, True),
+        (False, {"virtual_servers": {"x": ["1", "2"], "y": [], "::1:80/TCP": ["::2:80"]}}, True),
         (False, {"virtual_servers": {"x": ["2", "1"]}}, False),
         (True, {"virtual_servers": {"x": ["2", "1"]}}, True),
         (True, {"virtual_servers": {"x": ["1"]}}, False),
@@ -143,7 +148,8 @@ def test_a_sequence_after_changes_may_speak_of_the_first_flows(tmp_path):
     ],
 )
 def test_what_partial_means(partial, asserts, passed):
-    facts = {"ipsets": {"A": ["1", "2"]}, "virtual_servers": {"x": ["1", "2"], "y": []}}
+    facts = {"ipsets": {"A": ["1", "2"], "KUBE-6-LOAD-BALANCER-SOURCE-CID": ["4"]}}
+    facts["virtual_servers"] = {"x": ["1", "2"], "y": [], "[::1]:80/TCP": ["[::2]:80"]}
     facts["metrics"] = {'m{a="1",b="2"}': 4}
     (verdict,) = judged_asserts(asserts, facts, partial, 0)
     assert verdict["passed"] == passed
