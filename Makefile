@@ -1,10 +1,11 @@
 # Everything goes through `make setup`: a .venv with locked dependencies and .venv/bin/harness.
-.PHONY: help setup test replay bench lint lock
+.PHONY: help setup test replay chaos bench lint lock
 
 help:
 	@echo "make setup   a .venv with everything locked; apt packages when root"
 	@echo "make replay  replay 10,000 Services into the real kernel"
 	@echo "make test    all tests"
+	@echo "make chaos   the release gate: every fault under load, in modes nftables and iptables"
 	@echo "make bench   benchmarks, side by side with their references"
 	@echo "make lint    style and import directions"
 	@echo "make lock    requirements.lock anew from pyproject.toml"
@@ -20,6 +21,10 @@ test: setup
 
 replay: setup
 	.venv/bin/harness replay recordings/10k-svc.jsonl
+
+chaos: setup
+	.venv/bin/harness chaos run release-gate --mode nftables --out build/gate-nftables
+	.venv/bin/harness chaos run release-gate --mode iptables --out build/gate-iptables
 
 bench: setup
 	.venv/bin/python -m pytest benchmarks --benchmark-only

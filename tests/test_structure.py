@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,17 @@ def test_every_command_teaches(name):
     assert f"harness {name}" in page.output, "an example"
     assert CliRunner().invoke(main, [name, "-h"]).exit_code == 0, "-h works too"
     assert f"harness {name}" in "".join(p.read_text() for p in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+
+
+def test_the_wheel_holds_every_file_of_its_packages():
+    data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    held = {
+        path for package, globs in data.items() for g in globs for path in (ROOT / package.replace(".", "/")).glob(g)
+    }
+    folders = ["engine", "harness", "chaos", "loadtests"]
+    listed = subprocess.run(["git", "ls-files", *folders], cwd=ROOT, capture_output=True, text=True, check=True)
+    left_out = [name for name in listed.stdout.split() if not name.endswith(".py") and ROOT / name not in held]
+    assert left_out == []
 
 
 def test_no_machine_or_registry_is_named():

@@ -7,8 +7,25 @@ from importlib import import_module
 import click
 
 COMMANDS = (
-    "compare", "copy", "inspect", "kafka", "plan", "record", "replay", "serve", "synth", "trace", "validate",
-)  # fmt: skip
+    "chaos",
+    "compare",
+    "copy",
+    "diff",
+    "import",
+    "inspect",
+    "kafka",
+    "lab",
+    "plan",
+    "record",
+    "redact",
+    "replay",
+    "serve",
+    "synth",
+    "trace",
+    "validate",
+)
+MODULES = {"import": "importing"}
+"""Where a command's name cannot be a module's."""
 
 
 class LazyGroup(click.Group):
@@ -22,17 +39,19 @@ class LazyGroup(click.Group):
         """The command, None for an unknown name."""
         if name not in COMMANDS:
             return None
-        return getattr(import_module(f"harness.cli.{name}"), name)
+        module = MODULES.get(name, name)
+        return getattr(import_module(f"harness.cli.{module}"), module)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="kube-proxy-harness", prog_name="harness")
 def main() -> None:
-    """Replay a cluster's Services into a service proxy, and say how long it takes to converge.
+    """Know before a release how a Kubernetes service proxy behaves, and what traffic is lost while it catches up.
 
     \b
-      harness replay recordings/demo.jsonl          a small recording, checked and timed
-      harness replay dump.json                      what kubectl get -o json printed
-      harness synth big.jsonl --services 100000     make a larger one
-      harness inspect recordings/10k-svc.jsonl      what is in it
+      harness replay recordings/demo.jsonl        a small recording, checked and timed
+      harness replay dump.json --mode iptables    what kubectl get -o json printed
+      harness record --out prod.jsonl             a cluster's history, as it happens
+      harness serve prod.jsonl                    ... as a Kubernetes API again
+      harness chaos run pod-kill                  a fault under load on a lab of real nodes, and a verdict
     """

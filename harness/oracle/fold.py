@@ -20,7 +20,7 @@ HOLDING_ADDRESSES = ("ipvs", "userspace")
 
 
 class Oracle:
-    """Cluster state as plain manifests, seen from one node."""
+    """Cluster state as plain manifests, seen from one node: the first one observed where none is named."""
 
     def __init__(self, node_name: str | None, settings: Settings | None = None) -> None:
         self._node_name = node_name
@@ -40,8 +40,10 @@ class Oracle:
             self._objects[event.resource].pop(key, None)
         else:
             self._objects[event.resource][key] = manifest
-        if event.resource == "nodes" and meta["name"] == self._node_name:
-            self._node = manifest
+        if event.resource == "nodes":
+            self._node_name = self._node_name or meta["name"]
+            if meta["name"] == self._node_name:
+                self._node = manifest
 
     def behaviour(self, family: int, mode: str = "nftables") -> Behaviour:
         """Everything the node must do in one family in one proxy mode."""

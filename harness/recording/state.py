@@ -88,8 +88,31 @@ def state_at(recording: Recording, seq: int) -> State:
         last = event.seq
         if last == seq:
             return state
+    raise _no_event(seq, last)
+
+
+def two_states(
+    recording: Recording, start: int | None, until: int | None
+) -> tuple[dict[Key, msgspec.Raw], dict[Key, msgspec.Raw]]:
+    """Objects after the events numbered `start` (None: the initial list) and `until` (None: the end).
+
+    LookupError, in words, when there is no such event.
+    """
+    state, before, last = State(), None, None
+    listing = start is None
+    for event in folded(recording, state, until):
+        last = event.seq
+        if last == start or (listing and event.ends_initial_list):
+            before = dict(state.objects)
+    for wanted, found in ((start, before is not None), (until, last == until)):
+        if wanted is not None and not found:
+            raise _no_event(wanted, last)
+    return before or {}, state.objects
+
+
+def _no_event(seq: int, last: int | None) -> LookupError:
     where = "the recording has no events" if last is None else f"the last one before it is {last}"
-    raise LookupError(f"no event has seq {seq}; {where}")
+    return LookupError(f"no event has seq {seq}; {where}")
 
 
 def _complete(resource: str, manifest: msgspec.Raw) -> dict[str, Any]:

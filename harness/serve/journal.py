@@ -20,8 +20,8 @@ _encode = msgspec.json.Encoder().encode
 class Journal:
     """A context manager that writes what `store` holds, then each change to it, to a .jsonl file.
 
-        Each event is handed to the system before the write that caused it returns. Only the resources that
-    X
+    Each event is handed to the system before the write that caused it returns, so that it outlives this process.
+    `clock` gives nanoseconds; `began` is what it gave when `t` was 0.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Journal:
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._path, self._store, self._cluster, self._clock = path, store, cluster or {}, clock
-        self._seq, self._start = 0, 0
+        self._seq, self.began = 0, 0
         self._out: Any = None
         self._unsubscribe: Callable[[], None] = lambda: None
 
@@ -41,7 +41,7 @@ class Journal:
         with self._store.lock:
             start = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
             self._out.write(_encode(Header(FORMAT, VERSION, RESOURCES, start, self._cluster)) + b"\n")
-            self._start = self._clock()
+            self.began = self._clock()
             self._initial_list()
             self._unsubscribe = self._store.subscribe(self._take)
         return self
@@ -50,15 +50,26 @@ class Journal:
         self._unsubscribe()
         self._out.close()
 
-    def mark(self, type: str, resource: str, note: dict[str, Any]) -> None:
-        """Write a marker, such as a FAULT that is injected or healed; ValueError for an unknown type."""
+    @property
+    def seconds(self) -> float:
+        """Now, by the recording's clock."""
+        return (self._clock() - self.began) / 1e9
+
+    def mark(self, type: str, resource: str, note: dict[str, Any]) -> float:
+        """Write a marker, such as a FAULT that is injected or healed; its time in seconds by the recording's clock.
+
+        ValueError for an unknown type.
+        """
         if type not in MARKER_TYPES:
             raise ValueError(f"{type!r} is no marker; one of {', '.join(MARKER_TYPES)} is needed")
         with self._store.lock:
-            self._write(type, resource, _encode(note), self._clock() - self._start)
+            t = self._clock() - self.began
+            self._write(type, resource, _encode(note), t)
+        return t / 1e9
 
     def _initial_list(self) -> None:
-        for resource in RESOURCES:
+        # Nodes first: whoever replays it knows where it stands before the first Service.
+        for resource in ("nodes", *(r for r in RESOURCES if r != "nodes")):
             for found in self._store.collection(resource).snapshot().objects:
                 self._write("ADDED", resource, found.raw, 0)
             self._seq += 1
@@ -67,7 +78,7 @@ class Journal:
     def _take(self, change: Change) -> None:
         kind = change.object.kind
         if kind.recorded:
-            self._write(change.type, kind.resource, change.object.raw, self._clock() - self._start)
+            self._write(change.type, kind.resource, change.object.raw, self._clock() - self.began)
 
     def _write(self, type: str, resource: str, raw: bytes, t: int) -> None:
         self._seq += 1

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
+from click.testing import CliRunner
 
 from engine.kernel.base import Applied
+from harness.cli import main
 from harness.modes import nftables
 from harness.modes.place import Place
 from harness.replay.kernels import Target, open_kernel
@@ -67,3 +72,17 @@ def test_rules_flushed_behind_its_back_lose_connections(kernel_namespaces):
         result = Session(DEMO, INITIAL_ONLY, flushed, lambda *_: None).run()
     assert result.verified is False
     assert all("a connection" in line for line in result.differences)
+
+
+def test_a_node_that_is_listed_after_everything_else_is_known_to_both_sides(tmp_path):
+    """The first sync needs Services and slices alone (SYNC-01); the node may come later."""
+    lines = [json.loads(line) for line in Path("recordings/demo.jsonl").read_text().splitlines()]
+    header, initial = lines[0], [line for line in lines[1:] if line["t"] == 0]
+    late = [line for line in initial if line["resource"] == "nodes"]
+    rest = [line for line in initial if line["resource"] != "nodes"]
+    events = [*rest, *late, *(line for line in lines[1:] if line["t"])]
+    path = tmp_path / "late.jsonl"
+    numbered = [{**event, "seq": number} for number, event in enumerate(events, 1)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in [header, *numbered]))
+    done = CliRunner().invoke(main, ["replay", str(path), "--kernel", "memory"])
+    assert done.exit_code == 0, done.output

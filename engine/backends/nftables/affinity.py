@@ -18,7 +18,7 @@ from itertools import count
 
 from engine.backends.nftables.program import SetChange
 from engine.backends.nftables.skeleton import AFFINITY_LIMIT, FIRST_CLASS, ID_BITS, TRANSPORTS
-from engine.backends.nftables.slots import reslotted
+from engine.backends.nftables.slots import moves, reslotted
 from engine.dataplane import PortPlan
 from engine.model import Target
 
@@ -58,9 +58,13 @@ class Affinity:
             held = self._ports[owner] = _Port(self._new_id())
         sets = {False: port.cluster[:AFFINITY_LIMIT], True: port.local[:AFFINITY_LIMIT]}
         _renumber(held, set(sets[False]) | set(sets[True]))
-        held.slots = {local: reslotted(held.slots[local], targets) for local, targets in sets.items()}
+        before = held.slots
+        held.slots = {local: reslotted(before[local], targets) for local, targets in sets.items()}
         self.largest = max(self.largest, *map(len, held.slots.values()))
         self._replace(held, dict(_elements(held, TRANSPORTS[port.protocol])), changes)
+        moved = sum(moves(before[local], held.slots[local]) for local in (False, True))
+        if moved:
+            changes["affinity-slots"].moved += moved
         first = self._class(port.affinity_seconds)
         return tuple(
             _priority(first + local << ID_BITS | held.id | local) if held.slots[local] else None

@@ -25,7 +25,7 @@ from engine.backends.nftables.skeleton import (
     picks,
     skeleton,
 )
-from engine.backends.nftables.slots import reslotted
+from engine.backends.nftables.slots import moves, reslotted
 from engine.config import ProxyConfig
 from engine.dataplane import Change, PortPlan
 from engine.model import ADDRESS_BYTES, Address, HostAddresses, Name, Target
@@ -212,6 +212,7 @@ def _reslot(pool: Pool, targets: tuple[Target, ...], added: SetChange, removed: 
     """Bring `pool.slots` to the set `targets` with the fewest moves."""
     old, slots = pool.slots, reslotted(pool.slots, targets)
     removed.delete += [_pack_slot(pool.id, slot) for slot in range(len(slots), len(old))]
+    added.moved += moves(old, slots)
     for slot, target in enumerate(slots):
         if slot >= len(old) or old[slot] != target:
             if slot < len(old):

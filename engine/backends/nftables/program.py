@@ -19,11 +19,15 @@ _ELEMENTS_A_STATEMENT, _STATEMENTS_A_SECTION = 200, 4
 
 @dataclass(slots=True)
 class SetChange:
-    """Deletions (keys), then additions (key, data) of one named set or map; data is b"" in a set."""
+    """Deletions (keys), then additions (key, data) of one named set or map; data is b"" in a set.
+
+    `moved` of them only move an endpoint that stays to another slot.
+    """
 
     name: str
     delete: list[bytes] = field(default_factory=list)
     add: list[Element] = field(default_factory=list)
+    moved: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +47,11 @@ class NftablesProgram:
 
     @property
     def operations(self) -> int:
-        """Elements added and deleted."""
-        return sum(len(change.delete) + len(change.add) for change in self.sets)
+        """Elements added and deleted, without those that keep slots dense.
+
+        Which slot an endpoint has depends on how addresses sort, so moves are left out: equal changes count equally.
+        """
+        return sum(len(change.delete) + len(change.add) - change.moved for change in self.sets)
 
     def digest(self) -> bytes:
         """SHA-256 over script, set names and elements, each length-framed."""

@@ -17,3 +17,10 @@ def reslotted(old: Sequence[Target], targets: Sequence[Target]) -> list[Target]:
     del slots[len(targets) :]
     fresh = surplus + fresh
     return [fresh.pop() if target is None else target for target in slots]
+
+
+def moves(old: Sequence[Target], slots: Sequence[Target]) -> int:
+    """Elements deleted and added between two slottings beyond one for each target that came or went."""
+    shared = min(len(old), len(slots))
+    elements = abs(len(old) - len(slots)) + 2 * sum(old[slot] != slots[slot] for slot in range(shared))
+    return elements - len(set(old) ^ set(slots))

@@ -1,0 +1,39 @@
+"""Traffic through the lab at a rate that does not wait: is it held, and what do the proxies need of the machine?"""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from chaos.load import LoadOptions, start_load
+from chaos.verdict.facts import Load, read_load
+from harness.lab.launch import lab
+from harness.lab.topology import LabOptions
+
+RATE, SECONDS = 2_000, 20
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("mode", ["nftables", "iptables"])
+def test_rate_held_in_the_lab(benchmark, tmp_path, figure, mode):
+    """Every request that was due was sent and answered; the engines change nothing meanwhile."""
+    options = LoadOptions(arrivals_per_second=RATE)
+    with lab(LabOptions(nodes=3, pods=12, mode=mode), tmp_path / "lab") as client:
+        processes = start_load(client, options, tmp_path / "load", 1)
+        before, began = sum(client.call("engine.cpu").values()), time.monotonic()
+        benchmark.pedantic(lambda: time.sleep(SECONDS), rounds=1)
+        engines, took = sum(client.call("engine.cpu").values()) - before, time.monotonic() - began
+        facts = {"began_monotonic_ns": client.call("status")["began_monotonic_ns"]}
+        stopped = [(process, process.stop()) for process in processes]
+    load = Load(seconds=[], failures=[], flows=[], headers=[], incomplete=[])
+    for process, code in stopped:
+        read_load(process.out, {"name": process.name, "exit_code": code}, facts["began_monotonic_ns"], load)
+    assert load.incomplete == []
+    whole = sorted({row.at for row in load.seconds})[2:-2]
+    answered = sum(row.answered for row in load.seconds if whole[0] <= row.at <= whole[-1]) / len(whole)
+    figure(f"{mode}: answered a second, of {RATE:,} that were due", f"{answered:,.0f}", f"{RATE:,}", "due: 1.0")
+    figure("  lost, not sent", f"{load.failed:,}, {load.not_sent:,}", "0, 0")
+    figure("  latency p50, p99 from when due", f"{load.latency_us(50) / 1e3:.1f}, {load.latency_us(99) / 1e3:.1f} ms")
+    figure("  three engines' share of the CPU", f"{engines / took / os.cpu_count():.2%}")

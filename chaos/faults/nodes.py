@@ -1,0 +1,108 @@
+"""Faults of a node: lost with all that runs on it, drained, cut off the network."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import ClassVar
+
+import msgspec
+
+from chaos.model import Chosen, Cluster, Condition, Op, Script, pick_node
+
+
+def _on(cluster: Cluster, node: str):
+    return tuple(pod for pod in cluster.pods if pod.node == node)
+
+
+class NodeLoss(msgspec.Struct, frozen=True):
+    """The node loses its power: network, kubelet, engine and pods are gone at once; all come back when it heals."""
+
+    NAME: ClassVar[str] = "node-loss"
+    node: str | None = None
+
+    def choose(self, cluster: Cluster, rng: Random) -> Chosen:
+        node = pick_node(cluster, rng, self.node)
+        return Chosen(_on(cluster, node), (node,))
+
+    def script(self, chosen: Chosen, seconds: float, rng: Random, cluster: Cluster) -> Script:
+        (node,) = chosen.nodes
+        return Script(
+            inject=(
+                Op(0, "node.wire", {"node": node, "up": False}),
+                Op(0, "node.kubelet", {"node": node, "running": False}),
+                Op(0, "engine.signal", {"node": node, "number": "SIGKILL"}),
+                *(Op(0, "pod.signal", {"pod": pod.name, "number": "SIGKILL"}) for pod in chosen.pods),
+            ),
+            evidence=(
+                Condition("node", node, "wired", False),
+                Condition("node", node, "kubelet", False),
+                Condition("node", node, "engine_pid", None),
+            ),
+            heal=(
+                *(Op(0, "pod.start", {"pod": pod.name}) for pod in chosen.pods),
+                Op(0, "engine.start", {"node": node}),
+                Op(0, "node.wire", {"node": node, "up": True}),
+                Op(0, "node.kubelet", {"node": node, "running": True}),
+            ),
+            healed=(
+                Condition("node", node, "wired", True),
+                Condition("node", node, "kubelet", True),
+                Condition("node", node, "engine_healthy", True),
+            ),
+        )
+
+
+class NodeDrain(msgspec.Struct, frozen=True):
+    """The node is cordoned and its pods are deleted with grace; replacements come up on the others."""
+
+    NAME: ClassVar[str] = "node-drain"
+    node: str | None = None
+    grace_seconds: int = 5
+
+    def choose(self, cluster: Cluster, rng: Random) -> Chosen:
+        node = pick_node(cluster, rng, self.node)
+        pods = _on(cluster, node)
+        return Chosen(pods, (node,), frozenset(pod.name for pod in pods))
+
+    def script(self, chosen: Chosen, seconds: float, rng: Random, cluster: Cluster) -> Script:
+        (node,) = chosen.nodes
+        arguments = {"grace_seconds": self.grace_seconds}
+        return Script(
+            inject=(
+                Op(0, "node.schedulable", {"node": node, "schedulable": False}),
+                *(Op(0, "pod.delete", {"pod": pod.name, **arguments}) for pod in chosen.pods),
+            ),
+            evidence=(Condition("node", node, "schedulable", False),),
+            heal=(Op(0, "node.schedulable", {"node": node, "schedulable": True}),),
+            healed=(Condition("node", node, "schedulable", True),),
+        )
+
+
+class NodeCut(msgspec.Struct, frozen=True):
+    """The node's network is cut: what runs on it runs on, unreachable, and its engine sees no API."""
+
+    NAME: ClassVar[str] = "node-cut"
+    node: str | None = None
+
+    def choose(self, cluster: Cluster, rng: Random) -> Chosen:
+        node = pick_node(cluster, rng, self.node)
+        return Chosen(_on(cluster, node), (node,))
+
+    def script(self, chosen: Chosen, seconds: float, rng: Random, cluster: Cluster) -> Script:
+        (node,) = chosen.nodes
+        return Script(
+            # A kubelet that cannot reach the API renews no lease, which is all that the rest of a cluster sees.
+            inject=(
+                Op(0, "node.wire", {"node": node, "up": False}),
+                Op(0, "node.kubelet", {"node": node, "running": False}),
+            ),
+            evidence=(Condition("node", node, "wired", False),),
+            heal=(
+                Op(0, "node.wire", {"node": node, "up": True}),
+                Op(0, "node.kubelet", {"node": node, "running": True}),
+            ),
+            healed=(Condition("node", node, "wired", True), Condition("node", node, "kubelet", True)),
+        )
+
+
+FAULTS = (NodeLoss, NodeDrain, NodeCut)

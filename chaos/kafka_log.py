@@ -1,0 +1,94 @@
+"""A lab's event log on Kafka as well: a broker of the run's own, and the log's file followed into a topic.
+
+The file is the spool: whatever becomes of the broker, it has everything, and a copy that was interrupted goes on where
+the topic ends.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from harness.kafka.broker import Broker
+from harness.recording import RecordingError, open_source
+
+TOPIC = "lab"
+AGAIN_SECONDS, STOP_SECONDS = 0.5, 60.0
+
+
+class KafkaLog:
+    """The broker lives in `folder`, the log grows in the file `log`."""
+
+    def __init__(self, folder: Path, log: Path) -> None:
+        self._broker, self._log = Broker(folder), log
+        self._ended = threading.Event()
+        self._process: subprocess.Popen | None = None
+        self._thread = threading.Thread(target=self._ship, name="kafka-log", daemon=True)
+
+    @property
+    def up(self) -> bool:
+        """Whether the broker runs."""
+        return self._broker.pid is not None
+
+    @property
+    def url(self) -> str:
+        """The topic as a source."""
+        return f"kafka://{self._broker.bootstrap}/{TOPIC}"
+
+    def start(self) -> None:
+        """Broker, then shipping; BrokerError when the broker is not to be had."""
+        self._broker.up()
+        self._thread.start()
+
+    def kill(self) -> None:
+        """End the broker at once."""
+        self._broker.down(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Bring the broker back to the port it had."""
+        if not self.up:
+            self._broker.up(self._broker.port)
+
+    def _ship(self) -> None:
+        """Follow the log into the topic; start anew when the broker was away for longer than a copy waits."""
+        while not self._ended.is_set():
+            self._process = self._copy("--follow")
+            while self._process.poll() is None and not self._ended.wait(AGAIN_SECONDS):
+                pass
+        self._process.terminate()
+        self._process.wait(STOP_SECONDS)
+
+    def _copy(self, *options: str) -> subprocess.Popen:
+        command = [sys.executable, "-m", "harness", "copy", str(self._log), self.url, *options]
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def finish(self) -> dict[str, Any]:
+        """End shipping, send the rest, compare topic and file; `complete` when they say the same."""
+        self._ended.set()
+        self._thread.join(STOP_SECONDS)
+        try:
+            self._copy().wait(STOP_SECONDS)
+            events, complete = _compare(str(self._log), self.url)
+        except (RecordingError, OSError, subprocess.TimeoutExpired) as error:
+            return {"topic": self.url, "events": 0, "complete": False, "error": str(error)}
+        return {"topic": self.url, "events": events, "complete": complete}
+
+    def close(self) -> None:
+        """End the broker."""
+        self._ended.set()
+        self._broker.down()
+
+
+def _compare(file: str, topic: str) -> tuple[int, bool]:
+    """Events of the file, and whether the topic has just the same."""
+    count, same = 0, True
+    with open_source(file) as written, open_source(topic) as shipped:
+        for one, other in zip_longest(written, shipped):
+            count += one is not None
+            same &= one == other
+    return count, same

@@ -1,0 +1,89 @@
+"""A run for a pull request: verdict, objectives, faults; short. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from chaos.report import words
+from chaos.report.view import View, again
+from chaos.verdict import Judgement
+from chaos.verdict.findings import Finding
+
+MOST_FAULTS = 60
+MARKS = {True: "✅", False: "❌", None: "❔"}
+VALUES = {True: "true", False: "false", None: "unknown"}
+
+_SPECIAL = re.compile(r"([\\`*_\[\]|#~])")
+
+
+def markdown(page: View) -> str:
+    """GitHub's flavour; what comes from the run cannot break out of its cell."""
+    return "\n".join(_lines(page)) + "\n"
+
+
+def _lines(page: View) -> Iterator[str]:
+    verdict = page.verdict
+    yield f"## {MARKS[verdict.value]} Chaos verdict: {page.word} · {_cell(page.title)}"
+    yield ""
+    if page.facts is None:
+        yield page.meaning
+    else:
+        lost = words.percent(verdict.lost, verdict.sent)
+        yield f"{_cell(page.line)}. {verdict.lost:,} of {verdict.sent:,} requests lost ({lost})."
+    yield ""
+    if verdict.problems:
+        yield from (f"- {_cell(problem)}" for problem in verdict.problems)
+        yield ""
+    if verdict.judgements:
+        yield from _table(("Objective", "Wanted", "Measured", "Judged"), map(_judged, verdict.judgements))
+    if verdict.findings:
+        head = ("#", "Fault", "Hit", "Readiness lost", "Slices changed", "Slowest kernel", "Last failed", "Lost")
+        yield from _table(head, map(_fault, verdict.findings[:MOST_FAULTS]))
+        if len(verdict.findings) > MOST_FAULTS:
+            yield f"{len(verdict.findings) - MOST_FAULTS} more faults are in the HTML report."
+            yield ""
+        yield "Times since the fault began; slowest kernel: from slice change to the last node."
+        yield ""
+    if page.facts is not None:
+        yield f"Again: {_code(again(page.facts)[0])}"
+
+
+def _table(head: tuple[str, ...], rows) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield f"|{'|'.join('---' for _ in head)}|"
+    for row in rows:
+        yield f"| {' | '.join(map(_cell, row))} |"
+    yield ""
+
+
+def _judged(judgement: Judgement) -> tuple[str, ...]:
+    value = f"{MARKS[judgement.value]} {VALUES[judgement.value]}"
+    reason = f" ({judgement.reason})" if judgement.reason else ""
+    return judgement.objective, judgement.wanted, judgement.measured + reason, value
+
+
+def _fault(finding: Finding) -> tuple[str, ...]:
+    state = (
+        "" if finding.injected and finding.healed else " (not injected)" if not finding.injected else " (not healed)"
+    )
+    slowest = words.at_least(finding.slowest_node_seconds, bool(finding.never_followed))
+    lost = f"{finding.lost:,}" + (f" ({words.counts(finding.lost_by_cause)})" if finding.lost else "")
+    return (
+        str(finding.number), finding.fault + state, words.names(finding.nodes or finding.pods),
+        words.seconds(finding.readiness_lost_seconds), words.seconds(finding.slices_changed_seconds), slowest,
+        words.seconds(finding.last_failure_seconds), lost,
+    )  # fmt: skip
+
+
+def _code(text: str) -> str:
+    """A span of code, its fence longer than any run of backticks in it."""
+    line = " ".join(words.clean(text).split())
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    return f"{fence}{line}{fence}" if len(fence) == 1 else f"{fence} {line} {fence}"
+
+
+def _cell(text: str) -> str:
+    """One line, no markup of its own, no HTML."""
+    line = " ".join(words.clean(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _SPECIAL.sub(r"\\\1", line)

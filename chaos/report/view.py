@@ -1,0 +1,233 @@
+"""What the page shows, as plain values: the template only lays it out. Pure.
+
+facts and verdict -> View; without facts a View that says why there are none.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import PurePath
+from typing import Any, NamedTuple
+
+from hdrh.histogram import HdrHistogram
+from markupsafe import Markup
+
+from chaos.report import sequence, timeline, words
+from chaos.report.series import natural
+from chaos.report.series import timeline as timeline_of
+from chaos.verdict import Verdict
+from chaos.verdict.facts import DIGITS, HIGHEST_US, LOWEST_US, Facts, FlowTotal
+from chaos.verdict.findings import Finding
+
+WIDE, NARROW = 1080, 332
+"""Widths that pictures are drawn for: a desktop's page, and a phone's."""
+MOST_NODES = 6
+"""So many nodes have a column of their own in the table of faults; of more the slowest is told."""
+WORDS = {
+    True: ("true", "✓", "Every objective was kept."),
+    False: ("false", "✗", "An objective was missed."),
+    None: ("unknown", "?", "The run does not prove that the objectives are kept, nor that they are not."),
+}
+
+
+class Pictures(NamedTuple):
+    """One picture, drawn for either width; the style sheet shows one of them."""
+
+    wide: Markup
+    narrow: Markup
+
+
+class FaultRow(NamedTuple):
+    """One fault of the table."""
+
+    finding: Finding
+    whom: str
+    state: str
+    kernels: tuple[str, ...]
+    by_cause: str
+    by_node: str
+    errors: tuple[str, ...]
+
+
+class FlowRow(NamedTuple):
+    """One flow, wherever it was sent from."""
+
+    name: str
+    sent: int
+    failed: int
+    causes: str
+    percentiles: tuple[str, ...]
+
+
+class View(NamedTuple):
+    """The page."""
+
+    title: str
+    word: str
+    mark: str
+    meaning: str
+    verdict: Verdict
+    facts: Facts | None = None
+    description: str = ""
+    line: str = ""
+    figures: tuple[tuple[str, str, str], ...] = ()
+    over_time: Pictures | None = None
+    causes: tuple[str, ...] = ()
+    followed: Pictures | None = None
+    nodes: tuple[str, ...] = ()
+    faults: tuple[FaultRow, ...] = ()
+    flows: tuple[FlowRow, ...] = ()
+    loads: tuple[tuple[str, ...], ...] = ()
+    engines: tuple[tuple[str, str, str], ...] = ()
+    steps: tuple[dict[str, Any], ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+    commands: tuple[str, ...] = ()
+
+
+def view(facts: Facts | None, verdict: Verdict) -> View:
+    """Everything, ready to be laid out."""
+    word, mark, meaning = WORDS[verdict.value]
+    if facts is None:
+        return View("A chaos run that left no facts", word, mark, meaning, verdict)
+    raw = facts.raw
+    line = timeline_of(facts, {f.number: f.lost for f in verdict.findings})
+    healed = {window.number: window.healed - window.began for window in line.windows}
+    nodes = line.nodes if len(line.nodes) <= MOST_NODES else ()
+    return View(
+        words.clean(raw["experiment"]["title"]), word, mark, meaning, verdict, facts,
+        description=words.clean(raw["experiment"]["description"], 2000),
+        line=_line(facts),
+        figures=tuple(_figures(facts, verdict)),
+        over_time=Pictures(*(timeline.draw(line, width, f"time-{width}") for width in (WIDE, NARROW))),
+        causes=line.causes,
+        followed=Pictures(*(
+            sequence.draw(verdict.findings, healed, width, f"followed-{width}") for width in (WIDE, NARROW)
+        )) if verdict.findings else None,
+        nodes=nodes,
+        faults=tuple(_fault(finding, nodes) for finding in verdict.findings),
+        flows=tuple(_flows(facts.load.flows)),
+        loads=tuple(_loads(facts)),
+        engines=tuple(_engines(facts)),
+        steps=tuple(_steps(facts)),
+        environment=tuple(_environment(facts)),
+        commands=again(facts),
+    )  # fmt: skip
+
+
+def again(facts: Facts) -> tuple[str, ...]:
+    """The commands that make the same run, and the same report, again."""
+    file = PurePath(facts.raw["experiment"]["file"])
+    name = file.stem if file.parts[-3:-1] == ("chaos", "experiments") else str(file)
+    return (
+        shlex.join(["harness", "chaos", "run", name, "--seed", str(facts.raw["seed"]), "--mode", facts.raw["mode"]]),
+        "harness chaos report FOLDER",
+    )
+
+
+def _line(facts: Facts) -> str:
+    lab, plan = facts.raw["lab"], facts.raw["plan"]
+    faults = len(plan["steps"]) if plan else 0
+    parts = [f"mode {facts.raw['mode']}", f"seed {facts.raw['seed']}", f"{faults} fault{'s' * (faults != 1)}"]
+    if lab:
+        parts.append(f"{lab['nodes']} nodes, {lab['pods']} pods")
+    return " · ".join([*parts, words.seconds(facts.raw["seconds"])])
+
+
+def _figures(facts: Facts, verdict: Verdict) -> Iterator[tuple[str, str, str]]:
+    slowest = max(
+        (f.slowest_node_seconds for f in verdict.findings if f.slowest_node_seconds is not None), default=None
+    )
+    never = sorted({node for finding in verdict.findings for node in finding.never_followed}, key=natural)
+    p50, p99 = (words.milliseconds(verdict.latency_us.get(name)) for name in ("p50", "p99"))
+    share = verdict.engine_cpu_share
+    yield "requests lost", f"{verdict.lost:,}", f"{words.percent(verdict.lost, verdict.sent)} of {verdict.sent:,}"
+    yield "latency p99", p99, f"median {p50}"
+    about = f"not followed by {words.names(never)}" if never else "from slice change to kernel"
+    yield "slowest node", words.at_least(slowest, bool(never)), about
+    cpus = facts.raw["environment"]["cpus"]
+    yield (
+        "engines' CPU",
+        words.NOTHING if share is None else words.percent(share, 1),
+        f"of {cpus} CPUs, all nodes together",
+    )
+
+
+def _fault(finding: Finding, nodes: tuple[str, ...]) -> FaultRow:
+    state = "not injected" if not finding.injected else "healed" if finding.healed else "not healed"
+    kernels = tuple(
+        words.seconds(finding.nodes_followed[node], "not") if node in finding.nodes_followed else words.NOTHING
+        for node in nodes
+    )
+    if not nodes:
+        known = finding.nodes_followed.values()
+        kernels = (words.seconds(None if not known or None in known else max(known), "not" if known else "–"),)
+    return FaultRow(
+        finding, words.names(finding.nodes or finding.pods), state, kernels, words.counts(finding.lost_by_cause),
+        words.counts(finding.lost_by_node), tuple(words.clean(error) for error in finding.errors[:5]),
+    )  # fmt: skip
+
+
+def _flows(totals: Iterable[FlowTotal]) -> Iterator[FlowRow]:
+    """By name; a flow that several processes sent is one."""
+    by_name = defaultdict(list)
+    for total in totals:
+        by_name[total.flow].append(total)
+    for name in sorted(by_name):
+        these, causes = by_name[name], defaultdict(int)
+        merged = HdrHistogram(LOWEST_US, HIGHEST_US, DIGITS)
+        for total in these:
+            merged.add(HdrHistogram.decode(total.histogram))
+            for cause, count in total.causes.items():
+                causes[cause] += count
+        some = merged.get_total_count() > 0
+        ranks = [merged.get_value_at_percentile(p) if some else None for p in (50, 90, 99, 99.9)]
+        most = max((t.max_us for t in these if t.max_us is not None), default=None)
+        sent, failed = sum(t.sent for t in these), sum(t.failed for t in these)
+        shown = tuple(map(words.milliseconds, [*ranks, most]))
+        yield FlowRow(words.clean(name, 60), sent, failed, words.counts(causes), shown)
+
+
+def _loads(facts: Facts) -> Iterator[tuple[str, ...]]:
+    """Where, flows, arrivals a second, shape."""
+    for header in sorted(facts.load.headers, key=lambda h: natural(str(h["name"]))):
+        shape = dict(header["shape"])
+        told = f"{shape.pop('kind', 'constant')} {words.settings(shape)}".strip()
+        flows = words.names(header["flows"], most=12)
+        yield words.clean(header["where"], 60), flows, f"{header['arrivals_per_second']:,.0f}", told
+
+
+def _engines(facts: Facts) -> Iterator[tuple[str, str, str]]:
+    """Node, CPU time, share of one CPU over the run."""
+    used = facts.raw["engine_cpu_seconds"]
+    for node in sorted(used, key=natural):
+        yield words.clean(node, 60), f"{used[node]:.2f} s", words.percent(used[node], facts.raw["seconds"])
+
+
+def _steps(facts: Facts) -> Iterator[dict[str, Any]]:
+    for step in facts.raw["plan"]["steps"] if facts.raw["plan"] else ():
+        script = step["script"]
+        yield {
+            "number": step["number"],
+            "fault": words.clean(step["fault"], 60),
+            "seconds": f"{step['seconds']:g} s",
+            "pods": words.names(step["pods"], "", most=12),
+            "nodes": words.names(step["nodes"], "", most=12),
+            "parameters": words.settings(step["parameters"]),
+            "operations": [*_operations("inject", script["inject"]), *_operations("heal", script["heal"])],
+        }
+
+
+def _operations(phase: str, operations: list[dict[str, Any]], most: int = 12) -> list[str]:
+    told = [f"{phase} {op['at']:.2f} s  {op['name']} {words.settings(op['arguments'])}" for op in operations[:most]]
+    return told + ([f"{phase}: {len(operations) - most} more"] if len(operations) > most else [])
+
+
+def _environment(facts: Facts) -> Iterator[tuple[str, str]]:
+    for name, value in facts.raw["environment"].items():
+        yield words.clean(name, 60), words.clean(value)
+    yield "load generators", f"{facts.load.cpu_seconds:.1f} s of CPU"
+    if facts.raw["lab"]:
+        yield "lab", words.settings(facts.raw["lab"])
+    yield "experiment file", words.clean(PurePath(facts.raw["experiment"]["file"]).name)

@@ -1,0 +1,37 @@
+"""Runs an experiment by chaostoolkit-lib, in this process, then judges the run's folder.
+
+What the experiment does is Chaos Toolkit's (hypothesis, method, rollbacks, controls, journal); what it finds is
+judged from the files that the run left, so that a verdict can be made again.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from chaos import control
+from chaos.experiment import Experiment
+from chaos.judged import judge_folder
+from chaos.verdict import Verdict
+
+JOURNAL = "journal.json"
+
+
+def run_experiment(experiment: Experiment, folder: Path, lab: Path | None, web_ui: bool = False) -> Verdict:
+    """Run, judge and report; the verdict is unknown when the run did not get as far as its facts."""
+    from chaoslib.experiment import run_experiment as run
+
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ |= {
+        control.PATH: experiment.path,
+        control.SEED: str(experiment.seed),
+        control.MODE: experiment.lab.mode,
+        control.OUT: str(folder),
+        control.LAB: str(lab or ""),
+        control.WEB_UI: "1" if web_ui else "",
+    }
+    journal = run(experiment.raw, settings={})
+    (folder / JOURNAL).write_bytes(msgspec.json.format(msgspec.json.encode(journal, enc_hook=str), indent=1))
+    return judge_folder(folder)

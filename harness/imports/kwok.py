@@ -1,0 +1,85 @@
+"""One step of a KWOK recording: the kind ResourcePatch of `kwokctl snapshot export --record`.
+
+The stream begins with the snapshot, every object a document; then each change is a document that says
+when (nanoseconds since the recording began), to what, and how: `create` with the whole object, `patch` with
+a strategic merge patch, `delete` with nothing.  Times inside objects are kept relative to the beginning, as
+`$(time-offset-nanosecond N)`.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from harness.serve.patches import strategic_merge_patch
+
+KIND, GROUP = "ResourcePatch", "action.kwok.x-k8s.io"
+RESOURCES = {
+    ("", "services"): "services", ("", "nodes"): "nodes", ("", "pods"): "pods",
+    ("discovery.k8s.io", "endpointslices"): "endpointslices",
+}  # fmt: skip
+ATOMIC = {"endpointslices": frozenset({"ports", "endpoints", "addresses"})}
+"""Lists that the API replaces whole, although lists of that name merge in other resources."""
+
+_OFFSET = re.compile(rb"\$\(time-offset-nanosecond (-?[0-9]{1,19})\)")
+
+
+class _Resource(msgspec.Struct):
+    resource: str
+    group: str = ""
+
+
+class _Target(msgspec.Struct):
+    name: str
+    namespace: str = ""
+
+
+class ResourcePatch(msgspec.Struct):
+    """One change; `template` is the object, or the patch, and absent in a deletion."""
+
+    resource: _Resource
+    target: _Target
+    durationNanosecond: int
+    method: str
+    template: dict[str, Any] | None = None
+
+    @property
+    def known(self) -> str | None:
+        """Our name of the resource, None for one that recordings do not hold."""
+        return RESOURCES.get((self.resource.group, self.resource.resource))
+
+
+def is_patch(document: dict[str, Any]) -> bool:
+    """Whether a document is a step of a recording, not an object of the cluster."""
+    return document.get("kind") == KIND and str(document.get("apiVersion")).startswith(GROUP + "/")
+
+
+def resource_patch(document: dict[str, Any]) -> ResourcePatch:
+    """The document, typed; ValueError with the field that is wrong."""
+    patch = msgspec.convert(document, ResourcePatch)
+    if patch.method not in ("create", "patch", "delete"):
+        raise ValueError(f"method is {patch.method!r}; create, patch or delete is needed")
+    if patch.method != "delete" and patch.template is None:
+        raise ValueError(f"method {patch.method} without a template")
+    return patch
+
+
+def patched(resource: str, manifest: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+    """The object after a patch; ValueError when it does not fit."""
+    try:
+        return strategic_merge_patch(manifest, patch, ATOMIC.get(resource, frozenset()))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"the patch does not fit the object ({error!r})") from None
+
+
+def absolute_times(manifest: bytes, start: datetime) -> bytes:
+    """The object's JSON with every relative time as RFC 3339 with microseconds, as KWOK itself writes it."""
+    return _OFFSET.sub(lambda found: _time(start, int(found[1])), manifest) if b"$(" in manifest else manifest
+
+
+def _time(start: datetime, offset: int) -> bytes:
+    at = (start + timedelta(microseconds=offset // 1000)).astimezone(UTC)
+    return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ").encode()

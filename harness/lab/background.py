@@ -1,0 +1,32 @@
+"""Services that only make rule sets large: made up, in namespaces of their own, with endpoints nowhere in the lab."""
+
+from __future__ import annotations
+
+import msgspec
+
+from harness.serve.store import Store
+from harness.synth import Options, generate
+
+
+def add_background(store: Store, services: int, seed: int) -> None:
+    """Put that many Services and their slices into the store."""
+    if not services:
+        return
+    _, events = generate(Options(services=services, churn=0, nodes=50, seed=seed))
+    for event in events:
+        if event.type == "ADDED" and event.resource == "endpointslices":
+            store.put(event.resource, bytes(event.object), ordered=False)
+        elif event.type == "ADDED" and event.resource == "services":
+            store.put(event.resource, _inside_only(bytes(event.object)), ordered=False)
+
+
+def _inside_only(raw: bytes) -> bytes:
+    """The Service with its cluster IP alone: node ports and balancers are for the lab's own."""
+    manifest = msgspec.json.decode(raw)
+    outside = ("externalTrafficPolicy", "healthCheckNodePort", "externalIPs", "loadBalancerSourceRanges")
+    spec = {key: value for key, value in manifest["spec"].items() if key not in outside}
+    ports = [{k: v for k, v in port.items() if k != "nodePort"} for port in spec.get("ports") or ()]
+    if spec.get("type") in ("NodePort", "LoadBalancer"):
+        spec["type"] = "ClusterIP"
+    manifest |= {"spec": {**spec, "ports": ports}, "status": {"loadBalancer": {}}}
+    return msgspec.json.encode(manifest)

@@ -1,0 +1,94 @@
+"""The EndpointSlice controller's decision: which slices a Service must have, by its pods. Pure.
+
+Conditions as in KEP-1672: `serving` is the pod's readiness, `ready` that and not terminating, `terminating` its
+deletionTimestamp.  Zone hints as `spec.trafficDistribution` asks (KEP-4444), given only when every zone has one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+LARGEST_SLICE = 100
+"""Endpoints of one slice, the controller's --max-endpoints-per-slice."""
+TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
+
+
+def slices_of(
+    service: dict[str, Any], pods: list[dict[str, Any]], zones: dict[str, str], trigger_time: str | None = None
+) -> list[dict[str, Any]]:
+    """Manifests of a Service's slices; `zones` by node, `trigger_time` RFC 3339 of the change that led here."""
+    selector = service["spec"].get("selector") or {}
+    if not selector:
+        return []
+    chosen = sorted(
+        (pod for pod in pods if _selected(pod, selector) and _address(pod)), key=lambda pod: pod["metadata"]["name"]
+    )
+    endpoints = [_endpoint(pod, zones) for pod in chosen]
+    if service["spec"].get("trafficDistribution") in ("PreferClose", "PreferSameZone"):
+        _add_hints(endpoints)
+    starts = range(0, len(endpoints) or 1, LARGEST_SLICE)
+    return [
+        _slice(service, number, endpoints[start : start + LARGEST_SLICE], trigger_time)
+        for number, start in enumerate(starts)
+    ]
+
+
+def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two slices say the same, whenever they were written."""
+    return all(one.get(field) == other.get(field) for field in ("addressType", "endpoints", "ports"))
+
+
+def _selected(pod: dict[str, Any], selector: dict[str, str]) -> bool:
+    labels = pod["metadata"].get("labels") or {}
+    same_namespace = all(labels.get(key) == value for key, value in selector.items())
+    return same_namespace and pod["status"].get("phase") not in ("Succeeded", "Failed")
+
+
+def _address(pod: dict[str, Any]) -> str | None:
+    return pod["status"].get("podIP")
+
+
+def is_ready(pod: dict[str, Any]) -> bool:
+    """The pod's condition Ready."""
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions") or ())
+
+
+def _endpoint(pod: dict[str, Any], zones: dict[str, str]) -> dict[str, Any]:
+    serving, terminating = is_ready(pod), "deletionTimestamp" in pod["metadata"]
+    node = pod["spec"]["nodeName"]
+    return {
+        "addresses": [_address(pod)],
+        "conditions": {"ready": serving and not terminating, "serving": serving, "terminating": terminating},
+        "nodeName": node,
+        "targetRef": {"kind": "Pod", "namespace": pod["metadata"]["namespace"], "name": pod["metadata"]["name"]},
+        **({"zone": zones[node]} if node in zones else {}),
+    }
+
+
+def _add_hints(endpoints: list[dict[str, Any]]) -> None:
+    if all("zone" in endpoint for endpoint in endpoints):
+        for endpoint in endpoints:
+            endpoint["hints"] = {"forZones": [{"name": endpoint["zone"]}]}
+
+
+def _slice(service: dict[str, Any], number: int, endpoints: list, trigger_time: str | None) -> dict[str, Any]:
+    name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "namespace": namespace,
+            "name": f"{name}-{number}",
+            "labels": {
+                "kubernetes.io/service-name": name,
+                "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io",
+            },
+            **({"annotations": {TRIGGER_TIME: trigger_time}} if trigger_time else {}),
+        },
+        "addressType": "IPv4",
+        "endpoints": endpoints,
+        "ports": [
+            {"name": port["name"], "protocol": port["protocol"], "port": port["targetPort"]}
+            for port in service["spec"]["ports"]
+        ],
+    }

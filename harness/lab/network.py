@@ -1,0 +1,160 @@
+"""The lab's namespaces, links and routes: `ip -batch` scripts made here, run by the shell at the end.
+
+A pod hangs on its node by a veth pair without a bridge: all its packets are routed, so a Service's
+translation sees both directions even where two pods share a node.  Its gateway is a link-local address that
+nobody has; the neighbour entry says whose link it is.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import subprocess
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from harness.lab.topology import (
+    API_ADDRESS,
+    BALANCER_ADDRESS,
+    CLIENT,
+    CLIENT_ADDRESS,
+    CLIENT_GATEWAY,
+    CLIENT_PREFIX,
+    WIRE,
+    LabNode,
+)
+
+_GATEWAY, _NODE_LINK = "169.254.1.1", "ee:ee:ee:ee:ee:ee"
+_ROUTER_SYSCTLS = ("net.ipv4.ip_forward=1", "net.ipv4.fib_multipath_hash_policy=1")
+_NODE_SYSCTLS = (
+    "net.ipv4.ip_forward=1",
+    "net.ipv4.conf.all.send_redirects=0",
+    "net.ipv4.conf.default.send_redirects=0",
+)
+_CLIENT_SYSCTLS = ("net.ipv4.ip_local_port_range=1024 65535", "net.ipv4.tcp_tw_reuse=1")
+"""A client that opens thousands of connections a second must not run out of ports."""
+_CLONE_NEWNET = 0x40000000
+_NETNS = "/run/netns"
+
+
+class NetworkError(RuntimeError):
+    """A command refused to build or change the network; the message holds its words."""
+
+
+def build(nodes: tuple[LabNode, ...]) -> None:
+    """Router (this namespace), client, nodes and the caller of each."""
+    _must(["mount", "-t", "tmpfs", "lab", "/run"])
+    _must(["sysctl", "-qw", *_ROUTER_SYSCTLS])
+    names = [CLIENT, *(n.name for n in nodes)]
+    _batch([f"netns add {name}" for name in names])
+    _batch(["link set lo up", "link add wire type bridge", f"addr add {API_ADDRESS}/{WIRE.prefixlen} dev wire",
+            "link set wire up", *_client_links()])  # fmt: skip
+    _batch([*_up("eth0"), f"addr add {CLIENT_ADDRESS}/{CLIENT_PREFIX} dev eth0",
+            f"route add default via {CLIENT_GATEWAY}"], CLIENT)  # fmt: skip
+    for node in nodes:
+        _add_node(node)
+        add_pod(node, node.caller, node.caller_address)
+    for name in (CLIENT, *(node.caller for node in nodes)):
+        _must(["sysctl", "-qw", *_CLIENT_SYSCTLS], name)
+    _batch([f"route add {node.pod_network} via {node.address}" for node in nodes])
+    for node in nodes:
+        _batch([f"route add {n.pod_network} via {n.address}" for n in nodes if n != node], node.name)
+    balance(nodes)
+
+
+def _client_links() -> list[str]:
+    return [f"link add outside type veth peer name eth0 netns {CLIENT}", "link set outside up",
+            f"addr add {CLIENT_GATEWAY}/{CLIENT_PREFIX} dev outside"]  # fmt: skip
+
+
+def _up(*devices: str) -> list[str]:
+    return [f"link set {device} up" for device in ("lo", *devices)]
+
+
+def _add_node(node: LabNode) -> None:
+    link = f"w-{node.name}"
+    _batch([f"link add {link} type veth peer name eth0 netns {node.name}", f"link set {link} master wire up"])
+    _must(["sysctl", "-qw", *_NODE_SYSCTLS], node.name)
+    routes = [f"route add default via {API_ADDRESS}"]
+    _batch([*_up("eth0"), f"addr add {node.address}/{WIRE.prefixlen} dev eth0", *routes], node.name)
+
+
+def add_pod(node: LabNode, name: str, address: str) -> None:
+    """A namespace of that name on the node, with that address."""
+    link = f"v-{address.rpartition('.')[2]}"
+    _batch([f"netns add {name}"])
+    _batch([f"link add {link} address {_NODE_LINK} type veth peer name eth0 netns {name}", f"link set {link} up",
+            f"route add {address}/32 dev {link}"], node.name)  # fmt: skip
+    _batch([*_up("eth0"), f"addr add {address}/32 dev eth0", f"route add {_GATEWAY} dev eth0 scope link",
+            f"neigh add {_GATEWAY} lladdr {_NODE_LINK} dev eth0 nud permanent", f"route add default via {_GATEWAY}"],
+           name)  # fmt: skip
+
+
+def remove_pod(name: str) -> None:
+    """The namespace and, with it, both ends of its link."""
+    _batch([f"netns delete {name}"])
+
+
+def balance(nodes: Iterable[LabNode]) -> None:
+    """Spread the load balancer's address over these nodes, flow by flow; over none it is unreachable."""
+    hops = " ".join(f"nexthop via {node.address}" for node in nodes)
+    _batch([f"route replace {BALANCER_ADDRESS}/32 {hops}" if hops else f"route del {BALANCER_ADDRESS}/32"])
+
+
+def set_wire(node: str, up: bool) -> None:
+    """Plug the node into the wire or out of it; its own links, routes and rules stay."""
+    _batch([f"link set w-{node} {'up master wire' if up else 'nomaster'}"])
+
+
+def inside(namespace: str, command: list[str]) -> list[str]:
+    """The command as it must be started to run in a namespace."""
+    return ["ip", "netns", "exec", namespace, *command]
+
+
+def run(namespace: str | None, command: list[str], stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """Run in a namespace, None being the router; output captured."""
+    words = inside(namespace, command) if namespace else command
+    return subprocess.run(words, input=stdin, capture_output=True, check=False)
+
+
+@contextmanager
+def entered(namespace: str) -> Iterator[None]:
+    """Sockets that this thread makes meanwhile live in the namespace; nothing may be awaited inside."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    there = os.open(f"{_NETNS}/{namespace}", os.O_RDONLY)
+    try:
+        _setns(libc, there)
+        try:
+            yield
+        finally:
+            _setns(libc, home)
+    finally:
+        os.close(home)
+        os.close(there)
+
+
+def make_socket(namespace: str, kind: int = socket.SOCK_STREAM) -> socket.socket:
+    """A non-blocking IPv4 socket that lives in a namespace."""
+    with entered(namespace):
+        made = socket.socket(socket.AF_INET, kind)
+    made.setblocking(False)
+    return made
+
+
+def _setns(libc: ctypes.CDLL, descriptor: int) -> None:
+    if libc.setns(descriptor, _CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "setns refused the namespace")
+
+
+def _batch(lines: list[str], namespace: str | None = None) -> None:
+    where = ["-n", namespace] if namespace else []
+    _must(["ip", *where, "-batch", "-"], stdin="".join(f"{line}\n" for line in lines).encode())
+
+
+def _must(command: list[str], namespace: str | None = None, stdin: bytes = b"") -> None:
+    done = run(namespace, command, stdin)
+    if done.returncode:
+        words = done.stderr.decode(errors="replace").strip()
+        raise NetworkError(f"`{' '.join(command)}` in {namespace or 'the router'}: {words} {stdin.decode()!r}")

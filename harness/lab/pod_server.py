@@ -1,0 +1,106 @@
+"""A pod's application, run alone in its namespace: HTTP, TCP and UDP servers that say who they are.
+
+    python -I -S pod_server.py NAME NODE FOLDER DRAIN_SECONDS HTTP_PORT TCP_PORT UDP_PORT
+
+`GET /` answers with the pod's and node's names in headers and body, `GET /healthz` by the word in FOLDER/health,
+read anew each time: `ok` 200, `fail` 503, `hang` no answer at all.  TCP greets with the names and echoes; UDP
+sends the names, a space and what came.  SIGTERM: serves on for DRAIN_SECONDS, closing each connection after its
+answer, then ends, as a well-behaved application does.  Standard library alone: it starts in tens of milliseconds.
+"""
+
+import asyncio
+import signal
+import sys
+
+
+class Http(asyncio.Protocol):
+    """HTTP/1.1 with keep-alive and pipelining, for requests without a body."""
+
+    def __init__(self, app: "App") -> None:
+        self.app = app
+        self.rest = b""
+
+    def connection_made(self, transport) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        *requests, self.rest = (self.rest + data).split(b"\r\n\r\n")
+        if len(self.rest) > 65536:
+            self.transport.close()
+            return
+        for request in requests:
+            line = request.split(b"\r\n", 1)[0].split(b" ")
+            answer = self.app.answer(line[1] if len(line) > 1 else b"/")
+            if answer is None:
+                return
+            self.transport.write(answer)
+            if self.app.draining or b"connection: close" in request.lower() or line[-1] == b"HTTP/1.0":
+                self.transport.close()
+
+
+class Tcp(asyncio.Protocol):
+    """Greets, then echoes."""
+
+    def __init__(self, app: "App") -> None:
+        self.app = app
+
+    def connection_made(self, transport) -> None:
+        self.transport = transport
+        transport.write(self.app.identity + b"\n")
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(data)
+
+
+class Udp(asyncio.DatagramProtocol):
+    """Echoes, its names first."""
+
+    def __init__(self, app: "App") -> None:
+        self.app = app
+
+    def connection_made(self, transport) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, address) -> None:
+        self.transport.sendto(self.app.identity + b" " + data, address)
+
+
+class App:
+    """What all three servers say."""
+
+    def __init__(self, name: str, node: str, folder: str) -> None:
+        self.identity = f"{name} {node}".encode()
+        self.health = f"{folder}/health"
+        head = f"X-Pod: {name}\r\nX-Node: {node}\r\n"
+        self.draining = False
+        self.ok = response("200 OK", head, f"{name} {node}\n")
+        self.last = response("200 OK", f"{head}Connection: close\r\n", f"{name} {node}\n")
+        self.sick = response("503 Service Unavailable", head, "not ready\n")
+
+    def answer(self, path: bytes) -> bytes | None:
+        if path != b"/healthz":
+            return self.last if self.draining else self.ok
+        with open(self.health) as file:
+            word = file.read().strip()
+        return {"ok": self.ok, "hang": None}.get(word, self.sick)
+
+
+def response(status: str, head: str, body: str) -> bytes:
+    """One HTTP response, its length told."""
+    return f"HTTP/1.1 {status}\r\n{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+async def main(name: str, node: str, folder: str, drain: str, http: str, tcp: str, udp: str) -> None:
+    loop, app = asyncio.get_running_loop(), App(name, node, folder)
+    await loop.create_server(lambda: Http(app), "0.0.0.0", int(http), backlog=4096)
+    await loop.create_server(lambda: Tcp(app), "0.0.0.0", int(tcp), backlog=4096)
+    await loop.create_datagram_endpoint(lambda: Udp(app), ("0.0.0.0", int(udp)))
+    ended = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, ended.set)
+    await ended.wait()
+    app.draining = True
+    await asyncio.sleep(float(drain))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

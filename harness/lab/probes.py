@@ -1,0 +1,118 @@
+"""readinessProbes as a kubelet runs them: what they are, and when results make a pod ready. Pure.
+
+A probe runs at once and then every `period_seconds`.  Before `initial_delay_seconds` it is not run and the
+container counts as not ready.  A result counts once it has come `success_threshold` (`failure_threshold`)
+times in a row; until then the pod stays as it was.  A container without a probe is ready while it runs.
+Source: Kubernetes docs, "Configure Liveness, Readiness and Startup Probes".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class ProbeError(ValueError):
+    """A readinessProbe that the API would refuse; the message names the field."""
+
+
+class HttpGet(msgspec.Struct, frozen=True):
+    """GET of `path`; 200 to 399 is success."""
+
+    port: int
+    path: str = "/"
+
+
+class TcpSocket(msgspec.Struct, frozen=True):
+    """A connection that opens."""
+
+    port: int
+
+
+class Exec(msgspec.Struct, frozen=True):
+    """A command that exits with 0."""
+
+    command: tuple[str, ...]
+
+
+class Probe(msgspec.Struct, frozen=True):
+    """One readinessProbe, the API's defaults filled in; whole seconds as there."""
+
+    action: HttpGet | TcpSocket | Exec
+    initial_delay_seconds: int = 0
+    period_seconds: int = 10
+    timeout_seconds: int = 1
+    success_threshold: int = 1
+    failure_threshold: int = 3
+
+
+_NUMBERS = {
+    "initialDelaySeconds": ("initial_delay_seconds", 0),
+    "periodSeconds": ("period_seconds", 1),
+    "timeoutSeconds": ("timeout_seconds", 1),
+    "successThreshold": ("success_threshold", 1),
+    "failureThreshold": ("failure_threshold", 1),
+}
+
+
+def parse_probe(manifest: dict[str, Any] | None) -> Probe | None:
+    """The probe of a container's `readinessProbe`; None when it has none. ProbeError for what can't be."""
+    if not manifest:
+        return None
+    numbers = {}
+    for field, (name, least) in _NUMBERS.items():
+        value = manifest.get(field)
+        if value is None:
+            continue
+        if type(value) is not int or value < least:
+            raise ProbeError(f"readinessProbe.{field}: {value!r}; a whole number from {least} on is needed")
+        numbers[name] = value
+    return Probe(_action(manifest), **numbers)
+
+
+def _action(manifest: dict[str, Any]) -> HttpGet | TcpSocket | Exec:
+    given = [kind for kind in ("httpGet", "tcpSocket", "exec") if manifest.get(kind)]
+    if len(given) != 1:
+        raise ProbeError("readinessProbe: exactly one of httpGet, tcpSocket and exec is needed")
+    fields = manifest[given[0]]
+    if given[0] == "exec":
+        return Exec(tuple(fields.get("command") or ()))
+    port = fields.get("port")
+    if type(port) is not int or not 1 <= port <= 65535:
+        raise ProbeError(f"readinessProbe.{given[0]}.port: {port!r}; 1 to 65535 is needed")
+    return HttpGet(port, fields.get("path") or "/") if given[0] == "httpGet" else TcpSocket(port)
+
+
+class Readiness:
+    """Whether one container is ready, result by result."""
+
+    def __init__(self, probe: Probe | None) -> None:
+        self._probe = probe
+        self.restarted()
+
+    def restarted(self) -> None:
+        """A new container: nothing is known of it yet."""
+        self.ready = self._probe is None
+        self._last: bool | None = None
+        self._run = 0
+
+    def observe(self, success: bool) -> bool:
+        """Take one result in; True when `ready` changed by it."""
+        self._run = self._run + 1 if success is self._last else 1
+        self._last = success
+        threshold = self._probe.success_threshold if success else self._probe.failure_threshold
+        if self._run < threshold or self.ready is success:
+            return False
+        self.ready = success
+        return True
+
+
+def time_to_unready_seconds(probe: Probe, failure_takes_seconds: float = 0.0) -> tuple[float, float]:
+    """Least and most time from a failure of the container to the pod being unready.
+
+    The first failing probe comes 0 to one period after the fault, the last one failureThreshold - 1 periods
+    later; each may take up to the timeout, or `failure_takes_seconds` where a refusal is at once.
+    """
+    rest = (probe.failure_threshold - 1) * probe.period_seconds
+    return rest, rest + probe.period_seconds + max(failure_takes_seconds, 0.0)

@@ -1,0 +1,121 @@
+"""Pseudonyms: faker's words for names, chosen by a keyed hash, valid for their kind.
+
+One string gets one pseudonym wherever it stands, and no other string gets the same.  A pseudonym has no word
+that was in the recording, so whoever searches the result for a word of the original finds nothing.
+Assignment is in sorted order: it depends on key and strings, never on the order of events.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Collection, Iterable, Set
+from functools import cache
+
+WORD = re.compile(r"[A-Za-z0-9]+")
+MOST_PARTS = 4
+"""Short pseudonyms have up to 15 characters, IANA's limit for names of ports; four and their dots fit into a label."""
+
+_LETTERS = "bcdfghjklmnpqrstvwxz"
+_PLAIN_ATTEMPTS, _WORD_ATTEMPTS, _ATTEMPTS = 3, 40, 100_000
+
+
+@cache
+def vocabulary() -> tuple[str, ...]:
+    """English words that faker makes sentences of, of three to ten letters."""
+    from faker.providers.lorem.en_US import Provider
+
+    words = dict.fromkeys(word.lower() for word in Provider.word_list)
+    return tuple(word for word in words if 3 <= len(word) <= 10 and word.isascii() and word.isalpha())
+
+
+def words_of(text: str) -> Iterable[str]:
+    """The words in `text`, in lower case: what a search would look for."""
+    return (word.lower() for word in WORD.findall(text))
+
+
+def paths_of(text: str) -> list[str]:
+    """What stands between slashes: `shop/web` names two things."""
+    return text.split("/")
+
+
+def parts_of(name: str) -> list[str]:
+    """What stands between dots: parts of `db.example.com` are mapped apart, so that a domain's hosts stay in one."""
+    parts = name.split(".")
+    return parts if len(parts) <= MOST_PARTS else [name]
+
+
+class Pseudonyms:
+    """Pseudonyms for every string given; KeyError for any other one."""
+
+    def __init__(
+        self,
+        key: bytes,
+        names: Collection[str],
+        short: Collection[str],
+        words: Set[str],
+        rivals: Iterable[Set[str]] = (),
+    ) -> None:
+        """`short` are names of ports and parts of names; `words`, in lower case, must not come out.
+
+        `rivals` are disjoint sets of names, in each of which the order stays.
+        """
+        self._key, self._words = key, words
+        self._taken: set[str] = set()
+        self._names = {text: self._choose("name", text) for text in sorted(names)}
+        for group in rivals:
+            self._keep_order(group)
+        self._short = {text: self._choose("short", text) for text in sorted(short)}
+
+    def name(self, text: str) -> str:
+        """For names, labels, zones, hosts: a DNS label, or one for each part."""
+        return "/".join(map(self._name, paths_of(text)))
+
+    def _name(self, text: str) -> str:
+        parts = parts_of(text)
+        if len(parts) == 1:
+            return self._names[text] if text else ""
+        return ".".join(self._short[part] if part else "" for part in parts)
+
+    def _keep_order(self, group: Set[str]) -> None:
+        """Deal the pseudonyms of a group out anew, the first to the first."""
+        originals = sorted(self._names.keys() & group)
+        self._names.update(zip(originals, sorted(map(self._names.get, originals)), strict=True))
+
+    def short(self, text: str) -> str:
+        """For names of ports: at most 15 characters."""
+        return self._short[text]
+
+    def _choose(self, kind: str, text: str) -> str:
+        """The first candidate that is new and says nothing of the original."""
+        candidate = _short if kind == "short" else _label
+        for attempt in range(_ATTEMPTS):
+            message = f"{kind} {attempt} {text}".encode(errors="surrogatepass")
+            found = candidate(hmac.digest(self._key, message, "sha256"), attempt)
+            if found not in self._taken and self._words.isdisjoint(WORD.findall(found)):
+                self._taken.add(found)
+                return found
+        raise ValueError(f"no pseudonym is left for {kind} {text!r}")
+
+
+def _label(digest: bytes, attempt: int) -> str:
+    """`figure-benefit`, `figure-benefit-kxzt` when that was taken, letters when every word was."""
+    if attempt >= _WORD_ATTEMPTS:
+        return _suffix(digest, 12)
+    words = f"{_word(digest, 0)}-{_word(digest, 4)}"
+    return words if attempt < _PLAIN_ATTEMPTS else f"{words}-{_suffix(digest[8:], 4)}"
+
+
+def _short(digest: bytes, attempt: int) -> str:
+    if attempt >= _WORD_ATTEMPTS:
+        return _suffix(digest, 12)
+    return _word(digest, 0) if attempt < _PLAIN_ATTEMPTS else f"{_word(digest, 0)}-{_suffix(digest[8:], 4)}"
+
+
+def _word(digest: bytes, place: int) -> str:
+    words = vocabulary()
+    return words[int.from_bytes(digest[place : place + 4], "big") % len(words)]
+
+
+def _suffix(digest: bytes, size: int) -> str:
+    return "".join(_LETTERS[byte % len(_LETTERS)] for byte in digest[:size])

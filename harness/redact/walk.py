@@ -1,0 +1,74 @@
+"""Walks a manifest along its schema: what is listed goes through a mapper, what is not is dropped.
+
+Nothing is trusted to have the type it should have: text in a number's place is mapped, an object or a list in
+a text's place comes out empty, so what was odd stays odd and says nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from harness.redact.schema import ANNOTATIONS, KEPT_VALUES, KEY, LABELS, NAME, TIME, TIME_KEYS, Kind
+
+PLAIN_VALUES = frozenset({"", "true", "false"})
+
+
+class Mapper(Protocol):
+    """What is done with each text, and with what is dropped."""
+
+    def text(self, kind: Kind, text: str) -> str:
+        """What takes the place of a text."""
+
+    def dropped(self, path: str) -> None:
+        """Something at this path is left out."""
+
+
+def walk(schema: Any, value: Any, mapper: Mapper, path: str) -> Any:
+    """`value` as the schema wants it: an object, a list of one element's schema, a kind, or an enum's values."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str):
+        return _text(schema, value, mapper)
+    if schema is LABELS or schema is ANNOTATIONS:
+        return _pairs(value, mapper, path)
+    if isinstance(value, dict):
+        return _fields(schema if isinstance(schema, dict) else {}, value, mapper, path)
+    if isinstance(schema, list):
+        (element,) = schema
+        return [walk(element, item, mapper, path) for item in value]
+    mapper.dropped(path)
+    return []
+
+
+def _fields(schema: Mapping[str, Any], value: dict[str, Any], mapper: Mapper, path: str) -> dict[str, Any]:
+    kept = {}
+    for name, field in value.items():
+        here = f"{path}.{name}"
+        if name in schema:
+            kept[name] = walk(schema[name], field, mapper, here)
+        else:
+            mapper.dropped(here)
+    return kept
+
+
+def _text(schema: Any, text: str, mapper: Mapper) -> str:
+    if isinstance(schema, frozenset):
+        return text if text in schema or not text else mapper.text(NAME, text)
+    return mapper.text(schema if isinstance(schema, Kind) else NAME, text)
+
+
+def _pairs(value: Any, mapper: Mapper, path: str) -> Any:
+    """Labels or annotations: every key and value, apart from those with a meaning of their own."""
+    if not isinstance(value, dict):
+        mapper.dropped(path)
+        return []
+    return {mapper.text(KEY, key): _pair_value(key, text, mapper, path) for key, text in value.items()}
+
+
+def _pair_value(key: str, value: Any, mapper: Mapper, path: str) -> Any:
+    if not isinstance(value, str):
+        return walk(NAME, value, mapper, path)
+    if value in PLAIN_VALUES or value in KEPT_VALUES.get(key, ()):
+        return value
+    return mapper.text(TIME if key in TIME_KEYS else NAME, value)

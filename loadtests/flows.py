@@ -1,0 +1,71 @@
+"""Ways in: each flow is a kind of request to a Service's address, from a spec's nodes and Services. Pure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from loadtests.spec import Spec, SpecError
+
+HTTP, HTTP_KEEPALIVE, TCP, UDP = "http", "http-keepalive", "tcp", "udp"
+
+
+class Destination(NamedTuple):
+    """An address and port; `node` is the node whose address it is, "" for a Service's own."""
+
+    address: str
+    port: int
+    node: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.address}:{self.port}"
+
+
+class Flow(NamedTuple):
+    """A named stream of requests of one kind, spread over its destinations."""
+
+    name: str
+    kind: str
+    destinations: tuple[Destination, ...]
+
+
+class _Way(NamedTuple):
+    service: str
+    port: str
+    address: str  # nodes, balancer or cluster
+    kind: str
+
+
+FLOWS = {
+    "nodeport-http": _Way("web", "http", "nodes", HTTP),
+    "nodeport-http-keepalive": _Way("web", "http", "nodes", HTTP_KEEPALIVE),
+    "nodeport-tcp": _Way("web", "tcp", "nodes", TCP),
+    "nodeport-udp": _Way("web", "udp", "nodes", UDP),
+    "balancer-http": _Way("web", "http", "balancer", HTTP),
+    "balancer-http-keepalive": _Way("web", "http", "balancer", HTTP_KEEPALIVE),
+    "clusterip-http": _Way("web", "http", "cluster", HTTP),
+    "clusterip-http-keepalive": _Way("web", "http", "cluster", HTTP_KEEPALIVE),
+    "clusterip-tcp": _Way("web", "tcp", "cluster", TCP),
+    "clusterip-udp": _Way("web", "udp", "cluster", UDP),
+    "sticky-http": _Way("web-sticky", "http", "nodes", HTTP),
+    "local-http": _Way("web-local", "http", "nodes", HTTP),
+}
+"""Every flow by name: through which Service and port, by which of its addresses, as what kind of request."""
+
+
+def flow_of(name: str, spec: Spec) -> Flow:
+    """SpecError for an unknown name, or a Service that is not there."""
+    way = FLOWS.get(name)
+    if way is None:
+        raise SpecError(f"unknown flow {name!r}; there are: {', '.join(FLOWS)}")
+    service = next((s for s in spec.services if s["name"] == way.service), None)
+    if service is None or way.port not in service["ports"]:
+        raise SpecError(f"flow {name}: there is no Service {way.service} with a port {way.port}")
+    ports = service["ports"][way.port]
+    if way.address == "nodes":
+        found = tuple(Destination(a, ports["node_port"], node) for node, a in sorted(spec.nodes.items()))
+    else:
+        address = service["balancer"] if way.address == "balancer" else service["cluster_ip"]
+        found = (Destination(address, ports["port"]),) if address else ()
+    if not found:
+        raise SpecError(f"flow {name}: the Service {way.service} has no such address")
+    return Flow(name, way.kind, found)

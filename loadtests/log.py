@@ -1,0 +1,92 @@
+"""Writes a load log: JSON lines, appended as seconds close, failures with the endpoint they went to."""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+from typing import Any, NamedTuple
+
+from loadtests.spec import Spec
+from loadtests.tally import Tally
+
+SETTLING_NS = 250_000_000
+"""How old a failure is before its endpoint is asked for: who is asked must have heard of the flow."""
+LOOKED_UP_AT_ONCE = 200
+"""Failures whose endpoint is asked for in one go; of more in one interval the rest is written without."""
+
+
+class Failure(NamedTuple):
+    """A failed request on its way into the log; times in nanoseconds of CLOCK_MONOTONIC."""
+
+    flow: str
+    protocol: str
+    at_ns: int
+    ended_ns: int
+    cause: str
+    via: str
+    address: str
+    port: int
+    node: str
+    pod: str
+    source: tuple[str, int] | None
+
+
+class LoadLog:
+    """`ask(list of flows) -> list of {"node", "endpoint", "pod"} or None` names endpoints; None asks nobody."""
+
+    def __init__(self, path: str, spec: Spec, tally: Tally, ask=None) -> None:
+        self._file = open(path, "w", buffering=1)
+        self._spec, self._tally, self._ask = spec, tally, ask
+        self._failures: list[Failure] = []
+        self._write(
+            kind="header", version=1, name=spec.name, where=spec.where, flows=spec.flows,
+            arrivals_per_second=spec.arrivals_per_second, shape=spec.shape, seed=spec.seed,
+            began_monotonic_ns=time.monotonic_ns(),
+        )  # fmt: skip
+
+    def failure(self, failure: Failure) -> None:
+        """Keep it for the next `flush`."""
+        self._failures.append(failure)
+
+    def flush(self, everything: bool = False) -> None:
+        """Write failures, and the seconds that all answers of must have come by now."""
+        before_ns = time.monotonic_ns() - (0 if everything else SETTLING_NS)
+        failures = [failure for failure in self._failures if failure.ended_ns <= before_ns]
+        self._failures = [failure for failure in self._failures if failure.ended_ns > before_ns]
+        for failure, found in zip(failures, self._endpoints(failures), strict=True):
+            found = found or {}
+            self._write(
+                kind="failure", at_ns=failure.at_ns, ended_ns=failure.ended_ns, flow=failure.flow, cause=failure.cause,
+                via=failure.via, node=found.get("node") or failure.node or None, endpoint=found.get("endpoint"),
+                pod=found.get("pod") or failure.pod or None,
+            )  # fmt: skip
+        patience_ns = 0 if everything else int((self._spec.timeout_seconds * 2 + 1) * 1e9)
+        for row in self._tally.rows(time.monotonic_ns() - patience_ns + (10**10 if everything else 0)):
+            self._write(**row)
+
+    def _endpoints(self, failures: list[Failure]) -> list[dict[str, Any] | None]:
+        known: list[dict[str, Any] | None] = [None] * len(failures)
+        asked = [n for n, f in enumerate(failures) if f.source and not f.pod][:LOOKED_UP_AT_ONCE]
+        if self._ask and asked:
+            flows = [
+                {"protocol": f.protocol, "source": f.source[0], "source_port": f.source[1], "address": f.address,
+                 "port": f.port, "node": f.node}
+                for f in (failures[n] for n in asked)
+            ]  # fmt: skip
+            for n, found in zip(asked, self._ask(flows), strict=True):
+                known[n] = found
+        return known
+
+    def end(self) -> None:
+        """What is left, the summaries, the last line."""
+        time.sleep(SETTLING_NS / 1e9)
+        self.flush(everything=True)
+        for summary in self._tally.summaries():
+            self._write(**summary)
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        self._write(kind="end", ended_monotonic_ns=time.monotonic_ns(), cpu_seconds=used.ru_utime + used.ru_stime)
+        self._file.close()
+
+    def _write(self, **fields: Any) -> None:
+        self._file.write(json.dumps(fields) + "\n")

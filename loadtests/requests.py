@@ -1,0 +1,145 @@
+"""One request, from its socket to its outcome. Cooperative: used from greenlets of a patched process."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import NamedTuple
+
+from geventhttpclient.response import HTTPConnectionClosed, HTTPParseError, HTTPSocketResponse
+
+from loadtests.flows import HTTP, HTTP_KEEPALIVE, TCP, Destination
+
+_CAUSES = {
+    errno.ECONNREFUSED: "refused",
+    errno.ECONNRESET: "reset",
+    errno.EPIPE: "reset",
+    errno.EHOSTUNREACH: "unreachable",
+    errno.ENETUNREACH: "unreachable",
+    errno.EADDRNOTAVAIL: "no local port",
+    errno.EMFILE: "no local file",
+}
+REPLY_BYTES = 4096
+
+
+class Outcome(NamedTuple):
+    """What became of a request: `cause` "" is an answer, by `pod` on `node`.
+
+    `source` is the local (address, port) by which connection tracking knows the flow, None when there was none.
+    """
+
+    cause: str
+    pod: str = ""
+    node: str = ""
+    source: tuple[str, int] | None = None
+
+
+def cause_of(error: BaseException) -> str:
+    """A word for an error of a socket or a parser."""
+    if isinstance(error, TimeoutError):
+        return "timeout"
+    if isinstance(error, HTTPConnectionClosed):
+        return "no answer"
+    if isinstance(error, HTTPParseError):
+        return "wrong answer"
+    if isinstance(error, OSError):
+        return _CAUSES.get(error.errno, error.strerror or type(error).__name__)
+    return type(error).__name__
+
+
+class Client:
+    """Sends requests of all kinds; idle kept-alive connections are shared by all of a process's users."""
+
+    def __init__(self, timeout_seconds: float, most_idle: int = 64) -> None:
+        self._timeout, self._most_idle = timeout_seconds, most_idle
+        self._idle: dict[Destination, list[socket.socket]] = {}
+
+    def send(self, kind: str, to: Destination, token: bytes) -> Outcome:
+        """One request; never raises for what a network can do."""
+        if kind == HTTP_KEEPALIVE:
+            return self._kept_alive(to)
+        made = socket.socket(socket.AF_INET, socket.SOCK_STREAM if kind in (HTTP, TCP) else socket.SOCK_DGRAM)
+        try:
+            return self._once(made, kind, to, token)
+        finally:
+            made.close()
+
+    def _once(self, sock: socket.socket, kind: str, to: Destination, token: bytes) -> Outcome:
+        source = None
+        try:
+            source = self._begin(sock, to)
+            sock.connect((to.address, to.port))
+            if kind == HTTP:
+                return _http(sock, to, b"close", source)[0]
+            return _tcp(sock, source) if kind == TCP else _udp(sock, token, source)
+        except (OSError, HTTPConnectionClosed, HTTPParseError) as error:
+            return Outcome(cause_of(error), source=source)
+
+    def _begin(self, sock: socket.socket, to: Destination) -> tuple[str, int]:
+        """Begin to connect without waiting: the local end must be known before a refusal, which forgets it."""
+        sock.settimeout(0)
+        sock.connect_ex((to.address, to.port))
+        sock.settimeout(self._timeout)
+        return sock.getsockname()
+
+    def _kept_alive(self, to: Destination) -> Outcome:
+        """Over an idle connection where there is one; if that turns out closed, once more over a new one.
+
+        A server may close an idle connection at any time, which is no failure (RFC 9110, 9.2.2).
+        """
+        idle = self._idle.setdefault(to, [])
+        if idle:
+            outcome = self._over(idle.pop(), to, idle)
+            if outcome.cause not in ("reset", "no answer"):
+                return outcome
+        return self._over(None, to, idle)
+
+    def _over(self, kept: socket.socket | None, to: Destination, idle: list[socket.socket]) -> Outcome:
+        sock = kept or socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        source = None
+        try:
+            source = kept.getsockname() if kept else self._begin(sock, to)
+            if not kept:
+                sock.connect((to.address, to.port))
+            outcome, reusable = _http(sock, to, b"keep-alive", source)
+        except (OSError, HTTPConnectionClosed, HTTPParseError) as error:
+            outcome, reusable = Outcome(cause_of(error), source=source), False
+        if reusable and len(idle) < self._most_idle:
+            idle.append(sock)
+        else:
+            sock.close()
+        return outcome
+
+
+def _http(sock: socket.socket, to: Destination, connection: bytes, source) -> tuple[Outcome, bool]:
+    """One exchange, and whether the connection may be used again."""
+    sock.sendall(b"GET / HTTP/1.1\r\nHost: %s\r\nConnection: %s\r\n\r\n" % (str(to).encode(), connection))
+    response = HTTPSocketResponse(sock, method="GET")
+    response.read()
+    pod, node = response.get("x-pod", ""), response.get("x-node", "")
+    cause = "" if pod else "wrong answer"
+    if not 200 <= response.status_code < 400:
+        cause = f"status {response.status_code}"
+    return Outcome(cause, pod, node, source), not response.should_close()
+
+
+def _tcp(sock: socket.socket, source) -> Outcome:
+    greeting = b""
+    while not greeting.endswith(b"\n"):
+        piece = sock.recv(REPLY_BYTES)
+        if not piece:
+            return Outcome("no answer", source=source)
+        greeting += piece
+    return _named(greeting.split(), source)
+
+
+def _udp(sock: socket.socket, token: bytes, source) -> Outcome:
+    sock.send(token)
+    words = sock.recv(REPLY_BYTES).split()
+    return _named(words[:2], source) if words[2:] == [token] else Outcome("wrong answer", source=source)
+
+
+def _named(words: list[bytes], source) -> Outcome:
+    if len(words) != 2:
+        return Outcome("wrong answer", source=source)
+    return Outcome("", words[0].decode(), words[1].decode(), source)

@@ -1,0 +1,40 @@
+"""How many requests arrive a second over the time of a load: constant, in steps, with spikes. Pure.
+
+{}                                                              constant
+{"kind": "steps", "seconds": 10, "factors": [0.5, 1, 2]}        each factor that long, the last one for good
+{"kind": "spikes", "every_seconds": 20, "seconds": 2, "factor": 3}
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from loadtests.spec import SpecError
+
+_FIELDS = {
+    "": set(),
+    "constant": set(),
+    "steps": {"seconds", "factors"},
+    "spikes": {"every_seconds", "seconds", "factor"},
+}
+
+
+def check(shape: dict[str, Any]) -> None:
+    """SpecError for a shape that is none."""
+    kind = shape.get("kind", "")
+    if kind not in _FIELDS:
+        raise SpecError(f"unknown shape {kind!r}; there are: constant, steps, spikes")
+    given = shape.keys() - {"kind"}
+    if given != _FIELDS[kind]:
+        raise SpecError(f"shape {kind or 'constant'} takes {sorted(_FIELDS[kind])}, not {sorted(given)}")
+
+
+def factor_at(shape: dict[str, Any], seconds: float) -> float:
+    """By how much the rate is multiplied at that time of the load."""
+    kind = shape.get("kind", "")
+    if kind == "steps":
+        factors = shape["factors"]
+        return factors[min(int(seconds / shape["seconds"]), len(factors) - 1)]
+    if kind == "spikes":
+        return shape["factor"] if seconds % shape["every_seconds"] >= shape["every_seconds"] - shape["seconds"] else 1.0
+    return 1.0

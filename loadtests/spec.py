@@ -1,0 +1,43 @@
+"""What a load is told, as JSON: where it is, what it sends, how much, for whom it logs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+
+class SpecError(ValueError):
+    """A spec that cannot be carried out; the message says which file and why."""
+
+
+class Spec(msgspec.Struct, frozen=True):
+    """One load process.
+
+    `flows` are names of `loadtests.flows.FLOWS`; `nodes` is address by name, `services` as the lab's status has
+    them; `lab` is the folder of the lab to ask which endpoint a failed request went to, "" for nobody.
+    `arrivals_per_user` is each locust user's share: a user is a stream of that many requests a second.
+    """
+
+    name: str
+    flows: tuple[str, ...]
+    nodes: dict[str, str]
+    services: list[dict[str, Any]]
+    where: str = ""
+    arrivals_per_second: float = 100.0
+    arrivals_per_user: float = 5.0
+    shape: dict[str, Any] = {}
+    timeout_seconds: float = 1.0
+    seconds: float | None = None
+    seed: int = 0
+    lab: str = ""
+    most_in_flight: int = 4000
+
+
+def read_spec(path: str | Path) -> Spec:
+    """SpecError when the file is not one."""
+    try:
+        return msgspec.json.decode(Path(path).read_bytes(), type=Spec)
+    except (OSError, msgspec.DecodeError) as error:
+        raise SpecError(f"{path}: {error}") from None

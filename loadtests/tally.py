@@ -1,0 +1,109 @@
+"""What a load log says, gathered: requests by second of their intended time, histograms, causes. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from hdrh.histogram import HdrHistogram
+
+SECOND_NS = 1_000_000_000
+LOWEST_US, HIGHEST_US, DIGITS = 1, 60_000_000, 3
+
+
+class _Second:
+    def __init__(self) -> None:
+        self.sent = self.failed = self.late = 0
+        self.latencies_us: list[int] = []
+
+
+class _Flow:
+    def __init__(self) -> None:
+        self.histogram = HdrHistogram(LOWEST_US, HIGHEST_US, DIGITS)
+        self.sent = self.answered = self.not_sent = 0
+        self.causes: Counter[str] = Counter()
+        self.endpoints: Counter[str] = Counter()
+
+
+class Tally:
+    """Takes every request's end in; gives the rows of seconds that nothing can change any more.
+
+    Latency is from the intended time of sending, so that a request which waited to be sent has waited.
+    """
+
+    def __init__(self, flows: tuple[str, ...], late_ns: int = 100_000_000) -> None:
+        self._flows = {name: _Flow() for name in flows}
+        self._seconds: dict[tuple[int, str], _Second] = {}
+        self._late_ns = late_ns
+
+    def answered(self, flow: str, at_ns: int, sent_ns: int, ended_ns: int, endpoint: str) -> None:
+        """An answer that came at `ended_ns` to what was due at `at_ns` and sent at `sent_ns`."""
+        latency_us = max(LOWEST_US, (ended_ns - at_ns) // 1000)
+        held, second = self._flows[flow], self._second(flow, at_ns, sent_ns)
+        held.sent += 1
+        held.answered += 1
+        held.endpoints[endpoint] += 1
+        held.histogram.record_value(min(latency_us, HIGHEST_US))
+        second.latencies_us.append(latency_us)
+
+    def failed(self, flow: str, at_ns: int, sent_ns: int, cause: str) -> None:
+        """A request that got no answer, or a wrong one."""
+        held, second = self._flows[flow], self._second(flow, at_ns, sent_ns)
+        held.sent += 1
+        held.causes[cause] += 1
+        second.failed += 1
+
+    def not_sent(self, flow: str) -> None:
+        """A request that was due but not sent: too many were under way."""
+        self._flows[flow].not_sent += 1
+
+    def _second(self, flow: str, at_ns: int, sent_ns: int) -> _Second:
+        second = self._seconds.setdefault((at_ns // SECOND_NS, flow), _Second())
+        second.sent += 1
+        second.late += sent_ns - at_ns > self._late_ns
+        return second
+
+    def rows(self, before_ns: int) -> Iterator[dict[str, Any]]:
+        """Rows of the seconds that ended before that time, in order; they are forgotten."""
+        for second, flow in sorted(key for key in self._seconds if (key[0] + 1) * SECOND_NS <= before_ns):
+            held = self._seconds.pop((second, flow))
+            latencies = sorted(held.latencies_us)
+            yield {
+                "kind": "second",
+                "at_ns": second * SECOND_NS,
+                "flow": flow,
+                "sent": held.sent,
+                "answered": len(latencies),
+                "failed": held.failed,
+                "late": held.late,
+                "p50_us": _rank(latencies, 0.5),
+                "p99_us": _rank(latencies, 0.99),
+                "max_us": latencies[-1] if latencies else None,
+            }
+
+    def summaries(self) -> Iterator[dict[str, Any]]:
+        """One a flow, histogram included."""
+        for name, held in self._flows.items():
+            some = held.answered > 0
+            yield {
+                "kind": "flow",
+                "flow": name,
+                "sent": held.sent,
+                "answered": held.answered,
+                "failed": sum(held.causes.values()),
+                "not_sent": held.not_sent,
+                "causes": dict(held.causes.most_common()),
+                **{
+                    f"{label}_us": held.histogram.get_value_at_percentile(percent) if some else None
+                    for label, percent in (("p50", 50), ("p90", 90), ("p99", 99), ("p999", 99.9), ("max", 100))
+                },
+                "histogram": held.histogram.encode().decode(),
+                "endpoints": dict(sorted(held.endpoints.items())),
+            }
+
+
+def _rank(ordered: list[int], part: float) -> int | None:
+    """The smallest value that at least that part of them does not exceed; None of nothing."""
+    return ordered[max(0, math.ceil(len(ordered) * part) - 1)] if ordered else None

@@ -1,0 +1,73 @@
+"""The release gate as users run it: a command with an exit code, which leaves nothing but its folder.
+
+GATE=release-gate GATES=10 python -m pytest tests/chaos/test_gate.py      the whole gate, ten times in each mode
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.recording import open_source
+from harness.recording.state import State, folded
+
+GATE, GATES = os.environ.get("GATE", "release-gate-short"), int(os.environ.get("GATES", "1"))
+pytestmark = [pytest.mark.usefixtures("kernel_namespaces"), pytest.mark.timeout(600 * GATES)]
+
+
+def traces(folder: Path) -> dict[str, object]:
+    """What a run could leave on the host: processes that know its folder, mounts, rules, links, temporary files."""
+
+    def told(*command: str) -> str:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+    own = {os.getpid(), os.getppid()}
+    processes = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if str(folder).encode() in words and int(entry.name) not in own:
+            processes.append(words)
+    return {
+        "processes": processes,
+        "rules": told("nft", "list", "ruleset"),
+        "links": sorted(line.split(":")[1] for line in told("ip", "-o", "link").splitlines()),
+        "namespaces": told("ip", "netns", "list"),
+        "mounts": [line for line in Path("/proc/self/mounts").read_text().splitlines() if str(folder) in line],
+    }
+
+
+@pytest.mark.parametrize("turn", range(1, GATES + 1))
+@pytest.mark.parametrize("mode", ["nftables", "iptables"])
+def test_the_gate_is_passed_and_leaves_nothing_behind(mode, turn, tmp_path):
+    before = traces(tmp_path)
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "harness", "chaos", "run", GATE, "--mode", mode, "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "verdict: TRUE" in done.stdout
+    assert traces(tmp_path) == before
+    left = {path.name for path in out.iterdir()}
+    assert left >= {"report.html", "report.md", "junit.xml", "verdict.json", "run.json", "events.jsonl", "load"}
+    with open_source(out / "events.jsonl") as recording:
+        assert sum(event.type == "FAULT" for event in folded(recording, State())) >= 11
+
+
+def test_chaos_toolkit_s_own_command_runs_an_experiment_too(tmp_path):
+    """`chaos run`, with nothing of ours but the providers that the file names."""
+    source = Path("chaos/experiments/engine-crash.yaml").read_text()
+    experiment = tmp_path / "engine-crash.yaml"
+    experiment.write_text(source.replace("nodes: 3, pods: 12", "nodes: 2, pods: 2").replace("seconds: 5", "seconds: 1"))
+    command = [Path(sys.executable).with_name("chaos"), "run", str(experiment)]
+    environment = {**os.environ, "CHAOS_OUT": str(tmp_path / "run")}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "verdict: TRUE" in done.stderr
+    assert (tmp_path / "run" / "report.html").exists()
+    assert "Experiment ended with status: completed" in done.stdout + done.stderr

@@ -1,0 +1,68 @@
+"""A real headless Chromium that shows one page and tells what it did: requests, console, layout, colours."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+
+BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+FLAGS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-quic", "--disable-dev-shm-usage",
+)  # fmt: skip
+
+
+class Chromium:
+    """`profile` is a new empty folder for its user data."""
+
+    def __init__(self, profile: Path) -> None:
+        options = Options()
+        options.binary_location = BROWSER
+        for flag in (*FLAGS, f"--user-data-dir={profile}"):
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        self._driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+        self._driver.set_page_load_timeout(60)
+
+    def show(self, page: Path, width: int, height: int, scheme: str, medium: str = "", **features: str) -> None:
+        """Open a file at a viewport's size, in light or dark; `features` are further media features."""
+        self.requests(), self.console()
+        media = [{"name": "prefers-color-scheme", "value": scheme}]
+        media += [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
+        self._command("Emulation.setEmulatedMedia", media=medium, features=media)
+        self._command(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
+        )
+        self._driver.get(page.as_uri())
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        """What the script returns in the page."""
+        return self._driver.execute_script(script, *arguments)
+
+    def requests(self) -> list[str]:
+        """URLs asked for since the last look."""
+        messages = [json.loads(row["message"])["message"] for row in self._driver.get_log("performance")]
+        return [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+
+    def console(self) -> list[str]:
+        """Messages of the console since the last look."""
+        return [row["message"] for row in self._driver.get_log("browser")]
+
+    def picture(self, path: Path, whole: bool = True) -> None:
+        """A screenshot as PNG, of the whole page or of what is in view."""
+        shot = self._command("Page.captureScreenshot", captureBeyondViewport=whole, format="png")
+        path.write_bytes(base64.b64decode(shot["data"]))
+
+    def close(self) -> None:
+        """End the browser and its driver."""
+        self._driver.quit()
+
+    def _command(self, name: str, **arguments: Any) -> dict[str, Any]:
+        return self._driver.execute_cdp_cmd(name, arguments)

@@ -1,0 +1,35 @@
+"""One lab for the tests that only use it; tests that break things bring up their own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from harness.lab.control import LabClient
+from harness.lab.launch import lab
+from harness.lab.topology import LabOptions
+
+
+def eventually(condition: Callable[[], object], seconds: float = 20.0):
+    """What `condition` gives once it is true; an assertion fails when it is not in time."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.02)
+    return found
+
+
+@pytest.fixture(scope="session")
+def cluster(kernel_namespaces, tmp_path_factory):
+    """A small lab in nftables mode."""
+    with lab(
+        LabOptions(nodes=2, pods=4, min_sync_period_seconds=0.05), tmp_path_factory.mktemp("lab") / "lab"
+    ) as client:
+        yield client
+
+
+def curl(client: LabClient, where: str | None, url: str) -> str:
+    """The answer's body, empty when there is none within two seconds."""
+    return client.run(where, ["curl", "-s", "-m", "2", url]).stdout.decode()

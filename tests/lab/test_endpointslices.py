@@ -1,0 +1,80 @@
+"""The EndpointSlice controller and what the witness asks because of it."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.lab.endpointslices import LARGEST_SLICE, same, slices_of
+from harness.lab.topology import LabOptions, pod_manifest, service_manifests
+from harness.lab.witness import questions, ready_addresses
+
+WEB = service_manifests()[0]
+ZONES = {"node-1": "zone-a", "node-2": "zone-b"}
+
+
+def pod(number: int, ready: bool = True, terminating: bool = False, address: bool = True, node: str = "node-1") -> dict:
+    manifest = pod_manifest(f"web-{number}", node, LabOptions())
+    manifest["status"] = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True" if ready else "False"}]}
+    if address:
+        manifest["status"]["podIP"] = f"10.120.1.{number}" if number < 250 else f"10.120.2.{number - 240}"
+    if terminating:
+        manifest["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    return manifest
+
+
+def test_conditions_are_those_of_the_pod():
+    pods = [pod(1), pod(2, ready=False), pod(3, terminating=True), pod(4, ready=False, terminating=True)]
+    (piece,) = slices_of(WEB, pods, ZONES)
+    told = [tuple(e["conditions"][word] for word in ("ready", "serving", "terminating")) for e in piece["endpoints"]]
+    assert told == [(True, True, False), (False, False, False), (False, True, True), (False, False, True)]
+    assert piece["endpoints"][0]["nodeName"] == "node-1"
+    assert piece["endpoints"][0]["zone"] == "zone-a"
+
+
+def test_pods_without_an_address_or_of_another_app_are_not_in_it():
+    other = pod(2)
+    other["metadata"]["labels"] = {"app": "other"}
+    (piece,) = slices_of(WEB, [pod(1, address=False), other], ZONES)
+    assert piece["endpoints"] == []
+
+
+def test_ports_are_the_targets_by_name():
+    (piece,) = slices_of(WEB, [pod(1)], ZONES)
+    assert [(p["name"], p["protocol"], p["port"]) for p in piece["ports"]] == [
+        ("http", "TCP", 8080), ("tcp", "TCP", 9090), ("udp", "UDP", 9091),
+    ]  # fmt: skip
+
+
+def test_hints_only_where_asked_for_and_every_zone_is_known():
+    near = {**WEB, "spec": {**WEB["spec"], "trafficDistribution": "PreferClose"}}
+    (piece,) = slices_of(near, [pod(1), pod(2, node="node-2")], ZONES)
+    assert [e["hints"]["forZones"][0]["name"] for e in piece["endpoints"]] == ["zone-a", "zone-b"]
+    assert "hints" not in slices_of(near, [pod(1, node="nowhere")], ZONES)[0]["endpoints"][0]
+    assert "hints" not in slices_of(WEB, [pod(1)], ZONES)[0]["endpoints"][0]
+
+
+@given(count=st.integers(0, 3 * LARGEST_SLICE))
+def test_slices_are_full_but_for_the_last_and_lose_nobody(count):
+    pieces = slices_of(WEB, [pod(n) for n in range(1, count + 1)], ZONES)
+    assert all(len(piece["endpoints"]) == LARGEST_SLICE for piece in pieces[:-1])
+    assert sum(len(piece["endpoints"]) for piece in pieces) == count
+    assert len({piece["metadata"]["name"] for piece in pieces}) == len(pieces)
+
+
+def test_same_looks_past_the_time_of_writing():
+    assert same(slices_of(WEB, [pod(1)], ZONES, "a")[0], slices_of(WEB, [pod(1)], ZONES, "b")[0])
+    assert not same(slices_of(WEB, [pod(1)], ZONES)[0], slices_of(WEB, [pod(1, ready=False)], ZONES)[0])
+
+
+def test_questions_are_what_every_kernel_must_do():
+    assert questions({"a": True, "b": True}, {"a": False, "b": True}) == {"a": False}
+    assert questions({"a": False, "b": True}, {"a": True, "b": True}) == {"a": True}
+    assert questions({"a": True, "b": True}, {"b": True, "c": True}) == {"a": False, "c": True}
+    assert questions({"a": True}, {"a": False}) == {}, "nobody else is ready: it may stay in use"
+    assert questions({"a": True}, {"a": True}) == {}
+
+
+def test_ready_addresses_are_those_of_the_conditions():
+    pieces = slices_of(WEB, [pod(1), pod(2, ready=False)], ZONES)
+    assert ready_addresses(pieces) == {"10.120.1.1": True, "10.120.1.2": False}

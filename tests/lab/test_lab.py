@@ -1,0 +1,232 @@
+"""The lab: real nodes, pods, probes, engines and packets."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from harness.cli import main
+from harness.lab.control import LabClient, LabError
+from harness.lab.launch import lab
+from harness.lab.topology import LabOptions
+from harness.recording import open_source
+from harness.recording.state import State, folded
+
+from .conftest import curl, eventually
+
+
+def pods(client: LabClient, **wanted) -> list[dict]:
+    """The pods of which all that is wanted holds."""
+    return [p for p in client.call("status")["pods"] if all(p[key] == value for key, value in wanted.items())]
+
+
+def ready_count(client: LabClient) -> int:
+    return len(pods(client, ready=True, terminating=False))
+
+
+def test_every_way_in_reaches_every_pod(cluster):
+    names = {pod["name"] for pod in cluster.call("status")["pods"]}
+    ways = [
+        ("client", "http://10.10.0.11:30080/"), ("client", "http://10.10.0.12:30080/"),
+        ("client", "http://198.51.100.10/"), ("caller-1", "http://10.112.0.10/"), ("node-2", "http://10.112.0.10/"),
+    ]  # fmt: skip
+    for where, url in ways:
+        seen = eventually(lambda where=where, url=url: _seen(cluster, where, url, names))
+        assert seen == names, (where, url)
+
+
+def _seen(client, where, url, names) -> set[str] | None:
+    command = ["sh", "-c", f"for i in $(seq 40); do curl -s -m 2 {url}; done"]
+    found = {line.split()[0] for line in client.run(where, command).stdout.decode().splitlines()}
+    return found if found == names else None
+
+
+def test_a_sticky_client_stays_and_a_local_service_answers_from_its_node(cluster):
+    assert len({curl(cluster, "client", "http://10.10.0.11:30090/") for _ in range(8)}) == 1
+    for number in (1, 2):
+        assert curl(cluster, "client", f"http://10.10.0.1{number}:30100/").split()[1] == f"node-{number}"
+
+
+def test_a_failing_probe_takes_the_pod_out_of_every_kernel_and_a_good_one_brings_it_back(cluster):
+    pod = pods(cluster, ready=True)[0]
+    began = cluster.call("status")["seconds"]
+    cluster.call("pod.health", pod=pod["name"], word="fail")
+    eventually(lambda: not pods(cluster, name=pod["name"])[0]["ready"])
+    gone = eventually(lambda: _answers(cluster, began, pod, wanted=False))
+    cluster.call("pod.health", pod=pod["name"], word="ok")
+    back = eventually(lambda: _answers(cluster, began, pod, wanted=True))
+    for answers in (gone, back):
+        assert {a["node"] for a in answers} == {"node-1", "node-2"}
+        assert all(a["seen"] is not None and a["seen"] >= a["asked"] for a in answers)
+
+
+def _answers(client, since, pod, wanted):
+    found = client.call("observations", since=since)
+    found = [o for o in found if o["address"] == pod["address"] and o["wanted"] is wanted]
+    return found if len(found) == 2 else None
+
+
+def test_a_killed_process_is_noticed_by_its_probe(cluster):
+    pod = pods(cluster, ready=True)[-1]
+    cluster.call("pod.signal", pod=pod["name"], number="SIGKILL")
+    eventually(lambda: not pods(cluster, name=pod["name"])[0]["ready"])
+    cluster.call("pod.start", pod=pod["name"])
+    eventually(lambda: ready_count(cluster) == 4)
+
+
+def test_a_deleted_pod_terminates_and_is_replaced(cluster):
+    pod = pods(cluster, ready=True)[0]
+    cluster.call("pod.delete", pod=pod["name"], grace_seconds=5)
+    assert pods(cluster, name=pod["name"])[0]["terminating"]
+    eventually(lambda: not pods(cluster, name=pod["name"]))
+    eventually(lambda: ready_count(cluster) == 4)
+
+
+def test_what_cannot_be_done_is_refused_in_words(cluster):
+    with pytest.raises(LabError, match="no pod 'nobody' runs in the lab"):
+        cluster.call("pod.signal", pod="nobody", number="SIGKILL")
+    with pytest.raises(LabError, match="no node 'node-9'; there are: node-1, node-2"):
+        cluster.call("node.kubelet", node="node-9", running=False)
+    with pytest.raises(LabError, match="unknown operation 'dance'"):
+        cluster.call("dance")
+    with pytest.raises(LabError, match="no fault of an API"):
+        cluster.call("api.fault", kind="rain")
+
+
+def test_a_lost_node_loses_its_pods_and_gets_them_back(cluster):
+    cluster.call("node.kubelet", node="node-2", running=False)
+    eventually(lambda: not pods(cluster, node="node-2", ready=True))
+    assert [n["ready"] for n in cluster.call("status")["nodes"]] == [True, False]
+    cluster.call("node.kubelet", node="node-2", running=True)
+    eventually(lambda: ready_count(cluster) == 4)
+
+
+def test_writes_wait_while_the_api_is_down_and_engines_follow_when_it_is_back(cluster):
+    pod = pods(cluster, ready=True)[0]
+    cluster.call("api.fault", kind="down")
+    cluster.call("pod.health", pod=pod["name"], word="fail")
+    assert cluster.call("status")["faults"] == ["down"]
+    time.sleep(4)  # a probe needs its three failures; what must not happen cannot be waited for
+    assert pods(cluster, name=pod["name"])[0]["ready"]
+    began = cluster.call("status")["seconds"]
+    cluster.call("api.heal")
+    eventually(lambda: _answers(cluster, began, pod, wanted=False), seconds=40)
+    cluster.call("pod.health", pod=pod["name"], word="ok")
+    eventually(lambda: ready_count(cluster) == 4)
+
+
+def test_its_log_is_a_recording_that_folds_to_its_state(cluster):
+    cluster.call("fault.note", what={"fault": "none", "pod": "web-1", "phase": "inject"})
+    with open_source(cluster.folder / "events.jsonl") as recording:
+        state = State()
+        kinds = {event.type for event in folded(recording, state)}
+    assert kinds >= {"ADDED", "MODIFIED", "DELETED", "FAULT", "BOOKMARK"}
+    names = {key[2] for key in state.objects if key[0] == "pods"}
+    assert names == {pod["name"] for pod in cluster.call("status")["pods"]}
+
+
+def test_nothing_outlives_a_lab_however_it_ends(kernel_namespaces, tmp_path):
+    script = (
+        "import sys, pathlib\n"
+        "from harness.lab.launch import start\n"
+        "from harness.lab.topology import LabOptions\n"
+        "client = start(LabOptions(nodes=1, pods=1), pathlib.Path(sys.argv[1]), lambda line: None)\n"
+        "print(client.facts['pid'], flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "lab")]
+    owner = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    watched = os.pidfd_open(int(owner.stdout.readline()))
+    marks = _marked(tmp_path)
+    assert len(marks) >= 3
+    owner.send_signal(signal.SIGKILL)
+    owner.wait()
+    eventually(lambda: not _marked(tmp_path))
+    os.close(watched)
+    owner.stdin.close()
+    owner.stdout.close()
+    # What is left is a folder, which the next lab sweeps.
+    with lab(LabOptions(nodes=1, pods=1), tmp_path / "lab") as client:
+        assert client.call("status")["mode"] == "nftables"
+    eventually(lambda: not _marked(tmp_path))
+
+
+def _marked(path: Path) -> list[str]:
+    """Processes with the path in their command line, a test's own left out."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if str(path).encode() in words and int(entry.name) != os.getpid():
+            found.append(entry.name)
+    return found
+
+
+def test_the_command_up_status_exec_down(kernel_namespaces, tmp_path):
+    folder = ["--lab", str(tmp_path / "lab")]
+
+    def run(*words, code=0):
+        done = CliRunner().invoke(main, ["lab", *words])
+        assert done.exit_code == code, done.output
+        return done.output
+
+    recording = str(tmp_path / "kept.jsonl")
+    run("up", *folder, "--nodes", "1", "--pods", "2")
+    try:
+        assert "healthy" in run("status", *folder)
+        assert "already" in run("up", *folder, code=1)
+        words = [
+            sys.executable,
+            "-m",
+            "harness",
+            "lab",
+            "exec",
+            *folder,
+            "client",
+            "--",
+            "curl",
+            "-s",
+            "http://10.10.0.11:30080/",
+        ]
+        assert subprocess.run(words, capture_output=True, check=True).stdout.startswith(b"web-")
+    finally:
+        run("down", *folder, "--keep-recording", recording)
+    assert not (tmp_path / "lab").exists()
+    assert "harness lab up" in run("status", *folder, code=1)
+    assert CliRunner().invoke(main, ["replay", recording, "--kernel", "memory"]).exit_code == 0
+
+
+def test_senseless_labs_are_refused(tmp_path):
+    done = CliRunner().invoke(main, ["lab", "up", "--nodes", "0", "--lab", str(tmp_path / "lab")])
+    assert done.exit_code == 2
+    assert "0 nodes; 1 to 30 fit a lab" in done.output
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("")
+    done = CliRunner().invoke(main, ["lab", "up", "--lab", str(tmp_path / "mine")])
+    assert done.exit_code == 1
+    assert "holds other things" in done.output
+    assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+def test_a_port_inside_can_be_reached_from_outside(cluster):
+    pod = pods(cluster, ready=True)[0]
+    words = [sys.executable, "-m", "harness", "lab", "forward", "--lab", str(cluster.folder), pod["name"], "8080"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    try:
+        url = process.stdout.readline().split()[0]
+        assert subprocess.run(["curl", "-s", "-m", "5", url], capture_output=True, text=True).stdout.startswith(
+            pod["name"]
+        )
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+        process.stdout.close()
