@@ -30,6 +30,8 @@ _TOP = frozenset(
 _STEP = frozenset("name note ops flows sequence asserts".split())
 _FLOW = frozenset("name note from source_ip dest_ip dest_port protocol expect explicit_accept".split())
 _EXPECT = frozenset("outcome endpoints masquerade explicit_accept note".split())
+RELATIONS = ("any", "same-as-previous", "different-from-previous", "other")
+"""What a connection's endpoint may be to those before, where none is named."""
 _ADDED, _REMOVED = ("add", "create", "replace", "update", "apply"), ("delete", "remove")
 
 
@@ -232,8 +234,11 @@ def _connection(entry: dict, step: dict, local: frozenset[bytes], config: dict) 
     if entry.get("via"):
         flow.pop("expect", None)
     events = tuple(_event(op) for op in entry.get("ops") or ())
-    wanted = entry.get("expect_endpoint", "any")
-    return {"t": float(entry.get("t", 0)), "flow": _flow(flow, local, config), "wanted": wanted, "events": events}
+    expected = entry.get("expect_endpoint", "any")
+    named = [expected] if isinstance(expected, str) else expected
+    ends = frozenset(endpoint(text) for text in named if text not in RELATIONS)
+    found = {"t": float(entry.get("t", 0)), "flow": _flow(flow, local, config), "events": events}
+    return found | {"expected": expected, "ends": ends}
 
 
 def _pod_cidrs(case: Case) -> list[str]:

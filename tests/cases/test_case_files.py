@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -44,7 +45,11 @@ def put(raw: dict, path: tuple, value) -> None:
 def test_odd_values_anywhere_give_a_verdict_or_an_error_that_names_the_file(data, tmp_path_factory):
     raw = json.loads(RAW[data.draw(st.sampled_from(sorted(RAW)))])
     for _ in range(data.draw(st.integers(1, 3))):
-        put(raw, data.draw(st.sampled_from([p for p in places(raw) if p])), data.draw(st.sampled_from(ODD)))
+        put(
+            raw,
+            data.draw(st.sampled_from([p for p in places(raw) if p])),
+            copy.deepcopy(data.draw(st.sampled_from(ODD))),
+        )
     path = written(tmp_path_factory.mktemp("odd"), raw)
     try:
         case = read(path)
