@@ -169,7 +169,10 @@ def _stage(step: dict, local: frozenset[bytes], config: dict) -> Stage:
     flows = tuple(_flow(flow, local, config) for flow in step.get("flows") or ())
     sequence = tuple(_connection(entry, step, local, config) for entry in step.get("sequence") or ())
     events = tuple(_event(op) for op in step.get("ops") or ())
-    return Stage(events, flows, sequence, step.get("asserts") or {})
+    asserts = step.get("asserts") or {}
+    if not isinstance(asserts, dict):
+        raise CaseError(f"asserts {asserts!r} is no JSON object")
+    return Stage(events, flows, sequence, asserts)
 
 
 def _event(op: dict) -> tuple[str, str, bytes]:
