@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -76,9 +77,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
-    """Boot, for what has been selected."""
+    """Boot, for what has been selected; from then on SIGTERM ends a session as Ctrl-C does."""
     names = [f"{session.config.rootpath}/{item.nodeid}" for item in session.items if _elsewhere(item)]
     if names and not session.config.option.collectonly:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         session.stash[_RUN] = _Run(session.config, names)
         session.stash[_RUN].start()
 
@@ -100,7 +102,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """After Ctrl-C, or the first failure where that is the last, nobody waits for the rest."""
+    """After a signal, or the first failure where that is the last, nobody waits for the rest."""
     if _RUN in session.stash:
         session.stash[_RUN].stop()
 

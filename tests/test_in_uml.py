@@ -43,12 +43,13 @@ def test_a_first_failure_leaves_no_folder(tmp_path):
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-def test_neither_does_ctrl_c_while_the_kernel_runs(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_neither_does_a_signal_while_the_kernel_runs(tmp_path, number):
     process = session(tmp_path, "pass")
     until = time.monotonic() + 60
     while not list((tmp_path / "tmp").glob("harness-uml-*/*/pid")) and time.monotonic() < until:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     assert b"KeyboardInterrupt" in output
     assert list((tmp_path / "tmp").iterdir()) == []
