@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import sys
 from pathlib import Path
@@ -98,6 +99,8 @@ def replay(source: str, json_path: str | None, svg_path: str | None, repeat: int
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = _options(choices)
     run_in_uml_if_needed(choices["kernel"], choices["mode"], source, [json_path, svg_path])
+    if choices["follow"]:  # signals end the source from here on: what runs in another kernel they end as a whole
+        options = dataclasses.replace(options, follow=until_signalled())
     try:
         results = [_run(source, options, choices["kernel"], variant) for _ in range(repeat)]
     except KeyboardInterrupt:
@@ -136,7 +139,6 @@ def _options(choices: dict):
         window=Window(position(choices["start"]), position(choices["until"])),
         verify=choices["verify"],
         check_every=choices["check_every"],
-        follow=until_signalled() if choices["follow"] else None,
     )
 
 
