@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -62,18 +63,23 @@ def lab() -> None:
 def up(folder: Path | None, **choices) -> None:
     """Start a lab and leave it running.
 
-    Exit codes: 0 it is ready; 1 it did not start, and nothing is left of it; 2 senseless options.
+    Exit codes: 0 it is ready; 1 it did not start; 2 senseless options; 130 and 143 interrupted.  Of a lab that
+    is not ready nothing is left.
     """
     from harness.lab.control import LabError
     from harness.lab.launch import start
 
     options = _options(choices)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         client = start(options, folder_of(folder), lambda line: click.echo(f"  {line}", err=True), detach=True)
         _show(client.call("status"))
     except LabError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(EXIT_LAB)
+    except KeyboardInterrupt:
+        click.echo("interrupted; nothing is left behind", err=True)
+        sys.exit(130)
 
 
 def _options(choices: dict):

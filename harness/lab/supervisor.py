@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,8 @@ from harness.lab.topology import (
     service_manifests,
 )
 from harness.lab.witness import NodeWitness, questions, ready_addresses
+from harness.modes import module_of
+from harness.modes.place import Place
 from harness.serve.journal import Journal
 from harness.serve.kubeconfig import write_kubeconfig
 from harness.serve.live import LiveStore
@@ -69,9 +73,11 @@ class Lab:
 
     async def start(self, tell) -> None:
         """Bring everything up; `tell(line)` gets the progress. RuntimeError when it does not get ready in time."""
+        _require_kernel(self.options.mode)
         tell("network")
         network.build(self.nodes)
-        self.lookup = Lookup(n.name for n in self.nodes)
+        translates = getattr(module_of(self.options.mode), "TRANSLATES", True)
+        self.lookup = Lookup(n.name for n in self.nodes if translates)
         tell("api")
         add_background(self.api.store, self.options.background_services, self.options.seed)
         for manifest in [node_manifest(n) for n in self.nodes]:
@@ -80,7 +86,8 @@ class Lab:
             await self.api.write("services", manifest)
         self.log = self._stack.enter_context(Journal(self.recording, self.api.store, CLUSTER))
         self.witnesses = {
-            n.name: NodeWitness(n.name, self.options.mode, self._report, lambda: self.log.seconds) for n in self.nodes
+            n.name: NodeWitness(n.name, n.address, self.options.mode, self._report, lambda: self.log.seconds)
+            for n in self.nodes
         }
         self._loop = asyncio.get_running_loop()
         self.api.store.subscribe(self._on_change)
@@ -187,6 +194,17 @@ class Lab:
         self._stack.close()
 
 
+def _require_kernel(mode: str) -> None:
+    """RuntimeError where the kernel in here cannot do the mode: at once, not when every engine has failed."""
+    module = module_of(mode)
+    why = module.missing(Place("netns", socket.socket, partial(network.run, None))) if hasattr(module, "missing") else None
+    if why:
+        raise RuntimeError(
+            f"mode {mode}: {why}; a lab shares this machine's kernel, so take another --mode here, and give the"
+            f" recording to `harness replay --mode {mode} --kernel uml`, which boots a kernel that has it"
+        )
+
+
 async def main(folder: Path, ready: int, lifeline: int | None) -> int:
     """Until told to end; the exit code."""
     options = msgspec.json.decode((folder / OPTIONS).read_bytes(), type=LabOptions)
@@ -197,6 +215,7 @@ async def main(folder: Path, ready: int, lifeline: int | None) -> int:
         loop.add_signal_handler(number, lab.ending.set)
     if lifeline is not None:
         loop.add_reader(lifeline, lab.ending.set)
+    loop.add_reader(ready, lab.ending.set)  # an end of a pipe that nobody reads any more: whoever waited is gone
     try:
         await lab.start(lambda line: os.write(ready, f"{line}\n".encode()))
         server = await control.serve(Path(control.SOCKET), Operations(lab).dispatch)
@@ -204,6 +223,7 @@ async def main(folder: Path, ready: int, lifeline: int | None) -> int:
         print(error, file=sys.stderr, flush=True)
         os.write(ready, "failed: {}\n".format(str(error).replace("\n", " | ")).encode())
         return 1
+    loop.remove_reader(ready)
     os.write(ready, b"ready\n")
     os.close(ready)
     await lab.ending.wait()
