@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ import click
 
 from harness.modes import MODES
 
-EXIT_FALSE, EXIT_USAGE, EXIT_UNKNOWN = 1, 2, 3
+EXIT_FALSE, EXIT_USAGE, EXIT_UNKNOWN, EXIT_SIGNAL = 1, 2, 3, 128
 CODES = {True: 0, False: EXIT_FALSE, None: EXIT_UNKNOWN}
 
 
@@ -113,9 +114,10 @@ def run(file: str, seed: int | None, mode: str | None, out: str | None, lab: str
     other, each healed before the next.  The run's folder then holds the report (report.html, report.md,
     junit.xml), the verdict, the load logs, and the lab's recording, which replays.
 
-    Exit codes: 0 the verdict is true; 1 it is false; 2 the experiment cannot be run; 3 it is unknown.
+    Exit codes: 0 the verdict is true; 1 it is false; 2 the experiment cannot be run; 3 it is unknown; 130 and 143
+    interrupted, with everything healed and ended.
     """
-    from chaos.runner import run_experiment
+    from chaos.runner import run_experiment, signals_seen
 
     try:
         experiment, _ = _planned(file, seed, mode)
@@ -125,9 +127,16 @@ def run(file: str, seed: int | None, mode: str | None, out: str | None, lab: str
     name = Path(experiment.path).stem
     folder = Path(out or f"chaos-{name}-{experiment.lab.mode}").absolute()
     began = time.monotonic()
-    verdict = run_experiment(experiment, folder, Path(lab).absolute() if lab else None, web_ui)
+    try:
+        with signals_seen() as signals:
+            verdict = run_experiment(experiment, folder, Path(lab).absolute() if lab else None, web_ui)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_SIGNAL + signal.SIGINT)
     click.echo(verdict.summary())
     click.echo(f"{time.monotonic() - began:.0f} s; report: {os.path.relpath(folder / 'report.html')}")
+    if signals:
+        click.echo("interrupted: what was injected is healed, what was started has ended", err=True)
+        sys.exit(EXIT_SIGNAL + signals[0])
     sys.exit(CODES[verdict.value])
 
 

@@ -57,7 +57,12 @@ def start(options: LabOptions, folder: Path, tell: Callable[[str], None], detach
     command += ["harness.lab.supervisor", str(folder), *map(str, passed)]
     with open(folder / LOG, "wb") as log:
         process = subprocess.Popen(
-            command, pass_fds=[*passed, locked.fileno()], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            command,
+            pass_fds=[*passed, locked.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
     locked.close()
     os.close(telling)

@@ -197,7 +197,11 @@ class Lab:
 def _require_kernel(mode: str) -> None:
     """RuntimeError where the kernel in here cannot do the mode: at once, not when every engine has failed."""
     module = module_of(mode)
-    why = module.missing(Place("netns", socket.socket, partial(network.run, None))) if hasattr(module, "missing") else None
+    why = (
+        module.missing(Place("netns", socket.socket, partial(network.run, None)))
+        if hasattr(module, "missing")
+        else None
+    )
     if why:
         raise RuntimeError(
             f"mode {mode}: {why}; a lab shares this machine's kernel, so take another --mode here, and give the"

@@ -105,9 +105,7 @@ def serve(configuration: KubeProxyConfiguration, node: str) -> None:
     kernel = UserspaceKernel(start)
     proxier = Proxier("userspace", config, kernel, time.monotonic, node, families=(FAMILY,))
     health = Health(time.time, timing.sync_seconds, (FAMILY,))
-    loop = Loop(
-        proxier, Pacer(timing.min_sync_seconds, timing.sync_seconds), time.monotonic, Observer(health)
-    )
+    loop = Loop(proxier, Pacer(timing.min_sync_seconds, timing.sync_seconds), time.monotonic, Observer(health))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())
     if seen:
