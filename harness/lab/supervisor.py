@@ -13,7 +13,8 @@ import os
 import signal
 import socket
 import sys
-from contextlib import ExitStack
+import traceback
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -225,7 +226,8 @@ async def main(folder: Path, ready: int, lifeline: int | None) -> int:
         server = await control.serve(Path(control.SOCKET), Operations(lab).dispatch)
     except (RuntimeError, OSError) as error:
         print(error, file=sys.stderr, flush=True)
-        os.write(ready, "failed: {}\n".format(str(error).replace("\n", " | ")).encode())
+        with suppress(BrokenPipeError):
+            os.write(ready, "failed: {}\n".format(str(error).replace("\n", " | ")).encode())
         return 1
     loop.remove_reader(ready)
     os.write(ready, b"ready\n")
@@ -238,4 +240,10 @@ async def main(folder: Path, ready: int, lifeline: int | None) -> int:
 
 if __name__ == "__main__":
     numbers = [int(word) for word in sys.argv[2:]]
-    sys.exit(asyncio.run(main(Path(sys.argv[1]), numbers[0], numbers[1] if len(numbers) > 1 else None)))
+    code = 1
+    try:
+        code = asyncio.run(main(Path(sys.argv[1]), numbers[0], numbers[1] if len(numbers) > 1 else None))
+    except Exception:
+        traceback.print_exc()
+    finally:
+        os._exit(code)  # no thread is waited for: the kernel ends all that is left of the lab

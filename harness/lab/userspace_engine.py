@@ -25,7 +25,6 @@ from engine.addresses import parse_network
 from engine.backends.userspace.program import UserspaceProgram
 from engine.config import ProxyConfig
 from engine.kernel.userspace import UserspaceKernel
-from engine.manifest import decode_node
 from engine.pacing import Pacer
 from engine.proxier import Proxier, Sync, SyncError
 from engine.server import http
