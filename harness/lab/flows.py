@@ -83,7 +83,7 @@ class NodeFlows:
 
 
 class Lookup:
-    """All nodes'; made when they are there.  Of none where no mode of the kernel's translates: then no flow is known."""
+    """All nodes'; made when they are there; of no node where the mode does not translate: then no flow is known."""
 
     def __init__(self, nodes: Iterable[str]) -> None:
         self._nodes = {node: NodeFlows(node) for node in nodes}

@@ -104,7 +104,7 @@ class Kubelet:
         self.wake()
 
     async def _watch_process(self, container: Container) -> None:
-        """See the ends of its processes, and start new ones where the options say so; nothing while the kubelet is gone."""
+        """See its processes end, and start new ones where the options say so; nothing while the kubelet is gone."""
         while True:
             await container.process.wait()
             await asyncio.sleep(self._options.exit_notice_seconds)
