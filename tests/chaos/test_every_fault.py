@@ -142,16 +142,16 @@ def loops(w: Watched) -> bool:
 
 
 CASES = [
-    Case("pod-kill", 3, (lambda w: w.pod_itself() == 7, lambda w: not w.pod()["ready"])),
+    Case("pod-kill", 2, (lambda w: w.pod_itself() == 7, lambda w: not w.pod()["ready"])),
     Case("pod-terminate", 1, (lambda w: not w.pod(), lambda w: len(w.client.call("status")["pods"]) == PODS)),
-    Case("pod-hang", 4, (lambda w: w.pod_itself() == 28, lambda w: not w.pod()["ready"])),
+    Case("pod-hang", 3, (lambda w: w.pod_itself() == 28, lambda w: not w.pod()["ready"])),
     Case("crash-loop", 5, (loops,), {"up_seconds": 1.0, "down_seconds": 1.0}),
     Case(
         "slow-start", 4,
         (lambda w: w.pod()["pid"] not in (None, w.was()["pid"]) and not w.pod()["ready"] and w.pod_itself() == 0,),
         {"warm_up_seconds": 2.5},
     ),
-    Case("readiness-flap", 6, (flaps,), {"period_seconds": 2.5, "jitter": 0.0}),
+    Case("readiness-flap", 5, (flaps,), {"period_seconds": 2.0, "jitter": 0.0}),
     Case("probe-timeout", 4, (lambda w: not w.pod()["ready"], lambda w: w.pod_itself() == 0, lambda w: w.serves(NODE))),
     Case(
         "node-loss", 5,
@@ -185,9 +185,9 @@ CASES = [
     ),
     Case("api-down", 1, (lambda w: w.curl(API, NODE) == 7, lambda w: w.serves(NODE))),
     Case("api-slow", 2, (slow, lambda w: w.serves(NODE)), {"delay_seconds": 1.0}),
-    Case("watch-drop", 5, (asks_again_and_again,), {"every_seconds": 0.3}),
-    Case("gone-storm", 5, (lambda w: "listing again" in w.log_of_the_engine(),), {"every_seconds": 0.3}),
-    Case("packet-loss", 4, (lambda w: w.datagrams() < 32, lambda w: w.serves(OTHER)), {"node": NODE, "percent": 40}),
+    Case("watch-drop", 4, (asks_again_and_again,), {"every_seconds": 0.3}),
+    Case("gone-storm", 3, (lambda w: "listing again" in w.log_of_the_engine(),), {"every_seconds": 0.3}),
+    Case("packet-loss", 3, (lambda w: w.datagrams() < 32, lambda w: w.serves(OTHER)), {"node": NODE, "percent": 40}),
     Case("endpoint-churn", 2, (lambda w: len(w.client.call("status")["pods"]) >= PODS + 2,), {"pods": 2}),
     Case("conntrack-full", 4, (lambda w: w.datagrams() < 20, lambda w: w.serves(OTHER)), {"node": NODE, "free": 0}),
     Case(

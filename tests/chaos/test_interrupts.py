@@ -12,8 +12,7 @@ import pytest
 
 from harness.recording import open_source
 from harness.recording.state import State, folded
-from tests.lab.conftest import eventually
-from tests.lab.test_crashes import interruptible, marked
+from tests.lab.conftest import eventually, interruptible, marked
 
 pytestmark = pytest.mark.usefixtures("kernel_namespaces")
 
@@ -22,7 +21,10 @@ def run_until(tmp_path: Path, line: str, number: signal.Signals) -> tuple[int, s
     """`harness chaos run` of one fault, sent the signal once it has told the line; exit code and all it told."""
     source = Path("chaos/experiments/pod-kill.yaml").read_text()
     assert "nodes: 3, pods: 12" in source
-    (tmp_path / "kill.yaml").write_text(source.replace("nodes: 3, pods: 12", "nodes: 2, pods: 3"))
+    assert "arrivals_per_second: 200" in source
+    source = source.replace("nodes: 3, pods: 12", "nodes: 2, pods: 3")
+    quick = "arrivals_per_second: 50, warm_up_seconds: 0.1, cool_down_seconds: 0"
+    (tmp_path / "kill.yaml").write_text(source.replace("arrivals_per_second: 200", quick))
     command = [sys.executable, "-u", "-m", "harness", "chaos", "run", str(tmp_path / "kill.yaml")]
     process = subprocess.Popen(
         [*command, "--out", str(tmp_path / "run")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
