@@ -1,11 +1,12 @@
 # Everything goes through `make setup`: a .venv with locked dependencies and .venv/bin/harness.
-.PHONY: help setup test replay chaos bench lint lock
+.PHONY: help setup test replay chaos crash bench lint lock
 
 help:
 	@echo "make setup   a .venv with everything locked; apt packages when root"
 	@echo "make replay  replay 10,000 Services into the real kernel"
 	@echo "make test    all tests"
 	@echo "make chaos   the release gate: every fault under load, in modes nftables and iptables"
+	@echo "make crash   200 deaths of recorder and broker by kill -9: nothing lost, nothing doubled"
 	@echo "make bench   benchmarks, side by side with their references"
 	@echo "make lint    style and import directions"
 	@echo "make lock    requirements.lock anew from pyproject.toml"
@@ -25,6 +26,9 @@ replay: setup
 chaos: setup
 	.venv/bin/harness chaos run release-gate --mode nftables --out build/gate-nftables
 	.venv/bin/harness chaos run release-gate --mode iptables --out build/gate-iptables
+
+crash: setup
+	.venv/bin/python -m tests.record.crashes --kills 200
 
 bench: setup
 	.venv/bin/python -m pytest benchmarks --benchmark-only

@@ -6,6 +6,7 @@
         lab: {nodes: 3, pods: 12}                  harness.lab.topology.LabOptions
         load: {arrivals_per_second: 300, ...}      chaos.load.LoadOptions
         objectives: {error_budget_percent: 1.0}    chaos.objectives.Objectives
+        kube: {namespace: shop, service: web}      chaos.targets.kube.settings.KubeSettings, for --target kube
         kafka: true                                the event log goes to a broker of the run's own as well
 
 The faults of its method are the activities whose provider is `chaos.actions.inject`.
@@ -22,6 +23,7 @@ from chaos.load import LoadOptions
 from chaos.model import Cluster, Pod
 from chaos.objectives import Objectives
 from chaos.plan import Plan, Wanted, make_plan
+from chaos.targets.kube.settings import KubeSettings
 from harness.lab.topology import APP, LabOptions, nodes_of
 
 EXTENSION = "kube-proxy-harness"
@@ -38,6 +40,7 @@ class _Extension(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lab: LabOptions = LabOptions()
     load: LoadOptions = LoadOptions()
     objectives: Objectives = Objectives()
+    kube: KubeSettings = KubeSettings()
     kafka: bool = False
 
 
@@ -50,6 +53,7 @@ class Experiment(NamedTuple):
     lab: LabOptions
     load: LoadOptions
     objectives: Objectives
+    kube: KubeSettings
     faults: tuple[Wanted, ...]
     kafka: bool = False
 
@@ -97,8 +101,9 @@ def read_experiment(raw: dict[str, Any], path: str = "experiment") -> Experiment
     except (msgspec.ValidationError, ValueError) as error:
         raise ExperimentError(f"{path}: {error}") from None
     return Experiment(
-        path, raw, extension.seed, extension.lab, extension.load, extension.objectives, faults, extension.kafka
-    )
+        path, raw, extension.seed, extension.lab, extension.load, extension.objectives, extension.kube, faults,
+        extension.kafka,
+    )  # fmt: skip
 
 
 def _injects(activity: dict[str, Any]) -> bool:

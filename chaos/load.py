@@ -92,16 +92,29 @@ def start_load(
             "services": status["services"],
             "lab": str(client.folder),
         }
-        started.append(_start(client, where, spec, folder, ["--web-ui"] if web_ui else []))
+        command = _prepared(where, spec, folder) + (["--web-ui"] if web_ui else [])
+        started.append(_start(client.inside(where, command), where, folder))
     for process in started:
         process.await_begun()
     return started
 
 
-def _start(client: LabClient, where: str, spec: dict[str, Any], folder: Path, words: list[str]) -> LoadProcess:
-    path, out = folder / f"{where}.spec.json", folder / f"{where}.jsonl"
+def start_here(spec: dict[str, Any], folder: Path) -> LoadProcess:
+    """Start a load on this machine, outside any lab, and wait until it sends; LabError when it does not."""
+    folder.mkdir(parents=True, exist_ok=True)
+    process = _start(_prepared(spec["where"], spec, folder), spec["where"], folder)
+    process.await_begun()
+    return process
+
+
+def _prepared(where: str, spec: dict[str, Any], folder: Path) -> list[str]:
+    """Write the spec down; the command that carries it out."""
+    path = folder / f"{where}.spec.json"
     path.write_text(json.dumps(spec, indent=2))
-    command = client.inside(where, [sys.executable, "-m", "loadtests.run", str(path), str(out), *words])
+    return [sys.executable, "-m", "loadtests.run", str(path), str(folder / f"{where}.jsonl")]
+
+
+def _start(command: list[str], where: str, folder: Path) -> LoadProcess:
     with open(folder / f"{where}.log", "wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
-    return LoadProcess(where, where, out, process)
+    return LoadProcess(where, where, folder / f"{where}.jsonl", process)

@@ -29,6 +29,9 @@ class Target(Protocol):
     def cluster(self) -> Cluster:
         """What there is to choose from now."""
 
+    def can(self, op: Op) -> str:
+        """Why it has no way to do the operation; "" when it has."""
+
     def perform(self, op: Op) -> None:
         """Carry out one operation; TargetError when it cannot be."""
 

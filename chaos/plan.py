@@ -5,7 +5,7 @@ Each step draws from a generator of its own, so that editing one step leaves the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any
 
@@ -31,8 +31,16 @@ class Plan(msgspec.Struct, frozen=True):
     steps: tuple[Step, ...]
 
 
-def make_plan(wanted: Iterable[Wanted], cluster: Cluster, seed: int) -> Plan:
-    """Decide everything; PlanError names the step that cannot be."""
+def make_plan(
+    wanted: Iterable[Wanted],
+    cluster: Cluster,
+    seed: int,
+    takes_away: Callable[[Step], frozenset[str]] = lambda step: frozenset(),
+) -> Plan:
+    """Decide everything; PlanError names the step that cannot be.
+
+    `takes_away` names pods that a step leaves none of on this target, besides those that it consumes on any.
+    """
     steps = []
     left = cluster
     for number, want in enumerate(wanted, 1):
@@ -41,7 +49,7 @@ def make_plan(wanted: Iterable[Wanted], cluster: Cluster, seed: int) -> Plan:
         except PlanError as error:
             raise PlanError(f"step {number}: {error}") from None
         steps.append(step)
-        left = left.without(consumed)
+        left = left.without(consumed | takes_away(step))
     return Plan(seed, cluster, tuple(steps))
 
 

@@ -1,4 +1,7 @@
-"""Probes for Chaos Toolkit experiments (provider module `chaos.probes`); each tells whether all is well now."""
+"""Probes for Chaos Toolkit experiments (provider module `chaos.probes`): whether all is well now.
+
+None where that cannot be seen.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +10,21 @@ from chaos.session import current
 __all__ = ["all_pods_ready", "engines_healthy", "kernels_up_to_date", "nodes_ready"]
 
 
-def all_pods_ready() -> bool:
+def all_pods_ready() -> bool | None:
     """As many pods as are wanted are there, and all are ready."""
-    status = current().client.call("status")
-    ready = [pod for pod in status["pods"] if pod["ready"] and not pod["terminating"]]
-    return len(ready) == len(status["pods"]) == status["replicas"]
+    return current().stage.health()["pods"]
 
 
-def nodes_ready() -> bool:
+def nodes_ready() -> bool | None:
     """Every node is Ready."""
-    return all(node["ready"] for node in current().client.call("status")["nodes"])
+    return current().stage.health()["nodes"]
 
 
-def engines_healthy() -> bool:
+def engines_healthy() -> bool | None:
     """Every node's proxy answers its /healthz with 200."""
-    return all(node["engine_healthy"] for node in current().client.call("status")["nodes"])
+    return current().stage.health()["engines"]
 
 
-def kernels_up_to_date() -> bool:
+def kernels_up_to_date() -> bool | None:
     """Every node's kernel holds what the EndpointSlices say."""
-    return current().client.call("open_questions") == 0
+    return current().stage.health()["kernels"]

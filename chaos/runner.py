@@ -18,13 +18,20 @@ import msgspec
 from chaos import control
 from chaos.experiment import Experiment
 from chaos.judged import judge_folder
+from chaos.session import RUN
+from chaos.targets.kube.settings import KubeOptions
 from chaos.verdict import Verdict
 
 JOURNAL = "journal.json"
 
 
-def run_experiment(experiment: Experiment, folder: Path, lab: Path | None, web_ui: bool = False) -> Verdict:
-    """Run, judge and report; the verdict is unknown when the run did not get as far as its facts."""
+def run_experiment(
+    experiment: Experiment, folder: Path, lab: Path | None, web_ui: bool = False, kube: KubeOptions | None = None
+) -> Verdict:
+    """Run, judge and report; the verdict is unknown when the run did not get as far as its facts.
+
+    In a lab of its own, or in the one that runs in `lab`, or on the cluster `kube`.
+    """
     from chaoslib.experiment import run_experiment as run
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -34,8 +41,11 @@ def run_experiment(experiment: Experiment, folder: Path, lab: Path | None, web_u
         control.MODE: experiment.lab.mode,
         control.OUT: str(folder),
         control.LAB: str(lab or ""),
+        control.KUBE: msgspec.json.encode(kube).decode() if kube else "",
         control.WEB_UI: "1" if web_ui else "",
     }
+    # Of an earlier run here, which this one may not get far enough to replace.
+    (folder / RUN).unlink(missing_ok=True)
     journal = run(experiment.raw, settings={})
     (folder / JOURNAL).write_bytes(msgspec.json.format(msgspec.json.encode(journal, enc_hook=str), indent=1))
     return judge_folder(folder)

@@ -1,4 +1,4 @@
-"""One run of an experiment: lab up, load on, faults one after the other, everything written into its folder.
+"""One run of an experiment: stage up, load on, faults one after the other, everything written into its folder.
 
 Chaos Toolkit drives it through `chaos.control` (begin, end) and `chaos.actions` (each fault); there is one session
 at a time in a process, `current()`.
@@ -8,27 +8,22 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
-from chaos.experiment import Experiment, plan_of
-from chaos.kafka_log import KafkaLog
-from chaos.load import LoadProcess, start_load
+from chaos.experiment import Experiment
+from chaos.load import LoadProcess
 from chaos.model import PlanError, Step
-from chaos.perform import Performed, Performer, TargetError
+from chaos.perform import Performed, Performer, Target, TargetError
 from chaos.plan import Plan
-from chaos.targets.lab import LabTarget
 from harness.kafka.broker import BrokerError
-from harness.lab.control import LabClient, LabError
-from harness.lab.launch import RECORDING, lab
+from harness.lab.control import LabError
 
 SETTLE_SECONDS = 60.0
 LOOK_SECONDS = 0.1
@@ -51,71 +46,82 @@ def current() -> Session:
     return _current
 
 
-class Session:
-    """`folder` gets the run's files; `attach` is a lab that runs already, otherwise one is started for the run.
+class Stage(Protocol):
+    """Where a run takes place: what it starts, what it knows, what it leaves."""
 
-    With `web_ui` each load serves locust's page in its namespace.
-    """
+    target: Target
+    """Where its faults go, once it is open."""
+
+    def open(self, experiment: Experiment, seed: int, folder: Path, tell: Callable[[str], None]) -> Plan:
+        """Make ready, and say what will be done; PlanError, TargetError or LabError when that cannot be."""
+
+    def start_load(self, folder: Path) -> list[LoadProcess]:
+        """Start the traffic, its logs in `folder`; LabError when it does not begin."""
+
+    def settled(self) -> bool:
+        """Whether all is as it should be now."""
+
+    def health(self) -> dict[str, bool | None]:
+        """`pods`, `nodes`, `engines`, `kernels`: whether all is well with them; None: cannot be seen from here."""
+
+    def facts(self) -> dict[str, Any]:
+        """Its part of run.json: mode, began_monotonic_ns, seconds, observations, engine_cpu_seconds and more."""
+
+    def keep(self, folder: Path) -> None:
+        """Leave the recording in the run's folder."""
+
+    def close(self) -> list[str]:
+        """End what it started, put back what is not as it was; what went wrong with that, in words."""
+
+
+class Session:
+    """`folder` gets the run's files; all that happens, happens on `stage`."""
 
     def __init__(
-        self,
-        experiment: Experiment,
-        seed: int,
-        folder: Path,
-        tell: Callable[[str], None],
-        attach: Path | None = None,
-        web_ui: bool = False,
+        self, experiment: Experiment, seed: int, folder: Path, tell: Callable[[str], None], stage: Stage
     ) -> None:
-        self.experiment, self.seed, self.folder = experiment, seed, folder
+        self.experiment, self.seed, self.folder, self.stage = experiment, seed, folder, stage
         self.performed: list[Performed] = []
         self.plan: Plan | None = None
-        self._tell, self._attach, self._web_ui = tell, attach, web_ui
-        self._stack = ExitStack()
+        self._tell = tell
         self._load: list[LoadProcess] = []
-        self._kafka: KafkaLog | None = None
         self._lock = threading.Lock()
         self._left: list[Step] = []
         self._baseline = 0.0
 
+    @property
+    def target(self) -> Target:
+        """Where the faults go."""
+        return self.stage.target
+
     def begin(self) -> None:
-        """Lab, plan, load, warm-up; SessionError when one of them is not to be had, with nothing left running."""
+        """Stage, plan, load, warm-up; SessionError when one of them is not to be had, with nothing left running."""
         global _current
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             self._begin()
         except (BrokerError, LabError, PlanError, TargetError) as error:
-            self._stack.close()
+            self._abandon()
             raise SessionError(str(error)) from None
         except BaseException:
-            self._stack.close()
+            self._abandon()
             raise
         _current = self
 
     def _begin(self) -> None:
-        if self._attach:
-            self.client = LabClient(self._attach)
-        else:
-            self._tell(f"lab: {self.experiment.lab.nodes} nodes, {self.experiment.lab.pods} pods")
-            self.client = self._stack.enter_context(
-                lab(self.experiment.lab, self.folder / "lab", lambda line: self._tell(f"  {line}"))
-            )
-        self.target = LabTarget(self.client, self._start_kafka() if self.experiment.kafka else None)
-        self.status = self.client.call("status")
-        self.plan = plan_of(self.experiment, self.target.cluster(), self.seed)
+        self.plan = self.stage.open(self.experiment, self.seed, self.folder, self._tell)
+        check(self.plan, self.target)
         self._left = list(self.plan.steps)
         self.target.note({"phase": "plan", "plan": msgspec.to_builtins(self.plan)})
-        self._load = start_load(self.client, self.experiment.load, self.folder / "load", self.seed, self._web_ui)
-        if self._web_ui:
-            self._tell(f"locust's page: harness lab forward --lab {self.client.folder} client 8089")
+        self._load = self.stage.start_load(self.folder / "load")
         time.sleep(self.experiment.load.warm_up_seconds)
         self._baseline = self.target.now()
 
-    def _start_kafka(self) -> KafkaLog:
-        self._tell("kafka: a broker for the event log")
-        self._kafka = KafkaLog(self.folder / "kafka", self.client.folder / RECORDING)
-        self._stack.callback(self._kafka.close)
-        self._kafka.start()
-        return self._kafka
+    def _abandon(self) -> None:
+        for process in self._load:
+            process.stop()
+        for trouble in self.stage.close():
+            self._tell(trouble)
 
     def inject(self, fault: str) -> Performed:
         """The plan's next step of that fault, then wait until the cluster has settled."""
@@ -134,41 +140,32 @@ class Session:
     def settle(self, seconds: float) -> bool:
         """Wait until all is as it should be: pods ready, engines healthy, every kernel up to date."""
         deadline = time.monotonic() + seconds
-        while not self.settled():
+        while not self.stage.settled():
             if time.monotonic() > deadline:
                 return False
             time.sleep(LOOK_SECONDS)
         return True
 
-    def settled(self) -> bool:
-        """Whether all is as it should be now."""
-        status = self.client.call("status")
-        pods = [pod for pod in status["pods"] if not pod["terminating"]]
-        return (
-            len(status["pods"]) == len(pods) == status["replicas"]
-            and all(pod["ready"] for pod in pods)
-            and all(node["ready"] and node["engine_healthy"] for node in status["nodes"])
-            and self.client.call("open_questions") == 0
-        )
-
     def end(self, finished: bool) -> Path:
-        """Cool down, end load and lab, write the facts; their file."""
+        """Cool down, end load and stage, write the facts; their file."""
         global _current
         _current = None
         try:
             if finished:
                 time.sleep(self.experiment.load.cool_down_seconds)
             facts = self._facts(finished)
-            shutil.copyfile(self.client.folder / RECORDING, self.folder / RECORDING)
+            self.stage.keep(self.folder)
         finally:
-            self._stack.close()
+            troubles = self.stage.close()
+            for trouble in troubles:
+                self._tell(trouble)
+        facts["troubles"] = [*facts.get("troubles", ()), *troubles]
         path = self.folder / RUN
         path.write_bytes(msgspec.json.format(msgspec.json.encode(facts), indent=1))
         return path
 
     def _facts(self, finished: bool) -> dict[str, Any]:
         loads = [(process, process.stop()) for process in self._load]
-        status = self.client.call("status")
         return {
             "version": 1,
             "experiment": {
@@ -177,26 +174,30 @@ class Session:
                 "file": self.experiment.path,
             },
             "seed": self.seed,
-            "mode": status["mode"],
             "environment": {
                 "kernel": platform.release(),
                 "python": platform.python_version(),
                 "cpus": os.cpu_count(),
                 "harness": version("kube-proxy-harness"),
             },
-            "lab": self.experiment.lab,
-            "began_monotonic_ns": status["began_monotonic_ns"],
-            "seconds": status["seconds"],
             "baseline_seconds": self._baseline,
             "plan": self.plan,
             "performed": self.performed,
-            "observations": self.client.call("observations"),
-            "engine_cpu_seconds": self.client.call("engine.cpu"),
             "load": [
                 {"name": p.name, "where": p.where, "file": str(p.out.relative_to(self.folder)), "exit_code": code}
                 for p, code in loads
             ],
-            "kafka": self._kafka.finish() if self._kafka else None,
             "objectives": self.experiment.objectives,
             "finished": finished,
+            **self.stage.facts(),
         }
+
+
+def check(plan: Plan, target: Target) -> None:
+    """PlanError naming every step with an operation that the target has no way to do: before anything happens."""
+    found = []
+    for step in plan.steps:
+        reasons = dict.fromkeys(filter(None, map(target.can, (*step.script.inject, *step.script.heal))))
+        found += [f"step {step.number} ({step.fault}): {reason}" for reason in reasons]
+    if found:
+        raise PlanError("; ".join(found))

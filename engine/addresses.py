@@ -71,5 +71,5 @@ def format_network(network: Network) -> str:
 def format_address(address: Address) -> str:
     """The canonical text of a packed address."""
     if len(address) == 4:
-        return ".".join(map(str, address))
+        return "{}.{}.{}.{}".format(*address)
     return str(ipaddress.ip_address(address))

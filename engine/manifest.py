@@ -7,6 +7,7 @@ kube-proxy's own (labels, headless, ExternalName).
 from __future__ import annotations
 
 import logging
+from typing import Annotated
 
 import msgspec
 
@@ -33,11 +34,23 @@ class _Meta(msgspec.Struct):
     annotations: dict[str, str] | None = None
 
 
+PortNumber = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Seconds = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
+
+
 class _Port(msgspec.Struct):
-    port: int | None = None
+    port: PortNumber | None = None
     name: str | None = None
     protocol: str | None = None
-    nodePort: int | None = None
+    nodePort: PortNumber | None = None
+
+
+class _ClientIP(msgspec.Struct):
+    timeoutSeconds: Seconds | None = None
+
+
+class _Affinity(msgspec.Struct):
+    clientIP: _ClientIP | None = None
 
 
 class _ServiceSpec(msgspec.Struct):
@@ -51,8 +64,8 @@ class _ServiceSpec(msgspec.Struct):
     externalTrafficPolicy: str | None = None
     internalTrafficPolicy: str | None = None
     sessionAffinity: str | None = None
-    sessionAffinityConfig: dict | None = None
-    healthCheckNodePort: int | None = None
+    sessionAffinityConfig: _Affinity | None = None
+    healthCheckNodePort: PortNumber | None = None
 
 
 class _Ingress(msgspec.Struct):
@@ -243,8 +256,8 @@ def _external_local(spec: _ServiceSpec) -> bool:
 def _affinity_seconds(spec: _ServiceSpec) -> int:
     if spec.sessionAffinity != "ClientIP":
         return 0
-    client = (spec.sessionAffinityConfig or {}).get("clientIP") or {}
-    return client.get("timeoutSeconds") or 10800
+    client = spec.sessionAffinityConfig and spec.sessionAffinityConfig.clientIP
+    return (client and client.timeoutSeconds) or 10800
 
 
 def decode_slice(manifest: bytes) -> tuple[Name | None, EndpointSlice | None]:

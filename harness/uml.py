@@ -9,6 +9,7 @@ kernel is a process group that ends with this process, however that ends.
 
 from __future__ import annotations
 
+import math
 import os
 import selectors
 import shlex
@@ -18,6 +19,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -58,14 +60,19 @@ def run(
     stdin: bytes = b"",
     stdout: Sink | None = None,
     stderr: Sink | None = None,
+    limit_seconds: float | None = None,
 ) -> int:
-    """Run `command` inside, in this directory; its exit code. Output goes to the sinks, ours by default."""
+    """Run `command` inside, in this directory; its exit code. Output goes to the sinks, ours by default.
+
+    UmlError when the kernel does not come up, or has not ended after `limit_seconds`: then it is killed.
+    """
     if not installed():
         raise UmlError("user-mode Linux is not installed (Debian packages user-mode-linux and kmod)")
     with tempfile.TemporaryDirectory(prefix="harness-uml-") as exchange:
         _prepare(Path(exchange), command, writable, environment or {})
         Path(exchange, "stdin").write_bytes(stdin)
-        console = _boot(exchange, memory_mib, stdout or _write_to(sys.stdout), stderr or _write_to(sys.stderr))
+        sinks = stdout or _write_to(sys.stdout), stderr or _write_to(sys.stderr)
+        console = _boot(exchange, memory_mib, sinks, limit_seconds)
         try:
             return int(Path(exchange, "exit").read_text())
         except (OSError, ValueError):
@@ -83,7 +90,7 @@ def _prepare(exchange: Path, command: Sequence[str], writable: Sequence[str], ex
     (exchange / "mounts").write_text("".join(f"{os.path.abspath(directory)}\n" for directory in writable))
 
 
-def _boot(exchange: str, memory_mib: int, stdout: Sink, stderr: Sink) -> bytes:
+def _boot(exchange: str, memory_mib: int, sinks: tuple[Sink, Sink], limit_seconds: float | None) -> bytes:
     """Boot, pump the lines until the kernel has ended; what it wrote on its console."""
     pairs = [socket.socketpair() for _ in range(3)]
     ours, theirs = zip(*pairs, strict=True)
@@ -100,7 +107,7 @@ def _boot(exchange: str, memory_mib: int, stdout: Sink, stderr: Sink) -> bytes:
     try:
         for end in theirs:
             end.close()
-        _pump(process, dict(zip(ours, (console.extend, stdout, stderr), strict=True)))
+        _pump(process, dict(zip(ours, (console.extend, *sinks), strict=True)), limit_seconds)
     finally:
         _end(process)
         for end in ours:
@@ -117,13 +124,16 @@ def _kernel_command(exchange: str, memory_mib: int, numbers: list[int]) -> list[
     ]  # fmt: skip
 
 
-def _pump(process: subprocess.Popen, sinks: dict[socket.socket, Sink]) -> None:
+def _pump(process: subprocess.Popen, sinks: dict[socket.socket, Sink], limit_seconds: float | None) -> None:
     """Pass bytes on until the kernel has ended and every line is empty."""
+    until = math.inf if limit_seconds is None else time.monotonic() + limit_seconds
     with selectors.DefaultSelector() as selector:
         for end in sinks:
             selector.register(end, selectors.EVENT_READ)
         ended = False
         while selector.get_map():
+            if time.monotonic() > until:
+                raise UmlError(f"the user-mode kernel's command had not ended after {limit_seconds:g} s")
             ready = selector.select(0 if ended else 0.1)
             if ended and not ready:
                 return

@@ -34,7 +34,7 @@ FLOWS = tuple(flow_of(name, SPEC) for name in SPEC.flows)
 shapes.check(SPEC.shape)
 
 _tally = Tally(SPEC.flows)
-_client = Client(SPEC.timeout_seconds)
+_client = Client(SPEC.timeout_seconds, named=SPEC.named_answers, http_path=SPEC.http_path)
 _numbers = itertools.count()
 _log: LoadLog | None = None
 _in_flight = 0

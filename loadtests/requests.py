@@ -50,8 +50,10 @@ def cause_of(error: BaseException) -> str:
 class Client:
     """Sends requests of all kinds; idle kept-alive connections are shared by all of a process's users."""
 
-    def __init__(self, timeout_seconds: float, most_idle: int = 64) -> None:
+    def __init__(self, timeout_seconds: float, most_idle: int = 64, named: bool = True, http_path: str = "/") -> None:
+        """`named`: an answer must say which pod gave it, as the lab's pods do."""
         self._timeout, self._most_idle = timeout_seconds, most_idle
+        self._named, self._path = named, http_path.encode()
         self._idle: dict[Destination, list[socket.socket]] = {}
 
     def send(self, kind: str, to: Destination, token: bytes) -> Outcome:
@@ -70,8 +72,8 @@ class Client:
             source = self._begin(sock, to)
             sock.connect((to.address, to.port))
             if kind == HTTP:
-                return _http(sock, to, b"close", source)[0]
-            return _tcp(sock, source) if kind == TCP else _udp(sock, token, source)
+                return self._http(sock, to, b"close", source)[0]
+            return self._tcp(sock, source) if kind == TCP else self._udp(sock, token, source)
         except (OSError, HTTPConnectionClosed, HTTPParseError) as error:
             return Outcome(cause_of(error), source=source)
 
@@ -101,7 +103,7 @@ class Client:
             source = kept.getsockname() if kept else self._begin(sock, to)
             if not kept:
                 sock.connect((to.address, to.port))
-            outcome, reusable = _http(sock, to, b"keep-alive", source)
+            outcome, reusable = self._http(sock, to, b"keep-alive", source)
         except (OSError, HTTPConnectionClosed, HTTPParseError) as error:
             outcome, reusable = Outcome(cause_of(error), source=source), False
         if reusable and len(idle) < self._most_idle:
@@ -110,33 +112,36 @@ class Client:
             sock.close()
         return outcome
 
+    def _http(self, sock: socket.socket, to: Destination, connection: bytes, source) -> tuple[Outcome, bool]:
+        """One exchange, and whether the connection may be used again."""
+        words = (self._path, str(to).encode(), connection)
+        sock.sendall(b"GET %s HTTP/1.1\r\nHost: %s\r\nConnection: %s\r\n\r\n" % words)
+        response = HTTPSocketResponse(sock, method="GET")
+        response.read()
+        pod, node = response.get("x-pod", ""), response.get("x-node", "")
+        cause = "" if pod or not self._named else "wrong answer"
+        if not 200 <= response.status_code < 400:
+            cause = f"status {response.status_code}"
+        return Outcome(cause, pod, node, source), not response.should_close()
 
-def _http(sock: socket.socket, to: Destination, connection: bytes, source) -> tuple[Outcome, bool]:
-    """One exchange, and whether the connection may be used again."""
-    sock.sendall(b"GET / HTTP/1.1\r\nHost: %s\r\nConnection: %s\r\n\r\n" % (str(to).encode(), connection))
-    response = HTTPSocketResponse(sock, method="GET")
-    response.read()
-    pod, node = response.get("x-pod", ""), response.get("x-node", "")
-    cause = "" if pod else "wrong answer"
-    if not 200 <= response.status_code < 400:
-        cause = f"status {response.status_code}"
-    return Outcome(cause, pod, node, source), not response.should_close()
+    def _tcp(self, sock: socket.socket, source) -> Outcome:
+        if not self._named:
+            return Outcome("", source=source)
+        greeting = b""
+        while not greeting.endswith(b"\n"):
+            piece = sock.recv(REPLY_BYTES)
+            if not piece:
+                return Outcome("no answer", source=source)
+            greeting += piece
+        return _named(greeting.split(), source)
 
-
-def _tcp(sock: socket.socket, source) -> Outcome:
-    greeting = b""
-    while not greeting.endswith(b"\n"):
-        piece = sock.recv(REPLY_BYTES)
-        if not piece:
-            return Outcome("no answer", source=source)
-        greeting += piece
-    return _named(greeting.split(), source)
-
-
-def _udp(sock: socket.socket, token: bytes, source) -> Outcome:
-    sock.send(token)
-    words = sock.recv(REPLY_BYTES).split()
-    return _named(words[:2], source) if words[2:] == [token] else Outcome("wrong answer", source=source)
+    def _udp(self, sock: socket.socket, token: bytes, source) -> Outcome:
+        sock.send(token)
+        answer = sock.recv(REPLY_BYTES)
+        if not self._named:
+            return Outcome("", source=source)
+        words = answer.split()
+        return _named(words[:2], source) if words[2:] == [token] else Outcome("wrong answer", source=source)
 
 
 def _named(words: list[bytes], source) -> Outcome:

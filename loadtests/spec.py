@@ -17,6 +17,8 @@ class Spec(msgspec.Struct, frozen=True):
 
     `flows` are names of `loadtests.flows.FLOWS`; `nodes` is address by name, `services` as the lab's status has
     them; `lab` is the folder of the lab to ask which endpoint a failed request went to, "" for nobody.
+    With `named_answers` pods say who they are and other answers are wrong, as the lab's pods do; without, any answer
+    is one: an HTTP status below 400 to `http_path`, a TCP connection that is taken, a datagram that comes back.
     `arrivals_per_user` is each locust user's share: a user is a stream of that many requests a second.
     """
 
@@ -33,6 +35,8 @@ class Spec(msgspec.Struct, frozen=True):
     seed: int = 0
     lab: str = ""
     most_in_flight: int = 4000
+    named_answers: bool = True
+    http_path: str = "/"
 
 
 def read_spec(path: str | Path) -> Spec:

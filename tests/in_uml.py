@@ -1,8 +1,9 @@
 """Tests marked `uml` run in user-mode Linux: one boot for all of them, each reported as if it had run here.
 
-    first of them -> boot -> pytest inside, same tests -> a file of reports -> each test's own, in its turn
+    start of the session -> boot -> pytest inside, same tests -> a file of reports -> each test's own, in its turn
 
-Select, deselect and name them as any other test.  Without user-mode Linux they skip loudly, on CI they fail.
+The kernel is a process beside this one: it works while the other tests run, so those marked come last. Select,
+deselect and name them as any other test.  Without user-mode Linux they skip loudly, on CI they fail.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -21,44 +23,70 @@ from harness import uml
 REPORTS = "HARNESS_TEST_REPORTS"
 _RUN = pytest.StashKey["_Run"]()
 _KEPT = ("CI", "HYPOTHESIS_PROFILE")
+_LIMIT_SECONDS = 900
+"""For all of them; inside, each has the limit that any test has."""
 
 
-class _Run:
-    """What came out of the one boot: reports by test, and the end of its output for those without any."""
+class _Run(Thread):
+    """The one boot: reports by test, and the end of its output for those without any."""
 
-    def __init__(self, session: pytest.Session) -> None:
-        root = session.config.rootpath
-        names = [f"{root}/{item.nodeid}" for item in session.items if item.get_closest_marker("uml")]
-        inner = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *names]
+    def __init__(self, config: pytest.Config, names: list[str]) -> None:
+        super().__init__(daemon=True, name="user-mode Linux")
+        self._config = config
+        self._command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *names]
+        self.ending = ""
+        self.reports: dict[str, list] = {}
+
+    def run(self) -> None:
+        """Boot and wait for the end; whatever goes wrong is in `ending`."""
         output = bytearray()
         with tempfile.TemporaryDirectory(prefix="harness-reports-") as folder:
             file = Path(folder, "reports.jsonl")
             variables = {name: os.environ[name] for name in _KEPT if name in os.environ}
             variables |= {REPORTS: str(file), "HYPOTHESIS_STORAGE_DIRECTORY": "/run/hypothesis"}
             try:
-                uml.run(inner, writable=[folder], environment=variables, stdout=output.extend, stderr=output.extend)
+                uml.run(self._command, writable=[folder], environment=variables, limit_seconds=_LIMIT_SECONDS,
+                        stdout=output.extend, stderr=output.extend)  # fmt: skip
             except uml.UmlError as error:
                 output += str(error).encode()
             lines = file.read_text().splitlines() if file.exists() else []
         self.ending = output.decode(errors="replace")[-4000:]
-        self.reports: dict[str, list] = {}
         for line in lines:
-            report = session.config.hook.pytest_report_from_serializable(config=session.config, data=json.loads(line))
+            report = self._config.hook.pytest_report_from_serializable(config=self._config, data=json.loads(line))
             self.reports.setdefault(report.nodeid, []).append(report)
+
+
+def _elsewhere(item: pytest.Item) -> bool:
+    return bool(item.get_closest_marker("uml")) and uml.installed() and not uml.inside()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that run elsewhere come last, and waiting for them is not theirs to be blamed for."""
+    for item in filter(_elsewhere, items):
+        item.add_marker(pytest.mark.timeout(0))
+    items.sort(key=_elsewhere)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Boot, for what has been selected."""
+    names = [f"{session.config.rootpath}/{item.nodeid}" for item in session.items if _elsewhere(item)]
+    if names and not session.config.option.collectonly:
+        session.stash[_RUN] = _Run(session.config, names)
+        session.stash[_RUN].start()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
     """Pass on what was reported from inside."""
-    if not item.get_closest_marker("uml") or uml.inside() or not uml.installed():
+    if not _elsewhere(item):
         return None
-    stash = item.session.stash
-    if _RUN not in stash:
-        stash[_RUN] = _Run(item.session)
-    if item.nodeid not in stash[_RUN].reports:
+    run = item.session.stash[_RUN]
+    run.join(_LIMIT_SECONDS + 60)
+    if item.nodeid not in run.reports:
         return None
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    for report in stash[_RUN].reports[item.nodeid]:
+    for report in run.reports[item.nodeid]:
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True

@@ -53,7 +53,7 @@ class NodeLoss(msgspec.Struct, frozen=True):
 
 
 class NodeDrain(msgspec.Struct, frozen=True):
-    """The node is cordoned and its pods are deleted with grace; replacements come up on the others."""
+    """The node is cordoned and its pods are evicted with grace; replacements come up on the others."""
 
     NAME: ClassVar[str] = "node-drain"
     node: str | None = None
@@ -70,7 +70,7 @@ class NodeDrain(msgspec.Struct, frozen=True):
         return Script(
             inject=(
                 Op(0, "node.schedulable", {"node": node, "schedulable": False}),
-                *(Op(0, "pod.delete", {"pod": pod.name, **arguments}) for pod in chosen.pods),
+                *(Op(0, "pod.evict", {"pod": pod.name, **arguments}) for pod in chosen.pods),
             ),
             evidence=(Condition("node", node, "schedulable", False),),
             heal=(Op(0, "node.schedulable", {"node": node, "schedulable": True}),),

@@ -34,19 +34,24 @@ class PodKill(msgspec.Struct, frozen=True):
 
 
 class PodTerminate(msgspec.Struct, frozen=True):
-    """The pod is deleted: its endpoint terminates while it drains, and a replacement comes up elsewhere."""
+    """The pod is deleted: its endpoint terminates while it drains, and a replacement comes up elsewhere.
+
+    With `evict` it is evicted instead, which a PodDisruptionBudget of a real cluster may put off.
+    """
 
     NAME: ClassVar[str] = "pod-terminate"
     pods: int = 1
     node: str | None = None
     grace_seconds: int = 5
+    evict: bool = False
 
     def choose(self, cluster: Cluster, rng: Random) -> Chosen:
         pods = pick_pods(cluster, rng, self.pods, self.node)
         return Chosen(pods, consumed=frozenset(pod.name for pod in pods))
 
     def script(self, chosen: Chosen, seconds: float, rng: Random, cluster: Cluster) -> Script:
-        deletions = [Op(0, "pod.delete", {"pod": pod.name, "grace_seconds": self.grace_seconds}) for pod in chosen.pods]
+        how = "pod.evict" if self.evict else "pod.delete"
+        deletions = [Op(0, how, {"pod": pod.name, "grace_seconds": self.grace_seconds}) for pod in chosen.pods]
         return Script(tuple(deletions), tuple(Condition("pod", pod.name, "terminating", True) for pod in chosen.pods))
 
 

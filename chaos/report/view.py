@@ -121,9 +121,19 @@ def again(facts: Facts) -> tuple[str, ...]:
     file = PurePath(facts.raw["experiment"]["file"])
     name = file.stem if file.parts[-3:-1] == ("chaos", "experiments") else str(file)
     return (
-        shlex.join(["harness", "chaos", "run", name, "--seed", str(facts.raw["seed"]), "--mode", facts.raw["mode"]]),
+        shlex.join(["harness", "chaos", "run", name, "--seed", str(facts.raw["seed"]), *_where(facts.raw)]),
         "harness chaos report FOLDER",
     )
+
+
+def _where(raw: dict[str, Any]) -> list[str]:
+    """In a lab of that mode; or, as the dry run that comes first, on that cluster."""
+    cluster = raw.get("cluster")
+    if not cluster:
+        return ["--mode", raw["mode"]]
+    allowed = [word for namespace in cluster["limits"]["namespaces"] for word in ("--namespace", namespace)]
+    context = ["--in-cluster"] if cluster["context"] == "in-cluster" else ["--context", cluster["context"]]
+    return ["--target", "kube", *context, *allowed, "--service", cluster["service"]]
 
 
 def _line(facts: Facts) -> str:
@@ -230,4 +240,6 @@ def _environment(facts: Facts) -> Iterator[tuple[str, str]]:
     yield "load generators", f"{facts.load.cpu_seconds:.1f} s of CPU"
     if facts.raw["lab"]:
         yield "lab", words.settings(facts.raw["lab"])
+    if cluster := facts.raw.get("cluster"):
+        yield "cluster", words.settings({name: cluster[name] for name in ("context", "namespace", "service")})
     yield "experiment file", words.clean(PurePath(facts.raw["experiment"]["file"]).name)

@@ -24,10 +24,19 @@ class LabTarget:
         nodes = sorted(node["name"] for node in status["nodes"])
         return Cluster(tuple(nodes), tuple(sorted(pods, key=lambda pod: pod.name)), status["mode"])
 
+    def can(self, op: Op) -> str:
+        """Whatever faults ask for is the lab's."""
+        return ""
+
     def perform(self, op: Op) -> None:
-        """Operations are the lab's own; `node.run` is a command on a node, which must exit with 0."""
+        """Operations are the lab's own; `node.run` is a command on a node, which must exit with 0.
+
+        Nobody has a disruption budget here: an eviction is a deletion.
+        """
         if op.name == "node.run":
             self._run(op.arguments["node"], op.arguments["command"])
+        elif op.name == "pod.evict":
+            self._call("pod.delete", **op.arguments)
         elif op.name.startswith("broker."):
             self._broker(op.name.removeprefix("broker."))
         else:

@@ -146,6 +146,8 @@ class Facts(msgspec.Struct):
     load: Load
     unready: dict[str, list[float]]
     """By pod: when its condition Ready became False."""
+    left: dict[str, list[float]] = {}
+    """By pod: when it stopped being a ready endpoint of the slices."""
 
 
 def read_facts(folder: Path) -> Facts:
@@ -179,7 +181,7 @@ def _read(folder: Path, raw: dict[str, Any]) -> Facts:
         msgspec.convert(raw["performed"], list[Performed]),
         msgspec.convert(raw["observations"], list[Observation]),
         load,
-        _unready(folder / "events.jsonl"),
+        *_lost(folder / "events.jsonl"),
     )
 
 
@@ -216,19 +218,36 @@ def read_load(path: Path, process: dict[str, Any], began_ns: int, load: Load) ->
         load.incomplete.append(f"{process['name']}: it ended before its log did (exit code {process['exit_code']})")
 
 
-def _unready(path: Path) -> dict[str, list[float]]:
-    ready: dict[str, bool] = {}
-    lost: dict[str, list[float]] = {}
+def _lost(path: Path) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """By pod, from the recording: when it lost its readiness, and when its last slice lost it as a ready endpoint."""
+    ready: set[str] = set()
+    slices: dict[str, set[str]] = {}
+    unready: dict[str, list[float]] = {}
+    left: dict[str, list[float]] = {}
     with open_source(path) as recording:
         for event in recording:
-            if event.resource != "pods" or event.type not in OBJECT_TYPES:
+            if event.type not in OBJECT_TYPES or event.resource not in ("pods", "endpointslices"):
                 continue
-            pod = msgspec.json.decode(event.object)
-            name = pod["metadata"]["name"]
-            now = event.type != "DELETED" and any(
-                c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions") or ()
-            )
-            if ready.get(name) and not now:
-                lost.setdefault(name, []).append(event.t / 1e9)
-            ready[name] = now
-    return lost
+            manifest = msgspec.json.decode(event.object)
+            name, gone = manifest["metadata"]["name"], event.type == "DELETED"
+            if event.resource == "pods":
+                was, ready = ready, ready - {name} | (set() if gone or not _is_ready(manifest) else {name})
+                lost, into = was - ready, unready
+            else:
+                was = set().union(*slices.values())
+                slices[name] = set() if gone else _ready_endpoints(manifest)
+                lost, into = was - set().union(*slices.values()), left
+            for pod in lost:
+                into.setdefault(pod, []).append(event.t / 1e9)
+    return unready, left
+
+
+def _is_ready(pod: dict[str, Any]) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def _ready_endpoints(manifest: dict[str, Any]) -> set[str]:
+    """Names of the pods that are ready; a missing condition is ready, as the API has it."""
+    endpoints = [e for e in manifest.get("endpoints") or () if (e.get("conditions") or {}).get("ready") is not False]
+    return {e["targetRef"]["name"] for e in endpoints if (e.get("targetRef") or {}).get("kind") == "Pod"}

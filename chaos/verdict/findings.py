@@ -86,7 +86,8 @@ def _finding(done: Performed, facts: Facts, lost: list[Failure]) -> Finding:
     )  # fmt: skip
     times = [t for pod in done.pods for t in facts.unready.get(pod, ()) if began <= t <= ended]
     found.readiness_lost_seconds = min(times) - began if times else None
-    found.slices_changed_seconds = min(o.asked for o in away) - began if away else None
+    left = [o.asked for o in away] or [t for pod in done.pods for t in facts.left.get(pod, ()) if began <= t <= ended]
+    found.slices_changed_seconds = min(left) - began if left else None
     found.slowest_node_seconds = max((o.seconds for o in expected), default=None)
     found.last_failure_seconds = max(f.at for f in lost) - began if lost else None
     found.lost_after_convergence = _late_losses(found, lost, done, facts.objectives.grace_seconds)

@@ -81,7 +81,7 @@ def judge_facts(facts: Facts) -> Verdict:
     value = False if False in values else None if problems or None in values else True
     raw, load = facts.raw, facts.load
     latency = {f"p{percentile:g}".replace(".", ""): load.latency_us(percentile) for percentile in PERCENTILES}
-    cpu_seconds = raw["seconds"] * (raw["environment"]["cpus"] or 1)
+    cpu_seconds = raw["seconds"] * (raw["environment"]["cpus"] or 1) if raw["engine_cpu_seconds"] else 0
     return Verdict(
         value, judgements, problems, found, load.sent, load.failed, len(nobody_s), load.not_sent, latency,
         sum(raw["engine_cpu_seconds"].values()) / cpu_seconds if cpu_seconds else None,
@@ -104,6 +104,7 @@ def _problems(facts: Facts, found: list[Finding]) -> Iterator[str]:
             yield f"{finding.number}. {finding.fault} was not healed: {'; '.join(finding.errors)}"
         elif finding.errors:
             yield f"{finding.number}. {finding.fault}: {'; '.join(finding.errors)}"
+    yield from facts.raw.get("troubles", ())
     yield from facts.load.incomplete
     if facts.load.sent == 0:
         yield "no request was sent"
@@ -127,7 +128,7 @@ def _judgements(facts: Facts, found: list[Finding]) -> Iterator[Judgement]:
     if objectives.node_convergence_seconds is not None:
         yield _convergence(facts, found)
     if objectives.failures_after_convergence is not None:
-        yield _late(found, objectives.failures_after_convergence)
+        yield _late(facts, found, objectives.failures_after_convergence)
     if facts.raw.get("kafka"):
         yield _log_on_kafka(facts.raw["kafka"])
     for name, wanted in objectives.faults.items():
@@ -146,17 +147,18 @@ def _convergence(facts: Facts, found: list[Finding]) -> Judgement:
     wanted = f"at most {limit:.2f} s on every node"
     times = [f.slowest_node_seconds for f in found if f.slowest_node_seconds is not None]
     if not times:
-        return Judgement("node convergence", None, wanted, "nothing", "no change of the slices to follow")
+        why = facts.raw.get("unseen") or "no change of the slices to follow"
+        return Judgement("node convergence", None, wanted, "nothing", why)
     never = sorted({node for finding in found for node in finding.never_followed})
     measured = f"{max(times):.2f} s at most" + (f", not every change by {', '.join(never)}" if never else "")
     return Judgement("node convergence", max(times) <= limit, wanted, measured)
 
 
-def _late(found: list[Finding], limit: int) -> Judgement:
+def _late(facts: Facts, found: list[Finding], limit: int) -> Judgement:
     wanted = f"at most {limit}"
     counted = [f.lost_after_convergence for f in found if f.lost_after_convergence is not None]
     if not counted:
-        why = "no fault was followed by every kernel"
+        why = facts.raw.get("unseen") or "no fault was followed by every kernel"
         return Judgement("lost after convergence", None, wanted, "nothing", why)
     return Judgement("lost after convergence", sum(counted) <= limit, wanted, str(sum(counted)))
 

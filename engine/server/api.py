@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -61,18 +62,16 @@ def load_configuration(kubeconfig: str, master: str) -> Configuration:
 
 
 class Api:
-    """One API server; safe for several threads. All failures are ApiError."""
+    """One API server; safe for several threads. All failures are ApiError. `throttle` holds each request up."""
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: Configuration, throttle: Callable[[], None] = lambda: None) -> None:
         self._configuration = configuration
+        self.host = configuration.host
+        """The server's URL; kept, since a token that is renewed puts the kubeconfig's back into the configuration."""
+        self._throttle = throttle
         self._pool = _pool(configuration)
-        self.observe: Callable[[str, str], None] = lambda method, code: None
-        """Told of each answer: method and HTTP code, or "<error>"."""
-
-    @property
-    def host(self) -> str:
-        """The server's URL."""
-        return self._configuration.host
+        self.observe: Callable[[str, str, float], None] = lambda method, code, seconds: None
+        """Told of each answer: method, HTTP code or "<error>", seconds until it began."""
 
     def get(self, path: str, query: dict[str, str] | None = None) -> bytes:
         """The body of a 200 answer."""
@@ -97,34 +96,45 @@ class Api:
 
     @contextlib.contextmanager
     def _answer(self, method: str, path: str, query, read_seconds: float, body: bytes | None = None):
-        headers = {"Accept": "application/json", "User-Agent": "proxy-engine"}
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-        for setting in self._configuration.auth_settings().values():
-            headers[setting["key"]] = setting["value"] or ""
-        response = None
+        self._throttle()
+        response, started, url = None, time.monotonic(), f"{self.host}{path}"
         try:
             response = self._pool.request(
                 method,
-                f"{self.host}{path}",
+                url,
                 fields=query,
                 **({"body": body} if body is not None else {}),
-                headers=headers,
+                headers=self._headers(body is not None),
                 timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=read_seconds),
                 preload_content=False,
                 retries=False,
             )
-            self.observe(method, str(response.status))
+            self._answered(method, url, query, str(response.status), time.monotonic() - started)
             if response.status >= 300:
                 raise ApiError(f"{method} {path}: {response.status} {_reason(response.data)}", response.status)
             yield response
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+        except (urllib3.exceptions.HTTPError, OSError, ConfigException) as error:
             if response is None:
-                self.observe(method, "<error>")
-            raise ApiError(f"{method} {self.host}{path}: {error}") from error
+                self._answered(method, url, query, "<error>", time.monotonic() - started)
+            raise ApiError(f"{method} {url}: {error}") from error
         finally:
             if response is not None:
                 response.close()  # a connection read to its end is back in the pool already
+
+    def _headers(self, body: bool) -> dict[str, str]:
+        """Credentials may be asked of a plugin each time, which may fail: ConfigException."""
+        headers = {"Accept": "application/json", "User-Agent": "proxy-engine"}
+        if body:
+            headers["Content-Type"] = "application/json"
+        for setting in self._configuration.auth_settings().values():
+            headers[setting["key"]] = setting["value"] or ""
+        return headers
+
+    def _answered(self, method: str, url: str, query: dict[str, str] | None, code: str, seconds: float) -> None:
+        self.observe(method, code, seconds)
+        _log.info(
+            "Response", v=6, verb=method, url=url, query=query or {}, status=code, milliseconds=int(seconds * 1e3)
+        )
 
 
 def _chunks(response) -> Iterator[bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.kernel.iptables.variant import VARIANTS, WAIT, tool
-from engine.server.host import run
+from engine.server.host import NOT_INSTALLED, run
 from engine.server.logs import get_log
 
 NFT_TABLES = ("kube-proxy", "kube-proxy-stand-in")
@@ -91,7 +91,7 @@ def _ipvs() -> list[str]:
     """All virtual servers, the device, then the sets, which rules of chains that are gone used."""
     errors = []
     if run(["ip", "link", "show", "dev", DEVICE]).returncode == 0:
-        if run(["ipvsadm", "-Ln"]).returncode == 0:
+        if run(["ipvsadm", "-Ln"]).returncode in (0, NOT_INSTALLED):
             errors += _try(["ipvsadm", "-C"])
         errors += _try(["ip", "link", "delete", "dev", DEVICE])
     listed = run(["ipset", "list", "-n"])

@@ -11,6 +11,8 @@ import threading
 import time
 from functools import partial
 
+import urllib3
+
 from engine.addresses import contains, format_address
 from engine.config import ProxyConfig
 from engine.manifest import decode_node
@@ -34,7 +36,7 @@ from engine.server.service_cidrs import ServiceNetworks
 from engine.server.service_health import ServiceHealth
 from engine.server.settings import Periods, periods, pod_networks
 from engine.server.watchfile import WatchedFile
-from engine.server.watching import ENDPOINTSLICES, SERVICECIDRS, SERVICES, Change, Follower, own_node
+from engine.server.watching import ENDPOINTSLICES, SERVICECIDRS, SERVICES, Change, Follower, Resource, own_node
 
 CONFIG_FILE_SECONDS = 1.0
 IPVS_DEPRECATED = (
@@ -79,7 +81,7 @@ class Daemon:
             self._addresses,
         )
         self._health = Health(time.time, timing.sync_seconds, able)
-        self._metrics = Metrics(mode, able)
+        self._metrics = Metrics(mode, able, urllib3.util.parse_url(api.host).netloc or "")
         api.observe = self._metrics.requested
         self._service_health = ServiceHealth(
             options.hostname, health_check_addresses(config, self._addresses()), recorder, self._health.healthy
@@ -114,13 +116,19 @@ class Daemon:
         self._addresses.start()
         followed = [SERVICES, ENDPOINTSLICES, own_node(self._options.hostname)]
         for resource in [*followed, SERVICECIDRS] if self._by_networks else followed:
-            follower = Follower(self._api, resource, self._deliver, self._stop)
-            threading.Thread(target=follower.run, name=resource.name, daemon=True).start()
+            threading.Thread(target=self._follow, args=(resource,), name=resource.name, daemon=True).start()
         self._loop.run()
         self._stop.set()
         if self._failure:
             raise self._failure
         _log.info("Ending; the rules stay in place")
+
+    def _follow(self, resource: Resource) -> None:
+        """A thread's body: one that broke must not leave a node that silently stays as it is."""
+        try:
+            Follower(self._api, resource, self._deliver, self._stop).run()
+        except Exception as error:
+            self._fail(error)
 
     def _deliver(self, resource: str, changes: list[Change], synced: bool) -> None:
         if resource == SERVICECIDRS.name and changes:
@@ -129,11 +137,12 @@ class Daemon:
         self._loop.deliver(resource, changes, synced)
 
     def _on_service_cidrs(self, changes: list[Change]) -> None:
-        try:
-            networks = self._networks.observe(changes)
-        except ValueError as error:
-            _log.error(error, "Ignored a ServiceCIDR that makes no sense")
-            return
+        for change in changes:
+            try:
+                self._networks.observe(change)
+            except ValueError as error:
+                _log.error(error, "Ignored a ServiceCIDR that makes no sense")
+        networks = self._networks.all
         if networks != self._proxier.config.service_networks:
             self._proxier.reconfigure(dataclasses.replace(self._proxier.config, service_networks=networks))
             self._loop.resync()

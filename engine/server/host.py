@@ -24,6 +24,8 @@ _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 SYSCTL = Path("/proc/sys")
 COMMAND_SECONDS = 120
+NOT_INSTALLED = 127
+"""Exit status of a tool that is missing, as of a shell."""
 
 
 def run(command: list[str], stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
@@ -31,11 +33,16 @@ def run(command: list[str], stdin: bytes = b"") -> subprocess.CompletedProcess[b
     try:
         return subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=COMMAND_SECONDS)
     except FileNotFoundError:
-        return subprocess.CompletedProcess(command, 127, b"", f"{command[0]} is not installed".encode())
+        return subprocess.CompletedProcess(command, NOT_INSTALLED, b"", f"{command[0]} is not installed".encode())
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(
             command, 124, b"", f"{command[0]} took longer than {COMMAND_SECONDS} s".encode()
         )
+
+
+def load_module(name: str) -> None:
+    """Have the kernel load a module; what cannot be loaded is found missing by whoever needs it."""
+    run(["modprobe", "--quiet", name])
 
 
 def has_ipv6() -> bool:

@@ -6,15 +6,17 @@ A `Handler` is a function from path and query to an `Answer`; which ones there a
 from __future__ import annotations
 
 import socket
+import socketserver
 import sys
 import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import NamedTuple
 
 from engine.server.logs import get_log
 
 _CLIENT_SECONDS = 30
+_EVERY_ADDRESS = ("", "0.0.0.0", "::")
 
 _log = get_log(__name__)
 
@@ -35,7 +37,11 @@ NOT_FOUND = Answer(404, b"404 page not found\n", headers=(("X-Content-Type-Optio
 
 
 class Server:
-    """Listens from the start (OSError when it cannot) until `close`; `host` "" is every address."""
+    """Listens from the start (OSError when it cannot) until `close`.
+
+    `host` "", "0.0.0.0" and "::" are every address of both families, as for Go's programs: a kubelet that knows
+    the node by its IPv6 address finds 0.0.0.0:10256 too.
+    """
 
     def __init__(self, host: str, port: int, handler: Handler) -> None:
         self._server = _listening(host, port, handler)
@@ -64,15 +70,27 @@ class Server:
             self._server.process_request(request, client)
 
 
-def _listening(host: str, port: int, handler: Handler) -> ThreadingHTTPServer:
-    class Listener(ThreadingHTTPServer):
-        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+def _listening(host: str, port: int, handler: Handler) -> socketserver.TCPServer:
+    both = host in _EVERY_ADDRESS and socket.has_dualstack_ipv6()
+
+    # Not http.server's own, which asks DNS for the name of what it listens on.
+    class Listener(socketserver.ThreadingTCPServer):
+        address_family = socket.AF_INET6 if both or ":" in host else socket.AF_INET
+        allow_reuse_address = True
         daemon_threads = True
         block_on_close = False
         request_queue_size = 128
 
+        def server_bind(self) -> None:
+            if self.address_family == socket.AF_INET6:
+                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both)
+            super().server_bind()
+
         def handle_error(self, request, client_address) -> None:
-            _log.info("A client went away", v=4, port=port, err=sys.exception())
+            if isinstance(error := sys.exception(), OSError):
+                _log.info("A client went away", v=4, port=port, err=error)
+            else:
+                _log.error(error, "A request could not be answered", port=port)
 
     class Request(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -103,4 +121,4 @@ def _listening(host: str, port: int, handler: Handler) -> ThreadingHTTPServer:
 
         do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = _answer
 
-    return Listener((host, port), Request)
+    return Listener(("::" if both else host, port), Request)

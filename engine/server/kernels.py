@@ -8,6 +8,7 @@ import re
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from engine.backends.ipvs.program import DEVICE
@@ -19,7 +20,7 @@ from engine.kernel.iptables.variant import WAIT, detect, tool
 from engine.kernel.ipvs import IpvsKernel
 from engine.kernel.ipvs.real import iptables_variant
 from engine.kernel.nftables import NftablesKernel
-from engine.server.host import has_ipv6, run
+from engine.server.host import has_ipv6, load_module, run
 
 _NETLINK_NETFILTER = 12
 _TERMINATION_SECONDS = 60.0
@@ -97,38 +98,31 @@ def _ipvs() -> Opened:
         raise PreflightError(
             f"can't use the IPVS proxier: ipset version: {found} is less than min required version: 6.0"
         )
+    load_module("ip_vs")  # schedulers and the rest are loaded by the kernel itself
     kernel = IpvsKernel(socket.socket, run)
-    return Opened(kernel, IpvsCanary().intact, ((_TERMINATION_SECONDS, kernel.terminate),))
+    return Opened(kernel, partial(_ipvs_intact, kernel), ((_TERMINATION_SECONDS, kernel.terminate),))
 
 
-class IpvsCanary:
-    """Looks for what a flush takes away: the device, the sets, the chains, all virtual servers at once."""
-
-    def __init__(self) -> None:
-        self._servers: dict[int, bool] = {}
-
-    def intact(self, family: int) -> bool:
-        """Whether a family's parts are there; no virtual server at all is a loss only after there were some."""
-        before, now = self._servers.get(family, False), _has_servers(family)
-        self._servers[family] = now
-        sets = run(["ipset", "list", "-n"]).stdout.decode().split()
-        tool = iptables_variant(run, family)
-        return (
-            (now or not before)
-            and full_name(family, CLUSTER_IP) in sets
-            and run(["ip", "link", "show", "dev", DEVICE]).returncode == 0
-            and run([tool, "-t", "nat", "-S", "KUBE-SERVICES"]).returncode == 0
-        )
+def _ipvs_intact(kernel: IpvsKernel, family: int) -> bool:
+    """Whether a family's parts are there: device, sets, chains, and as many virtual servers as were made."""
+    sets = run(["ipset", "list", "-n"]).stdout.decode().split()
+    tool = iptables_variant(run, family)
+    return (
+        _virtual_servers(family) >= kernel.servers.get(family, 0)
+        and full_name(family, CLUSTER_IP) in sets
+        and run(["ip", "link", "show", "dev", DEVICE]).returncode == 0
+        and run([tool, "-t", "nat", "-S", "KUBE-SERVICES"]).returncode == 0
+    )
 
 
-def _has_servers(family: int) -> bool:
+def _virtual_servers(family: int) -> int:
     """By /proc/net/ip_vs, where an IPv6 address is in brackets."""
     try:
         listed = Path("/proc/net/ip_vs").read_text().splitlines()
     except OSError:
-        return False
+        return 0
     ours = [line for line in listed if line.startswith(("TCP ", "UDP ", "SCTP "))]
-    return any(("[" in line) == (family == 6) for line in ours)
+    return sum(("[" in line) == (family == 6) for line in ours)
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 DURATION_BUCKETS = tuple(0.001 * 2**n for n in range(15))
 PROGRAMMING_BUCKETS = (0.25, 0.5, *range(1, 60), *range(60, 120, 5), *range(120, 301, 30))
+REQUEST_BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 IP_FAMILY = {4: "IPv4", 6: "IPv6"}
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -17,9 +18,10 @@ prometheus_client.disable_created_metrics()
 
 
 class Metrics:
-    """One process's metrics, those of its mode; label ip_family as Kubernetes 1.34 has it."""
+    """One process's metrics, those of its mode; label ip_family as Kubernetes 1.34 has it. `host` is the API's."""
 
-    def __init__(self, mode: str, families: Iterable[int]) -> None:
+    def __init__(self, mode: str, families: Iterable[int], host: str = "") -> None:
+        self._host = host
         self.registry = CollectorRegistry()
         self._families = [IP_FAMILY[family] for family in families]
         ProcessCollector(registry=self.registry)
@@ -50,9 +52,21 @@ class Metrics:
             self._rules = {kind: self._gauge(name, "table") for kind, name in names.items()}
         self._failures = [self._counter(name) for name in _FAILURES.get(mode, ())]
         self._partial_failures = [self._counter(name) for name in _PARTIAL_FAILURES.get(mode, ())]
+        if mode == "nftables":
+            # For alerts on it: what goes stale is removed in the sync's own transaction, and fails with it.
+            self._counter("sync_proxy_rules_nftables_cleanup_failures")
         self.healthz = Counter("kubeproxy_proxy_healthz", _HELP["healthz"], ["code"], registry=self.registry)
         self.livez = Counter("kubeproxy_proxy_livez", _HELP["livez"], ["code"], registry=self.registry)
-        self.requests = Counter("rest_client_requests", _HELP["requests"], ["code", "method"], registry=self.registry)
+        self._requests = Counter(
+            "rest_client_requests", _HELP["requests"], ["code", "method", "host"], registry=self.registry
+        )
+        self._request_seconds = Histogram(
+            "rest_client_request_duration_seconds",
+            _HELP["request_seconds"],
+            ["verb", "host"],
+            registry=self.registry,
+            buckets=REQUEST_BUCKETS,
+        )
 
     def queued(self, now: float) -> None:
         """A sync was asked for at `now`, seconds since 1970."""
@@ -111,9 +125,10 @@ class Metrics:
         for family in families:
             self._last.labels(IP_FAMILY[family]).set(now)
 
-    def requested(self, method: str, code: str) -> None:
-        """The API server answered with a code, or did not ("<error>")."""
-        self.requests.labels(code, method).inc()
+    def requested(self, method: str, code: str, seconds: float) -> None:
+        """The API server answered with a code, or did not ("<error>"), after so long."""
+        self._requests.labels(code, method, self._host).inc()
+        self._request_seconds.labels(method, self._host).observe(seconds)
 
     def text(self) -> bytes:
         """The page for /metrics."""
@@ -146,7 +161,8 @@ _PARTIAL_FAILURES = {"iptables": ("sync_proxy_rules_iptables_partial_restore_fai
 _HELP = {
     "healthz": "Answers of /healthz by code",
     "livez": "Answers of /livez by code",
-    "requests": "Requests to the API server by code and method",
+    "requests": "Requests to the API server by code, method and host",
+    "request_seconds": "Seconds until the API server's answer began, by verb and host",
 }
 
 

@@ -7,6 +7,8 @@ oom score ─ API ─ node's addresses ─ sysctls ─ preflight ─ (init-only 
 from __future__ import annotations
 
 import gc
+import signal
+import sys
 
 from engine.addresses import format_address, format_network
 from engine.model import Node
@@ -24,6 +26,7 @@ from engine.server.options import Options
 from engine.server.sanity import INCOMPLETE, sanity
 from engine.server.settings import to_proxy_config
 from engine.server.system import SetupError, set_conntrack, set_oom_score
+from engine.server.throttle import Throttle
 
 _log = get_log(__name__)
 
@@ -42,6 +45,9 @@ KNOWN = (
 
 def run(options: Options) -> int:
     """Run until the end; the process's exit code."""
+    # Whoever is process 1 of a container gets no signal that it does not handle, and may wait long for its Node.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
     try:
         if options.cleanup:
             clean_all()
@@ -59,7 +65,8 @@ def _proxy(options: Options) -> None:
     gc.disable()  # what is loaded at the start stays anyway; the loop turns it on again
     configuration = options.configuration
     set_oom_score(configuration.oom_score_adj)
-    api = Api(load_configuration(configuration.client_connection.kubeconfig, options.master))
+    client = configuration.client_connection
+    api = Api(load_configuration(client.kubeconfig, options.master), Throttle(client.qps, client.burst))
     recorder = Recorder(api, options.hostname)
     seen, ips = node_ips(api, options.hostname, configuration.bind_address)
     set_conntrack(configuration.conntrack, recorder)

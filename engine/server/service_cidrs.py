@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import msgspec
 
 from engine.addresses import parse_network
@@ -33,11 +31,17 @@ class ServiceNetworks:
     def __init__(self) -> None:
         self._networks: dict[str, tuple[Network, ...]] = {}
 
-    def observe(self, changes: Iterable[Change]) -> tuple[Network, ...]:
-        """All networks after these changes, sorted; ValueError for one that cannot be read."""
-        for change in changes:
+    def observe(self, change: Change) -> None:
+        """One more change; ValueError for an object that cannot be read, which counts for nothing."""
+        try:
             found = _decode(change.manifest)
-            self._networks.pop(found.metadata.name, None)
-            if change.type != "DELETED":
-                self._networks[found.metadata.name] = tuple(map(parse_network, found.spec.cidrs))
+        except msgspec.DecodeError as error:
+            raise ValueError(str(error)) from None
+        self._networks.pop(found.metadata.name, None)
+        if change.type != "DELETED":
+            self._networks[found.metadata.name] = tuple(map(parse_network, found.spec.cidrs))
+
+    @property
+    def all(self) -> tuple[Network, ...]:
+        """The networks as of now, sorted."""
         return tuple(sorted({network for networks in self._networks.values() for network in networks}))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from engine.server.configuration import Conntrack
 from engine.server.events import Recorder
-from engine.server.host import read_sysctl, write_sysctl
+from engine.server.host import load_module, read_sysctl, write_sysctl
 from engine.server.logs import get_log
 
 HASH_SIZE = Path("/sys/module/nf_conntrack/parameters/hashsize")
@@ -43,6 +43,8 @@ def conntrack_max(settings: Conntrack, cpus: int) -> int:
 def set_conntrack(settings: Conntrack, recorder: Recorder) -> None:
     """Write the limits and timeouts that are set; SetupError for what is refused but a read-only /sys."""
     limit = conntrack_max(settings, _cpus())
+    if read_sysctl("net/netfilter/nf_conntrack_max") is None:
+        load_module("nf_conntrack")
     if limit:
         _set("net/netfilter/nf_conntrack_max", limit)
         _set_hash_size(limit // 4, recorder)

@@ -30,7 +30,8 @@ def copy(source: str, target: str, follow: bool) -> None:
 
     SOURCE may also be kubectl's JSON output, or - for standard input.  A file is written whole or not
     at all.  A topic is made with the right settings; one that holds a beginning of SOURCE already gets
-    the rest, so a copy that was interrupted is just started again.
+    the rest, so a copy that was interrupted is just started again.  With --follow a broker that goes
+    away is waited for, and gets the rest when it is back.
 
     TLS and SASL settings come from the properties file that kafka://...?config=FILE or the variable
     HARNESS_KAFKA_CONFIG names.  Exit codes: 1 the broker does not answer, 2 bad input.
@@ -41,9 +42,25 @@ def copy(source: str, target: str, follow: bool) -> None:
     try:
         with console.status("copying") as status:
             count = copy_recording(
-                source, target, until_signalled() if follow else None, lambda n: status.update(f"copied {n:,} events")
+                source,
+                target,
+                until_signalled() if follow else None,
+                lambda n: status.update(f"copied {n:,} events"),
+                _once(console),
             )
     except (RecordingError, OSError) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(EXIT_BROKER if isinstance(error, BrokerAway) else EXIT_INPUT)
     click.echo(f"{target}: {count:,} events copied")
+
+
+def _once(console: Console):
+    """Says each reason when it comes up, not at every try."""
+    said: list[str] = []
+
+    def trouble(why: str) -> None:
+        if said[-1:] != [why]:
+            said.append(why)
+            console.print(f"waiting: {why}", markup=False, highlight=False, soft_wrap=True)
+
+    return trouble

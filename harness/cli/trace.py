@@ -40,7 +40,8 @@ def trace(objects: str | None, cases: Path | None, json_path: str | None, **choi
       harness trace --cases cases/ --mode nftables --kernel netns --json out.json
       harness trace --cases cases/ --mode ipvs --kernel
 
-    Exit codes: 0 fine; 1 a case differs; 2 bad input.
+    Exit codes: 0 fine; 1 a case differs; 2 bad input (the cases that could be
+    read are judged all the same).
     """
     try:
         version = _version(choices["kube_version"])
@@ -66,18 +67,35 @@ def _version(text: str | None) -> tuple[int, int]:
 
 
 def _judge_cases(path: Path, mode: str | None, kernel: str, version: tuple[int, int], json_path: str | None) -> int:
-    from harness.trace.cases import load
-
-    # All files are read before the first is judged: a bad one must not leave half a result.
-    read = [case for case in load(path) if case.min_version <= version]
-    verdicts = []
-    for verdict in _verdicts(path, read, mode, kernel, version):
+    cases, verdicts = _read_cases(path)
+    if mode and not verdicts and not any(mode in case.modes for case in cases):
+        named = sorted({each for case in cases for each in case.modes})
+        raise ValueError(f"{path}: no case is for mode {mode!r}; they are for {', '.join(named)}")
+    for verdict in verdicts:
+        click.echo(f"error: {verdict['error']}", err=True)
+    code = EXIT_INPUT if verdicts else 0
+    for verdict in _verdicts(path, [case for case in cases if case.min_version <= version], mode, kernel, version):
         verdicts.append(verdict)
         _print_verdict(verdict)
     failed = sum(not verdict["passed"] for verdict in verdicts)
     click.echo(f"{len(verdicts) - failed} of {len(verdicts)} passed", err=json_path == "-")
     write_json({"cases": verdicts}, json_path)
-    return EXIT_FAILED if failed else 0
+    return code or (EXIT_FAILED if failed else 0)
+
+
+def _read_cases(path: Path) -> tuple[list, list[dict[str, Any]]]:
+    """The cases that can be read, and verdicts of the others: one bad file does not hide the rest."""
+    from harness.trace.cases import CaseError, files, read
+
+    cases, bad = [], []
+    for file in files(path):
+        try:
+            cases.append(read(file))
+        except CaseError as error:
+            bad.append(
+                {"name": file.stem, "mode": "", "passed": False, "flows": [], "asserts": [], "error": str(error)}
+            )
+    return cases, bad
 
 
 def _verdicts(path: Path, cases, mode: str | None, kernel: str, version: tuple[int, int]) -> Iterator[dict[str, Any]]:
@@ -111,9 +129,9 @@ def _verdicts_from_uml(path: Path, mode: str, version: tuple[int, int]) -> list[
                        stdout=out.extend, stderr=errors.extend)  # fmt: skip
     except uml.UmlError as error:
         raise ValueError(str(error)) from None
-    if code not in (0, EXIT_FAILED):
+    if code not in (0, EXIT_FAILED, EXIT_INPUT) or not out:
         raise ValueError(f"in user-mode Linux: {errors.decode(errors='replace').strip()}")
-    return json.loads(out)["cases"]
+    return [verdict for verdict in json.loads(out)["cases"] if verdict["mode"]]
 
 
 def _print_verdict(verdict: dict[str, Any]) -> None:
@@ -121,6 +139,8 @@ def _print_verdict(verdict: dict[str, Any]) -> None:
     click.echo(f"{mark} {verdict['name']} ({verdict['mode']}, {len(verdict['flows'])} flows)", err=True)
     if "error" in verdict:
         click.echo(f"     {verdict['error']}", err=True)
+    if "unread" in verdict:
+        click.echo(f"     not judged, since not known: {', '.join(verdict['unread'])}", err=True)
     for item in verdict["flows"] + verdict["asserts"]:
         if item["passed"]:
             continue

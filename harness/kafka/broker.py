@@ -62,10 +62,12 @@ class BrokerError(RuntimeError):
 class Broker:
     """A broker's folder. Whether one runs in it is asked of the kernel each time.
 
-    With `bound` it ends when the thread that started it does, even by SIGKILL.
+    `extra` are more lines for PROPERTIES, in the same form; of a setting named twice the last counts.  With `bound`
+    it ends when the thread that started it does, even by SIGKILL.
     """
 
     home: Path
+    extra: str = ""
     bound: bool = False
 
     @property
@@ -126,7 +128,7 @@ class Broker:
 
     def _configure(self, port: int) -> None:
         (self.home / "port").write_text(str(port))
-        text = PROPERTIES.format(port=port, controller=_free_port(), data=self.home / "data")
+        text = (PROPERTIES + self.extra).format(port=port, controller=_free_port(), data=self.home / "data")
         (self.home / "server.properties").write_text(text)
 
     def _format(self, classpath: str) -> None:

@@ -48,6 +48,8 @@ class Operations:
             "services": [self._service_status(service) for service in lab.api.services()],
             "replicas": lab.replicas.wanted,
             "faults": sorted(lab.faults.active),
+            "watches": lab.faults.live.watchers,
+            "watches_wanted": lab.watches_wanted,
         }
 
     def _node_status(self, node: dict[str, Any], health: dict[str, bool]) -> dict[str, Any]:

@@ -66,6 +66,8 @@ class Lab:
         self.engines = {n.name: Engine(n, options, folder / n.name, kubeconfig) for n in self.nodes}
         self.replicas, self._slices = Replicas(options, self.api), Slices(self.api)
         self.unplugged: set[str] = set()
+        self.watches_wanted = 0
+        """How many watches the engines have while all of them follow the API."""
         self._stack = ExitStack()
         self.observations: list[dict[str, Any]] = []
         self.ending = asyncio.Event()
@@ -144,6 +146,7 @@ class Lab:
                 raise RuntimeError("the lab did not get ready: the kernels do not hold the pods")
             await asyncio.sleep(0.05)
         self.observations.clear()
+        self.watches_wanted = self.faults.live.watchers
 
     async def _missing(self) -> str:
         """What the lab still waits for; empty when nothing."""

@@ -20,7 +20,8 @@ from harness.modes.place import Place
 from harness.oracle.settings import packed
 from harness.packets.wire import request
 from harness.packets.world import OUTSIDE_INTERFACE, Sighting, World
-from harness.trace.cases import Case, Flow, interface_of
+from harness.trace.case_config import interface_of
+from harness.trace.cases import Case, Flow
 from harness.trace.packet import Outcome
 
 QUIET_SECONDS, LIMIT_SECONDS = 0.3, 20.0

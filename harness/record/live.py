@@ -8,6 +8,7 @@ from collections import deque
 from rich.console import Console
 
 from harness.record.recorder import Recorder
+from harness.record.watcher import Health
 
 RATE_SECONDS = 10.0
 
@@ -51,13 +52,20 @@ class Live:
             parts.append(f"topic behind {behind}, {self._rate(2):,.0f} events/s")
             if recorder.forwarder.trouble:
                 parts.append(recorder.forwarder.trouble)
-        ill = [watcher.health for watcher in recorder.watchers if watcher.health.trouble]
-        parts += [f"{health.scope.resource} {health.what}: {health.trouble}" for health in ill]
-        return "; ".join(parts)
+        return "; ".join([*parts, *troubles([watcher.health for watcher in recorder.watchers])])
 
     def _rate(self, column: int) -> float:
         first, last = self._samples[0], self._samples[-1]
         return (last[column] - first[column]) / (last[0] - first[0]) if last[0] > first[0] else 0.0
+
+
+def troubles(healths: list[Health]) -> list[str]:
+    """What each watcher suffers from, one phrase a reason: an API that is away is away for all of them."""
+    suffering: dict[tuple[str, str], list[str]] = {}
+    for health in healths:
+        if health.trouble:
+            suffering.setdefault((health.what, health.trouble), []).append("/".join(filter(None, health.scope)))
+    return [f"{', '.join(scopes)} {what}: {trouble}" for (what, trouble), scopes in suffering.items()]
 
 
 def summary(recorder: Recorder, complete: bool) -> str:

@@ -45,17 +45,26 @@ class Counts:
         return self.types.total()
 
 
+@dataclass
+class Mark:
+    """A marker of somebody who records along, written where it stands in the queue; `t` is then its time."""
+
+    change: Change
+    written: threading.Event = field(default_factory=threading.Event)
+    t: int = 0
+
+
 class Clock:
     """Nanoseconds of the recording: since `start`, never falling, also over restarts."""
 
     def __init__(self, start: str, last_t: int) -> None:
         since = datetime.now(UTC) - datetime.fromisoformat(start)
         elapsed = (since.days * 86_400 + since.seconds) * 10**9 + since.microseconds * 1_000
-        self._origin = time.monotonic_ns() - max(elapsed, last_t)
+        self.origin = time.monotonic_ns() - max(elapsed, last_t)
 
     def now(self) -> int:
         """Of this moment."""
-        return time.monotonic_ns() - self._origin
+        return time.monotonic_ns() - self.origin
 
 
 class Recorder:
@@ -63,9 +72,9 @@ class Recorder:
 
     def __init__(self, log: Log, ledger: Ledger, clock: Clock, fresh: bool, spool_bytes: int, flush_seconds: float):
         """`fresh`: a new recording, whose initial lists all lie at t 0."""
-        self.log, self._ledger, self._clock, self._fresh = log, ledger, clock, fresh
+        self.log, self._ledger, self.clock, self._fresh = log, ledger, clock, fresh
         self._spool_bytes, self._flush_seconds = spool_bytes, flush_seconds
-        self.messages: queue.Queue[Listed | Watched] = queue.Queue(QUEUED)
+        self.messages: queue.Queue[Listed | Watched | Mark] = queue.Queue(QUEUED)
         self.go = threading.Event()
         self.counts = Counts()
         self.forwarder: Forwarder | None = None
@@ -96,6 +105,15 @@ class Recorder:
                 watcher.stop()
         self._drain()
 
+    def mark(self, type_: str, resource: str, about: dict, seconds: float) -> int | None:
+        """Write a marker, from any thread; its time in the recording, None when it was not written within `seconds`."""
+        mark = Mark(marker(type_, resource, **about))
+        try:
+            self.messages.put(mark, timeout=seconds)
+        except queue.Full:
+            return None
+        return mark.t if mark.written.wait(seconds) else None
+
     @property
     def acknowledged(self) -> int:
         """The last seq that every place has for certain."""
@@ -115,9 +133,12 @@ class Recorder:
             except queue.Empty:
                 return
 
-    def _record(self, message: Listed | Watched) -> None:
+    def _record(self, message: Listed | Watched | Mark) -> None:
         try:
-            if isinstance(message, Listed):
+            if isinstance(message, Mark):
+                message.t = self._append([message.change])
+                message.written.set()
+            elif isinstance(message, Listed):
                 self._listed(message)
             else:
                 self._watched(message)
@@ -148,12 +169,13 @@ class Recorder:
             self._fresh = False
             self.go.set()
 
-    def _append(self, changes: Iterable[Change]) -> None:
-        t = 0 if self._fresh else self._clock.now()
+    def _append(self, changes: Iterable[Change]) -> int:
+        t = 0 if self._fresh else self.clock.now()
         for change in changes:
             self.log.append(Event(self.log.seq + 1, t, change.type, change.resource, msgspec.Raw(change.object)))
             self.counts.types[change.type] += 1
             self.counts.resources[change.resource] += 1
+        return t
 
     def _check(self) -> None:
         for watcher in self.watchers:

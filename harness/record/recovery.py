@@ -9,7 +9,9 @@
     AWAY          does not answer, or 5xx: it may restart     list    backoff  GAP, RELIST
     DENIED        said 401 or 403                             list    backoff  GAP, RELIST
 
-A watch that goes on from its resourceVersion misses nothing, so nothing is marked.  A server that was
+A watch that goes on from its resourceVersion misses nothing, so nothing is marked; every informer relies
+on that.  A backup that was restored shows: etcd's revision went back, or, when it was bumped as etcdutl
+advises, the version in hand is compacted (410).  A server that was
 away may have forgotten, or come back as another: only a new list tells the truth, and what happened
 between can have been missed.
 """

@@ -15,28 +15,57 @@ from harness.recording.writer import write_recording
 Progress = Callable[[int], None]
 
 
-def copy(source: str, target: str, follow: Follow | None, progress: Progress) -> int:
+def copy(
+    source: str,
+    target: str,
+    follow: Follow | None,
+    progress: Progress,
+    trouble: Callable[[str], None] = lambda why: None,
+) -> int:
     """Copy, and return the number of events written.
 
     A file is written whole or not at all.  A topic, and a file that follows, are continued when they hold
     a beginning of the source.  RecordingError when they hold something else.
+
+    With `follow`, a broker that goes away is waited for: the source keeps what the topic has not got, and
+    `trouble` is told why nothing moves.  BrokerAway only when there never was one, or when told to stop.
     """
-    with open_source(source, follow) as recording:
-        if target.startswith("kafka://"):
-            return _into_topic(recording, target, progress)
-        if follow:
-            return _into_growing_file(recording, target, progress)
-        count = _Count(progress)
+    count = _Count(progress)
+    while True:
+        try:
+            with open_source(source, follow) as recording:
+                _into(recording, target, follow, count)
+            return count.events
+        except RecordingError as error:
+            if not (follow and count.opened and _passes(error)):
+                raise
+            trouble(str(error))
+            if not follow.wait():
+                raise
+
+
+def _passes(error: RecordingError) -> bool:
+    """Whether the same again may succeed later."""
+    from harness.kafka.errors import BrokerAway
+
+    return isinstance(error, BrokerAway)
+
+
+def _into(recording: Recording, target: str, follow: Follow | None, count: _Count) -> None:
+    if target.startswith("kafka://"):
+        _into_topic(recording, target, count)
+    elif follow:
+        _into_growing_file(recording, target, count)
+    else:
         write_recording(target, recording.header, count.through(recording))
-        return count.events
 
 
-def _into_topic(recording: Recording, target: str, progress: Progress) -> int:
+def _into_topic(recording: Recording, target: str, count: _Count) -> None:
     from harness.kafka.address import parse_address
     from harness.kafka.sink import BATCH_BYTES, BATCH_EVENTS, TopicWriter
 
-    count = _Count(progress)
     writer = TopicWriter(parse_address(target), recording.header, uuid.uuid4().bytes)
+    count.opened = True
     try:
         batch: list[Event] = []
         size = 0
@@ -53,11 +82,9 @@ def _into_topic(recording: Recording, target: str, progress: Progress) -> int:
             count.add(len(batch))
     finally:
         writer.close()
-    return count.events
 
 
-def _into_growing_file(recording: Recording, target: str, progress: Progress) -> int:
-    count = _Count(progress)
+def _into_growing_file(recording: Recording, target: str, count: _Count) -> None:
     journal = Journal(target)
     try:
         if journal.empty:
@@ -65,6 +92,7 @@ def _into_growing_file(recording: Recording, target: str, progress: Progress) ->
         elif journal.header != recording.header:
             raise RecordingError(target, 1, "holds another recording; name another file")
         journal.resume(_last_seq(target))
+        count.opened = True
         for event in recording:
             if event.seq > journal.seq and not event.ticks:
                 journal.append(event)
@@ -73,7 +101,6 @@ def _into_growing_file(recording: Recording, target: str, progress: Progress) ->
                 journal.flush()
     finally:
         journal.close()
-    return count.events
 
 
 def _last_seq(path: str) -> int:
@@ -85,10 +112,10 @@ def _last_seq(path: str) -> int:
 
 
 class _Count:
-    """Counts and tells."""
+    """Counts events written, over all tries, and tells. `opened`: source and target were both there once."""
 
     def __init__(self, progress: Progress) -> None:
-        self.events, self._progress = 0, progress
+        self.events, self.opened, self._progress = 0, False, progress
 
     def add(self, events: int) -> None:
         self.events += events

@@ -27,9 +27,12 @@ LEVEL = 3
 class Journal:
     """One file, owned by one writer. `seq` is the last event appended, `durable` the last one flushed."""
 
-    def __init__(self, path: str | Path) -> None:
-        """Open or create; RecordingError when it cannot be written or someone else is writing it."""
-        self.path = str(path)
+    def __init__(self, path: str | Path, sync: bool = True) -> None:
+        """Open or create; RecordingError when it cannot be written or someone else is writing it.
+
+        Without `sync` a flush only hands what was appended to the system: it outlives this process, not a power cut.
+        """
+        self.path, self._sync = str(path), sync
         self._compressed = self.path.endswith(".zst")
         self._buffer: list[bytes] = []
         self.size, self.buffered, self.cut = 0, 0, 0
@@ -103,7 +106,8 @@ class Journal:
         except OSError:
             self._file.truncate(self.size)  # half a flush would be followed by a whole one
             raise
-        os.fsync(self._file.fileno())
+        if self._sync:
+            os.fsync(self._file.fileno())
         self.size += len(data)
 
     def _repair(self) -> None:

@@ -11,16 +11,18 @@ from typing import Any
 import msgspec
 
 from harness.events import FORMAT, MARKER_TYPES, RESOURCES, VERSION, Event, Header
-from harness.recording import initial_events_end
+from harness.recording import RecordingError, initial_events_end
+from harness.recording.journal import Journal as File
 from harness.serve.store import Change, Store
 
 _encode = msgspec.json.Encoder().encode
 
 
 class Journal:
-    """A context manager that writes what `store` holds, then each change to it, to a .jsonl file.
+    """A context manager that writes what `store` holds, then each change to it, to a new .jsonl file.
 
-    Each event is handed to the system before the write that caused it returns, so that it outlives this process.
+    RecordingError when there is something in that file: another run is never overwritten.  Each event is handed to
+    the system before the write that caused it returns, so that it outlives this process.
     `clock` gives nanoseconds; `began` is what it gave when `t` was 0.
     """
 
@@ -32,15 +34,18 @@ class Journal:
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._path, self._store, self._cluster, self._clock = path, store, cluster or {}, clock
-        self._seq, self.began = 0, 0
-        self._out: Any = None
+        self.began = 0
+        self._log: File
         self._unsubscribe: Callable[[], None] = lambda: None
 
     def __enter__(self) -> Journal:
-        self._out = open(self._path, "wb", buffering=0)
+        self._log = File(self._path, sync=False)
+        if not self._log.empty:
+            self._log.close()
+            raise RecordingError(str(self._path), None, "holds a recording already; name another file")
         with self._store.lock:
             start = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-            self._out.write(_encode(Header(FORMAT, VERSION, RESOURCES, start, self._cluster)) + b"\n")
+            self._log.begin(Header(FORMAT, VERSION, RESOURCES, start, self._cluster))
             self.began = self._clock()
             self._initial_list()
             self._unsubscribe = self._store.subscribe(self._take)
@@ -48,7 +53,7 @@ class Journal:
 
     def __exit__(self, *_exception) -> None:
         self._unsubscribe()
-        self._out.close()
+        self._log.close()
 
     @property
     def seconds(self) -> float:
@@ -71,9 +76,9 @@ class Journal:
         # Nodes first: whoever replays it knows where it stands before the first Service.
         for resource in ("nodes", *(r for r in RESOURCES if r != "nodes")):
             for found in self._store.collection(resource).snapshot().objects:
-                self._write("ADDED", resource, found.raw, 0)
-            self._seq += 1
-            self._out.write(_encode(initial_events_end(self._seq, 0, resource)) + b"\n")
+                self._append("ADDED", resource, found.raw, 0)
+            self._log.append(initial_events_end(self._log.seq + 1, 0, resource))
+        self._log.flush()
 
     def _take(self, change: Change) -> None:
         kind = change.object.kind
@@ -81,5 +86,8 @@ class Journal:
             self._write(change.type, kind.resource, change.object.raw, self._clock() - self.began)
 
     def _write(self, type: str, resource: str, raw: bytes, t: int) -> None:
-        self._seq += 1
-        self._out.write(_encode(Event(self._seq, t, type, resource, msgspec.Raw(raw))) + b"\n")
+        self._append(type, resource, raw, t)
+        self._log.flush()
+
+    def _append(self, type: str, resource: str, raw: bytes, t: int) -> None:
+        self._log.append(Event(self._log.seq + 1, t, type, resource, msgspec.Raw(raw)))

@@ -110,6 +110,11 @@ class LiveApi:
         """Where it is served."""
         return self._address.url
 
+    @property
+    def watchers(self) -> int:
+        """How many watches are open; 0 while it is stopped."""
+        return self._address.api.watchers if self._thread.is_alive() else 0
+
     def kubeconfig(self) -> dict[str, Any]:
         """A kubeconfig for it."""
         return self._address.kubeconfig()

@@ -1,7 +1,7 @@
 """Acceptance cases as files: configuration, objects, and packets with what must become of them.
 
-The format is a JSON object a file; `load` reads what it needs and refuses what it does not know, so
-that no expectation is passed over in silence.
+The format is a JSON object a file; `load` refuses what it cannot read, and `Case.unread` names the
+fields that mean nothing to it, so that no expectation is passed over in silence.
 """
 
 from __future__ import annotations
@@ -12,16 +12,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine.addresses import parse_network
 from engine.config import NEWEST, ProxyConfig
 from harness.events import Event
 from harness.oracle import Settings
 from harness.oracle.settings import PROTOCOLS, packed
+from harness.trace.asserts import OF_SERVERS
+from harness.trace.case_config import FIELDS, check, interface_of, proxy_config, settings
 from harness.trace.packet import Outcome, Packet
 
 RESOURCES = {"Service": "services", "EndpointSlice": "endpointslices", "Node": "nodes"}
 SOURCES = ("pod-local", "pod-other-node", "external", "node-host")
 OUTCOMES = ("dnat", "reject", "drop", "no-op")
+_TOP = frozenset(
+    "name source also related_test provenance derived note notes description config objects flows then sequence asserts"
+    " asserts_partial min_version vs_timeout vs_flags".split()
+)
+_STEP = frozenset("name note ops flows sequence asserts".split())
+_FLOW = frozenset("name note from source_ip dest_ip dest_port protocol expect explicit_accept".split())
+_EXPECT = frozenset("outcome endpoints masquerade explicit_accept note".split())
+RELATIONS = ("any", "same-as-previous", "different-from-previous", "other")
+"""What a connection's endpoint may be to those before, where none is named."""
 _ADDED, _REMOVED = ("add", "create", "replace", "update", "apply"), ("delete", "remove")
 
 
@@ -49,7 +59,7 @@ class Stage(NamedTuple):
 
 
 class Case(NamedTuple):
-    """One file. `raw` is its configuration as written."""
+    """One file. `raw` is its configuration as written, `unread` the fields that are not known."""
 
     name: str
     path: str
@@ -60,73 +70,35 @@ class Case(NamedTuple):
     partial: bool
     min_version: tuple[int, int]
     raw: dict[str, Any]
+    unread: tuple[str, ...] = ()
 
     def proxy_config(self, version: tuple[int, int] = NEWEST) -> ProxyConfig:
         """The engine's configuration for this case."""
-        return proxy_config(self.settings(), version, self.raw.get("masqueradeBit", 14), self.raw.get("ipvs") or {})
+        return proxy_config(self.settings(), version, self.raw)
 
     def settings(self) -> Settings:
         """The oracle's configuration for this case."""
-        raw = self.raw
-        mode = raw.get("detectLocalMode") or "ClusterCIDR"
-        detect = raw.get("detectLocal") or {}
-        interface = raw.get("bridgeInterface") or detect.get("bridgeInterface") or ""
-        if mode == "InterfaceNamePrefix":
-            interface = raw.get("interfaceNamePrefix") or detect.get("interfaceNamePrefix") or ""
-        addresses = raw.get("nodePortAddresses")
-        cidr = raw.get("clusterCIDR") or ""
-        if mode == "NodeCIDR":
-            cidr = ",".join(_pod_cidrs(self)) or cidr
-        return Settings(
-            cluster_cidr=cidr if isinstance(cidr, str) else ",".join(cidr),
-            service_cidrs=tuple(raw.get("serviceCIDRs") or ()),
-            detect_local_mode=mode,
-            pod_interface=interface,
-            masquerade_all=bool(raw.get("masqueradeAll")),
-            node_port_addresses=None if addresses is None else tuple(addresses),
-            localhost_node_ports=raw.get("localhostNodePorts") is not False,
-            node_ips=tuple((raw.get("nodeIPs") or {}).values()),
-            local_addresses=tuple(raw.get("localAddresses") or ()),
-            feature_gates=raw.get("featureGates") or {},
-        )
-
-
-def proxy_config(settings: Settings, version: tuple[int, int], bit: int = 14, ipvs: dict | None = None) -> ProxyConfig:
-    """The engine's configuration that says the same as the oracle's settings."""
-    extra = {f"ipvs_{key}": value for key, value in (ipvs or {}).items() if f"ipvs_{key}" in _FIELDS}
-    return ProxyConfig(
-        pod_networks=tuple(parse_network(text) for text in settings.cluster_cidr.split(",") if text.strip()),
-        service_networks=tuple(parse_network(text) for text in settings.service_cidrs),
-        masquerade_all=settings.masquerade_all,
-        masquerade_bit=bit,
-        detect_local_mode=settings.detect_local_mode,
-        pod_interface=settings.pod_interface,
-        node_port_addresses=settings.node_port_addresses,
-        localhost_node_ports=settings.localhost_node_ports,
-        node_addresses=tuple(packed(text) for text in settings.node_ips),
-        local_addresses=tuple(packed(text) for text in settings.local_addresses),
-        feature_gates=settings.feature_gates,
-        version=version,
-        **extra,
-    )
-
-
-_FIELDS = ProxyConfig.__dataclass_fields__
+        return settings(self.raw, _pod_cidrs(self))
 
 
 def load(path: Path) -> Iterator[Case]:
     """The case of a file, or of each .json file of a directory in order; CaseError for what is wrong."""
-    if path.is_dir():
-        files = sorted(path.glob("*.json"))
-        if not files:
-            raise CaseError(f"{path}: no .json file in this directory")
-    else:
-        files = [path]
-    for file in files:
-        yield _read(file)
+    for file in files(path):
+        yield read(file)
 
 
-def _read(path: Path) -> Case:
+def files(path: Path) -> list[Path]:
+    """The case files that a path means; CaseError when a directory has none."""
+    if not path.is_dir():
+        return [path]
+    found = sorted(path.glob("*.json"))
+    if not found:
+        raise CaseError(f"{path}: no .json file in this directory")
+    return found
+
+
+def read(path: Path) -> Case:
+    """One file's case; CaseError names file and field."""
     try:
         raw = json.loads(path.read_text())
     except OSError as error:
@@ -136,12 +108,15 @@ def _read(path: Path) -> Case:
     if not isinstance(raw, dict) or not isinstance(raw.get("config"), dict):
         raise CaseError(f"{path}: a JSON object with config, objects and flows is needed")
     try:
-        return _case(path, raw)
+        check(raw["config"])
+        case = _case(path, raw)
+        case.proxy_config()
+        return case
     except CaseError as error:
         raise CaseError(f"{path}: {error}") from None
     except KeyError as error:
         raise CaseError(f"{path}: field {error} is missing") from None
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise CaseError(f"{path}: {error}") from None
 
 
@@ -149,10 +124,11 @@ def _case(path: Path, raw: dict) -> Case:
     config = raw["config"]
     local = frozenset(packed(text) for text in config.get("localAddresses") or ())
     objects = [{"op": "add", "object": manifest} for manifest in raw.get("objects") or ()]
-    stages = [_stage({**raw, "ops": objects}, local, config)]
+    everywhere = {key: raw[key] for key in OF_SERVERS if key in raw}
+    stages = [_stage({**raw, "ops": objects, "asserts": (raw.get("asserts") or {}) | everywhere}, local, config)]
     later = raw.get("then") or ()
     for step in [later] if isinstance(later, dict) else later:
-        stages.append(_stage(step, local, config))
+        stages.append(_stage({"sequence_flows": raw.get("flows")} | step, local, config))
     families = {"IPv4": (4,), "IPv6": (6,)}.get(config.get("ipFamily"), (4, 6))
     return Case(
         raw.get("name") or path.stem,
@@ -164,7 +140,21 @@ def _case(path: Path, raw: dict) -> Case:
         bool(raw.get("asserts_partial")),
         _version(raw.get("min_version")),
         config,
+        tuple(_unread(raw, config)),
     )
+
+
+def _unread(raw: dict, config: dict) -> Iterator[str]:
+    """Fields of a case that mean nothing here, by their paths."""
+    later = raw.get("then") or ()
+    steps = [later] if isinstance(later, dict) else later
+    flows = [flow for step in (raw, *steps) for flow in step.get("flows") or ()]
+    yield from sorted(raw.keys() - _TOP)
+    yield from (f"config.{key}" for key in sorted(config.keys() - FIELDS))
+    yield from (f"then[].{key}" for key in sorted({key for step in steps for key in step} - _STEP))
+    yield from (f"flows[].{key}" for key in sorted({key for flow in flows for key in flow} - _FLOW))
+    expected = {key for flow in flows for key in flow.get("expect") or ()}
+    yield from (f"flows[].expect.{key}" for key in sorted(expected - _EXPECT))
 
 
 def _version(text: str | None) -> tuple[int, int]:
@@ -179,7 +169,10 @@ def _stage(step: dict, local: frozenset[bytes], config: dict) -> Stage:
     flows = tuple(_flow(flow, local, config) for flow in step.get("flows") or ())
     sequence = tuple(_connection(entry, step, local, config) for entry in step.get("sequence") or ())
     events = tuple(_event(op) for op in step.get("ops") or ())
-    return Stage(events, flows, sequence, step.get("asserts") or {})
+    asserts = step.get("asserts") or {}
+    if not isinstance(asserts, dict):
+        raise CaseError(f"asserts {asserts!r} is no JSON object")
+    return Stage(events, flows, sequence, asserts)
 
 
 def _event(op: dict) -> tuple[str, str, bytes]:
@@ -191,6 +184,8 @@ def _event(op: dict) -> tuple[str, str, bytes]:
         raise CaseError(f"op {op.get('op')!r} is none of {', '.join(_ADDED + _REMOVED)}")
     if manifest.get("kind") not in RESOURCES:
         raise CaseError(f"object of kind {manifest.get('kind')!r}; one of {', '.join(RESOURCES)} is needed")
+    if not isinstance(manifest.get("metadata"), dict):
+        raise CaseError(f"an object of kind {manifest['kind']} has no metadata")
     kind = "DELETED" if op["op"] in _REMOVED else "MODIFIED" if op["op"] in ("replace", "update") else "ADDED"
     return kind, RESOURCES[manifest["kind"]], json.dumps(manifest).encode()
 
@@ -211,17 +206,8 @@ def _flow(flow: dict, local: frozenset[bytes], config: dict) -> Flow:
         "" if here else interface_of(origin, config),
     )
     expect = flow.get("expect")
-    accepted = (expect or {}).get("explicit_accept")
+    accepted = (expect or {}).get("explicit_accept", flow.get("explicit_accept"))
     return Flow(flow.get("name") or "", origin, packet, _expected(expect), accepted)
-
-
-def interface_of(origin: str, config: dict) -> str:
-    """Where such a client's packets come in: pods of this node on what the configuration names, if it does."""
-    if origin != "pod-local":
-        return "eth0"
-    detect = config.get("detectLocal") or {}
-    prefix = config.get("interfaceNamePrefix") or detect.get("interfaceNamePrefix")
-    return config.get("bridgeInterface") or detect.get("bridgeInterface") or (f"{prefix}0" if prefix else "pods0")
 
 
 def _expected(expect: dict | None) -> Outcome | None:
@@ -241,13 +227,21 @@ def endpoint(text: str) -> tuple[bytes, int]:
 
 def _connection(entry: dict, step: dict, local: frozenset[bytes], config: dict) -> dict:
     """A sequence's entry with its flow and its events worked out."""
-    flow = dict((step.get("flows") or [{}])[entry.get("flow", 0)])
+    flows = step.get("flows") or step.get("sequence_flows") or [{}]
+    wanted = entry.get("flow", 0)
+    found = [flow for flow in flows if flow.get("name") == wanted] if isinstance(wanted, str) else flows[wanted:][:1]
+    if not found:
+        raise CaseError(f"sequence: there is no flow {wanted!r}")
+    flow = dict(found[0])
     flow.update(entry.get("via") or {})
     if entry.get("via"):
         flow.pop("expect", None)
     events = tuple(_event(op) for op in entry.get("ops") or ())
-    wanted = entry.get("expect_endpoint", "any")
-    return {"t": float(entry.get("t", 0)), "flow": _flow(flow, local, config), "wanted": wanted, "events": events}
+    expected = entry.get("expect_endpoint", "any")
+    named = [expected] if isinstance(expected, str) else expected
+    ends = frozenset(endpoint(text) for text in named if text not in RELATIONS)
+    found = {"t": float(entry.get("t", 0)), "flow": _flow(flow, local, config), "events": events}
+    return found | {"expected": expected, "ends": ends}
 
 
 def _pod_cidrs(case: Case) -> list[str]:

@@ -125,11 +125,18 @@ class IpvsTracer:
 
     def facts(self) -> dict[str, Any]:
         """Virtual servers and ipset entries as a case asserts them."""
-        servers = {
-            f"{_socket(server[0], server[2])}/{_NAMES[server[1]].upper()}": sorted(_socket(*t) for t in targets)
-            for server, targets in self._read.servers.items()
+        names = {s: f"{_socket(s[0], s[2])}/{_NAMES[s[1]].upper()}" for s in self._read.servers}
+        return {
+            "virtual_servers": {n: sorted(_socket(*t) for t in self._read.servers[s]) for s, n in names.items()},
+            "ipsets": {name: sorted(entries) for name, entries in self._read.sets.items()},
+            "vs_timeout": {name: self.persistent_seconds(server) for server, name in names.items()},
+            "vs_flags": {name: self._flags(server) for server, name in names.items()},
         }
-        return {"virtual_servers": servers, "ipsets": {n: sorted(e) for n, e in self._read.sets.items()}}
+
+    def _flags(self, server: Server) -> list[str]:
+        """Names of the flags of a virtual server."""
+        options = self._read.options[server].split()
+        return [name for option, name in {"-p": "persistent", "-b": "scheduler flags"}.items() if option in options]
 
     def is_local(self, address: bytes) -> bool:
         """Whether the node owns it, the dummy device's addresses included."""

@@ -16,7 +16,7 @@ from harness.events import OBJECT_TYPES, Event
 from harness.oracle.settings import PROTOCOLS, Settings, packed
 from harness.recording import Recording, open_source
 from harness.recording.state import State, folded, key_of
-from harness.trace.cases import proxy_config
+from harness.trace.case_config import proxy_config
 from harness.trace.packet import Packet
 from harness.trace.run import Tracers, shown
 

@@ -6,6 +6,7 @@ as its words; `nft_rules` gives them meaning.  Values are packed addresses and p
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from dataclasses import dataclass, field
@@ -216,6 +217,7 @@ def _data(text: str) -> tuple:
     return tuple(value(part) for part in text.split(" . "))
 
 
+@functools.lru_cache(1 << 16)
 def value(text: str):
     """A constant: packed address, Range of addresses, or number (`3:1` is 0x30001)."""
     if text in _NAMED:

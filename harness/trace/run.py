@@ -21,7 +21,7 @@ from engine.program import Program
 from engine.proxier import BACKENDS, Proxier
 from harness.namespace import NamespaceError
 from harness.trace.asserts import judged_asserts
-from harness.trace.cases import Case, Flow, Stage, endpoint
+from harness.trace.cases import Case, Flow, Stage
 from harness.trace.packet import Outcome, Tracer
 
 METRIC = "kubeproxy_sync_proxy_rules_no_local_endpoints_total"
@@ -90,6 +90,7 @@ def mode_module(mode: str):
 def judge(case: Case, mode: str, open_witness: OpenWitness | None = None, version=NEWEST) -> dict[str, Any]:
     """The case's verdict as JSON: name, mode, passed, flows, asserts; `error` when it could not be judged."""
     verdict: dict[str, Any] = {"name": case.name, "mode": mode, "passed": False, "flows": [], "asserts": []}
+    verdict |= {"unread": list(case.unread)} if case.unread else {}
     try:
         with open_witness(case, mode) if open_witness else nullcontext() as witness:
             run = Run(case, mode, witness, version)
@@ -152,7 +153,7 @@ class Run:
         previous: dict[str, frozenset] = {}
         last = 0.0
         for place, entry in enumerate(stage.sequence):
-            flow, wanted = entry["flow"], entry["wanted"]
+            flow, wanted = entry["flow"], entry["expected"]
             if entry["events"]:
                 self.enter(entry["events"])
             tracer = self._tracers.of(flow)
@@ -165,7 +166,7 @@ class Run:
                 outcome = self._witness.connect(flow)
                 taken["kernel"] = (outcome.endpoints, outcome)
             found = {"name": f"connection {place + 1} at {entry['t']:g} s", "stage": number, "expected": wanted}
-            fine = [_as_wanted(wanted, ends, previous.get(who), flow) for who, (ends, _) in taken.items()]
+            fine = [_as_wanted(entry, ends, previous.get(who)) for who, (ends, _) in taken.items()]
             found |= {who: shown(outcome) for who, (_, outcome) in taken.items() if who != "tracer"}
             yield found | {"passed": all(fine), "actual": shown(possible)}
             previous = {who: outcome.endpoints for who, (_, outcome) in taken.items()}
@@ -175,8 +176,11 @@ class Run:
         """Verdicts of what the stage asserts beyond packets."""
         if not stage.asserts:
             return []
-        family = self._case.families[0]
-        facts = {"martian_firewall_rule": False, "metrics": self._metrics(family)} | self._tracers.facts(family)
+        facts: dict[str, Any] = {"martian_firewall_rule": False, "metrics": self._metrics(self._case.families[0])}
+        for family in self._case.families:
+            for name, told in self._tracers.facts(family).items():
+                known = facts.get(name)
+                facts[name] = known | told if isinstance(known, dict) else known or told
         return judged_asserts(stage.asserts, facts, self._case.partial, number)
 
     def _metrics(self, family: int) -> dict[str, float]:
@@ -184,15 +188,16 @@ class Run:
         return {f'{METRIC}{{traffic_policy="{policy}"}}': count for policy, count in counts.items()}
 
 
-def _as_wanted(wanted, endpoints: frozenset, previous: frozenset | None, flow: Flow) -> bool:
+def _as_wanted(entry: dict, endpoints: frozenset, previous: frozenset | None) -> bool:
+    """Whether a connection of a sequence went where the case wants it."""
+    wanted, usual = entry["expected"], entry["flow"].expected
     if wanted == "any":
-        return bool(endpoints) and (flow.expected is None or endpoints <= flow.expected.endpoints)
+        return bool(endpoints) and (usual is None or endpoints <= usual.endpoints)
     if wanted == "same-as-previous":
         return endpoints == previous
     if wanted in ("different-from-previous", "other"):
         return bool(endpoints) and not endpoints & (previous or frozenset())
-    texts = [wanted] if isinstance(wanted, str) else wanted
-    return endpoints <= {endpoint(text) for text in texts} and bool(endpoints)
+    return bool(endpoints) and endpoints <= entry["ends"]
 
 
 def shown(outcome: Outcome) -> dict[str, Any]:

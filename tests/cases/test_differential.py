@@ -2,56 +2,33 @@
 
 from __future__ import annotations
 
-import time
 from ipaddress import ip_address
 
 import msgspec
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from engine.config import NEWEST
-from engine.proxier import Proxier
 from harness.check.compare import compare
-from harness.events import Event
 from harness.modes import nftables
 from harness.modes.place import Place
-from harness.oracle import Oracle
 from harness.oracle.packets import expected
 from harness.packets.witness import KernelWitness
 from harness.packets.world import World
-from harness.trace.cases import Flow, proxy_config
+from harness.trace.cases import Flow
 from harness.trace.nftables import NftablesTracer
 from harness.trace.run import Tracers
 
 from .strategies import LOCAL, clusters, packed, packets, settings_of_proxies
+from .telling import oracle_of, synced
 
 PODS_AND_ENDS = [f"10.1.0.{n}" for n in range(11, 37)] + [f"fd00:10::{n}" for n in range(11, 37)]
-
-
-class Both:
-    """A kernel that feeds tracers and another kernel."""
-
-    def __init__(self, *kernels) -> None:
-        self._kernels = kernels
-
-    def apply(self, program):
-        for kernel in self._kernels:
-            applied = kernel.apply(program)
-        return applied
 
 
 def told(events, wanted, *kernels, syncs: frozenset[int] = frozenset()):
     """Tracers and oracle after the events, synced after some of them and at the end."""
     tracers = Tracers("nftables", frozenset(map(packed, LOCAL)))
-    proxier = Proxier("nftables", proxy_config(wanted, NEWEST), Both(*kernels, tracers), time.perf_counter, "n1")
-    oracle = Oracle("n1", wanted)
-    for number, event in enumerate(events):
-        proxier.state.observe(*event)
-        oracle.observe(Event(number + 1, 0, event[0], event[1], msgspec.Raw(event[2])))
-        if number in syncs:
-            proxier.sync()
-    proxier.sync()
-    return tracers, oracle
+    synced("nftables", events, wanted, *kernels, tracers, syncs=syncs)
+    return tracers, oracle_of(events, wanted)
 
 
 def outcome(tracers: Tracers, packet):

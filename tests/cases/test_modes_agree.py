@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 
-from engine.config import NEWEST
-from engine.proxier import Proxier
-from harness.trace.cases import proxy_config
 from harness.trace.run import Tracers
 
 from .differences import DIFFERENCES, in_mode
 from .look import look
 from .strategies import LOCAL, clusters, packed, packets, settings_of_proxies
+from .telling import synced
 from .test_differential import outcome
 
 IDS = set((Path(__file__).parents[1] / "data" / "spec-ids.txt").read_text().split())
@@ -26,10 +23,7 @@ OPEN = {"internalTrafficPolicy": "Cluster", "externalTrafficPolicy": "Cluster", 
 
 def tracers_of(mode: str, events, wanted) -> Tracers:
     tracers = Tracers(mode, frozenset(map(packed, LOCAL)))
-    proxier = Proxier(mode, proxy_config(wanted, NEWEST), tracers, time.perf_counter, "n1")
-    for event in events:
-        proxier.state.observe(*event)
-    proxier.sync()
+    synced(mode, events, wanted, tracers)
     return tracers
 
 

@@ -12,6 +12,7 @@ from chaos.experiment import read_experiment
 from chaos.judged import judge_folder
 from chaos.perform import Performer
 from chaos.session import Session
+from chaos.targets.lab_stage import LabStage
 from chaos.verdict import Verdict
 from harness.lab.probes import parse_probe, time_to_unready_seconds
 from harness.recording import open_source
@@ -45,7 +46,7 @@ def experiment(method: list[dict], objectives: dict, **lab) -> dict:
 
 
 def session(raw: dict, folder: Path) -> Session:
-    return Session(read_experiment(raw), 1, folder, lambda line: None)
+    return Session(read_experiment(raw), 1, folder, lambda line: None, LabStage())
 
 
 def run(raw: dict, folder: Path, between=lambda session: None) -> Verdict:
@@ -111,10 +112,10 @@ def test_a_paused_engine_makes_the_verdict_false(tmp_path):
     made = session(experiment([{"fault": "pod-kill", "seconds": 10}], objectives), tmp_path)
     made.begin()
     try:
-        made.client.call("engine.signal", node="node-1", number="SIGSTOP")
+        made.stage.client.call("engine.signal", node="node-1", number="SIGSTOP")
         step = made.plan.steps[0]
         made.performed.append(Performer(made.target).perform(step))
-        made.client.call("engine.signal", node="node-1", number="SIGCONT")
+        made.stage.client.call("engine.signal", node="node-1", number="SIGCONT")
         made.settle(30)
         made.performed[0].settled = made.target.now()
     finally:
@@ -128,9 +129,9 @@ def test_a_paused_engine_makes_the_verdict_false(tmp_path):
 def test_a_fault_that_could_not_be_injected_makes_it_unknown(tmp_path):
     def end_the_pod(made: Session) -> None:
         (pod,) = made.plan.steps[0].pods
-        made.client.call("pod.signal", pod=pod, number="SIGKILL")
+        made.stage.client.call("pod.signal", pod=pod, number="SIGKILL")
         deadline = time.monotonic() + 10
-        while any(p["name"] == pod and p["running"] for p in made.client.call("status")["pods"]):
+        while any(p["name"] == pod and p["running"] for p in made.stage.client.call("status")["pods"]):
             assert time.monotonic() < deadline
             time.sleep(0.05)
 
@@ -147,7 +148,7 @@ def test_a_heal_that_fails_is_told_loudly_and_makes_it_unknown(tmp_path, monkeyp
     monkeypatch.setattr(perform, "HEAL_SECONDS", 0.5)
     told: list[str] = []
     raw = experiment([{"fault": "pod-kill", "seconds": 1}], {"error_budget_percent": 100})
-    made = Session(read_experiment(raw), 1, tmp_path, told.append)
+    made = Session(read_experiment(raw), 1, tmp_path, told.append, LabStage())
     made.begin()
     try:
         perform_op = made.target.perform

@@ -19,6 +19,9 @@ class Stand:
         self.notes: list[str] = []
         self._refused, self._blind, self._stop_at = refused, blind, stop_at
 
+    def can(self, op: Op) -> str:
+        return ""
+
     def cluster(self) -> Cluster:
         return Cluster((), ())
 

@@ -17,7 +17,7 @@ from harness.modes import MODES
 from harness.oracle import Oracle, Settings
 from harness.oracle.differences import FACTS, differences
 from tests.cases.clusters import E1, E2, LB, end, node, service, slice_
-from tests.userspace.telling import oracle_of
+from tests.cases.telling import oracle_of
 
 DEMO = "recordings/demo.jsonl"
 QUICK = ("--modes", "nftables,userspace", "--kernel", "memory")

@@ -82,6 +82,22 @@ BAD = {
         decode_service,
         {"metadata": META, "spec": {"clusterIP": "10.0.0.1", "ports": [{"port": 1, "protocol": "ICMP"}]}},
     ),
+    "no such port": (decode_service, {"metadata": META, "spec": {"clusterIP": "10.0.0.1", "ports": [{"port": 65536}]}}),
+    "negative node port": (
+        decode_service,
+        {"metadata": META, "spec": {"clusterIP": "10.0.0.1", "ports": [{"nodePort": -1}]}},
+    ),
+    "affinity for ever": (
+        decode_service,
+        {
+            "metadata": META,
+            "spec": {
+                "clusterIP": "10.0.0.1",
+                "sessionAffinity": "ClientIP",
+                "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 1 << 40}},
+            },
+        },
+    ),
     "bad range": (
         decode_service,
         {"metadata": META, "spec": {"clusterIP": "10.0.0.1", "loadBalancerSourceRanges": ["10.0.0.0/99"]}},

@@ -2,51 +2,24 @@
 
 from __future__ import annotations
 
-import functools
-import time
 from ipaddress import ip_address
 
-import msgspec
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from engine.config import NEWEST
-from engine.proxier import Proxier
 from harness.check.compare import compare
-from harness.events import Event
 from harness.modes import iptables
 from harness.modes.place import Place
-from harness.oracle import Oracle
 from harness.oracle.packets import expected
 from harness.packets.witness import KernelWitness
 from harness.packets.world import World
-from harness.trace.cases import proxy_config
 from harness.trace.iptables import IptablesTracer
 from harness.trace.run import Tracers
 from tests.cases.strategies import LOCAL, clusters, packed, packets, settings_of_proxies
-from tests.cases.test_differential import PODS_AND_ENDS, Both, flow_of, outcome, walk
+from tests.cases.telling import oracle_of, synced
+from tests.cases.test_differential import PODS_AND_ENDS, flow_of, outcome, walk
 
 OWN = frozenset(map(packed, LOCAL))
-
-
-def synced(events, wanted, *kernels, syncs: frozenset[int] = frozenset()) -> Proxier:
-    """A proxier after the events, synced after some of them and at the end."""
-    proxier = Proxier("iptables", proxy_config(wanted, NEWEST), Both(*kernels), time.perf_counter, "n1")
-    for number, event in enumerate(events):
-        proxier.state.observe(*event)
-        if number in syncs:
-            proxier.sync()
-    proxier.sync()
-    return proxier
-
-
-def oracle_of(events, wanted) -> Oracle:
-    """The oracle after the same events."""
-    oracle = Oracle("n1", wanted)
-    for number, event in enumerate(events):
-        oracle.observe(Event(number + 1, 0, event[0], event[1], msgspec.Raw(event[2])))
-    oracle.behaviour = functools.cache(oracle.behaviour)  # nothing more is observed
-    return oracle
 
 
 def check_saved(view, asked, oracle) -> None:
@@ -63,7 +36,7 @@ def check_saved(view, asked, oracle) -> None:
 @given(events=clusters(), wanted=settings_of_proxies)
 def test_tracer_oracle_and_read_back_agree(events, wanted):
     opened, tracers = iptables.memory(), Tracers("iptables", OWN)
-    synced(events, wanted, opened.kernel, tracers)
+    synced("iptables", events, wanted, opened.kernel, tracers)
     oracle, asked = oracle_of(events, wanted), packets(events)
     for packet in asked:
         assert outcome(tracers, packet) == expected(oracle, packet, "iptables"), packet
@@ -74,8 +47,8 @@ def test_tracer_oracle_and_read_back_agree(events, wanted):
 def test_state_step_by_step_is_state_at_once(events, again, wanted, syncs):
     path, straight = walk(events, again)
     stepwise, at_once, fed = iptables.memory(), iptables.memory(), Tracers("iptables", OWN)
-    synced(path, wanted, stepwise.kernel, fed, syncs=syncs)
-    synced(straight, wanted, at_once.kernel)
+    synced("iptables", path, wanted, stepwise.kernel, fed, syncs=syncs)
+    synced("iptables", straight, wanted, at_once.kernel)
     oracle = oracle_of(straight, wanted)
     for family in (4, 6):
         assert sorted(stepwise.view.save(family).splitlines()) == sorted(at_once.view.save(family).splitlines())
@@ -87,7 +60,7 @@ def test_state_step_by_step_is_state_at_once(events, again, wanted, syncs):
 @given(events=clusters(), again=clusters(), wanted=settings_of_proxies, syncs=st.frozensets(st.integers(0, 40)))
 def test_programs_are_the_same_every_time(events, again, wanted, syncs):
     path, _ = walk(events, again)
-    first, second = (synced(path, wanted, iptables.memory().kernel, syncs=syncs).digest for _ in range(2))
+    first, second = (synced("iptables", path, wanted, iptables.memory().kernel, syncs=syncs).digest for _ in range(2))
     assert first == second
 
 
@@ -109,7 +82,7 @@ def test_real_packets_agree(kernel_namespaces, events, before, wanted, variant):
         world.add_addresses(list(map(packed, LOCAL)))
         world.route_to_pods(list(map(packed, ["10.0.0.2", "fd00:10::2", *PODS_AND_ENDS])))
         with iptables.real(place, variant) as opened:
-            synced(path, wanted, opened.kernel, syncs=frozenset(range(0, len(path), 3)))
+            synced("iptables", path, wanted, opened.kernel, syncs=frozenset(range(0, len(path), 3)))
             oracle = oracle_of(straight, wanted)
             witness = KernelWitness(world, opened.kernel, lambda: iptables.forget_clients(place))
             asked = [flow_of(p, expected(oracle, p, "iptables")) for p in possible(events, wanted)[::7]]

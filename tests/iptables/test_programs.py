@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,28 @@ def test_conntrack_that_is_liberal_keeps_invalid_packets():
     synced(kernel, config=dataclasses.replace(CONFIG, conntrack_tcp_be_liberal=True))
     assert "INVALID" in program_of("no-services").text()
     assert "INVALID" not in kernel.programs[0].text()
+
+
+def test_endpoints_are_taken_in_the_order_of_their_texts():
+    """EPS-07: as plain strings, by which 10.1.1.11:11 comes before 10.1.1.1:11."""
+    kernel = Keeping()
+    synced(kernel, service(), slice_(*(end(address) for address in ("10.1.1.2", "10.1.1.1", "10.1.1.11"))))
+    chains = kernel.tables[4]["nat"].chains
+    (picks,) = [rules for chain, rules in chains.items() if "SVC" in chain]
+    assert [re.search(r"-> (\S+?)\"", rule)[1] for rule in picks if " -> " in rule] == [
+        "10.1.1.11:80", "10.1.1.1:80", "10.1.1.2:80",
+    ]  # fmt: skip
+    assert [re.search(r"probability (\S+)", rule)[1] for rule in picks if "probability" in rule] == [
+        "0.3333333333", "0.5000000000",
+    ]  # fmt: skip
+
+
+def test_refusals_name_the_service_port():
+    """NOEP-06: with its port's name, and without where it has none."""
+    kernel = Keeping()
+    bare = service(name="s2", ip="172.30.0.42", ports=[("", "TCP", 80, 0)])
+    far = service(name="s3", ip="172.30.0.43", internalTrafficPolicy="Local")
+    synced(kernel, service(), bare, far, slice_(end(E2, "n2"), name="far", of="s3"))
+    text = kernel.programs[0].text()
+    assert '"ns/s1:http has no endpoints"' in text and '"ns/s2 has no endpoints"' in text
+    assert '"ns/s3:http has no local endpoints"' in text

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from ..cases.clusters import CIP, CLIENT, E1, E2, E3, EXT, LB, NODE, POD, end, flow, service, slice_
-from ..cases.row import ALL, BOTH, NP, OUTSIDE, C, L, Row, X, flows, full, local
+from ..cases.row import ALL, BOTH, NP, OUTSIDE, V6, C, L, Row, X, flows, full, local
 
 SECOND = "192.168.1.2"
 RANGES = {"loadBalancerSourceRanges": ["198.51.100.0/24", "192.168.0.0/24"]}
 NEAR = "198.51.100.9"
 UDP_SCTP = [("dns", "UDP", 53, 30053), ("sig", "SCTP", 53, 30054)]
 ENDS_53 = [{"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "sig", "port": 53, "protocol": "SCTP"}]
+SIX_IP, SIX, SIX_POD, SIX_CLIENT = "fd00:96::41", "fd00:10::a", "fd00:10::2", "2600::1"
+SIX_C, SIX_NP = f"[{SIX_IP}]:80", "[2001:db8::1]:30001"
+SIX_NODE_PORT = service("NodePort", ip=SIX_IP, ipFamilies=["IPv6"])
+SIX_ENDS = slice_(end(SIX, "n1"), name="six", family="IPv6")
+NO_LOCAL = "kubeproxy_sync_proxy_rules_no_local_endpoints_total"
 EXTRA_LOCAL = {"externalIPs": [SECOND]}
 
 
@@ -102,4 +107,44 @@ ROWS = [
         [flow(POD, C, "dnat", E1, E2), flow(CLIENT, C, "dnat", E1, E2),
          flow(CIP, C, "dnat+", E1, E2, origin="node-host")],
         config={"clusterCIDR": ""}),
+    Row("NP-07 IPVS-10 DS-03 TRAF-13", "node ports and sets of IPv6: not on ::1, nor on link-local addresses",
+        [SIX_NODE_PORT, SIX_ENDS],
+        [flow(SIX_CLIENT, SIX_NP, "dnat+", SIX, origin="external"), flow(SIX_POD, SIX_C, "dnat", SIX),
+         flow("::1", "[::1]:30001", "no-op", origin="node-host"), flow(SIX_CLIENT, f"[{SIX_IP}]:81", "reject",
+                                                                       origin="external")],
+        asserts={"virtual_servers": {f"{SIX_C}/TCP": [f"[{SIX}]:80"], f"{SIX_NP}/TCP": [f"[{SIX}]:80"]}}
+        | sets(NODE_PORT_TCP=["30001"], CLUSTER_IP=[f"{SIX_IP},tcp:80"], LOOP_BACK=[f"{SIX},tcp:80,{SIX}"]),
+        config=V6),
+    Row("ETP-07 IPVS-14 DS-03 LB-05", "load balancer of IPv6: policy Local, source ranges",
+        [service("LoadBalancer", ip=SIX_IP, ipFamilies=["IPv6"], lb=["2400::1"], **local(),
+                 loadBalancerSourceRanges=["2600::/16"]), SIX_ENDS],
+        [flow(SIX_CLIENT, "[2400::1]:80", "dnat", SIX, origin="external"),
+         flow("2700::1", "[2400::1]:80", "drop", origin="external"),
+         flow("2700::1", SIX_NP, "dnat", SIX, origin="external")],
+        asserts=sets(LOAD_BALANCER_LOCAL=["2400::1,tcp:80"], LOAD_BALANCER_SOURCE_CIDR=["2400::1,tcp:80,2600::/16"]),
+        config=V6),
+    Row("DS-01 DS-03", "both families at once, each with its own servers and sets",
+        [service("NodePort", clusterIPs=[CIP, SIX_IP], ipFamilies=["IPv4", "IPv6"]), BOTH, SIX_ENDS],
+        [flow(CLIENT, NP, "dnat+", E1, E2), flow(SIX_CLIENT, SIX_NP, "dnat+", SIX, origin="external")],
+        asserts={"virtual_servers": {f"{SIX_C}/TCP": [f"[{SIX}]:80"], f"{C}/TCP": [f"{E1}:80", f"{E2}:80"]}}
+        | sets(CLUSTER_IP=[f"{CIP},tcp:80"], **{"6_CLUSTER_IP": [f"{SIX_IP},tcp:80"]}),
+        config={"ipFamily": "dual"}),
+    Row("NP-02 NP-03 CMP-01", "the node's own address alone",
+        [service("NodePort"), BOTH],
+        [flow(CLIENT, NP, "dnat+", E1, E2), flow(CLIENT, f"{SECOND}:30001", "no-op")],
+        config={"nodePortAddresses": ["primary"]}),
+    Row("NP-02", "blocks of the other family say nothing",
+        [service("NodePort"), BOTH],
+        flows(CLIENT, (NP, f"{SECOND}:30001"), "dnat+", E1, E2),
+        config={"nodePortAddresses": ["2001:db8::/64"]}),
+    Row("AFF-05 IPVS-05", "a persistent client keeps its server; a scheduler of another name",
+        [full(sessionAffinity="ClientIP", sessionAffinityConfig={"clientIP": {"timeoutSeconds": 7}}), BOTH],
+        [flow(POD, C, "dnat", E1, E2)],
+        asserts={"vs_timeout": 7, "vs_flags": ["persistent"]},
+        config={"ipvs": {"scheduler": "wlc", "excludeCIDRs": ["9.0.0.0/8"]}}),
+    Row("MET-05", "Services, not ports, are counted that have no local endpoint",
+        [full(**local(cluster_too=False), ports=[("a", "TCP", 80, 30001), ("b", "TCP", 81, 30002)]),
+         slice_(end(E2, "n2"), ports=[{"name": n, "port": 80, "protocol": "TCP"} for n in "ab"])],
+        [flow(CLIENT, NP, "dnat", E2)],
+        asserts={"metrics": {f'{NO_LOCAL}{{traffic_policy="{each}"}}': 1 for each in ("internal", "external")}}),
 ]  # fmt: skip

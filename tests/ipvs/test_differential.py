@@ -2,51 +2,25 @@
 
 from __future__ import annotations
 
-import functools
-import time
-
-import msgspec
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from engine.config import NEWEST
-from engine.proxier import Proxier
 from harness.check.compare import compare
-from harness.events import Event
 from harness.modes import ipvs
-from harness.oracle import Oracle
 from harness.oracle.packets import expected
-from harness.trace.cases import proxy_config
+from harness.trace.case_config import proxy_config
 from harness.trace.run import Tracers
 from tests.cases.strategies import LOCAL, clusters, packed, packets, settings_of_proxies
-from tests.cases.test_differential import Both, outcome, walk
-
-
-def synced(events, wanted, *kernels, syncs: frozenset[int] = frozenset()) -> Proxier:
-    """A proxier after the events, synced after some of them and at the end."""
-    proxier = Proxier("ipvs", proxy_config(wanted, NEWEST), Both(*kernels), time.perf_counter, "n1")
-    for number, event in enumerate(events):
-        proxier.state.observe(*event)
-        if number in syncs:
-            proxier.sync()
-    proxier.sync()
-    return proxier
-
-
-def oracle_of(events, wanted) -> Oracle:
-    """The oracle after the same events."""
-    oracle = Oracle("n1", wanted)
-    for number, event in enumerate(events):
-        oracle.observe(Event(number + 1, 0, event[0], event[1], msgspec.Raw(event[2])))
-    oracle.behaviour = functools.cache(oracle.behaviour)  # nothing more is observed
-    return oracle
+from tests.cases.telling import oracle_of, synced
+from tests.cases.test_differential import outcome, walk
 
 
 @given(events=clusters(), wanted=settings_of_proxies)
 def test_tracer_oracle_and_read_back_agree(events, wanted):
     opened, tracers = ipvs.memory(), Tracers("ipvs", frozenset(map(packed, LOCAL)))
-    synced(events, wanted, opened.kernel, tracers)
+    synced("ipvs", events, wanted, opened.kernel, tracers)
     oracle = oracle_of(events, wanted)
     for packet in packets(events):
         assert outcome(tracers, packet) == expected(oracle, packet, "ipvs"), packet
@@ -58,8 +32,8 @@ def test_tracer_oracle_and_read_back_agree(events, wanted):
 def test_state_step_by_step_is_state_at_once(events, again, wanted, syncs):
     path, straight = walk(events, again)
     stepwise, at_once = ipvs.memory(), ipvs.memory()
-    synced(path, wanted, stepwise.kernel, syncs=syncs)
-    synced(straight, wanted, at_once.kernel)
+    synced("ipvs", path, wanted, stepwise.kernel, syncs=syncs)
+    synced("ipvs", straight, wanted, at_once.kernel)
     for family in (4, 6):
         assert stepwise.kernel.held.get(family) == at_once.kernel.held.get(family)
 
@@ -67,7 +41,7 @@ def test_state_step_by_step_is_state_at_once(events, again, wanted, syncs):
 @given(events=clusters(), again=clusters(), wanted=settings_of_proxies, syncs=st.frozensets(st.integers(0, 40)))
 def test_programs_are_the_same_every_time(events, again, wanted, syncs):
     path, _ = walk(events, again)
-    first, second = (synced(path, wanted, ipvs.memory().kernel, syncs=syncs).digest for _ in range(2))
+    first, second = (synced("ipvs", path, wanted, ipvs.memory().kernel, syncs=syncs).digest for _ in range(2))
     assert first == second
 
 

@@ -206,3 +206,26 @@ def wait_until_nothing_waits(node: IpvsNode) -> None:
     while node.kernel.terminate():
         assert time.monotonic() < deadline, "the connection was never forgotten"
         time.sleep(0.1)
+
+
+def test_sets_that_another_proxy_left_are_replaced(node):
+    """INV-03: whatever their size and content; those that are as they should be stay the same sets."""
+    node.proxier(CONFIG, WEB)
+    node.command("ipset", "add", "KUBE-CLUSTER-IP", "172.30.9.9,tcp:9")
+    node.command("ipset", "create", "KUBE-REPLACEMENT", "hash:ip")
+    node.command("ipset", "create", "KUBE-SMALL", "hash:ip,port", "maxelem", "65536")
+    node.command("ipset", "swap", "KUBE-SMALL", "KUBE-EXTERNAL-IP")
+    before = _initvals(node)
+    node.proxier(CONFIG, WEB)
+    after = _initvals(node)
+    assert {name for name in before if after.get(name) != before[name]} == {
+        "KUBE-CLUSTER-IP", "KUBE-EXTERNAL-IP", "KUBE-REPLACEMENT",
+    }  # fmt: skip
+    node.command("ipset", "destroy", "KUBE-SMALL")
+    assert node.differences() == []
+
+
+def _initvals(node: IpvsNode) -> dict[str, str]:
+    """What tells one set from another of the same name: the seed of its hash, of IPv4's."""
+    lines = [line for line in node.command("ipset", "save").splitlines() if line.startswith("create KUBE-")]
+    return {line.split()[1]: line.rpartition(" ")[2] for line in lines if not line.startswith("create KUBE-6-")}

@@ -22,6 +22,9 @@ from harness.recording import RecordingError, open_source
 from harness.recording.copying import copy
 from harness.recording.follow import Follow
 from harness.recording.lines import event_line, header_line
+from harness.serve.journal import Journal
+from harness.serve.live import LiveStore
+from tests.record.cluster import until
 
 DEMO = "recordings/demo.jsonl"
 HEADER = Header(FORMAT, VERSION, ("nodes",), "2026-01-01T00:00:00Z")
@@ -227,8 +230,6 @@ def test_a_follower_ends_in_good_order(url, tmp_path):
     mirror = tmp_path / "mirror.jsonl"
     child = subprocess.Popen([sys.executable, "-m", "harness", "copy", url, str(mirror), "--follow"])
     try:
-        from tests.record.cluster import until
-
         until(lambda: mirror.exists() and mirror.read_bytes().count(b"\n") == 292, "a whole mirror")
         child.send_signal(signal.SIGTERM)
         assert child.wait(30) == 0
@@ -255,6 +256,46 @@ def test_a_growing_file_is_followed_line_by_line(tmp_path):
         assert [found.seq for found in recording] == list(range(1, 40))
 
 
-def test_a_broker_that_is_not_there_is_said_soon():
-    done = CliRunner().invoke(main, ["inspect", "kafka://127.0.0.1:1/nothing"])
-    assert done.exit_code == 2 and "the broker does not answer" in done.output
+@pytest.mark.parametrize(
+    ("command", "code"), [(["inspect"], 2), (["copy", "--follow", DEMO], 1)], ids=["inspect", "copy"]
+)
+def test_a_broker_that_is_not_there_is_said_soon(monkeypatch, command, code):
+    monkeypatch.setattr("harness.kafka.topic.TIMEOUT_MS", 1_000)
+    done = CliRunner().invoke(main, [*command, "kafka://127.0.0.1:1/nothing"])
+    assert done.exit_code == code and "the broker does not answer" in done.output
+
+
+def test_an_event_log_is_shipped_while_it_grows_though_the_broker_dies(url, broker, tmp_path):
+    """The file is the spool: what happened while the broker was away arrives once it is back, and only once."""
+    path, store = tmp_path / "run.jsonl", LiveStore()
+    with Journal(path, store, {"name": "lab"}) as log:
+        command = [sys.executable, "-m", "harness", "copy", str(path), url, "--follow"]
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            store.apply("nodes", {"metadata": {"name": "before"}})
+            until(lambda: shipped(url) == path.read_bytes(), "what was there before")
+            broker.down(signal.SIGKILL)
+            for number in range(200):
+                store.apply("nodes", {"metadata": {"name": f"node-{number}"}})
+            log.mark("FAULT", "nodes", {"fault": "broker-down"})
+            broker.up()
+            store.apply("nodes", {"metadata": {"name": "after"}})
+            until(lambda: shipped(url) == path.read_bytes(), "all of it")
+            child.send_signal(signal.SIGTERM)
+            out, err = child.communicate(timeout=60)
+        finally:
+            child.kill()
+            broker.up()
+    assert child.returncode == 0 and "Traceback" not in err, err
+    with open_source(url) as recording:
+        assert len(list(recording)) == 207 and recording.repeats == 0
+    assert "207 events copied" in out
+
+
+def shipped(url: str) -> bytes:
+    """The topic as a file; nothing while there is no such topic."""
+    try:
+        with open_source(url) as recording:
+            return header_line(recording.header) + b"".join(map(event_line, recording))
+    except RecordingError:
+        return b""

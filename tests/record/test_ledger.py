@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.record.ledger import KINDS, Ledger, Scope, cleaned
+from harness.record.live import troubles
+from harness.record.watcher import Health
 
 NAMES = ("a", "b", "c")
 NAMESPACES = ("x", "y")
@@ -106,3 +108,9 @@ def test_every_resource_has_its_kind(resource):
 def test_what_is_no_manifest_is_said(bad):
     with pytest.raises(ValueError):
         list(Ledger().watched("ADDED", "services", bad))
+
+
+def test_one_reason_is_said_once():
+    healths = [Health(Scope("nodes")), Health(Scope("services", "shop")), Health(Scope("pods"))]
+    healths[0].trouble = healths[1].trouble = "connection refused"
+    assert troubles(healths) == ["nodes, services/shop listing: connection refused"]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.recording import open_source
+from harness.recording import RecordingError, open_source
 from harness.recording.state import State, folded
 from harness.serve import ApiError
 from harness.serve.journal import Journal
@@ -157,6 +157,16 @@ def test_the_journal_is_a_recording_of_all_that_happened(store, tmp_path):
     wanted = ["ADDED nodes", "ADDED pods", "FAULT pods", "DELETED pods", "ADDED services"]
     assert [" ".join(each) for each in told] == wanted
     assert set(state.objects) == {("nodes", "", "node-1"), ("services", "shop", "web")}
+
+
+def test_a_journal_never_overwrites_another(store, tmp_path):
+    path = tmp_path / "journal.jsonl"
+    with Journal(path, store), pytest.raises(RecordingError, match="is being written"), Journal(path, store):
+        pass
+    before = path.read_bytes()
+    with pytest.raises(RecordingError, match="holds a recording already"), Journal(path, store):
+        pass
+    assert path.read_bytes() == before
 
 
 def test_clients_write_and_everyone_sees_it(api):

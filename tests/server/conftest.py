@@ -19,9 +19,9 @@ def certificate(tmp_path_factory) -> tuple[str, str]:
 
 
 @pytest.fixture
-def lab(tmp_path, namespace, certificate):
-    """An empty lab in nftables mode."""
+def lab(request, tmp_path, namespace, certificate):
+    """An empty lab, in nftables mode unless a test asks for another."""
     from tests.server.lab import Lab
 
-    with Lab(tmp_path, namespace, certificate) as made:
+    with Lab(tmp_path, namespace, certificate, getattr(request, "param", "nftables")) as made:
         yield made

@@ -122,6 +122,7 @@ class Lab:
         self._seen: list[Event] = []
         self._events: list[Event] = []
         self._view = None
+        self._daemon: Process | None = None
         self._node, self._cluster_cidr = NODE, PODS
 
     def __enter__(self) -> Lab:
@@ -179,7 +180,7 @@ class Lab:
             process.says("serving")
         return process
 
-    def daemon(self, *arguments: str, **fields) -> Process:
+    def daemon(self, *arguments: str, environment: dict[str, str] | None = None, **fields) -> Process:
         """Start the daemon with these fields of its configuration file."""
         block = {"syncPeriod": "30s", "minSyncPeriod": "1ns"} | fields.pop("periods", {})
         configuration = {
@@ -195,18 +196,18 @@ class Lab:
         } | fields
         self.config_file.write_text(yaml.safe_dump(configuration))
         self._broken.parent.mkdir(exist_ok=True)
-        path = f"PATH={self._broken.parent}:{os.environ['PATH']}"
+        variables = {"PATH": f"{self._broken.parent}:{os.environ['PATH']}"} | (environment or {})
         command = [
             "env",
-            path,
+            *(f"{name}={value}" for name, value in variables.items()),
             sys.executable,
             "-m",
             "engine.server.main",
             "--config",
             str(self.config_file),
-            *arguments,
         ]
-        return self._start([*command, *arguments], "daemon.log")
+        self._daemon = self._start([*command, *arguments], "daemon.log")
+        return self._daemon
 
     @property
     def config_file(self) -> Path:
@@ -250,9 +251,14 @@ class Lab:
         self._instead_of_nft(f'sleep 0.2\nexec {shutil.which("nft")} "$@"')
 
     def _instead_of_nft(self, script: str) -> None:
-        self._broken.parent.mkdir(exist_ok=True)
-        self._broken.write_text(f"#!/bin/sh\n{script}\n")
-        self._broken.chmod(0o755)
+        self.instead_of("nft", script)
+
+    def instead_of(self, tool: str, script: str) -> None:
+        """What the daemon runs for a tool, as a shell script."""
+        file = self._broken.with_name(tool)
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"#!/bin/sh\n{script}\n")
+        file.chmod(0o755)
 
     def allow_nft(self) -> None:
         """As before."""
@@ -285,6 +291,12 @@ class Lab:
                 return Reply(answer.status, answer.read(), {k.lower(): v for k, v in answer.getheaders()})
             except ConnectionError:
                 return None
+
+    def says(self, port: int, path: str, status: int, host: str = "127.0.0.1") -> Reply | None:
+        """The answer if it has this status; the daemon must be alive."""
+        assert self._daemon.popen.poll() is None, self._daemon.text()
+        answer = self.http(port, path, host=host)
+        return answer if answer and answer.status == status else None
 
     def health_check(self, path: str, method: str = "GET") -> Reply | None:
         """An answer of the Service's health check port, which is open on the node's own address."""
@@ -319,6 +331,8 @@ class Lab:
         self.serve()
         process = self.daemon(**fields)
         self.converges()
+        for port in (HEALTHZ, METRICS):
+            eventually(lambda port=port: self.http(port, "/healthz"), f"port {port}")
         return process
 
     def metrics(self) -> dict[str, float]:

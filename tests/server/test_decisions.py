@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import queue
 from pathlib import Path
 
 import pytest
 
+from engine.addresses import format_network
 from engine.server import host, kernels, system
 from engine.server.api import Api, load_configuration
 from engine.server.cleanup import removal
@@ -17,8 +19,11 @@ from engine.server.events import Recorder
 from engine.server.health import Health
 from engine.server.node import NodeError, node_ips, wait_for_pod_cidr
 from engine.server.pages import go_time
+from engine.server.service_cidrs import ServiceNetworks
 from engine.server.settings import ProxyConfig
+from engine.server.throttle import Throttle
 from engine.server.watchfile import WatchedFile
+from engine.server.watching import Change
 
 LOCAL = (bytes((192, 168, 0, 2)), bytes((10, 1, 0, 1)), bytes((127, 0, 0, 1)))
 NOWHERE = Api(load_configuration("", "http://127.0.0.1:1"))
@@ -64,6 +69,31 @@ def test_timeouts_that_are_set_are_written(tmp_path, monkeypatch):
     assert written == dict(zip(names, ("86400", "7", "90", "7", "7"), strict=True))
     system.set_conntrack(Conntrack(max_per_core=0, tcp_be_liberal=True), None)
     assert (folder / "nf_conntrack_tcp_be_liberal").read_text() == "1\n"
+
+
+@pytest.mark.parametrize(
+    ("qps", "burst", "waits"),
+    [
+        (5.0, 3, [0, 0, 0, 0.2, 0.2, 0, 0, 0, 0.2]),
+        (0.0, 0, [0] * 9),
+        (10.0, 1, [0, 0.1, 0.1, 0.1, 0.1, 0, 0.1, 0.1, 0.1]),
+        (-1.0, 1, [0] * 9),
+    ],
+)
+def test_how_many_requests_the_api_gets(qps, burst, waits):
+    """CFG-01's qps and burst: a burst at once, the rest one by one; a minute's rest fills the bucket."""
+    now, waited = [100.0], []
+
+    def sleep(seconds: float) -> None:
+        waited[-1] = seconds
+        now[0] += seconds
+
+    throttle = Throttle(qps, burst, lambda: now[0], sleep)
+    for number in range(len(waits)):
+        waited.append(0.0)
+        now[0] += 60 * (number == 5)
+        throttle()
+    assert waited == pytest.approx(waits)
 
 
 def test_health_over_time():
@@ -123,6 +153,24 @@ def test_where_health_check_ports_listen(asked, addresses):
     """HC-01."""
     config = ProxyConfig(node_port_addresses=asked, node_addresses=(LOCAL[0], bytes(15) + b"\1"))
     assert health_check_addresses(config, LOCAL) == addresses
+
+
+def test_networks_of_services_add_up():
+    """CIP-02: of all ServiceCIDRs; one that makes no sense counts for nothing, and takes no other along."""
+    networks = ServiceNetworks()
+
+    def observe(kind: str, name: str, cidrs: object) -> list[str]:
+        manifest = {"metadata": {"name": name}, "spec": {"cidrs": cidrs}}
+        networks.observe(Change(kind, json.dumps(manifest).encode()))
+        return [format_network(network) for network in networks.all]
+
+    assert observe("ADDED", "a", ["10.96.0.0/16", "fd00::/112"]) == ["10.96.0.0/16", "fd00::/112"]
+    assert observe("ADDED", "b", ["10.97.0.0/16"]) == ["10.96.0.0/16", "10.97.0.0/16", "fd00::/112"]
+    for nonsense in (7, ["10.98.0.0/99"]):
+        with pytest.raises(ValueError):
+            observe("ADDED", "c", nonsense)
+    assert observe("MODIFIED", "a", ["10.96.0.0/16"]) == ["10.96.0.0/16", "10.97.0.0/16"]
+    assert observe("DELETED", "b", []) == ["10.96.0.0/16"]
 
 
 def test_a_host_without_ipv6_has_one_family(monkeypatch):

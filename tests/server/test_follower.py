@@ -142,10 +142,45 @@ def test_a_watch_resumes_where_it_stopped(monkeypatch):
         asked = [server.asked.get(timeout=WAIT_SECONDS) for _ in range(4)]
         stop.set()
         server.shutdown()
-    assert [query.get("resourceVersion") for query in asked] == [None, "10", "12", "20"]
+    assert [query.get("resourceVersion") for query in asked] == ["0", "10", "12", "20"]
     assert {query["labelSelector"] for query in asked} == {"!foreign"}
     assert asked[0]["limit"] == str(watching.PAGE)
     assert all(query["allowWatchBookmarks"] == "true" for query in asked[1:])
+
+
+def test_only_the_first_list_may_be_of_any_version(monkeypatch):
+    """From the server's memory, until one came through; later that would turn time back."""
+    monkeypatch.setattr(watching, "_BACKOFF_SECONDS", 0.01)
+    told: queue.Queue = queue.Queue()
+    with Scripted([gone(503), LISTED, gone(), RELISTED]) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        _, stop = follow(server, told)
+        asked = [server.asked.get(timeout=WAIT_SECONDS) for _ in range(4)]
+        stop.set()
+        server.shutdown()
+    assert [query.get("resourceVersion") for query in asked if "watch" not in query] == ["0", "0", None]
+
+
+KUBECONFIG = """\
+apiVersion: v1
+kind: Config
+current-context: c
+clusters: [{name: c, cluster: {server: "http://127.0.0.1:1"}}]
+users: [{name: u, user: {token: t}}]
+contexts: [{name: c, context: {cluster: c, user: u}}]
+"""
+
+
+def test_master_wins_over_the_kubeconfig(tmp_path):
+    """For every request, with its token, which the client may renew (CFG-21)."""
+    (tmp_path / "kubeconfig").write_text(KUBECONFIG)
+    with Scripted([LISTED, RELISTED]) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        address = f"127.0.0.1:{server.server_address[1]}"
+        api = Api(load_configuration(str(tmp_path / "kubeconfig"), address))
+        assert [json.loads(api.get("/api/v1/things")) for _ in range(2)] == [LISTED, RELISTED]
+        assert api.host == f"http://{address}"
+        server.shutdown()
 
 
 def test_what_an_api_server_lacks_holds_up_nobody(monkeypatch):

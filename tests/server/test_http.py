@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
+import urllib.request
 
 import pytest
 
+from engine.server.http import Answer, Server
 from tests.cases.clusters import end, node, service, slice_
-from tests.server.lab import ADDRESS, HCNP, HEALTHZ, METRICS, NODE, eventually
+from tests.server.lab import ADDRESS, API_PORT, HCNP, HEALTHZ, METRICS, NODE, eventually
 
 BALANCED = service(
     "LoadBalancer",
@@ -38,7 +41,7 @@ def test_health_check_node_ports(lab):
     }  # fmt: skip
     assert b'\n\t"localEndpoints": 2,' in answer.body
     lab.step()
-    gone = eventually(lambda: (a := lab.health_check("/")).status == 503 and a, "no local endpoint any more")
+    gone = eventually(lambda: lab.says(HCNP, "/", 503, ADDRESS), "no local endpoint any more")
     assert gone.headers["x-load-balancing-endpoint-weight"] == "0"
     lab.step()
     eventually(lambda: lab.health_check("/") is None, "the port's end")
@@ -65,7 +68,7 @@ def test_a_node_that_will_go_gets_no_traffic(lab, change):
     assert well.json()["lastUpdated"] == well.json()["currentTime"]
     assert well.headers["content-type"] == "application/json"
     lab.step()
-    going = eventually(lambda: (a := lab.http(HEALTHZ, "/healthz")).status == 503 and a, "not eligible")
+    going = eventually(lambda: lab.says(HEALTHZ, "/healthz", 503), "not eligible")
     assert going.json()["nodeEligible"] is False
     alive = lab.http(HEALTHZ, "/livez")
     assert alive.status == 200
@@ -75,7 +78,7 @@ def test_a_node_that_will_go_gets_no_traffic(lab, change):
     time.sleep(0.3)
     assert lab.http(HEALTHZ, "/healthz").status == 503
     lab.step()
-    eventually(lambda: lab.http(HEALTHZ, "/healthz").status == 200, "eligible again")
+    eventually(lambda: lab.says(HEALTHZ, "/healthz", 200), "eligible again")
     assert lab.http(HEALTHZ, "/other").status == 404
 
 
@@ -86,13 +89,13 @@ def test_an_update_that_waits_too_long_is_unhealthy(lab):
     lab.step()
     daemon.says("Sync failed")
     for path in ("/healthz", "/livez"):
-        eventually(lambda path=path: lab.http(HEALTHZ, path).status == 503, path)
+        eventually(lambda path=path: lab.says(HEALTHZ, path, 503), path)
     assert lab.health_check("/").status == 503
     assert lab.http(HEALTHZ, "/healthz").json()["nodeEligible"] is True
     counts = lab.metrics()
     assert counts['kubeproxy_proxy_healthz_total{code="503"}'] >= 1
     lab.allow_nft()
-    eventually(lambda: lab.http(HEALTHZ, "/healthz").status == 200, "well again")
+    eventually(lambda: lab.says(HEALTHZ, "/healthz", 200), "well again")
 
 
 def test_operators_pages(lab):
@@ -133,7 +136,10 @@ def test_metrics_tell_what_happened(lab):
     assert after[family("network_programming_duration_seconds_count")] == 1
     for name in ("last_timestamp", "last_queued_timestamp"):
         assert abs(after[family(f"sync_proxy_rules_{name}_seconds")] - time.time()) < 60
-    assert after['rest_client_requests_total{code="200",method="GET"}'] >= 6
+    host = f'host="127.0.0.1:{API_PORT}"'
+    assert after[f'rest_client_requests_total{{code="200",{host},method="GET"}}'] >= 6
+    assert after[f'rest_client_request_duration_seconds_count{{{host},verb="GET"}}'] >= 6
+    assert after[family("sync_proxy_rules_nftables_cleanup_failures_total")] == 0
     lab.step()
     daemon.says("Error while parsing EndpointsLastChangeTriggerTime annotation")
 
@@ -171,3 +177,21 @@ def test_logs_are_structured(lab):
     synced = next(line for line in lines if line["msg"] == "Synced proxy rules")
     assert synced["full"] is True
     assert synced["services"] == 1
+
+
+@pytest.mark.parametrize("host", ["", "0.0.0.0", "::"])
+def test_every_address_is_of_both_families(host):
+    """As Go listens: a kubelet or load balancer that knows the node by IPv6 is answered too (HC-01, HC-07)."""
+    server = Server(host, 0, lambda path, _: Answer(200, path.encode()))
+    for address in ("127.0.0.1", "[::1]"):
+        with urllib.request.urlopen(f"http://{address}:{server.port}/livez", timeout=10) as answer:
+            assert answer.read() == b"/livez"
+    server.close()
+
+
+@pytest.mark.parametrize(("host", "other"), [("127.0.0.1", "::1"), ("::1", "127.0.0.1")])
+def test_one_address_is_of_its_own_family(host, other):
+    server = Server(host, 0, lambda *_: Answer(200, b""))
+    with pytest.raises(ConnectionError):
+        socket.create_connection((other, server.port), timeout=10)
+    server.close()

@@ -48,12 +48,14 @@ def finished(caller: subprocess.Popen) -> tuple[int, int, str]:
     return count, failed, errors.decode()
 
 
-@pytest.mark.parametrize("how", ["SIGTERM", "SIGKILL"])
-def test_a_restart_loses_no_connection(lab, traffic, how):
+@pytest.mark.parametrize(
+    ("lab", "hard"), [("nftables", False), ("nftables", True), ("iptables", True)], indirect=["lab"]
+)
+def test_a_restart_loses_no_connection(lab, traffic, hard):
     """Rules stay when the process ends (CLN-05), and their replacement has no gap (INV-03)."""
     daemon = lab.start(OBJECTS)
     caller = traffic()
-    daemon.end(hard=how == "SIGKILL")
+    daemon.end(hard)
     assert lab.differences() == []
     for _ in range(2):
         daemon = lab.daemon()
@@ -154,16 +156,16 @@ def test_init_only_and_cleanup(lab):
     assert daemon.popen.wait(20) == 0
     daemon.says("System initialized and --init-only specified")
     assert run(["nft", "list", "tables"]).stdout == b""
-    for mode in ("nftables", "iptables"):
+    for mode in ("iptables", "nftables", "iptables"):
         lab.mode = mode
         daemon = lab.daemon()
         daemon.says("full=true")
         if mode == "iptables":
             assert lab.metrics()['kubeproxy_sync_proxy_rules_iptables_total{ip_family="IPv4",table="nat"}'] >= 10
         assert daemon.end() == 0
-    rules = run(["iptables-save"]).stdout + run(["iptables-legacy-save"]).stdout
-    assert b"KUBE-SVC" in rules
-    assert b"kube-proxy" not in run(["nft", "list", "tables"]).stdout, "mode iptables removed the other's (CLN-01)"
+        rules = run(["iptables-save"]).stdout + run(["iptables-legacy-save"]).stdout
+        assert (b"KUBE-SVC" in rules) == (mode == "iptables"), "the other mode's are removed (CLN-01)"
+        assert (b"kube-proxy" in run(["nft", "list", "tables"]).stdout) == (mode == "nftables")
     assert lab.daemon("--cleanup").popen.wait(20) == 0
     rules = run(["iptables-save"]).stdout + run(["iptables-legacy-save"]).stdout
     left = {line.split()[0][1:] for line in rules.decode().splitlines() if line.startswith(":KUBE")}
@@ -175,6 +177,9 @@ def test_node_cidr_waits_for_pod_cidrs(lab):
     """A later change of them ends the process (DET-02)."""
     lab.record([node(), *OBJECTS[1:]], [("MODIFIED", with_pods("10.0.0.0/8")), ("MODIFIED", with_pods("10.1.0.0/16"))])
     lab.serve()
+    daemon = lab.daemon(detectLocalMode="NodeCIDR", clusterCIDR="")
+    daemon.says("Waiting for podCIDR")
+    assert daemon.end() == 0, "one that waits ends as one that runs"
     daemon = lab.daemon(detectLocalMode="NodeCIDR", clusterCIDR="")
     daemon.says("Waiting for podCIDR")
     assert daemon.popen.poll() is None
@@ -191,14 +196,16 @@ def with_pods(network: str) -> dict:
 
 
 def test_what_the_machine_cannot_do_ends_the_start(tmp_path, namespace, certificate):
-    """No fallback to another mode (MODE-03, IPVS-04)."""
+    """No fallback to another mode (MODE-03, IPVS-04), not before the module that may be missing was asked for."""
     with Lab(tmp_path, namespace, certificate) as lab:
         lab.record(OBJECTS)
         lab.serve()
         lab.mode = "ipvs"
+        lab.instead_of("modprobe", f'echo "$@" >> {tmp_path}/modules')
         daemon = lab.daemon()
         assert daemon.popen.wait(20) == 1
         daemon.says("can't use the IPVS proxier")
+        assert "--quiet ip_vs\n" in (tmp_path / "modules").read_text()
 
 
 def test_an_nft_that_is_too_old_ends_the_start(lab):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,8 @@ PROGRAM = Path(sys.executable).with_name("proxy-engine")
 
 
 def run(*words: str) -> subprocess.CompletedProcess:
-    return subprocess.run([PROGRAM, *words], capture_output=True, text=True, timeout=60)
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("KUBERNETES_SERVICE")}
+    return subprocess.run([PROGRAM, *words], capture_output=True, text=True, timeout=60, env=outside)
 
 
 def test_help_and_version():
@@ -35,6 +37,14 @@ def test_a_wrong_configuration_shows_no_usage():
     done = run("--proxy-mode", "userspace")
     assert done.returncode == 1
     assert done.stderr.startswith("Error: failed validate: KubeProxyConfiguration.Mode.ProxyMode: Invalid value")
+
+
+def test_without_a_kubeconfig_it_must_run_in_a_cluster():
+    """CFG-21; nothing has been touched when this ends."""
+    done = run("--hostname-override", "n1")
+    assert done.returncode == 1
+    assert "Neither kubeconfig file nor master URL was specified, falling back to in-cluster config" in done.stderr
+    assert '"Command failed" err="in-cluster config: ' in done.stderr
 
 
 def test_the_written_file_is_the_effective_configuration(tmp_path):

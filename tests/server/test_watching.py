@@ -68,6 +68,19 @@ def test_versions_that_are_gone(lab):
     assert "listing again" in daemon.text()
 
 
+def test_a_thread_that_breaks_ends_the_process(lab):
+    """It is started anew by its supervisor, instead of never hearing of a change again."""
+    broken = "raise ZeroDivisionError('broken')"
+    (lab.folder / "sitecustomize.py").write_text(
+        f"import engine.server.watching as w\nclass F(w.Follower):\n    def run(self): {broken}\nw.Follower = F\n"
+    )
+    lab.record(OBJECTS)
+    lab.serve()
+    daemon = lab.daemon(environment={"PYTHONPATH": str(lab.folder)})
+    assert daemon.popen.wait(20) == 1
+    daemon.says("ZeroDivisionError: broken")
+
+
 def test_ten_thousand_services(lab):
     """The committed recording over HTTPS, its churn in one storm, read back and judged by the oracle."""
     lab.replay(ROOT / "recordings" / "10k-svc.jsonl", "node-0001")

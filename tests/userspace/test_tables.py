@@ -14,8 +14,8 @@ from harness.modes import userspace
 from harness.oracle.packets import expected
 from harness.trace.run import Tracers
 from tests.cases.strategies import LOCAL, clusters, packed, packets, settings_of_proxies
-from tests.cases.test_differential import Both, outcome, walk
-from tests.userspace.telling import oracle_of, synced
+from tests.cases.telling import oracle_of, synced
+from tests.cases.test_differential import outcome, walk
 
 SYNCS = st.frozensets(st.integers(0, 40), max_size=8)
 
@@ -23,7 +23,7 @@ SYNCS = st.frozensets(st.integers(0, 40), max_size=8)
 @given(events=clusters(), wanted=settings_of_proxies)
 def test_tables_and_tracer_mean_what_the_oracle_says(events, wanted):
     opened, tracers = userspace.memory(), Tracers("userspace", frozenset(map(packed, LOCAL)))
-    synced(events, wanted, Both(opened.kernel, tracers))
+    synced("userspace", events, wanted, opened.kernel, tracers)
     oracle = oracle_of(events, wanted)
     for packet in packets(events):
         assert outcome(tracers, packet) == expected(oracle, packet, "userspace"), packet
@@ -35,8 +35,8 @@ def test_tables_and_tracer_mean_what_the_oracle_says(events, wanted):
 def test_state_step_by_step_is_state_at_once(events, again, wanted, syncs, anew):
     path, straight = walk(events, again)
     stepwise, at_once = userspace.memory(), userspace.memory()
-    synced(path, wanted, stepwise.kernel, syncs, anew)
-    synced(straight, wanted, at_once.kernel)
+    synced("userspace", path, wanted, stepwise.kernel, syncs=syncs, anew=anew)
+    synced("userspace", straight, wanted, at_once.kernel)
     for family in (4, 6):
         assert stepwise.kernel.everything(family) == at_once.kernel.everything(family)
 
@@ -55,7 +55,7 @@ def test_what_is_touched_is_all_that_changes(events, again, wanted, syncs):
 
     kernel = Following()
     path, _ = walk(events, again)
-    synced(path, wanted, kernel, syncs)
+    synced("userspace", path, wanted, kernel, syncs=syncs)
     assert opened == set().union(*(tables.sockets() for tables in kernel.tables.values()))
 
 

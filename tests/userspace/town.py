@@ -16,7 +16,7 @@ from harness.modes.place import Place
 from harness.namespace import Namespace
 from harness.oracle import Settings
 from harness.trace.cases import RESOURCES
-from tests.userspace.telling import synced
+from tests.cases.telling import synced
 
 EXTERNAL, OTHER_POD, NODE = "203.0.113.2", "10.9.0.2", "192.168.0.2"
 SETTINGS = Settings(cluster_cidr="10.0.0.0/8,fd00:10::/32", node_ips=(NODE, "2001:db8::1"))
@@ -111,7 +111,7 @@ class Town:
     def tell(self, *objects: dict):
         """A proxier that has been told these objects and has synced."""
         events = [("ADDED", RESOURCES[each["kind"]], json.dumps(each).encode()) for each in objects]
-        return synced(events, SETTINGS, self.opened.kernel)
+        return synced("userspace", events, SETTINGS, self.opened.kernel)
 
     def connect(self, source: str | None, address: str, port: int, kind: int = socket.SOCK_STREAM) -> socket.socket:
         """A client: from the node itself when `source` is None, else from beyond the link."""

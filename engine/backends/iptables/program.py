@@ -49,15 +49,16 @@ class Table:
         return sum(map(len, self.chains.values())) + sum(edit.verb != "-D" for edit in self.edits)
 
     def lines(self, jumps: Collection[Jump] = (), stale: Collection[str] = ()) -> Iterator[str]:
-        """Lines for `iptables-restore --noflush`; every chain is declared before a rule jumps to it."""
+        """Lines for `iptables-restore --noflush`, those of a chain in one text; every chain is declared first."""
         deleted = (*self.deleted, *stale)
         yield f"*{self.name}"
         # Sorted: the legacy tool searches the names of chains, and finds in order what comes in order.
-        for chain in sorted([*self.chains, *deleted]):
-            yield f":{chain} - [0:0]"
-        for chain in sorted(self.chains):
-            for rule in self.chains[chain]:
-                yield f"-A {chain} {rule}"
+        names = sorted(self.chains)
+        yield from map(":{} - [0:0]".format, sorted([*names, *deleted]) if deleted else names)
+        for chain in names:
+            if rules := self.chains[chain]:
+                start = f"-A {chain} "
+                yield start + f"\n{start}".join(rules)
         for verb, chain, rule in self.edits:
             yield f"{verb} {chain} {rule}"
         for jump in jumps:

@@ -43,14 +43,14 @@ def full_name(family: int, name: str) -> str:
     return f"KUBE-{name}" if family == 4 else f"KUBE-6-{name}"[:_MAX_NAME]
 
 
-def create_line(family: int, name: str) -> str:
-    """The line of `ipset restore` that makes one set."""
+def create_line(family: int, name: str, called: str = "") -> str:
+    """The line of `ipset restore` that makes one set, or its like under another name."""
     kind = TYPES[name]
     if kind == "bitmap:port":
         options = "range 0-65535"
     else:
         options = f"family {'inet' if family == 4 else 'inet6'} maxelem {_MAX_ENTRIES}"
-    return f"create {full_name(family, name)} {kind} {options} -exist"
+    return f"create {called or full_name(family, name)} {kind} {options} -exist"
 
 
 def ip_port(address: Address, protocol: int, port: int) -> str:

@@ -22,7 +22,7 @@ from engine.backends.ipvs.program import (
     VirtualServer,
     restore_text,
 )
-from engine.backends.ipvs.sets import TYPES, full_name
+from engine.backends.ipvs.sets import TYPES, create_line, full_name
 from engine.kernel.base import Applied, KernelError
 from engine.kernel.ipvs import netlink
 from engine.kernel.ipvs.netlink import message
@@ -33,6 +33,7 @@ Run = Callable[[list[str], bytes], "subprocess.CompletedProcess[bytes]"]
 MakeSocket = Callable[[int, int, int], socket.socket]
 
 _NETLINK_ROUTE, _NETLINK_GENERIC = 0, 16
+_SPARE_SET = "KUBE-REPLACEMENT"
 _TESTED_SERVER = b"\xc6\x33\x64\x00" + bytes((TCP, 0x4E, 0x20))  # 198.51.100.0:20000, of no one
 
 
@@ -58,6 +59,8 @@ class IpvsKernel:
         self._restore = {family: iptables_variant(run, family) for family in (4, 6)}
         self._terminating: dict[tuple[ServerKey, Target], None] = {}
         self._device = 0
+        self.servers: dict[int, int] = {}
+        """How many virtual servers each family's programs have made and left."""
 
     def close(self) -> None:
         """Give the sockets back."""
@@ -69,13 +72,15 @@ class IpvsKernel:
         if program.start:
             self._sysctls(program.start)
             self._make_device()
-            self._empty_sets(program.family)
-        sent = self._tool(["ipset", "restore"], "\n".join(program.ipset_lines()))
+        lines = self._replaced_sets(program) if program.start else program.ipset_lines()
+        sent = self._tool(["ipset", "restore"], "\n".join(lines))
         if program.rules:
             sent += self._rules(program)
         known = self._adopt(program) if program.start else {}
         sent += self._addresses(program)
         sent += self._servers(program, known)
+        before = 0 if program.start else self.servers[program.family]
+        self.servers[program.family] = before + len(program.servers_added) - len(program.servers_deleted)
         sent += self._delete_addresses(program)
         sent += self._tool(["ipset", "restore"], "\n".join(program.ipset_deletions()))
         return Applied(sent)
@@ -123,11 +128,38 @@ class IpvsKernel:
         shown = self._run(["ip", "-o", "link", "show", "dev", DEVICE], b"").stdout
         self._device = int(shown.split(b":")[0])
 
-    def _empty_sets(self, family: int) -> None:
-        """Sets that an earlier run left are filled anew."""
-        listed = set(self._run(["ipset", "list", "-n"], b"").stdout.decode().split())
-        names = [full_name(family, name) for name in TYPES]
-        self._tool(["ipset", "restore"], "\n".join(f"flush {name}" for name in names if name in listed))
+    def _replaced_sets(self, program: IpvsProgram) -> list[str]:
+        """Lines that make every set; one that an earlier run left is swapped for its new content, without a gap.
+
+        One that is as it should be stays.  Whoever made another may have chosen another size, so that it is no
+        base to add to.
+        """
+        entries: dict[str, list[str]] = {name: [] for name in TYPES}
+        for name, entry in program.entries_added:
+            entries[name].append(entry)
+        saved = self._saved_sets()
+        lines = [f"destroy {_SPARE_SET}"] if _SPARE_SET in saved else []
+        for name, wanted in entries.items():
+            called = full_name(program.family, name)
+            create = create_line(program.family, name)
+            if called not in saved:
+                lines += [create, *(f"add {called} {entry}" for entry in wanted)]
+            elif not _is_so(saved[called], create, wanted):
+                lines += [create_line(program.family, name, _SPARE_SET)]
+                lines += [f"add {_SPARE_SET} {entry}" for entry in wanted]
+                lines += [f"swap {_SPARE_SET} {called}", f"destroy {_SPARE_SET}"]
+        return lines
+
+    def _saved_sets(self) -> dict[str, tuple[str, set[str]]]:
+        """Each set's `create` line and entries, by name."""
+        saved: dict[str, tuple[str, set[str]]] = {}
+        for line in self._run(["ipset", "save"], b"").stdout.decode().splitlines():
+            verb, name, rest = line.split(" ", 2)
+            if verb == "create":
+                saved[name] = line, set()
+            else:
+                saved[name][1].add(rest)
+        return saved
 
     def _tool(self, command: list[str], text: str) -> int:
         if not text:
@@ -284,3 +316,9 @@ class IpvsKernel:
             what = "IP_VS" if pipeline is self._generic else f"device {DEVICE}"
             raise KernelError(f"{what} refused message {refused.index + 1} of {len(messages)}: {refused}")
         return sum(map(len, messages))
+
+
+def _is_so(saved: tuple[str, set[str]], create: str, wanted: list[str]) -> bool:
+    """Whether a saved set was made as `create` would make it, and holds what is wanted."""
+    asked = create.removesuffix(" -exist").split()
+    return set(asked) <= set(saved[0].split()) and saved[1] == set(wanted)

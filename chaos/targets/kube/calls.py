@@ -1,0 +1,141 @@
+"""What each operation asks of the API: what can be done, what is printed, what rights it takes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from chaos.model import Op, Step
+from chaos.plan import Plan
+from chaos.targets.kube.scene import Scene
+from chaos.targets.kube.settings import KubeSettings
+
+CAN = {
+    "pod.delete": "deletes the pod, with grace",
+    "pod.evict": "evicts the pod; a PodDisruptionBudget's 429 is waited for, within bounds",
+    "pod.signal": "SIGKILL: `exec.kill` in the container, else deletion with grace 0; SIGSTOP, SIGCONT: `exec`",
+    "pod.start": "nothing: the kubelet or the pod's controller starts it anew",
+    "pod.health": "fail, ok: the pod's readiness gate, or `exec.unready` and `exec.ready`; hang: `exec.hang`",
+    "node.schedulable": "cordons and uncordons the node",
+    "pods.scale": "sets the Deployment's replicas",
+}
+"""The operations that a cluster's API has a way for."""
+
+
+class Right(msgspec.Struct, frozen=True, order=True):
+    """What RBAC grants; `resource` with its subresource behind a slash."""
+
+    verb: str
+    group: str
+    resource: str
+    namespace: str = ""
+
+    def __str__(self) -> str:
+        qualified = f"{self.resource}.{self.group}" if self.group else self.resource
+        return f"{self.verb} {qualified}" + (f" in {self.namespace}" if self.namespace else "")
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One request: what is printed of it, and the right that it takes (None: none)."""
+
+    text: str
+    right: Right | None = None
+
+
+def cannot(op: Op, settings: KubeSettings, scene: Scene | None = None) -> str:
+    """Why a cluster target cannot do the operation; "" when it can."""
+    if op.name not in CAN:
+        return f"{op.name} is not to be had of a cluster's API"
+    commands, gate = settings.exec, settings.readiness_gate
+    match op.name, op.arguments.get("number") or op.arguments.get("word"):
+        case "pod.signal", "SIGSTOP" | "SIGCONT" if not (commands.stop and commands.resume):
+            return "stopping a pod's process needs the commands `exec: {stop, continue}` in the `kube:` section"
+        case "pod.signal", number if number not in ("SIGKILL", "SIGSTOP", "SIGCONT"):
+            return f"{number} is not sent"
+        case "pod.health", "hang" if not (commands.hang and commands.ready):
+            return "a probe that hangs needs the commands `exec: {hang, ready}` in the `kube:` section"
+        case "pod.health", "fail" if not (gate or (commands.unready and commands.ready)):
+            return "failing readiness needs `readiness_gate`, or `exec: {unready, ready}`, in the `kube:` section"
+        case "pods.scale", _ if scene is not None and not scene.deployment:
+            return "the pods belong to no Deployment that could be scaled"
+    return ""
+
+
+def calls_of(op: Op, settings: KubeSettings, scene: Scene) -> list[Call]:
+    """What will be asked for an operation that can be done."""
+    namespace = op.arguments.get("namespace") or scene.namespace
+    pod = op.arguments.get("pod", "")
+    path = f"/api/v1/namespaces/{namespace}/pods/{pod}"
+    match op.name:
+        case "pod.delete":
+            return [_delete(path, namespace, op.arguments.get("grace_seconds"))]
+        case "pod.evict":
+            return [Call(f"POST {path}/eviction", Right("create", "", "pods/eviction", namespace))]
+        case "pod.signal" if op.arguments["number"] == "SIGKILL" and not settings.exec.kill:
+            return [_delete(path, namespace, 0)]
+        case "pod.signal":
+            return [_exec(path, namespace, signal_command(settings, op.arguments["number"]))]
+        case "pod.health" if settings.readiness_gate and op.arguments["word"] != "hang":
+            status = "True" if op.arguments["word"] == "ok" else "False"
+            text = f"PATCH {path}/status  {settings.readiness_gate}={status}"
+            return [Call(text, Right("patch", "", "pods/status", namespace))]
+        case "pod.health":
+            return [_exec(path, namespace, health_command(settings, op.arguments["word"]))]
+        case "node.schedulable":
+            wanted = str(not op.arguments["schedulable"]).lower()
+            text = f"PATCH /api/v1/nodes/{op.arguments['node']}  unschedulable={wanted}"
+            return [Call(text, Right("patch", "", "nodes"))]
+        case "pods.scale":
+            path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{scene.deployment}/scale"
+            right = Right("patch", "apps", "deployments/scale", namespace)
+            return [Call(f"PATCH {path}  replicas={op.arguments['replicas']}", right)]
+    return []
+
+
+def signal_command(settings: KubeSettings, number: str) -> tuple[str, ...]:
+    """The command that sends the signal."""
+    commands = settings.exec
+    return {"SIGKILL": commands.kill, "SIGSTOP": commands.stop, "SIGCONT": commands.resume}[number]
+
+
+def health_command(settings: KubeSettings, word: str) -> tuple[str, ...]:
+    """The command that makes the probe see that."""
+    commands = settings.exec
+    return {"fail": commands.unready, "hang": commands.hang, "ok": commands.ready}[word]
+
+
+def _delete(path: str, namespace: str, grace: int | None) -> Call:
+    return Call(f"DELETE {path}  gracePeriodSeconds={grace}", Right("delete", "", "pods", namespace))
+
+
+def _exec(path: str, namespace: str, command: tuple[str, ...]) -> Call:
+    return Call(f"EXEC {path}  `{' '.join(command)}`", Right("create", "", "pods/exec", namespace))
+
+
+def takes_away(step: Step, settings: KubeSettings) -> frozenset[str]:
+    """Pods that will not be there under their names after the step."""
+    return frozenset(
+        op.arguments["pod"]
+        for op in step.script.inject
+        if op.name in ("pod.delete", "pod.evict")
+        or (op.name == "pod.signal" and op.arguments["number"] == "SIGKILL" and not settings.exec.kill)
+    )
+
+
+def rights_of(plan: Plan, settings: KubeSettings, scene: Scene, namespaces: Iterable[str]) -> list[Right]:
+    """All rights that a run takes: to see, and to do."""
+    found = {Right("list", "", "nodes"), Right("watch", "", "nodes"), Right("get", "", "services", scene.namespace)}
+    for namespace in {*namespaces, scene.namespace}:
+        found |= {Right(verb, "", "pods", namespace) for verb in ("get", "list")}
+    for verb in ("list", "watch"):
+        found |= {Right(verb, "", resource, scene.namespace) for resource in ("pods", "services")}
+        found.add(Right(verb, "discovery.k8s.io", "endpointslices", scene.namespace))
+    if scene.deployment:
+        found.add(Right("get", "apps", "deployments/scale", scene.namespace))
+    for step in plan.steps:
+        for op in (*step.script.inject, *step.script.heal):
+            found |= {call.right for call in calls_of(op, settings, scene) if call.right}
+    # A web socket is opened by GET, which is asked for as such; servers from 1.35 on ask for create besides.
+    found |= {msgspec.structs.replace(right, verb="get") for right in found if right.resource == "pods/exec"}
+    return sorted(found)

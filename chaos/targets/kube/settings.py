@@ -1,0 +1,65 @@
+"""What a run on a cluster is told: by the experiment (`kube:` section) and by the command line. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+NO_COMMAND: tuple[str, ...] = ()
+
+
+class Exec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"resume": "continue"}):
+    """Commands that are run in the pod's container, as words.
+
+    `kill` ends the process, `stop` and `continue` are its SIGSTOP and SIGCONT; `unready` makes the readiness probe
+    fail, `hang` makes it time out, `ready` undoes either.  A kernel drops SIGKILL and SIGSTOP that a container sends
+    to its own process 1: these need a process that is not number 1 (an init in the image, or the pod's
+    shareProcessNamespace).
+    """
+
+    kill: tuple[str, ...] = NO_COMMAND
+    stop: tuple[str, ...] = NO_COMMAND
+    resume: tuple[str, ...] = NO_COMMAND
+    unready: tuple[str, ...] = NO_COMMAND
+    hang: tuple[str, ...] = NO_COMMAND
+    ready: tuple[str, ...] = NO_COMMAND
+
+
+class KubeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whom an experiment is about: the Service `namespace`/`service`, its pods, and how they are asked.
+
+    `ports` says which of the Service's ports the flows' `http`, `tcp` and `udp` are; `flows` are names of
+    `loadtests.flows` (NodePorts by default, the cluster IP where there are none), sent from where the harness runs.
+    With `named_answers` pods answer as the lab's do, with their own name.  Readiness fails by `readiness_gate` (the
+    type of a condition that the pods' readinessGates name), or by the commands of `exec` in `container`.
+    """
+
+    namespace: str = ""
+    service: str = ""
+    ports: dict[str, str] = {}
+    flows: tuple[str, ...] = ()
+    http_path: str = "/"
+    named_answers: bool = False
+    node_address: str = "InternalIP"
+    container: str = ""
+    exec: Exec = Exec()
+    readiness_gate: str = ""
+    evict_seconds: float = 30.0
+
+
+class KubeOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the cluster is reached and how far a run may go; `really` False changes nothing at all."""
+
+    kubeconfig: str | None = None
+    context: str | None = None
+    in_cluster: bool = False
+    namespaces: tuple[str, ...] = ()
+    service: str | None = None
+    max_pods_percent: float = 30.0
+    max_nodes: int = 1
+    really: bool = False
+
+
+def settled_settings(settings: KubeSettings, options: KubeOptions) -> KubeSettings:
+    """The settings with what the command line adds: its Service, and its namespace where it names one alone."""
+    namespace = settings.namespace or (options.namespaces[0] if len(options.namespaces) == 1 else "")
+    return msgspec.structs.replace(settings, namespace=namespace, service=options.service or settings.service)

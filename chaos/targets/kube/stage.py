@@ -1,0 +1,153 @@
+"""A real cluster as a run's stage: recorded, under load from this machine, put back whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from chaos.experiment import Experiment
+from chaos.load import LoadProcess, start_here
+from chaos.model import PlanError
+from chaos.perform import TargetError
+from chaos.plan import Plan
+from chaos.targets.kube.api import ApiError, KubeApi
+from chaos.targets.kube.prepare import prepare
+from chaos.targets.kube.scene import MODE, Scene, node_view
+from chaos.targets.kube.settings import KubeOptions, KubeSettings
+from chaos.targets.kube.target import KubeTarget, put_all_back
+from chaos.targets.kube.undo import Header, HealError, HealFile
+from chaos.targets.kube.watch import Log
+
+UNSEEN = "what a node's kernel holds cannot be read from outside the node"
+RECORDING = "events.jsonl"
+
+
+class KubeStage:
+    """A `Stage`; opens only with `options.really`."""
+
+    def __init__(self, options: KubeOptions) -> None:
+        self._options = options
+        self._heal: HealFile | None = None
+        self._log: Log | None = None
+        self._tell: Callable[[str], None] = lambda line: None
+        self._closed = False
+
+    def open(self, experiment: Experiment, seed: int, folder: Path, tell: Callable[[str], None]) -> Plan:
+        """Look, judge, and only then begin; PlanError with all that is in the way."""
+        self._tell, self._experiment, self._seed = tell, experiment, seed
+        if not self._options.really:
+            raise PlanError("a cluster is not touched without --really")
+        try:
+            self._api = KubeApi(self._options)
+            prepared = prepare(experiment._replace(seed=seed), self._options, self._api)
+        except ApiError as error:
+            raise TargetError(str(error)) from None
+        for line in prepared.lines():
+            tell(line)
+        if prepared.obstacles:
+            raise PlanError("nothing was done: " + "; ".join(prepared.obstacles))
+        self.settings, self.scene = prepared.settings, prepared.scene
+        self._open_files(folder)
+        self.target = KubeTarget(self._api, self.settings, self.scene, self._heal, self._log)
+        return prepared.plan
+
+    def _open_files(self, folder: Path) -> None:
+        options = self._options
+        kubeconfig = str(Path(options.kubeconfig).absolute()) if options.kubeconfig else None
+        try:
+            heal = HealFile(folder, Header(self._api.server, self._api.context, kubeconfig, options.in_cluster))
+        except HealError as error:
+            raise PlanError(str(error)) from None
+        if heal.open:
+            heal.close()
+            raise PlanError(f"an earlier run in {folder} was not healed: `harness chaos heal {folder}` first")
+        self._heal = heal
+        path = folder / RECORDING
+        path.unlink(missing_ok=True)  # of an earlier run, which would be continued otherwise
+        self._log = Log(path, options, self._api.context, self.scene.namespace)
+
+    def start_load(self, folder: Path) -> list[LoadProcess]:
+        """One process on this machine."""
+        spec = load_spec(self._experiment, self._seed, self.scene, self.settings)
+        return [start_here(spec, folder)]
+
+    def settled(self) -> bool:
+        """Whether the API says that pods and nodes are well; False when it says nothing."""
+        health = self.health()
+        return bool(health["pods"] and health["nodes"])
+
+    def health(self) -> dict[str, bool | None]:
+        """Proxies and kernels are out of sight."""
+        found: dict[str, bool | None] = {"pods": None, "nodes": None, "engines": None, "kernels": None}
+        try:
+            now = msgspec.structs.replace(self.scene, pods=self.target.pods())
+            nodes = {view.name: view for view in (node_view(n, "") for n in self._api.list("/api/v1/nodes"))}
+        except ApiError:
+            return found
+        ready = [node.name for node in self.scene.nodes if node.ready]
+        # Without a Deployment nobody says how many are wanted: as many as there were.
+        enough = now.settled and len(now.pods) >= len(self.scene.pods)
+        return found | {"pods": enough, "nodes": all(name in nodes and nodes[name].ready for name in ready)}
+
+    def facts(self) -> dict[str, Any]:
+        """What the cluster shows, and what it does not."""
+        return {
+            "mode": MODE,
+            "lab": {},
+            "cluster": {
+                "server": self.scene.server,
+                "context": self.scene.context,
+                "namespace": self.scene.namespace,
+                "service": self.scene.service_name,
+                "limits": {
+                    "namespaces": self._options.namespaces,
+                    "max_pods_percent": self._options.max_pods_percent,
+                    "max_nodes": self._options.max_nodes,
+                },
+            },
+            "began_monotonic_ns": self._log.began_ns,
+            "seconds": self._log.seconds,
+            "observations": [],
+            "unseen": UNSEEN,
+            "engine_cpu_seconds": {},
+            "troubles": [f"the recording broke off: {self._log.trouble}"] if self._log.trouble else [],
+        }
+
+    def keep(self, folder: Path) -> None:
+        """It is there already."""
+
+    def close(self) -> list[str]:
+        """Put everything back, then end the recording."""
+        if self._closed:
+            return []
+        self._closed, troubles = True, []
+        if self._heal:
+            troubles = put_all_back(self._api, self._heal, self._tell)
+            if troubles:
+                troubles.append(f"`harness chaos heal {self._heal.path.parent}` tries again")
+            self._heal.close()
+        if self._log:
+            self._log.close()
+        return troubles
+
+
+def load_spec(experiment: Experiment, seed: int, scene: Scene, settings: KubeSettings) -> dict[str, Any]:
+    """What the load is told: flows to every node's NodePort, or to the Service's own address."""
+    http = scene.service["ports"].get("http") or {}
+    flows = settings.flows or (("nodeport-http",) if http.get("node_port") else ("clusterip-http",))
+    return {
+        "name": "here",
+        "where": "here",
+        "flows": flows,
+        "arrivals_per_second": experiment.load.arrivals_per_second,
+        "shape": experiment.load.shape,
+        "timeout_seconds": experiment.load.timeout_seconds,
+        "seed": seed * 1000,
+        "nodes": {node.name: node.address for node in scene.nodes if node.address and node.ready},
+        "services": [scene.service],
+        "named_answers": settings.named_answers,
+        "http_path": settings.http_path,
+    }

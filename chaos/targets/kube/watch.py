@@ -1,0 +1,78 @@
+"""The run's recording: the cluster's watches through the recorder of `harness record`, faults among its events."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+from chaos.perform import TargetError
+from chaos.targets.kube.settings import KubeOptions
+from harness.record.api import Access, AccessError, Disconnected
+from harness.record.api import ApiError as RecorderApiError
+from harness.record.recorder import RecorderStopped
+from harness.record.session import Options, open_session
+from harness.recording import RecordingError
+
+START_SECONDS, MARK_SECONDS = 60.0, 10.0
+RESOURCES = ("nodes", "services", "endpointslices", "pods")
+
+
+class Log:
+    """A recorder in a thread. `trouble` says why it ended before it was told to, "" while all is well."""
+
+    def __init__(self, path: Path, options: KubeOptions, context: str, namespace: str) -> None:
+        """Begin, and wait until all that is there is written; TargetError."""
+        access = Access(options.kubeconfig, None if options.in_cluster else context, options.in_cluster)
+        wanted = Options(out=path, access=access, resources=RESOURCES, namespaces=(namespace,), flush_seconds=0.2)
+        try:
+            self._session = open_session(wanted)
+        except (RecordingError, RecorderStopped, AccessError, RecorderApiError, Disconnected) as error:
+            raise TargetError(f"the run cannot be recorded: {error}") from None
+        self.trouble = ""
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._thread.start()
+        self._await_begun()
+
+    def _await_begun(self) -> None:
+        left = START_SECONDS
+        while not self._session.recorder.go.wait(0.1):
+            left -= 0.1
+            if self._ended.is_set() or left < 0:
+                self.close()
+                raise TargetError(f"the run cannot be recorded: {self.trouble or 'the cluster is not listed in time'}")
+
+    def _run(self) -> None:
+        try:
+            self._session.recorder.run(lambda recorder: None)
+        except (RecorderStopped, RecordingError, OSError) as error:
+            self.trouble = str(error)
+        finally:
+            self._ended.set()
+
+    @property
+    def began_ns(self) -> int:
+        """CLOCK_MONOTONIC of the recording's time 0."""
+        return self._session.recorder.clock.origin
+
+    @property
+    def seconds(self) -> float:
+        """Now, on the recording's clock."""
+        return self._session.recorder.clock.now() / 1e9
+
+    def fault(self, what: dict[str, Any]) -> float:
+        """Write a FAULT event; its time. After trouble only the time: the run has to be healed whatever happens."""
+        if self._ended.is_set():
+            return self.seconds
+        t = self._session.recorder.mark("FAULT", "nodes" if what.get("nodes") else "pods", what, MARK_SECONDS)
+        return self.seconds if t is None else t / 1e9
+
+    def close(self) -> None:
+        """End it, everything on the disk."""
+        self._session.recorder.stop()
+        self._thread.join(MARK_SECONDS)
+        try:
+            self._session.close(patient=False)
+        except OSError as error:
+            self.trouble = self.trouble or str(error)

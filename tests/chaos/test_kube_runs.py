@@ -1,0 +1,175 @@
+"""`harness chaos` on a cluster: asked first, really done, broken off, healed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from typing import Any
+
+import pytest
+
+from chaos.targets.kube.undo import read_heal_file
+from tests.chaos.kube_experiment import HARNESS, REALLY, command, experiment, harness
+from tests.chaos.stand import NAMESPACE, Cluster, is_ready, until
+
+
+def test_without_the_flag_it_is_told_and_nothing_is_done(cluster):
+    raw = experiment({"fault": "pod-terminate", "seconds": 1}, {"fault": "node-drain", "seconds": 1})
+    before = cluster.revisions()
+    words = ("--max-pods-percent", "50", "--seed", "5")
+    planned, run = (harness(command(cluster, verb, raw, *words), cwd=cluster.folder) for verb in ("plan", "run"))
+    assert (planned.returncode, run.returncode) == (0, 0), planned.stderr + run.stderr
+    assert planned.stdout == run.stdout
+    for part in (
+        f"cluster: {cluster.url} (context staging)",
+        "seed 5",
+        f"DELETE /api/v1/namespaces/{NAMESPACE}/pods/web-",
+        "heal: PATCH /api/v1/nodes/node-",
+        "/eviction",
+        " granted\n",
+        "DRY RUN: nothing was changed",
+    ):
+        assert part in run.stdout
+    assert cluster.revisions() == before
+    assert cluster.writes == []
+    assert {path.name for path in cluster.folder.iterdir()} == {"kubeconfig", "experiment.yaml"}
+
+
+def test_a_refusal_is_told_and_exits_with_2(cluster):
+    for words in ((), (*REALLY, "--out", str(cluster.folder / "o"))):
+        done = harness(command(cluster, "run", experiment({"fault": "engine-crash"}), *words))
+        assert done.returncode == 2
+        assert "engine.signal is not to be had of a cluster's API" in done.stderr
+    assert cluster.writes == []
+
+
+def test_the_cluster_has_to_be_named(cluster):
+    done = harness(
+        command(cluster, "run", experiment({"fault": "pod-kill"}), "--really", "--out", str(cluster.folder / "o"))
+    )
+    assert done.returncode == 2
+    assert "--context staging is the current one" in done.stderr
+    assert cluster.writes == []
+
+
+def test_an_unknown_context_is_refused(cluster):
+    done = harness(command(cluster, "run", experiment({"fault": "pod-kill"}), "--context", "prod"))
+    assert done.returncode == 2
+    assert "prod" in done.stderr
+
+
+def test_a_missing_right_is_told_before_anything_happens(cluster):
+    cluster.denied = {"create pods/eviction"}
+    raw = experiment({"fault": "pod-terminate", "parameters": {"evict": True}})
+    done = harness(command(cluster, "run", raw, *REALLY, "--out", str(cluster.folder / "o")))
+    assert done.returncode == 2
+    assert f"the right is missing: create pods/eviction in {NAMESPACE}" in done.stderr
+    assert cluster.writes == []
+
+
+def test_rights_that_nobody_tells_of_are_unknown(cluster):
+    cluster.reviews = False
+    done = harness(command(cluster, "plan", experiment({"fault": "pod-kill"})))
+    assert done.returncode == 0
+    assert "rights: 0 granted" in done.stdout and "unknown" in done.stdout
+
+
+def test_a_cluster_that_is_not_well_is_left_alone(cluster):
+    cluster.unready.add(sorted(cluster.names())[0])
+    until(lambda: not all(map(is_ready, cluster.store.list("pods", NAMESPACE))), "a pod is not ready")
+    done = harness(command(cluster, "run", experiment({"fault": "pod-kill"})))
+    assert done.returncode == 2
+    assert "5 pods are ready, 6 are wanted" in done.stderr
+
+
+def test_a_run_under_load_is_judged_by_what_a_cluster_shows(cluster):
+    objectives = {"error_budget_percent": 1, "node_convergence_seconds": 1, "failures_after_convergence": 0}
+    raw = experiment({"fault": "pod-terminate", "seconds": 2}, objectives=objectives)
+    out = cluster.folder / "out"
+    done = harness(command(cluster, "run", raw, *REALLY, "--out", str(out)))
+    assert done.returncode == 3, done.stderr + done.stdout
+    verdict = json.loads((out / "verdict.json").read_text())
+    judged = {j["objective"]: (j["value"], j.get("reason")) for j in verdict["judgements"]}
+    unseen = "what a node's kernel holds cannot be read from outside the node"
+    assert judged == {
+        "error budget": (True, ""),
+        "node convergence": (None, unseen),
+        "lost after convergence": (None, unseen),
+    }
+    assert verdict["sent"] > 40 and verdict["lost"] == 0
+    (finding,) = verdict["findings"]
+    assert finding["injected"] and finding["healed"]
+    assert 0 <= finding["slices_changed_seconds"] < 5
+    assert 0 <= finding["readiness_lost_seconds"] < 5
+    assert "not asked, for a cluster does not show it: kernels_up_to_date" in done.stderr
+    assert f"--target kube --context staging --namespace {NAMESPACE}" in (out / "report.md").read_text()
+    rows = [json.loads(line) for line in (out / "load" / "here.jsonl").open()]
+    (flow,) = [row for row in rows if row["kind"] == "flow"]
+    assert flow["flow"] == "nodeport-http" and flow["answered"] == verdict["sent"]
+
+
+def begun(cluster: Cluster, raw: dict[str, Any]) -> subprocess.Popen[str]:
+    """A run that has cordoned a node and waits for a budget."""
+    cluster.budget = 1000
+    line = command(cluster, "run", raw, *REALLY, "--out", str(cluster.folder / "out"), "--max-pods-percent", "50")
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    until(lambda: cluster.unschedulable() or process.poll() is not None, "a node is cordoned")
+    assert process.poll() is None, process.stdout.read()
+    return process
+
+
+DRAIN = experiment({"fault": "node-drain", "seconds": 30}, {"fault": "pod-kill", "seconds": 1}, evict_seconds=60)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_told_to_end_puts_everything_back(cluster, number):
+    process = begun(cluster, DRAIN)
+    process.send_signal(number)
+    words, _ = process.communicate(timeout=60)
+    assert process.returncode == 3, words
+    assert cluster.unschedulable() == []
+    assert read_heal_file(cluster.folder / "out")[1] == {}
+    assert "the experiment did not run to its end" in words
+    assert not [path for method, path in cluster.writes if method == "DELETE"], "the second fault never came"
+
+
+def heal(cluster: Cluster, *words: str) -> subprocess.CompletedProcess[str]:
+    return harness([str(HARNESS), "chaos", "heal", str(cluster.folder / "out"), *words])
+
+
+def test_after_a_kill_the_heal_command_puts_everything_back(cluster, tmp_path_factory):
+    process = begun(cluster, DRAIN)
+    process.kill()
+    process.communicate(timeout=60)
+    (node,) = cluster.unschedulable()
+
+    out = ("--out", str(cluster.folder / "out"))
+    again = harness(command(cluster, "run", DRAIN, *REALLY, *out, "--max-pods-percent", "50"))
+    assert again.returncode == 2
+    assert f"harness chaos heal {out[1]}" in again.stderr
+
+    with Cluster(tmp_path_factory.mktemp("other")) as other:
+        wrong = heal(cluster, "--kubeconfig", str(other.kubeconfig))
+    assert wrong.returncode == 2
+    assert f"is about {cluster.url}, not {other.url}" in wrong.stderr
+
+    cluster.denied = {"patch nodes"}
+    forbidden = heal(cluster)
+    assert forbidden.returncode == 1
+    assert f"node {node} was not put back" in forbidden.stderr and "403" in forbidden.stderr
+    assert cluster.unschedulable() == [node]
+
+    cluster.denied = set()
+    healed = heal(cluster)
+    assert healed.returncode == 0, healed.stderr
+    assert f"put back: node {node}" in healed.stdout
+    assert cluster.unschedulable() == []
+    twice = heal(cluster)
+    assert (twice.returncode, twice.stdout) == (0, "nothing is left to put back\n")
+
+
+def test_a_folder_of_no_run_cannot_be_healed(tmp_path):
+    done = harness([str(HARNESS), "chaos", "heal", str(tmp_path)])
+    assert done.returncode == 2
+    assert "--target kube is needed" in done.stderr

@@ -1,0 +1,47 @@
+"""The engine's ClusterRole against what a running engine asks of an API server, by its own log of requests."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import yaml
+
+from tests.cases.clusters import end, node, service, slice_
+from tests.server.conftest import certificate, lab  # noqa: F401
+from tests.server.lab import eventually
+
+RBAC = Path(__file__).resolve().parents[2] / "deploy" / "engine" / "rbac.yaml"
+PATH = re.compile(r"/(?:api|apis/(?P<group>[^/]+))/v1(?:/namespaces/[^/]+)?/(?P<resource>\w+)(?P<name>/[^/?]+)?$")
+Right = tuple[str, str, str]
+"""Verb, API group, resource."""
+
+
+def asked(log: str) -> set[Right]:
+    """The rights that the requests in a log take."""
+    found = set()
+    for method, url, query in re.findall(r'"Response".* verb="(\w+)" url="([^"]+)" query="([^"]*)"', log):
+        path = PATH.search(url)
+        assert path, url
+        verb = {"POST": "create"}.get(method) or ("watch" if "'watch'" in query else "get" if path["name"] else "list")
+        found.add((verb, path["group"] or "", path["resource"]))
+    return found
+
+
+def granted() -> set[Right]:
+    """The rights that the ClusterRole gives."""
+    role = next(each for each in yaml.safe_load_all(RBAC.read_text()) if each["kind"] == "ClusterRole")
+    return {
+        (verb, group, resource)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+def test_the_engine_may_do_what_it_does_and_no_more(lab):  # noqa: F811
+    """Lists, watches, a Node, Events; all that there is to ask has been asked once it runs."""
+    daemon = lab.start([node(), service(), slice_(end("10.180.0.1"))], logging={"verbosity": 6})
+    eventually(lambda: asked(daemon.text()) >= granted() or daemon.popen.poll() is not None, "every right in use")
+    assert asked(daemon.text()) == granted()

@@ -1,0 +1,78 @@
+"""A broker that demands TLS and a password: those with both get in, others are told what is wrong."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+from click.testing import CliRunner
+
+from harness.cli import main
+from harness.kafka.broker import Broker, BrokerError, _free_port
+
+DEMO = "recordings/demo.jsonl"
+EXTRA = """\
+listeners=PLAINTEXT://127.0.0.1:{{port}},CONTROLLER://127.0.0.1:{{controller}},SASL_SSL://127.0.0.1:{secure}
+advertised.listeners=PLAINTEXT://127.0.0.1:{{port}},SASL_SSL://127.0.0.1:{secure}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL
+sasl.enabled.mechanisms=PLAIN
+listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
+    username="admin" password="a" user_harness="s3cret";
+ssl.keystore.type=PEM
+ssl.keystore.location={keystore}
+"""
+CLIENT = {
+    "security.protocol": "SASL_SSL",
+    "sasl.mechanism": "PLAIN",
+    "sasl.jaas.config": 'org.apache... required username="harness" password="s3cret";',
+}
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory):
+    """(HOST:PORT of the listener that demands both, file of the certificate)."""
+    folder = tmp_path_factory.mktemp("secure")
+    key, certificate = folder / "key.pem", folder / "ca.pem"
+    names = ["-subj", "/CN=broker", "-addext", "subjectAltName=IP:127.0.0.1"]
+    request = ["openssl", "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-keyout", key, "-out", certificate]
+    subprocess.run([*request, *names], check=True, capture_output=True, timeout=60)
+    (folder / "keystore.pem").write_bytes(key.read_bytes() + certificate.read_bytes())
+    port = _free_port()
+    made = Broker(folder / "kafka", EXTRA.format(secure=port, keystore=folder / "keystore.pem"))
+    try:
+        made.up()
+    except BrokerError as error:
+        if os.environ.get("CI"):
+            pytest.fail(f"Kafka tests never skip on CI: {error}")
+        pytest.skip(f"NO KAFKA TESTS: {error}")
+    yield f"127.0.0.1:{port}", certificate
+    made.down()
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "text"),
+    [
+        ({}, 0, "291 events copied"),
+        ({"ssl.ca.location": "", "ssl.check.hostname": "false"}, 1, "certificate verify failed"),
+        (
+            {"security.protocol": "SASL_PLAINTEXT"},
+            1,
+            "does it want TLS, or another name and password? see --kafka-config",
+        ),
+        (
+            {"sasl.jaas.config": 'username="harness" password="wrong"'},
+            1,
+            "another name and password? see --kafka-config",
+        ),
+    ],
+    ids=["both", "unknown certificate", "no TLS", "wrong password"],
+)
+def test_tls_and_sasl(secure, tmp_path, monkeypatch, change, code, text):
+    monkeypatch.setattr("harness.kafka.topic.TIMEOUT_MS", 3_000)
+    address, ca = secure
+    settings = {**CLIENT, "ssl.ca.location": ca, **change}
+    file = tmp_path / "client.properties"
+    file.write_text("".join(f"{name}={value}\n" for name, value in settings.items() if value))
+    done = CliRunner().invoke(main, ["copy", DEMO, f"kafka://{address}/demo?config={file}"])
+    assert done.exit_code == code and text in done.output
