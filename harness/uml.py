@@ -61,10 +61,12 @@ def run(
     stdout: Sink | None = None,
     stderr: Sink | None = None,
     limit_seconds: float | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> int:
     """Run `command` inside, in this directory; its exit code. Output goes to the sinks, ours by default.
 
-    UmlError when the kernel does not come up, or has not ended after `limit_seconds`: then it is killed.
+    UmlError when the kernel does not come up, or has not ended after `limit_seconds` or when it is `stopped`,
+    which another thread may say: then it is killed.
     """
     if not installed():
         raise UmlError("user-mode Linux is not installed (Debian packages user-mode-linux and kmod)")
@@ -72,7 +74,7 @@ def run(
         _prepare(Path(exchange), command, writable, environment or {})
         Path(exchange, "stdin").write_bytes(stdin)
         sinks = stdout or _write_to(sys.stdout), stderr or _write_to(sys.stderr)
-        console = _boot(exchange, memory_mib, sinks, limit_seconds)
+        console = _boot(exchange, memory_mib, sinks, limit_seconds, stopped)
         try:
             return int(Path(exchange, "exit").read_text())
         except (OSError, ValueError):
@@ -90,7 +92,7 @@ def _prepare(exchange: Path, command: Sequence[str], writable: Sequence[str], ex
     (exchange / "mounts").write_text("".join(f"{os.path.abspath(directory)}\n" for directory in writable))
 
 
-def _boot(exchange: str, memory_mib: int, sinks: tuple[Sink, Sink], limit_seconds: float | None) -> bytes:
+def _boot(exchange: str, memory_mib: int, sinks: tuple[Sink, Sink], limit_seconds: float | None, stopped) -> bytes:
     """Boot, pump the lines until the kernel has ended; what it wrote on its console."""
     pairs = [socket.socketpair() for _ in range(3)]
     ours, theirs = zip(*pairs, strict=True)
@@ -107,7 +109,7 @@ def _boot(exchange: str, memory_mib: int, sinks: tuple[Sink, Sink], limit_second
     try:
         for end in theirs:
             end.close()
-        _pump(process, dict(zip(ours, (console.extend, *sinks), strict=True)), limit_seconds)
+        _pump(process, dict(zip(ours, (console.extend, *sinks), strict=True)), limit_seconds, stopped)
     finally:
         _end(process)
         for end in ours:
@@ -124,7 +126,7 @@ def _kernel_command(exchange: str, memory_mib: int, numbers: list[int]) -> list[
     ]  # fmt: skip
 
 
-def _pump(process: subprocess.Popen, sinks: dict[socket.socket, Sink], limit_seconds: float | None) -> None:
+def _pump(process: subprocess.Popen, sinks: dict[socket.socket, Sink], limit_seconds: float | None, stopped) -> None:
     """Pass bytes on until the kernel has ended and every line is empty."""
     until = math.inf if limit_seconds is None else time.monotonic() + limit_seconds
     with selectors.DefaultSelector() as selector:
@@ -134,6 +136,8 @@ def _pump(process: subprocess.Popen, sinks: dict[socket.socket, Sink], limit_sec
         while selector.get_map():
             if time.monotonic() > until:
                 raise UmlError(f"the user-mode kernel's command had not ended after {limit_seconds:g} s")
+            if stopped():
+                raise UmlError("the user-mode kernel was stopped before its command had ended")
             ready = selector.select(0 if ended else 0.1)
             if ended and not ready:
                 return

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
@@ -25,6 +26,7 @@ _RUN = pytest.StashKey["_Run"]()
 _KEPT = ("CI", "HYPOTHESIS_PROFILE")
 _LIMIT_SECONDS = 900
 """For all of them; inside, each has the limit that any test has."""
+_STOP_SECONDS = 30
 
 
 class _Run(Thread):
@@ -34,6 +36,7 @@ class _Run(Thread):
         super().__init__(daemon=True, name="user-mode Linux")
         self._config = config
         self._command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *names]
+        self._stopped = Event()
         self.ending = ""
         self.reports: dict[str, list] = {}
 
@@ -46,14 +49,19 @@ class _Run(Thread):
             variables |= {REPORTS: str(file), "HYPOTHESIS_STORAGE_DIRECTORY": "/run/hypothesis"}
             try:
                 uml.run(self._command, writable=[folder], environment=variables, limit_seconds=_LIMIT_SECONDS,
-                        stdout=output.extend, stderr=output.extend)  # fmt: skip
+                        stopped=self._stopped.is_set, stdout=output.extend, stderr=output.extend)  # fmt: skip
             except uml.UmlError as error:
                 output += str(error).encode()
-            lines = file.read_text().splitlines() if file.exists() else []
+            lines = file.read_text().splitlines() if file.exists() and not self._stopped.is_set() else []
         self.ending = output.decode(errors="replace")[-4000:]
         for line in lines:
             report = self._config.hook.pytest_report_from_serializable(config=self._config, data=json.loads(line))
             self.reports.setdefault(report.nodeid, []).append(report)
+
+    def stop(self) -> None:
+        """Kill what still runs, and wait until its folders are gone."""
+        self._stopped.set()
+        self.join(_STOP_SECONDS)
 
 
 def _elsewhere(item: pytest.Item) -> bool:
@@ -69,9 +77,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
-    """Boot, for what has been selected."""
+    """Boot, for what has been selected; from then on SIGTERM ends a session as Ctrl-C does."""
     names = [f"{session.config.rootpath}/{item.nodeid}" for item in session.items if _elsewhere(item)]
     if names and not session.config.option.collectonly:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         session.stash[_RUN] = _Run(session.config, names)
         session.stash[_RUN].start()
 
@@ -90,6 +99,12 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """After a signal, or the first failure where that is the last, nobody waits for the rest."""
+    if _RUN in session.stash:
+        session.stash[_RUN].stop()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -32,6 +32,7 @@ Examples:
     show_default=True,
     help="As for replay; uml runs every mode in the same kind of kernel.",
 )
+@click.option("--iptables-variant", type=click.Choice(["legacy", "nft"]), help="As for replay, of its own mode alone.")
 @click.option("--from", "start", help="Measure from this seq, or time (90s); what is before is folded.")
 @click.option("--until", help="Stop after this seq, or time (5m).")
 @click.option("--min-sync-period", default="1s", show_default=True, help="Least time between two syncs.")
@@ -55,11 +56,14 @@ def compare(source: str, modes: str, json_path: str | None, **choices) -> None:
     if json_path and json_path != "-" and not Path(json_path).parent.is_dir():
         raise click.UsageError(f"{json_path}: there is no folder {Path(json_path).parent}")
     chosen = _modes(modes)
+    variant = choices.pop("iptables_variant")
+    if variant and ("iptables" not in chosen or choices["kernel"] == "memory"):
+        raise click.UsageError("--iptables-variant is for mode iptables in a real kernel")
     options = _replay_options(choices)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         with _readable_again(source) as path:
-            runs = _run_all(path, chosen, options)
+            runs = _run_all(path, chosen, options, {"iptables": ["--iptables-variant", variant] if variant else []})
             comparison = {
                 "source": source,
                 "modes": [run.as_json() for run in runs],
@@ -105,7 +109,7 @@ def _readable_again(source: str):
         yield kept.name
 
 
-def _run_all(path: str, modes: list[str], options: list[str]) -> list:
+def _run_all(path: str, modes: list[str], options: list[str], of_mode: dict[str, list[str]]) -> list:
     from rich.console import Console
 
     from harness.compare import run_mode
@@ -114,7 +118,7 @@ def _run_all(path: str, modes: list[str], options: list[str]) -> list:
     runs = []
     for number, mode in enumerate(modes, 1):
         with console.status(f"replaying in mode {mode} ({number} of {len(modes)})"):
-            run = run_mode(path, mode, options)
+            run = run_mode(path, mode, [*options, *of_mode.get(mode, ())])
         if run.exit_code == EXIT_INPUT:
             click.echo(f"error: {run.reason}", err=True)
             sys.exit(EXIT_INPUT)

@@ -44,6 +44,12 @@ def position(text: str | None) -> tuple[str, int] | None:
     help="Where rules go: a throwaway namespace, a throwaway user-mode Linux (which has what ipvs needs),"
     " memory, or this host (root; its traffic is affected).",
 )
+@click.option(
+    "--iptables-variant",
+    type=click.Choice(["legacy", "nft"]),
+    help="Mode iptables alone: whose tools make the rules. By default the variant with chains of kubelet or a"
+    " proxy, else the one with more rules, else what the command iptables is.",
+)
 @click.option("--speed", default="max", show_default=True, help="max, or a factor: 1 is as recorded.")
 @click.option("--from", "start", help="Measure from this seq, or time (90s); what is before is folded.")
 @click.option("--until", help="Stop after this seq, or time (5m).")
@@ -71,6 +77,7 @@ def replay(source: str, json_path: str | None, svg_path: str | None, repeat: int
       harness replay recordings/10k-svc.jsonl --json result.json --max-p99 1.5
       harness replay 'kafka://kafka-1:9092/prod?from=90s&until=5m'
       harness replay kafka://kafka-1:9092/prod --follow
+      harness replay dump.json --mode iptables --iptables-variant legacy
 
     Exit codes: 0 fine; 1 the kernel refused or is not to be had; 2 bad input; 3 another digest than
     expected, or digests differ between runs; 4 a figure over its gate; 5 the kernel does not hold
@@ -85,11 +92,14 @@ def replay(source: str, json_path: str | None, svg_path: str | None, repeat: int
         raise click.UsageError("standard input can be read once only: --repeat needs a file")
     if choices["follow"] and repeat > 1:
         raise click.UsageError("--follow goes on until it is stopped: it cannot be repeated")
+    variant = choices["iptables_variant"]
+    if variant and (choices["mode"] != "iptables" or choices["kernel"] == "memory"):
+        raise click.UsageError("--iptables-variant is for --mode iptables in a real kernel")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = _options(choices)
     run_in_uml_if_needed(choices["kernel"], choices["mode"], source, [json_path, svg_path])
     try:
-        results = [_run(source, options, choices["kernel"]) for _ in range(repeat)]
+        results = [_run(source, options, choices["kernel"], variant) for _ in range(repeat)]
     except KeyboardInterrupt:
         click.echo("interrupted; nothing is left behind", err=True)
         sys.exit(130)
@@ -130,7 +140,7 @@ def _options(choices: dict):
     )
 
 
-def _run(source: str, options, kind: str) -> dict:
+def _run(source: str, options, kind: str, variant: str | None) -> dict:
     """One run's JSON; exits 1 or 2 with the reason on standard error."""
     from engine.kernel.base import KernelError
     from harness.recording import RecordingError
@@ -138,7 +148,7 @@ def _run(source: str, options, kind: str) -> dict:
     from harness.replay.session import Session
 
     try:
-        with open_kernel(kind, options.mode) as target, _progress() as progress:
+        with open_kernel(kind, options.mode, variant) as target, _progress() as progress:
             return Session(source, options, target, progress).run().as_json()
     except RecordingError as error:
         click.echo(f"error: {error}", err=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,6 +21,10 @@ COMMANDS = {"ipset": "ipset", "iptables": "iptables", "ipvsadm": "ipvsadm", "ip"
 
 UNPRIVILEGED = False
 """IP_VS is closed to user namespaces."""
+
+_FORGET_SECONDS = 5.0
+_HEADINGS = 2
+"""Lines of `ipvsadm -Lnc` before the first connection."""
 
 
 def missing(place: Place) -> str | None:
@@ -131,6 +137,24 @@ def clean(place: Place) -> None:
         place.run([save.replace("save", "restore"), "--noflush"], _without_kube(text).encode())
     names = place.run(["ipset", "list", "-n"], b"").stdout.decode().split()
     place.run(["ipset", "restore"], "".join(f"destroy {n}\n" for n in names if n.startswith("KUBE-")).encode())
+
+
+def forget_clients(place: Place) -> None:
+    """Make every virtual server anew, once the kernel has let go of what it remembered of the old ones (IPVS-05).
+
+    It does as `expire_nodest_conn` says, which this mode sets, from a work queue: since Linux 5.9.  A server's first
+    client always gets the destination that was added last: by chance another one each time.
+    """
+    saved = place.run(["ipvsadm", "-Sn"], b"").stdout.decode().splitlines()
+    servers = [line for line in saved if line.startswith("-A ")]
+    destinations = [line for line in saved if line.startswith("-a ")]
+    random.shuffle(destinations)
+    place.run(["ipvsadm", "-C"], b"")
+    until = time.monotonic() + _FORGET_SECONDS
+    while len(place.run(["ipvsadm", "-Lnc"], b"").stdout.splitlines()) > _HEADINGS:
+        if time.monotonic() > until:
+            raise KernelError(f"IP_VS remembers clients of servers that are gone, after {_FORGET_SECONDS:g} s")
+    place.run(["ipvsadm", "-R"], "".join(f"{line}\n" for line in servers + destinations).encode())
 
 
 def _without_kube(saved: str) -> str:

@@ -85,7 +85,7 @@ class KernelWitness:
 
     def _observe_sticky(self, flow: Flow) -> dict[str, Any]:
         attempts: dict[int, _Attempt] = {}
-        for _ in range(self._effort(flow)):
+        for _ in range(ATTEMPTS_AN_ENDPOINT * len(flow.expected.endpoints)):
             self._forget()
             one: dict[int, _Attempt] = {}
             self._send(flow, one)

@@ -50,24 +50,27 @@ def needs_uml(kind: str, mode: str) -> bool:
 
 
 @contextmanager
-def open_kernel(kind: str, mode: str) -> Iterator[Target]:
-    """`kind` is auto, netns, uml, memory or host; uml only where `needs_uml`. Raises KernelUnavailable."""
+def open_kernel(kind: str, mode: str, variant: str | None = None) -> Iterator[Target]:
+    """`kind` is auto, netns, uml, memory or host; uml only where `needs_uml`. Raises KernelUnavailable.
+
+    `variant`: for mode iptables alone, whose tools to use; None where the place is to tell.
+    """
     module = module_of(mode)
     if kind == "memory":
         yield _in_memory(module.memory(), {})
     elif kind == "host":
-        yield from _on_host(module)
+        yield from _on_host(module, variant)
     elif kind == "uml":
-        yield from _inside_uml(module)
+        yield from _inside_uml(module, variant)
     else:
-        yield from _in_namespace(module, fall_back=kind == "auto")
+        yield from _in_namespace(module, variant, fall_back=kind == "auto")
 
 
 def _in_memory(opened: Opened, extra: dict[str, str]) -> Target:
     return Target(opened.kernel, opened.view, {"kind": "memory", **extra}, None)
 
 
-def _in_namespace(module, fall_back: bool) -> Iterator[Target]:
+def _in_namespace(module, variant: str | None, fall_back: bool) -> Iterator[Target]:
     with ExitStack() as stack:
         try:
             place = stack.enter_context(_namespace(module))
@@ -76,7 +79,7 @@ def _in_namespace(module, fall_back: bool) -> Iterator[Target]:
                 raise
             yield _in_memory(module.memory(), {"reason": str(error)})
             return
-        yield from _real(module, place)
+        yield from _real(module, place, variant)
 
 
 @contextmanager
@@ -101,19 +104,19 @@ def _able(module, place: Place) -> None:
         raise KernelUnavailable(f"{why}; Debian's user-mode-linux has it: --kernel uml")
 
 
-def _inside_uml(module) -> Iterator[Target]:
+def _inside_uml(module, variant: str | None) -> Iterator[Target]:
     """The kernel that was booted for this command: all of it is throwaway."""
     if not uml.inside():
         raise KernelUnavailable("--kernel uml boots a kernel for a whole command; this one cannot run in it")
     _require(module)
-    yield from _real(module, Place("uml", socket.socket, _run, start))
+    yield from _real(module, Place("uml", socket.socket, _run, start), variant)
 
 
 def _run(command: list[str], stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(command, input=stdin, capture_output=True, check=False)
 
 
-def _on_host(module) -> Iterator[Target]:
+def _on_host(module, variant: str | None) -> Iterator[Target]:
     if os.geteuid() != 0:
         raise KernelUnavailable("--kernel host programs this machine's own rules and needs root")
     _require(module)
@@ -123,13 +126,13 @@ def _on_host(module) -> Iterator[Target]:
     if found:
         raise KernelUnavailable(f"this host has {found} already: a proxy runs here, or ran; remove it first")
     try:
-        yield from _real(module, place)
+        yield from _real(module, place, variant)
     finally:
         module.clean(place)
 
 
-def _real(module, place: Place) -> Iterator[Target]:
-    with module.real(place) as opened:
+def _real(module, place: Place, variant: str | None) -> Iterator[Target]:
+    with module.real(place, variant) if variant else module.real(place) as opened:
         facts = {"kind": place.kind, "release": platform.release(), **opened.tools}
         if not getattr(module, "TRANSLATES", True):
             yield Target(opened.kernel, opened.view, facts, place)

@@ -68,6 +68,8 @@ def test_gates_have_exit_codes_of_their_own(gate, code, message):
         ((DEMO, "--min-sync-period", "soon"), "'soon' is not a duration such as 1s"),
         ((DEMO, "--from", "x1"), "'x1' is not a duration"),
         ((DEMO, "--mode", "magic"), "Invalid value for '--mode'"),
+        ((DEMO, "--iptables-variant", "nft"), "--iptables-variant is for --mode iptables in a real kernel"),
+        ((DEMO, "--mode", "iptables", "--iptables-variant", "old"), "Invalid value for '--iptables-variant'"),
         (("-", "--repeat", "2"), "standard input can be read once only"),
         ((DEMO, "--cluster-cidr", "10.0.0.0/99"), "10.0.0.0/99"),
         ((DEMO, "--json", "/nonexistent/folder/r.json"), "/nonexistent/folder"),

@@ -27,7 +27,7 @@ class IpvsNode:
 
     def __init__(self, world: World, place: Place, opened: Opened) -> None:
         self.world, self.place, self.kernel, self.view = world, place, opened.kernel, opened.view
-        self.witness = KernelWitness(world, self, lambda: None, attempts=TURNS)
+        self.witness = KernelWitness(world, self, lambda: ipvs.forget_clients(place), attempts=TURNS)
         self.memory = ipvs.memory()
         self._families: tuple[int, ...] = (4,)
         self._restore = {family: iptables_variant(place.run, family) for family in (4, 6)}

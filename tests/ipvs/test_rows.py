@@ -17,11 +17,11 @@ from .rows import ROWS
 
 
 def first_of_each_rule() -> list:
-    """Rows that are the first to hold some rule of IPv4 packets: a kernel that is a process takes its time."""
+    """Rows that are the first to hold some rule: a kernel that is a process takes its time."""
     seen: set[str] = set()
     found = []
     for row in ROWS:
-        ids = {each for each in row.ids.split() if not each.startswith(("AFF", "DS", "MET", "TRAF"))}
+        ids = set(row.ids.split())
         found += [row] if ids - seen else []
         seen |= ids
     return found

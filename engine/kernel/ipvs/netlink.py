@@ -20,7 +20,8 @@ AF = {7: 2, 19: 10}
 
 _GENL_CONTROL, _GETFAMILY = 0x10, 3
 _SET_CONFIG = 12
-_NEWLINK, _NEWADDR, _DELADDR = 16, 20, 21
+_NEWLINK, _NEWADDR, _DELADDR, _GETROUTE = 16, 20, 21, 26
+_LOCAL = 2
 _CREATE, _EXCLUSIVE = 0x400, 0x200
 _NESTED = 0x8000
 _NO_DUPLICATE_DETECTION = 0x02
@@ -104,6 +105,17 @@ def new_address(index: int, address: Address) -> bytes:
 def delete_address(index: int, address: Address) -> bytes:
     """Takes it off again."""
     return _route_message(_DELADDR, 0, _address(index, address))
+
+
+def route_to(address: Address) -> bytes:
+    """Asks by what route a packet to that address would go."""
+    body = struct.pack("=BBBBBBBBI", AF[len(address) + 3], 8 * len(address), 0, 0, 0, 0, 0, 0, 0)
+    return _route_message(_GETROUTE, 0, body + attribute(1, address))
+
+
+def is_local(route: bytes) -> bool:
+    """Whether the answer to `route_to` says that the packet is for this machine itself."""
+    return route[7] == _LOCAL
 
 
 def _address(index: int, address: Address) -> bytes:

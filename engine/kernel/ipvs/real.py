@@ -11,9 +11,10 @@ import re
 import socket
 import struct
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 
-from engine.addresses import contains
+from engine.addresses import contains, format_address
 from engine.backends.ipvs.program import (
     DEVICE,
     IpvsProgram,
@@ -27,7 +28,7 @@ from engine.kernel.base import Applied, KernelError
 from engine.kernel.ipvs import netlink
 from engine.kernel.ipvs.netlink import message
 from engine.kernel.pipeline import Pipeline, Refusal, attributes
-from engine.model import TCP, Target
+from engine.model import TCP, Address, Target
 
 Run = Callable[[list[str], bytes], "subprocess.CompletedProcess[bytes]"]
 MakeSocket = Callable[[int, int, int], socket.socket]
@@ -35,6 +36,7 @@ MakeSocket = Callable[[int, int, int], socket.socket]
 _NETLINK_ROUTE, _NETLINK_GENERIC = 0, 16
 _SPARE_SET = "KUBE-REPLACEMENT"
 _TESTED_SERVER = b"\xc6\x33\x64\x00" + bytes((TCP, 0x4E, 0x20))  # 198.51.100.0:20000, of no one
+_LOCAL_SECONDS, _LOOK_AGAIN_SECONDS = 5.0, 0.001
 
 
 def iptables_variant(run: Run, family: int) -> str:
@@ -79,6 +81,7 @@ class IpvsKernel:
         known = self._adopt(program) if program.start else {}
         sent += self._addresses(program)
         sent += self._servers(program, known)
+        self._until_local(program)
         before = 0 if program.start else self.servers[program.family]
         self.servers[program.family] = before + len(program.servers_added) - len(program.servers_deleted)
         sent += self._delete_addresses(program)
@@ -190,6 +193,19 @@ class IpvsKernel:
             self._commit(self._route, stale)
             wanted = [address for address in wanted if address not in packed]
         return self._commit(self._route, [netlink.new_address(self._device, address) for address in wanted])
+
+    def _until_local(self, program: IpvsProgram) -> None:
+        """The kernel acknowledges an IPv6 address first and takes its packets a little later, from a work queue."""
+        until = time.monotonic() + _LOCAL_SECONDS
+        for address in program.addresses_added if program.family == 6 else ():
+            while not self._is_local(address):
+                if time.monotonic() > until:
+                    raise KernelError(f"device {DEVICE}: the kernel takes no packets to {format_address(address)}")
+                time.sleep(_LOOK_AGAIN_SECONDS)
+
+    def _is_local(self, address: Address) -> bool:
+        route = self._route.request(netlink.route_to(address))
+        return not isinstance(route, Refusal) and netlink.is_local(route)
 
     def _delete_addresses(self, program: IpvsProgram) -> int:
         return self._commit(
