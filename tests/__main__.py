@@ -1,8 +1,8 @@
 """All tests, several pytest processes at a time: `python -m tests [pytest's own options]`.
 
 Most of the time goes into waiting (for probes, brokers, another kernel), so folders that wait share the machine with
-folders that compute.  What fails among others is looked at again alone: a test that passes then is told as unsteady, one
-that fails again has failed.  Each part's output is shown when the part ends; the last line counts everything.
+folders that compute.  What fails among others is looked at again alone: a test that passes then is told as unsteady,
+one that fails again has failed.  Each part's output is shown when the part ends; the last line counts everything.
 """
 
 from __future__ import annotations
