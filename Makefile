@@ -18,7 +18,7 @@ setup: .venv/.ready
 	touch $@
 
 test: setup
-	.venv/bin/python -m pytest tests
+	.venv/bin/python -m tests
 
 replay: setup
 	.venv/bin/harness replay recordings/10k-svc.jsonl

@@ -14,7 +14,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from harness.kafka.broker import Broker
+from harness.kafka.broker import BOUND, Broker
 from harness.recording import RecordingError, open_source
 
 TOPIC = "lab"
@@ -25,7 +25,7 @@ class KafkaLog:
     """The broker lives in `folder`, the log grows in the file `log`."""
 
     def __init__(self, folder: Path, log: Path) -> None:
-        self._broker, self._log = Broker(folder), log
+        self._broker, self._log = Broker(folder, bound=True), log
         self._ended = threading.Event()
         self._process: subprocess.Popen | None = None
         self._thread = threading.Thread(target=self._ship, name="kafka-log", daemon=True)
@@ -64,7 +64,7 @@ class KafkaLog:
         self._process.wait(STOP_SECONDS)
 
     def _copy(self, *options: str) -> subprocess.Popen:
-        command = [sys.executable, "-m", "harness", "copy", str(self._log), self.url, *options]
+        command = [*BOUND, sys.executable, "-m", "harness", "copy", str(self._log), self.url, *options]
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def finish(self) -> dict[str, Any]:

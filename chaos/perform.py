@@ -76,10 +76,10 @@ class Performer:
         """One step from injection to heal. Never raises TargetError; an interruption heals, then goes on up."""
         whom = ", ".join(step.nodes or step.pods) or "the cluster"
         self._tell(f"{step.number}. {step.fault}: {whom}, {step.seconds:g} s")
-        began = self._note(step, "inject")
-        done = Performed(step.number, step.fault, step.pods, step.nodes, began, missing=[], errors=[])
+        done = Performed(step.number, step.fault, step.pods, step.nodes, self._target.now(), missing=[], errors=[])
         open_conditions = list(step.script.evidence)
         try:
+            done.began = self._note(step, "inject")
             self._inject(step, done, open_conditions)
         finally:
             done.missing = [str(condition) for condition in open_conditions]

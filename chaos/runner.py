@@ -7,6 +7,10 @@ judged from the files that the run left, so that a verdict can be made again.
 from __future__ import annotations
 
 import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -45,3 +49,23 @@ def run_experiment(
     journal = run(experiment.raw, settings={})
     (folder / JOURNAL).write_bytes(msgspec.json.format(msgspec.json.encode(journal, enc_hook=str), indent=1))
     return judge_folder(folder)
+
+
+@contextmanager
+def signals_seen() -> Iterator[list[int]]:
+    """The numbers of signals that came in the meantime, filled in at the end.
+
+    Chaos Toolkit takes SIGINT and SIGTERM for itself and says of neither that it came.
+    """
+    seen: list[int] = []
+    ours, told = socket.socketpair()
+    with ours, told:
+        for end in (ours, told):
+            end.setblocking(False)
+        before = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+        try:
+            yield seen
+        finally:
+            signal.set_wakeup_fd(before)
+            told.close()
+            seen += [number for number in ours.recv(4096) if number in (signal.SIGINT, signal.SIGTERM)]

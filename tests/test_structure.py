@@ -71,3 +71,13 @@ def test_no_machine_or_registry_is_named():
     words = ("/work" + "/", "--find" + "-links", "--index" + "-url")
     found = [p.name for p in texts if p.exists() and any(word in p.read_text(errors="replace") for word in words)]
     assert found == []
+
+
+def test_every_folder_of_tests_is_run_in_exactly_one_part():
+    from tests.__main__ import PARTS, parts
+
+    paths = [path for part in parts().values() for path in part]
+    there = {str(path.parent.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py")} - {"tests"}
+    assert len(paths) == len(set(paths))
+    assert there == {path for path in paths if not path.endswith(".py")}
+    assert all((ROOT / "tests" / folder).is_dir() for folders in PARTS.values() for folder in folders)

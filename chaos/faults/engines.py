@@ -26,14 +26,17 @@ _BACK = {
 }
 
 
-class EngineCrash(msgspec.Struct, frozen=True):
-    """The node's proxy ends at once (SIGKILL), its rules stay; started anew when it heals."""
-
-    NAME: ClassVar[str] = "engine-crash"
+class _Fault(msgspec.Struct, frozen=True):
     node: str | None = None
 
     def choose(self, cluster: Cluster, rng: Random) -> Chosen:
         return Chosen(nodes=(pick_node(cluster, rng, self.node),))
+
+
+class EngineCrash(_Fault, frozen=True):
+    """The node's proxy ends at once (SIGKILL), its rules stay; started anew when it heals."""
+
+    NAME: ClassVar[str] = "engine-crash"
 
     def script(self, chosen: Chosen, seconds: float, rng: Random, cluster: Cluster) -> Script:
         (node,) = chosen.nodes
@@ -45,14 +48,10 @@ class EngineCrash(msgspec.Struct, frozen=True):
         )
 
 
-class EnginePause(msgspec.Struct, frozen=True):
+class EnginePause(_Fault, frozen=True):
     """The node's proxy stops (SIGSTOP): its rules stay as they are, whatever happens.  Heals by SIGCONT."""
 
     NAME: ClassVar[str] = "engine-pause"
-    node: str | None = None
-
-    def choose(self, cluster: Cluster, rng: Random) -> Chosen:
-        return Chosen(nodes=(pick_node(cluster, rng, self.node),))
 
     def script(self, chosen: Chosen, seconds: float, rng: Random, cluster: Cluster) -> Script:
         (node,) = chosen.nodes
@@ -64,16 +63,15 @@ class EnginePause(msgspec.Struct, frozen=True):
         )
 
 
-class RulesFlushed(msgspec.Struct, frozen=True):
+class RulesFlushed(_Fault, frozen=True):
     """Somebody deletes the node's rules behind its proxy's back.  Heals by starting the proxy anew."""
 
     NAME: ClassVar[str] = "rules-flushed"
-    node: str | None = None
 
     def choose(self, cluster: Cluster, rng: Random) -> Chosen:
         if cluster.mode not in FLUSH:
             raise PlanError(f"rules-flushed: mode {cluster.mode} has no rules in the kernel")
-        return Chosen(nodes=(pick_node(cluster, rng, self.node),))
+        return super().choose(cluster, rng)
 
     def script(self, chosen: Chosen, seconds: float, rng: Random, cluster: Cluster) -> Script:
         (node,) = chosen.nodes

@@ -14,15 +14,18 @@ def _on(cluster: Cluster, node: str):
     return tuple(pod for pod in cluster.pods if pod.node == node)
 
 
-class NodeLoss(msgspec.Struct, frozen=True):
-    """The node loses its power: network, kubelet, engine and pods are gone at once; all come back when it heals."""
-
-    NAME: ClassVar[str] = "node-loss"
+class _Fault(msgspec.Struct, frozen=True):
     node: str | None = None
 
     def choose(self, cluster: Cluster, rng: Random) -> Chosen:
         node = pick_node(cluster, rng, self.node)
         return Chosen(_on(cluster, node), (node,))
+
+
+class NodeLoss(_Fault, frozen=True):
+    """The node loses its power: network, kubelet, engine and pods are gone at once; all come back when it heals."""
+
+    NAME: ClassVar[str] = "node-loss"
 
     def script(self, chosen: Chosen, seconds: float, rng: Random, cluster: Cluster) -> Script:
         (node,) = chosen.nodes
@@ -78,15 +81,10 @@ class NodeDrain(msgspec.Struct, frozen=True):
         )
 
 
-class NodeCut(msgspec.Struct, frozen=True):
+class NodeCut(_Fault, frozen=True):
     """The node's network is cut: what runs on it runs on, unreachable, and its engine sees no API."""
 
     NAME: ClassVar[str] = "node-cut"
-    node: str | None = None
-
-    def choose(self, cluster: Cluster, rng: Random) -> Chosen:
-        node = pick_node(cluster, rng, self.node)
-        return Chosen(_on(cluster, node), (node,))
 
     def script(self, chosen: Chosen, seconds: float, rng: Random, cluster: Cluster) -> Script:
         (node,) = chosen.nodes

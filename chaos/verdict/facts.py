@@ -115,10 +115,24 @@ class Load(msgspec.Struct):
 
     def latency_us(self, percentile: float) -> int | None:
         """Of all answered requests, from their intended time; None when nothing was answered."""
+        merged = self._histogram()
+        return merged.get_value_at_percentile(percentile) if merged.get_total_count() else None
+
+    def held(self, within_us: int) -> float | None:
+        """The part of all requests due that were answered so soon after they were; None when none was due."""
+        due = self.sent + self.not_sent
+        recorded = self._histogram().get_recorded_iterator()
+        return (
+            sum(v.count_at_value_iterated_to for v in recorded if v.value_iterated_to <= within_us) / due
+            if due
+            else None
+        )
+
+    def _histogram(self) -> HdrHistogram:
         merged = HdrHistogram(LOWEST_US, HIGHEST_US, DIGITS)
         for flow in self.flows:
             merged.add(HdrHistogram.decode(flow.histogram))
-        return merged.get_value_at_percentile(percentile) if merged.get_total_count() else None
+        return merged
 
 
 class Facts(msgspec.Struct):

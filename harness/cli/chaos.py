@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ import click
 from harness.cli.cluster_options import cluster_options, dry_run, heal_folder, kube_options
 from harness.modes import MODES
 
-EXIT_FALSE, EXIT_USAGE, EXIT_UNKNOWN = 1, 2, 3
+EXIT_FALSE, EXIT_USAGE, EXIT_UNKNOWN, EXIT_SIGNAL = 1, 2, 3, 128
 CODES = {True: 0, False: EXIT_FALSE, None: EXIT_UNKNOWN}
 
 
@@ -144,9 +145,10 @@ def run(
       harness chaos run pod-terminate --target kube -n shop --service web --context staging --really
 
     Exit codes: 0 the verdict is true (or the dry run found nothing in the way); 1 it is false; 2 the
-    experiment cannot be run, or is refused; 3 it is unknown.
+    experiment cannot be run, or is refused; 3 it is unknown; 130 and 143 interrupted, with everything healed
+    and ended.
     """
-    from chaos.runner import run_experiment
+    from chaos.runner import run_experiment, signals_seen
 
     options = kube_options(cluster, really, mode=mode, lab=lab, web_ui=web_ui)
     if options and not really:
@@ -159,11 +161,18 @@ def run(
     name, where = Path(experiment.path).stem, "kube" if options else experiment.lab.mode
     folder = Path(out or f"chaos-{name}-{where}").absolute()
     began = time.monotonic()
-    verdict = run_experiment(experiment, folder, Path(lab).absolute() if lab else None, web_ui, options)
-    if options and not (folder / "run.json").exists():
+    try:
+        with signals_seen() as signals:
+            verdict = run_experiment(experiment, folder, Path(lab).absolute() if lab else None, web_ui, options)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_SIGNAL + signal.SIGINT)
+    if options and not signals and not (folder / "run.json").exists():
         sys.exit(EXIT_USAGE)  # it was told why nothing began
     click.echo(verdict.summary())
     click.echo(f"{time.monotonic() - began:.0f} s; report: {os.path.relpath(folder / 'report.html')}")
+    if signals:
+        click.echo("interrupted: what was injected is healed, what was started has ended", err=True)
+        sys.exit(EXIT_SIGNAL + signals[0])
     sys.exit(CODES[verdict.value])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,13 @@ from harness.cli.output import write_json
 from harness.modes import MODES
 
 EXIT_LAB, EXIT_USAGE = 1, 2
+PROBES = {
+    "http": {"httpGet": {"path": "/healthz", "port": 8080}},
+    "tcp": {"tcpSocket": {"port": 8080}},
+    "exec": {"exec": {"command": ["curl", "-sf", "http://127.0.0.1:8080/healthz"]}},
+    "none": {},
+}
+"""readinessProbes to choose from; 8080 is where the lab's pods speak HTTP."""
 
 
 def folder_option(function):
@@ -57,38 +65,64 @@ def lab() -> None:
 @click.option("--probe-period", type=int, default=1, show_default=True, help="readinessProbe periodSeconds.")
 @click.option("--probe-timeout", type=int, default=1, show_default=True, help="readinessProbe timeoutSeconds.")
 @click.option("--failure-threshold", type=int, default=3, show_default=True, help="readinessProbe failureThreshold.")
+@click.option("--success-threshold", type=int, default=1, show_default=True, help="readinessProbe successThreshold.")
+@click.option("--initial-delay", type=int, default=0, show_default=True, help="readinessProbe initialDelaySeconds.")
+@click.option(
+    "--probe", type=click.Choice(PROBES), default="http", show_default=True, help="What the readinessProbe does."
+)
+@click.option(
+    "--exit-notice", help="Kubelets see that a process ended this long after it did; by default only probes tell."
+)
+@click.option("--restart-after", help="... and start it again after this long; by default nobody does.")
+@click.option("--node-grace", default="4s", show_default=True, help="A node whose kubelet is silent this long is lost.")
 @click.option("--services", type=int, default=0, show_default=True, help="Further Services, to make rule sets large.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of those Services.")
 def up(folder: Path | None, **choices) -> None:
     """Start a lab and leave it running.
 
-    Exit codes: 0 it is ready; 1 it did not start, and nothing is left of it; 2 senseless options.
+    Exit codes: 0 it is ready; 1 it did not start; 2 senseless options; 130 and 143 interrupted.  Of a lab that
+    is not ready nothing is left.
     """
     from harness.lab.control import LabError
     from harness.lab.launch import start
 
     options = _options(choices)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         client = start(options, folder_of(folder), lambda line: click.echo(f"  {line}", err=True), detach=True)
         _show(client.call("status"))
     except LabError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(EXIT_LAB)
+    except KeyboardInterrupt:
+        click.echo("interrupted; nothing is left behind", err=True)
+        sys.exit(130)
 
 
 def _options(choices: dict):
     from harness.cli.replay import duration
     from harness.lab.topology import LabOptions
 
+    def seconds(text: str | None) -> float | None:
+        return None if text is None else duration(text) / 1e9
+
+    if choices["restart_after"] and not choices["exit_notice"]:
+        raise click.UsageError("--restart-after needs --exit-notice: what nobody notices nobody starts again")
     try:
         return LabOptions(
             nodes=choices["nodes"],
             pods=choices["pods"],
             mode=choices["mode"],
-            min_sync_period_seconds=duration(choices["min_sync_period"]) / 1e9,
+            min_sync_period_seconds=seconds(choices["min_sync_period"]),
             probe_period_seconds=choices["probe_period"],
             probe_timeout_seconds=choices["probe_timeout"],
             failure_threshold=choices["failure_threshold"],
+            success_threshold=choices["success_threshold"],
+            initial_delay_seconds=choices["initial_delay"],
+            probe=PROBES[choices["probe"]],
+            exit_notice_seconds=seconds(choices["exit_notice"]),
+            restart_seconds=seconds(choices["restart_after"]),
+            node_grace_seconds=seconds(choices["node_grace"]),
             background_services=choices["services"],
             seed=choices["seed"],
         )

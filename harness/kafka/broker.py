@@ -50,6 +50,10 @@ group.initial.rebalance.delay.ms=0
 """
 
 
+BOUND = ("setpriv", "--pdeathsig", "KILL")
+"""Before a command: it ends with the thread that started it."""
+
+
 class BrokerError(RuntimeError):
     """The broker cannot be had or does not start; the message says why and names the way out."""
 
@@ -58,11 +62,13 @@ class BrokerError(RuntimeError):
 class Broker:
     """A broker's folder. Whether one runs in it is asked of the kernel each time.
 
-    `extra` are more lines for PROPERTIES, in the same form; of a setting named twice the last counts.
+    `extra` are more lines for PROPERTIES, in the same form; of a setting named twice the last counts.  With `bound`
+    it ends when the thread that started it does, even by SIGKILL.
     """
 
     home: Path
     extra: str = ""
+    bound: bool = False
 
     @property
     def pid(self) -> int | None:
@@ -138,6 +144,8 @@ class Broker:
 
     def _start(self, classpath: str) -> subprocess.Popen:
         command = [_java(), *JVM, "-cp", classpath, "kafka.Kafka", str(self.home / "server.properties")]
+        if self.bound:
+            command = [*BOUND, *command]
         with open(self.home / "broker.log", "ab") as log:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.home, start_new_session=True

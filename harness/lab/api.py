@@ -34,8 +34,8 @@ class Api:
         (self._up.set if up else self._up.clear)()
 
     def pods(self) -> list[dict[str, Any]]:
-        """All pods."""
-        return self._all("pods")
+        """All pods that have a node; others, which a client may make, wait for a scheduler that there is not."""
+        return [{"status": {}} | pod for pod in self._all("pods") if pod["spec"].get("nodeName")]
 
     def nodes(self) -> list[dict[str, Any]]:
         """All nodes."""

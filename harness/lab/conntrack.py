@@ -28,6 +28,8 @@ from harness.lab.ctnetlink import (
 
 _UDP = 17
 _MARK = 0x6B706871
+_STATUS = 1 << 1 | 1 << 2 | 1 << 3
+"""Replied to, assured, confirmed: of entries that are not assured a full table drops one for each new flow."""
 _LIFETIME_SECONDS = 600
 _BATCH = 256
 _PORTS, _CLIENTS = 1 << 16, 0xC6120000
@@ -84,7 +86,7 @@ def _entry(address: bytes, port: int) -> bytes:
     body = (
         direction(ORIGINAL, _UDP, client, server)
         + direction(REPLY, _UDP, server, client)
-        + attribute(3, struct.pack("!I", 1 << 3))  # confirmed, as an entry made by hand must say
+        + attribute(3, struct.pack("!I", _STATUS))
         + attribute(7, struct.pack("!I", _LIFETIME_SECONDS))
         + attribute(8, struct.pack("!I", _MARK))
     )

@@ -26,7 +26,9 @@ class Container:
     ) -> None:
         self.name = manifest["metadata"]["name"]
         self.address = address
+        self.node = node.name
         self.restarts = 0
+        self.seen_ended = False
         self.process: asyncio.subprocess.Process | None = None
         self.probe = parse_probe(manifest["spec"]["containers"][0].get("readinessProbe"))
         self.readiness = Readiness(self.probe)
@@ -45,8 +47,8 @@ class Container:
 
     @property
     def ready(self) -> bool:
-        """As the probe says; without one, while it runs."""
-        return self.readiness.ready and (self.probe is not None or self.running)
+        """As the probe says; without one, from its start until a kubelet sees that it ended."""
+        return self.process is not None and self.readiness.ready and not self.seen_ended
 
     async def create(self) -> None:
         """Namespace, process, probe."""
@@ -56,7 +58,7 @@ class Container:
         await self.start()
 
     async def start(self) -> None:
-        """Start the process, anew if there was one; known readiness is forgotten."""
+        """Start the process, anew if there was one."""
         if self.running:
             return
         ports = map(str, (HTTP_PORT, TCP_PORT, UDP_PORT))
@@ -66,13 +68,16 @@ class Container:
             self.process = await asyncio.create_subprocess_exec(
                 *command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
+        if self.seen_ended:
+            self.restarts += 1
+        self.seen_ended = False
         self._begin_probing()
 
-    def renewed(self) -> None:
-        """A kubelet saw the old process end and counts the new one as a new container."""
-        self.restarts += 1
+    def ended(self) -> None:
+        """A kubelet saw its process end: what comes next is a new container, of which nothing is known."""
+        self.seen_ended = True
         self.readiness.restarted()
-        self._begin_probing()
+        self.pause_probing()
 
     def set_health(self, word: str) -> None:
         """What /healthz does from now on: one of `HEALTH`."""

@@ -44,7 +44,7 @@ class Replicas:
 
     async def step(self) -> None:
         """Create what is missing, delete what is too much (the youngest first)."""
-        pods = [p for p in self._api.pods() if "deletionTimestamp" not in p["metadata"]]
+        pods = [p for p in self._api.pods() if "deletionTimestamp" not in p["metadata"] and _number(p) is not None]
         while len(pods) < self.wanted:
             node = placed(pods, self._api.nodes())
             if node is None:
@@ -53,9 +53,15 @@ class Replicas:
             pod = pod_manifest(f"{APP}-{self._made}", node, self._options)
             await self._api.write("pods", pod)
             pods.append(pod)
-        by_age = sorted(pods, key=lambda p: int(p["metadata"]["name"].rpartition("-")[2]))
+        by_age = sorted(pods, key=_number)
         for pod in by_age[self.wanted :]:
             await self._api.remove("pods", pod["metadata"]["name"], self._options.grace_period_seconds)
+
+
+def _number(pod: dict[str, Any]) -> int | None:
+    """Which one of the replicas a pod is; None of a pod that somebody else made."""
+    app, _, number = pod["metadata"]["name"].rpartition("-")
+    return int(number) if app == APP and number.isdecimal() else None
 
 
 class Slices:
@@ -118,4 +124,4 @@ class Nodes:
 
     def _with_ready(self, status: str, manifest: dict[str, Any]) -> dict[str, Any]:
         condition = {"type": "Ready", "status": status, "lastTransitionTime": self._api.now()}
-        return {**manifest, "status": {**manifest["status"], "conditions": [condition]}}
+        return {**manifest, "status": {**manifest.get("status", {}), "conditions": [condition]}}

@@ -15,6 +15,8 @@ from harness.lab.processes import is_stopped
 from harness.lab.topology import POD_NETWORK, LabNode, LabOptions
 
 HEALTH_PORT, METRICS_PORT = 10256, 10249
+PROGRAMS = {"userspace": "harness.lab.userspace_engine"}
+"""The engine's module by mode, where it is not proxy-engine's."""
 
 
 def configuration(options: LabOptions, kubeconfig: Path) -> dict[str, Any]:
@@ -26,7 +28,7 @@ def configuration(options: LabOptions, kubeconfig: Path) -> dict[str, Any]:
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
         "clientConnection": {"kubeconfig": str(kubeconfig)},
-        "mode": options.mode,
+        "mode": "" if options.mode == "userspace" else options.mode,
         "clusterCIDR": POD_NETWORK,
         "healthzBindAddress": f"0.0.0.0:{HEALTH_PORT}",
         "metricsBindAddress": f"0.0.0.0:{METRICS_PORT}",
@@ -42,6 +44,7 @@ class Engine:
     def __init__(self, node: LabNode, options: LabOptions, folder: Path, kubeconfig: Path) -> None:
         self.node = node
         self.process: asyncio.subprocess.Process | None = None
+        self._program = PROGRAMS.get(options.mode, "engine.server.main")
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._config = folder / "config.yaml"
@@ -61,7 +64,7 @@ class Engine:
         """Start it unless it runs."""
         if self.running:
             return
-        words = [sys.executable, "-m", "engine.server.main", f"--config={self._config}"]
+        words = [sys.executable, "-m", self._program, f"--config={self._config}"]
         command = network.inside(self.node.name, [*words, f"--hostname-override={self.node.name}"])
         with open(self._folder / "log", "ab") as log:
             self.process = await asyncio.create_subprocess_exec(

@@ -83,7 +83,7 @@ class NodeFlows:
 
 
 class Lookup:
-    """All nodes'; made when they are there."""
+    """All nodes'; made when they are there; of no node where the mode does not translate: then no flow is known."""
 
     def __init__(self, nodes: Iterable[str]) -> None:
         self._nodes = {node: NodeFlows(node) for node in nodes}
@@ -94,7 +94,7 @@ class Lookup:
         A flow is `protocol` (tcp, udp), `source`, `source_port`, `address`, `port`, and `node` where it is known.
         """
         original = tuple_of(flow)
-        for node in [flow["node"]] if flow.get("node") else self._nodes:
+        for node in {flow["node"]} & self._nodes.keys() if flow.get("node") else self._nodes:
             found = self._nodes[node].find(original)
             if found and found[0] != flow["address"]:
                 return {"node": node, "endpoint": f"{found[0]}:{found[1]}", "pod": pods.get(found[0])}

@@ -14,6 +14,7 @@ from typing import Any
 from harness.lab.api import Api
 from harness.lab.container import Container
 from harness.lab.endpointslices import is_ready
+from harness.lab.probes import ProbeError
 from harness.lab.topology import LabNode, LabOptions
 
 FIRST_POD_ADDRESS = 10
@@ -27,7 +28,8 @@ class Kubelet:
         self.containers: dict[str, Container] = {}
         self.alive = True
         self._options, self._api, self._folder = options, api, folder
-        self._woken = asyncio.Event()
+        self._woken, self._started, self._living = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._living.set()
         self._ending: dict[str, asyncio.Task] = {}
         self._watching: dict[str, asyncio.Task] = {}
 
@@ -46,14 +48,17 @@ class Kubelet:
     def stop(self) -> None:
         """The kubelet is gone: no probe, no report; processes go on."""
         self.alive = False
+        self._living.clear()
         for container in self.containers.values():
             container.pause_probing()
 
     def resume(self) -> None:
         """It is back and reports everything anew."""
         self.alive = True
+        self._living.set()
         for container in self.containers.values():
-            container.resume_probing()
+            if not container.seen_ended:
+                container.resume_probing()
         self.wake()
 
     async def _pass(self) -> None:
@@ -61,7 +66,7 @@ class Kubelet:
         for name, pod in wanted.items():
             if "deletionTimestamp" in pod["metadata"]:
                 self._end(name, pod)
-            elif name not in self.containers:
+            elif name not in self.containers and pod["status"].get("phase") != "Failed":
                 await self._create(name, pod)
         for name in self.containers.keys() - wanted.keys():
             self._end(name, None)
@@ -81,31 +86,45 @@ class Kubelet:
         taken = {container.address for container in self.containers.values()}
         addresses = (self.node.pod_address(number) for number in itertools.count(FIRST_POD_ADDRESS))
         address = next(a for a in addresses if a not in taken)
-        container = Container(
-            pod, self.node, address, self._folder / name, self._options.drain_seconds, lambda _: self.wake()
-        )
+        try:
+            container = Container(
+                pod, self.node, address, self._folder / name, self._options.drain_seconds, lambda _: self.wake()
+            )
+        except ProbeError as error:
+            return await self._api.update("pods", name, partial(_failed, str(error)))
         self.containers[name] = container
         await container.create()
-        self.watch_process(container)
-
-    def watch_process(self, container: Container) -> None:
-        """Notice the end of its process, where the options say that a kubelet does."""
         if self._options.exit_notice_seconds is not None:
-            self._watching[container.name] = asyncio.create_task(self._notice(container))
+            self._watching[name] = asyncio.create_task(self._watch_process(container))
 
-    async def _notice(self, container: Container) -> None:
-        process = container.process
-        await process.wait()
-        await asyncio.sleep(self._options.exit_notice_seconds)
-        if container.name in self._ending:
-            return
-        container.renewed()
-        container.pause_probing()
+    async def start(self, container: Container) -> None:
+        """Start its process unless it runs, and look again."""
+        await container.start()
+        self._started.set()
         self.wake()
+
+    async def _watch_process(self, container: Container) -> None:
+        """See its processes end, and start new ones where the options say so; nothing while the kubelet is gone."""
+        while True:
+            await container.process.wait()
+            await asyncio.sleep(self._options.exit_notice_seconds)
+            await self._living.wait()
+            if container.name in self._ending:
+                return
+            if not container.running:
+                container.ended()
+                self.wake()
+                await self._start_again(container)
+
+    async def _start_again(self, container: Container) -> None:
         if self._options.restart_seconds is not None:
             await asyncio.sleep(self._options.restart_seconds)
-            await container.start()
-            self.watch_process(container)
+            await self._living.wait()
+            if container.name not in self._ending:
+                await self.start(container)
+        while not container.running and container.name not in self._ending:
+            self._started.clear()
+            await self._started.wait()
 
     def _end(self, name: str, pod: dict[str, Any] | None) -> None:
         if name in self._ending:
@@ -120,8 +139,13 @@ class Kubelet:
             container.remove()
             del self.containers[name]
         await self._api.remove("pods", name)
-        self._watching.pop(name, None)
+        if watching := self._watching.pop(name, None):
+            watching.cancel()
         del self._ending[name]
+
+
+def _failed(why: str, pod: dict[str, Any]) -> dict[str, Any]:
+    return {**pod, "status": {"phase": "Failed", "reason": "InvalidProbe", "message": why}}
 
 
 def _status_differs(pod: dict[str, Any], container: Container) -> bool:

@@ -6,6 +6,7 @@ others, and with them the network namespaces.  All that stays is the folder.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import select
@@ -19,11 +20,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
 from harness.lab.control import FACTS, SOCKET, LabClient, LabError
 from harness.lab.topology import LabOptions
+from harness.modes import module_of
 
 LOG, OPTIONS, RECORDING = "supervisor.log", "options.json", "events.jsonl"
 START_SECONDS, STOP_SECONDS = 120.0, 20.0
@@ -41,9 +44,10 @@ def start(options: LabOptions, folder: Path, tell: Callable[[str], None], detach
 
     Unless `detach`, it ends when this process does.
     """
-    _require()
-    _take(folder)
-    (folder / OPTIONS).write_bytes(msgspec.json.encode(options))
+    _require(options.mode)
+    locked = _take(folder)
+    locked.write(msgspec.json.encode(options))
+    locked.flush()
     user = os.geteuid() != 0 or options.mode != "ipvs"
     facts = {"user_namespace": user, "options": msgspec.to_builtins(options)}
     told, telling = os.pipe()
@@ -53,8 +57,14 @@ def start(options: LabOptions, folder: Path, tell: Callable[[str], None], detach
     command += ["harness.lab.supervisor", str(folder), *map(str, passed)]
     with open(folder / LOG, "wb") as log:
         process = subprocess.Popen(
-            command, pass_fds=passed, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            command,
+            pass_fds=[*passed, locked.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
+    locked.close()
     os.close(telling)
     os.close(lifeline)
     try:
@@ -65,6 +75,8 @@ def start(options: LabOptions, folder: Path, tell: Callable[[str], None], detach
     except BaseException:
         process.kill()
         process.wait()
+        os.close(held)
+        shutil.rmtree(folder, ignore_errors=True)
         raise
     finally:
         os.close(told)
@@ -121,27 +133,38 @@ def lab(options: LabOptions, folder: Path, tell: Callable[[str], None] = lambda 
             client.process.wait()
 
 
-def _require() -> None:
-    missing = sorted({package for tool, package in _NEEDED.items() if not shutil.which(tool)})
+def _require(mode: str) -> None:
+    needed = _NEEDED | module_of(mode).COMMANDS
+    missing = sorted({package for tool, package in needed.items() if not shutil.which(tool)})
     if missing:
-        raise LabError(f"a lab needs {', '.join(missing)}; install: apt-get install {' '.join(missing)}")
+        raise LabError(f"a lab in mode {mode} needs {', '.join(missing)}; install: apt-get install {' '.join(missing)}")
 
 
-def _take(folder: Path) -> None:
-    """Make the folder ours: refuse when a lab runs in it, sweep what a dead one left."""
-    if (folder / FACTS).exists():
-        client = LabClient(folder)
-        try:
-            client.call("status")
-        except LabError:
+def _take(folder: Path) -> BinaryIO:
+    """Make the folder ours: refuse when a lab runs or starts in it, sweep what a dead one left; its options' file.
+
+    The file is locked for as long as any process has it open, so that the lock ends with the lab, however it ends.
+    """
+    if (folder / OPTIONS).exists():
+        with open(folder / OPTIONS, "rb") as left:
+            _lock(left, folder)
             shutil.rmtree(folder)
-        else:
-            raise LabError(f"a lab runs in {folder} already; end it with `harness lab down`, or name another --lab")
-    elif folder.exists() and any(folder.iterdir()) and not (folder / OPTIONS).exists():
+    elif folder.exists() and any(folder.iterdir()):
         raise LabError(f"{folder} holds other things; name an empty folder or one that does not exist yet")
-    elif folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, mode=0o700)
+    folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+    taken = open(folder / OPTIONS, "ab")
+    _lock(taken, folder)
+    return taken
+
+
+def _lock(file: BinaryIO, folder: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise LabError(
+            f"a lab runs in {folder} already (or starts, or ends); end it by `harness lab down`, or name another --lab"
+        ) from None
 
 
 def _await_ready(told: int, tell: Callable[[str], None], folder: Path) -> None:

@@ -71,7 +71,8 @@ class Operations:
 
     def _pod_status(self, pod: dict[str, Any]) -> dict[str, Any]:
         name, node = pod["metadata"]["name"], pod["spec"]["nodeName"]
-        container = self._lab.kubelets[node].containers.get(name)
+        kubelet = self._lab.kubelets.get(node)
+        container = kubelet.containers.get(name) if kubelet else None
         return {
             "name": name,
             "node": node,
@@ -135,7 +136,7 @@ class Operations:
     async def pod_start(self, pod: str) -> None:
         """Start the process of a pod whose process has ended."""
         container = self._container(pod)
-        await container.start()
+        await self._lab.kubelets[container.node].start(container)
 
     async def pod_health(self, pod: str, word: str) -> None:
         """What the pod's /healthz does: ok, fail or hang."""

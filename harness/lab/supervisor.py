@@ -11,8 +11,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
-from contextlib import ExitStack
+import traceback
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +41,8 @@ from harness.lab.topology import (
     service_manifests,
 )
 from harness.lab.witness import NodeWitness, questions, ready_addresses
+from harness.modes import module_of
+from harness.modes.place import Place
 from harness.serve.journal import Journal
 from harness.serve.kubeconfig import write_kubeconfig
 from harness.serve.live import LiveStore
@@ -71,9 +76,11 @@ class Lab:
 
     async def start(self, tell) -> None:
         """Bring everything up; `tell(line)` gets the progress. RuntimeError when it does not get ready in time."""
+        _require_kernel(self.options.mode)
         tell("network")
         network.build(self.nodes)
-        self.lookup = Lookup(n.name for n in self.nodes)
+        translates = getattr(module_of(self.options.mode), "TRANSLATES", True)
+        self.lookup = Lookup(n.name for n in self.nodes if translates)
         tell("api")
         add_background(self.api.store, self.options.background_services, self.options.seed)
         for manifest in [node_manifest(n) for n in self.nodes]:
@@ -82,7 +89,8 @@ class Lab:
             await self.api.write("services", manifest)
         self.log = self._stack.enter_context(Journal(self.recording, self.api.store, CLUSTER))
         self.witnesses = {
-            n.name: NodeWitness(n.name, self.options.mode, self._report, lambda: self.log.seconds) for n in self.nodes
+            n.name: NodeWitness(n.name, n.address, self.options.mode, self._report, lambda: self.log.seconds)
+            for n in self.nodes
         }
         self._loop = asyncio.get_running_loop()
         self.api.store.subscribe(self._on_change)
@@ -190,6 +198,21 @@ class Lab:
         self._stack.close()
 
 
+def _require_kernel(mode: str) -> None:
+    """RuntimeError where the kernel in here cannot do the mode: at once, not when every engine has failed."""
+    module = module_of(mode)
+    why = (
+        module.missing(Place("netns", socket.socket, partial(network.run, None)))
+        if hasattr(module, "missing")
+        else None
+    )
+    if why:
+        raise RuntimeError(
+            f"mode {mode}: {why}; a lab shares this machine's kernel, so take another --mode here, and give the"
+            f" recording to `harness replay --mode {mode} --kernel uml`, which boots a kernel that has it"
+        )
+
+
 async def main(folder: Path, ready: int, lifeline: int | None) -> int:
     """Until told to end; the exit code."""
     options = msgspec.json.decode((folder / OPTIONS).read_bytes(), type=LabOptions)
@@ -200,13 +223,16 @@ async def main(folder: Path, ready: int, lifeline: int | None) -> int:
         loop.add_signal_handler(number, lab.ending.set)
     if lifeline is not None:
         loop.add_reader(lifeline, lab.ending.set)
+    loop.add_reader(ready, lab.ending.set)  # an end of a pipe that nobody reads any more: whoever waited is gone
     try:
         await lab.start(lambda line: os.write(ready, f"{line}\n".encode()))
         server = await control.serve(Path(control.SOCKET), Operations(lab).dispatch)
     except (RuntimeError, OSError) as error:
         print(error, file=sys.stderr, flush=True)
-        os.write(ready, "failed: {}\n".format(str(error).replace("\n", " | ")).encode())
+        with suppress(BrokenPipeError):
+            os.write(ready, "failed: {}\n".format(str(error).replace("\n", " | ")).encode())
         return 1
+    loop.remove_reader(ready)
     os.write(ready, b"ready\n")
     os.close(ready)
     await lab.ending.wait()
@@ -217,4 +243,10 @@ async def main(folder: Path, ready: int, lifeline: int | None) -> int:
 
 if __name__ == "__main__":
     numbers = [int(word) for word in sys.argv[2:]]
-    sys.exit(asyncio.run(main(Path(sys.argv[1]), numbers[0], numbers[1] if len(numbers) > 1 else None)))
+    code = 1
+    try:
+        code = asyncio.run(main(Path(sys.argv[1]), numbers[0], numbers[1] if len(numbers) > 1 else None))
+    except Exception:
+        traceback.print_exc()
+    finally:
+        os._exit(code)  # no thread is waited for: the kernel ends all that is left of the lab

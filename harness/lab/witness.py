@@ -2,7 +2,8 @@
 
     store (slices change) -> questions (address, wanted) -> a thread a node reads its kernel back -> observations
 
-The kernel is read with the harness' own eyes (`harness.modes`), never by asking the engine.  It is read only
+The kernel is read with the harness' own eyes (`harness.modes`), never by asking the engine.  In mode userspace, which
+has no rules, the proxy's own account counts where the kernel's sockets and addresses agree with it.  It is read only
 while a question is open.
 """
 
@@ -13,14 +14,19 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from harness.behaviour import Behaviour
 from harness.lab import network
-from harness.modes import module_of
-from harness.modes.place import Place
+from harness.lab.engines import HEALTH_PORT
+from harness.lab.userspace_engine import Account
+from harness.modes import module_of, userspace
+from harness.modes.place import Place, View
 
-POLL_SECONDS = 0.01
+POLL_SECONDS, RESTING = 0.01, 3.0
+"""Least time between two looks, and how many times as long as a look took: large rule sets cost their reader CPU
+that the engines need, so that what a look can be late by grows with the rules, a quarter of one CPU a node at most."""
 GIVE_UP_SECONDS = 60.0
 INTERRUPTED_LOOKS = 20
 """A look that a transaction of the engine interrupted is simply repeated; after so many in a row, less often."""
@@ -63,8 +69,11 @@ class NodeWitness:
     `seen` is when the kernel agreed, None when it had not by `until`: given up, or asked the contrary meanwhile.
     """
 
-    def __init__(self, node: str, mode: str, report: Callable[..., None], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, node: str, address: str, mode: str, report: Callable[..., None], clock: Callable[[], float]
+    ) -> None:
         self.node = node
+        self._address = address
         self._mode, self._report, self._clock = mode, report, clock
         self._open: dict[str, tuple[bool, float]] = {}
         self._asked = threading.Condition()
@@ -98,11 +107,19 @@ class NodeWitness:
             self._asked.notify()
 
     def _run(self) -> None:
-        place = Place("netns", self._socket, lambda command, stdin: network.run(self.node, command, stdin))
-        with module_of(self._mode).real(place) as opened:
+        with ExitStack() as stack:
+            view = self._view(stack)
             while self._wait():
-                self._look(opened.view)
-                time.sleep(POLL_SECONDS)
+                began = time.monotonic()
+                self._look(view)
+                time.sleep(max(POLL_SECONDS, RESTING * (time.monotonic() - began)))
+
+    def _view(self, stack: ExitStack) -> View:
+        place = Place("netns", self._socket, lambda command, stdin: network.run(self.node, command, stdin))
+        if self._mode == "userspace":
+            # Its proxy is a process of the engine's: no second one may be opened to look.
+            return userspace.KernelView(Account(self._address, HEALTH_PORT), place)
+        return stack.enter_context(module_of(self._mode).real(place)).view
 
     def _socket(self, family: int, kind: int, protocol: int):
         with network.entered(self.node):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+LOG_SECONDS = 20
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-quic", "--disable-dev-shm-usage",
@@ -50,6 +52,17 @@ class Chromium:
         """URLs asked for since the last look."""
         messages = [json.loads(row["message"])["message"] for row in self._driver.get_log("performance")]
         return [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+
+    def requests_from(self, url: str) -> list[str]:
+        """URLs asked for from that one on, which is waited for.
+
+        The log comes late on a busy machine, and may begin with what the browser asked for before, at its start.
+        """
+        found, deadline = self.requests(), time.monotonic() + LOG_SECONDS
+        while url not in found and time.monotonic() < deadline:
+            time.sleep(0.05)
+            found += self.requests()
+        return found[found.index(url) :] if url in found else found
 
     def console(self) -> list[str]:
         """Messages of the console since the last look."""

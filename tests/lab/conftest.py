@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -33,3 +36,21 @@ def cluster(kernel_namespaces, tmp_path_factory):
 def curl(client: LabClient, where: str | None, url: str) -> str:
     """The answer's body, empty when there is none within two seconds."""
     return client.run(where, ["curl", "-s", "-m", "2", url]).stdout.decode()
+
+
+def marked(folder: Path) -> list[str]:
+    """Processes that have the folder in their command line, this one left out."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if str(folder).encode() in words and int(entry.name) != os.getpid():
+            found.append(entry.name)
+    return found
+
+
+def interruptible() -> None:
+    """A background process of a shell, as tests may run in, ignores Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)

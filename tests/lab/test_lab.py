@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -19,7 +18,7 @@ from harness.lab.topology import LabOptions
 from harness.recording import open_source
 from harness.recording.state import State, folded
 
-from .conftest import curl, eventually
+from .conftest import curl, eventually, marked
 
 
 def pods(client: LabClient, **wanted) -> list[dict]:
@@ -144,31 +143,18 @@ def test_nothing_outlives_a_lab_however_it_ends(kernel_namespaces, tmp_path):
     command = [sys.executable, "-c", script, str(tmp_path / "lab")]
     owner = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     watched = os.pidfd_open(int(owner.stdout.readline()))
-    marks = _marked(tmp_path)
+    marks = marked(tmp_path)
     assert len(marks) >= 3
     owner.send_signal(signal.SIGKILL)
     owner.wait()
-    eventually(lambda: not _marked(tmp_path))
+    eventually(lambda: not marked(tmp_path))
     os.close(watched)
     owner.stdin.close()
     owner.stdout.close()
     # What is left is a folder, which the next lab sweeps.
     with lab(LabOptions(nodes=1, pods=1), tmp_path / "lab") as client:
         assert client.call("status")["mode"] == "nftables"
-    eventually(lambda: not _marked(tmp_path))
-
-
-def _marked(path: Path) -> list[str]:
-    """Processes with the path in their command line, a test's own left out."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (entry / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if str(path).encode() in words and int(entry.name) != os.getpid():
-            found.append(entry.name)
-    return found
+    eventually(lambda: not marked(tmp_path))
 
 
 def test_the_command_up_status_exec_down(kernel_namespaces, tmp_path):

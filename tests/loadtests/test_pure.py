@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chaos.verdict.facts import Load, read_load
 from loadtests import shapes
 from loadtests.arrivals import stream
 from loadtests.flows import FLOWS, flow_of
@@ -93,3 +95,18 @@ def test_every_request_is_in_one_row_and_in_its_flow_s_summary(requests, times):
         if latencies:
             assert abs(summary["max_us"] - latencies[-1]) <= latencies[-1] / 500 + 1
             assert max(row["max_us"] for row in mine if row["max_us"] is not None) == latencies[-1]
+
+
+def test_held_is_what_was_answered_in_time_of_all_that_was_due(tmp_path):
+    tally = Tally(("a", "b"))
+    for flow, latency_us in (("a", 500), ("a", 999_000), ("a", 1_200_000), ("b", 10)):
+        tally.answered(flow, 0, 0, latency_us * 1000, "web-1 node-1")
+    tally.failed("b", 0, 0, "timeout")
+    tally.not_sent("b")
+    path = tmp_path / "load.jsonl"
+    rows = [*tally.rows(SECOND_NS), *tally.summaries(), {"kind": "end", "ended_monotonic_ns": 0, "cpu_seconds": 0.0}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    load = Load(seconds=[], failures=[], flows=[], headers=[], incomplete=[])
+    read_load(path, {"name": "t", "exit_code": 0}, 0, load)
+    assert load.held(1_000_000) == 3 / 6
+    assert Load().held(1_000_000) is None

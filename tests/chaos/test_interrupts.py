@@ -1,0 +1,66 @@
+"""A run that is interrupted or killed: healed, ended, told, with an exit code that says so."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.recording import open_source
+from harness.recording.state import State, folded
+from tests.lab.conftest import eventually, interruptible, marked
+
+pytestmark = pytest.mark.usefixtures("kernel_namespaces")
+
+
+def run_until(tmp_path: Path, line: str, number: signal.Signals) -> tuple[int, str]:
+    """`harness chaos run` of one fault, sent the signal once it has told the line; exit code and all it told."""
+    source = Path("chaos/experiments/pod-kill.yaml").read_text()
+    assert "nodes: 3, pods: 12" in source
+    assert "arrivals_per_second: 200" in source
+    source = source.replace("nodes: 3, pods: 12", "nodes: 2, pods: 3")
+    quick = "arrivals_per_second: 50, warm_up_seconds: 0.1, cool_down_seconds: 0"
+    (tmp_path / "kill.yaml").write_text(source.replace("arrivals_per_second: 200", quick))
+    command = [sys.executable, "-u", "-m", "harness", "chaos", "run", str(tmp_path / "kill.yaml")]
+    process = subprocess.Popen(
+        [*command, "--out", str(tmp_path / "run")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=interruptible,
+    )  # fmt: skip
+    told = ""
+    for said in process.stdout:
+        told += said
+        if line in said:
+            process.send_signal(number)
+            break
+    told += process.communicate(timeout=90)[0]
+    return process.returncode, told
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_fault_that_is_interrupted_is_healed_and_the_run_judged_unknown(tmp_path, number, code):
+    got, told = run_until(tmp_path, "1. pod-kill", number)
+    assert got == code, told
+    assert "verdict: UNKNOWN" in told
+    assert "interrupted" in told
+    with open_source(tmp_path / "run" / "events.jsonl") as recording:
+        faults = [event.object for event in folded(recording, State()) if event.type == "FAULT"]
+    assert b'"heal"' in bytes(faults[-1])
+    eventually(lambda: not marked(tmp_path))
+
+
+def test_a_run_that_is_interrupted_while_its_lab_starts_ends_at_once(tmp_path):
+    got, told = run_until(tmp_path, "network", signal.SIGINT)
+    assert got == 130, told
+    assert "verdict: UNKNOWN" in told
+    eventually(lambda: not marked(tmp_path))
+
+
+def test_nothing_outlives_a_run_that_is_killed(tmp_path):
+    got, told = run_until(tmp_path, "1. pod-kill", signal.SIGKILL)
+    assert got == -signal.SIGKILL, told
+    eventually(lambda: not marked(tmp_path))
+    assert os.path.isdir(tmp_path / "run" / "lab"), "which the next run in this folder sweeps"

@@ -1,0 +1,165 @@
+"""What kubelets do with pods of all kinds, in a lab of their own: probes, ends of processes, pods that clients make."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from harness.cli import main
+from harness.lab.control import LabClient
+from harness.lab.launch import lab
+from harness.lab.topology import LabOptions
+
+from .conftest import curl, eventually
+
+API = "http://10.10.0.1:6443"
+PODS = f"{API}/api/v1/namespaces/lab/pods"
+
+
+@pytest.fixture(scope="module")
+def noticing(kernel_namespaces, tmp_path_factory):
+    """A lab whose kubelets see processes end, and start them again."""
+    options = LabOptions(
+        nodes=2, pods=2, min_sync_period_seconds=0.05, exit_notice_seconds=0.2, restart_seconds=0.5, drain_seconds=0
+    )
+    with lab(options, tmp_path_factory.mktemp("kubelets") / "lab") as client:
+        yield client
+
+
+def send(client: LabClient, method: str, url: str, manifest: dict | None = None) -> dict:
+    """One request of the lab's API; its answer."""
+    kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+    command = ["curl", "-sS", "-X", method, "-H", f"Content-Type: {kind}", "--data-binary", "@-", url]
+    done = client.run(None, command, json.dumps(manifest or {}).encode())
+    return json.loads(done.stdout)
+
+
+def make(client: LabClient, name: str, probe: dict | None, node: str | None = "node-1") -> None:
+    """A pod of nobody's, made as any client of the API would."""
+    container = {"name": "c", "image": "lab/web"} | ({"readinessProbe": probe} if probe else {})
+    spec = {"containers": [container]} | ({"nodeName": node} if node else {})
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "lab"}, "spec": spec}
+    answer = send(client, "POST", PODS, pod)
+    assert answer["kind"] == "Pod", answer
+
+
+def pod(client: LabClient, name: str) -> dict:
+    return next((p for p in client.call("status")["pods"] if p["name"] == name), {"ready": False, "running": False})
+
+
+def ready(client: LabClient, name: str, wanted: bool = True) -> None:
+    eventually(lambda: pod(client, name)["ready"] is wanted)
+
+
+def test_tcp_probe_sees_a_dead_process_and_not_a_hanging_one(noticing):
+    make(noticing, "tcp", {"tcpSocket": {"port": 9090}, "periodSeconds": 1, "failureThreshold": 1})
+    ready(noticing, "tcp")
+    noticing.call("pod.health", pod="tcp", word="fail")
+    noticing.call("pod.signal", pod="tcp", number="SIGSTOP")
+    time.sleep(2.5)  # what must not happen cannot be waited for: the kernel goes on to accept connections
+    assert pod(noticing, "tcp")["ready"]
+    noticing.call("pod.signal", pod="tcp", number="SIGKILL")
+    ready(noticing, "tcp", False)
+
+
+def test_exec_probe_is_what_its_command_exits_with_and_one_that_hangs_has_failed(noticing):
+    flag = noticing.folder / "pods" / "exec" / "flag"
+    command = ["sh", "-c", f"test $(cat {flag}) = good || sleep 60"]
+    probe = {"exec": {"command": command}, "periodSeconds": 1, "timeoutSeconds": 1, "failureThreshold": 1}
+    make(noticing, "exec", probe)
+    eventually(flag.parent.exists)
+    assert not pod(noticing, "exec")["ready"]
+    flag.write_text("good")
+    ready(noticing, "exec")
+    flag.write_text("bad")
+    ready(noticing, "exec", False)
+
+
+def test_initial_delay_and_success_threshold_make_a_pod_ready_later(noticing):
+    probe = {"httpGet": {"port": 8080, "path": "/healthz"}, "periodSeconds": 1}
+    make(noticing, "late", {**probe, "initialDelaySeconds": 2, "successThreshold": 2})
+    eventually(lambda: pod(noticing, "late")["running"])
+    began = time.monotonic()
+    ready(noticing, "late")
+    assert time.monotonic() - began > 2.5  # 2 s, and a second success one period later; looking is not at once
+
+
+def test_without_a_probe_a_pod_is_ready_until_its_end_is_seen(noticing):
+    make(noticing, "bare", None)
+    ready(noticing, "bare")
+    noticing.call("pod.health", pod="bare", word="fail")
+    noticing.call("pod.signal", pod="bare", number="SIGKILL")
+    ready(noticing, "bare", False)
+    ready(noticing, "bare")
+    assert pod(noticing, "bare")["restarts"] == 1
+
+
+def test_each_end_of_a_process_is_seen_and_counted(noticing):
+    for count in (1, 2):
+        noticing.call("pod.signal", pod="web-1", number="SIGKILL")
+        eventually(lambda count=count: pod(noticing, "web-1")["restarts"] == count)
+        ready(noticing, "web-1")
+    status = send(noticing, "GET", f"{PODS}/web-1")["status"]["containerStatuses"][0]
+    assert (status["restartCount"], status["ready"]) == (2, True)
+
+
+def test_a_kubelet_that_is_gone_starts_nothing(noticing):
+    noticing.call("node.kubelet", node="node-2", running=False)
+    noticing.call("pod.signal", pod="web-2", number="SIGKILL")
+    eventually(lambda: not pod(noticing, "web-2")["running"])
+    time.sleep(1.2)  # longer than it takes to notice and to start
+    assert not pod(noticing, "web-2")["running"]
+    noticing.call("node.kubelet", node="node-2", running=True)
+    ready(noticing, "web-2")
+    assert pod(noticing, "web-2")["restarts"] == 1
+
+
+def test_pods_that_nobody_asked_for_are_left_alone_and_those_without_a_node_wait(noticing):
+    make(noticing, "nowhere", None, node=None)
+    make(noticing, "somebody-s", None)
+    ready(noticing, "somebody-s")
+    assert "nowhere" not in {p["name"] for p in noticing.call("status")["pods"]}
+    assert send(noticing, "DELETE", f"{PODS}/somebody-s")["kind"] in ("Pod", "Status")
+    eventually(lambda: not pod(noticing, "somebody-s")["running"])
+    assert pod(noticing, "web-1")["running"]
+
+
+def test_a_probe_that_cannot_be_fails_its_pod_and_nothing_else(noticing):
+    make(noticing, "senseless", {"tcpSocket": {"port": 70000}})
+    status = eventually(lambda: send(noticing, "GET", f"{PODS}/senseless").get("status"))
+    assert (status["phase"], status["reason"]) == ("Failed", "InvalidProbe")
+    assert "70000" in status["message"]
+    assert pod(noticing, "web-1")["running"]
+
+
+def test_zone_hints_keep_traffic_in_its_zone(noticing):
+    service = f"{API}/api/v1/namespaces/lab/services/web"
+    send(noticing, "PATCH", service, {"spec": {"trafficDistribution": "PreferClose"}})
+    for number in (1, 2):
+        eventually(lambda n=number: _answering_nodes(noticing, n) == {f"node-{n}"})
+    send(noticing, "PATCH", service, {"spec": {"trafficDistribution": None}})
+    eventually(lambda: _answering_nodes(noticing, 1) == {"node-1", "node-2"})
+
+
+def _answering_nodes(client: LabClient, number: int) -> set[str]:
+    return {curl(client, f"caller-{number}", "http://10.112.0.10/").split()[1] for _ in range(12)}
+
+
+def test_up_s_options_reach_the_kubelets(kernel_namespaces, tmp_path):
+    folder = ["--lab", str(tmp_path / "lab")]
+    words = ["--nodes", "1", "--pods", "2", "--probe", "none", "--exit-notice", "200ms", "--restart-after", "300ms"]
+    up = CliRunner().invoke(main, ["lab", "up", *folder, *words])
+    try:
+        assert up.exit_code == 0, up.output
+        client = LabClient(tmp_path / "lab")
+        client.call("pod.signal", pod="web-1", number="SIGKILL")
+        eventually(lambda: pod(client, "web-1").get("restarts") == 1)
+        assert "readinessProbe" not in send(client, "GET", f"{PODS}/web-1")["spec"]["containers"][0]
+    finally:
+        CliRunner().invoke(main, ["lab", "down", *folder])
+    done = CliRunner().invoke(main, ["lab", "up", *folder, "--restart-after", "1s"])
+    assert done.exit_code == 2
+    assert "needs --exit-notice" in done.output
