@@ -100,14 +100,17 @@ def _read_cases(path: Path) -> tuple[list, list[dict[str, Any]]]:
 
 def _verdicts(path: Path, cases, mode: str | None, kernel: str, version: tuple[int, int]) -> Iterator[dict[str, Any]]:
     from harness.modes import MODES
-    from harness.replay.kernels import needs_uml
+    from harness.replay.kernels import KernelUnavailable, needs_uml
     from harness.trace.run import judge
 
     witness = None
     if kernel != "none":
         from harness.packets import open_witness as witness
     wanted = {each for case in cases for each in case.modes if mode in (None, each)}
-    elsewhere = {each for each in wanted if each in MODES and needs_uml(kernel, each)}
+    try:
+        elsewhere = {each for each in wanted if each in MODES and needs_uml(kernel, each)}
+    except KernelUnavailable as error:
+        raise ValueError(str(error)) from None
     for case in cases:
         for each in case.modes:
             if each in wanted - elsewhere:

@@ -14,10 +14,14 @@ EXIT_KERNEL = 1
 def run_in_uml_if_needed(kind: str, mode: str, source: str, outputs: Iterable[str | None]) -> None:
     """Does not return when the whole command ran in there; `outputs` are files that it writes."""
     from harness import uml
-    from harness.replay.kernels import needs_uml
+    from harness.replay.kernels import KernelUnavailable, needs_uml
 
-    if not needs_uml(kind, mode):
-        return
+    try:
+        if not needs_uml(kind, mode):
+            return
+    except KernelUnavailable as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(EXIT_KERNEL)
     folders = {os.path.dirname(os.path.abspath(path)) for path in outputs if path and path != "-"}
     command = [sys.executable, "-m", "harness", *sys.argv[1:], "--kernel", "uml"]
     stdin = sys.stdin.buffer.read() if source == "-" else b""

@@ -42,6 +42,8 @@ def memory() -> Opened:
 @contextmanager
 def real(place: Place, variant: str | None = None) -> Iterator[Opened]:
     """The kernel of `place`, by the tools of a variant, `legacy` or `nft`; by default the place's own."""
+    if place.kind == "uml":
+        variant = variant or "legacy"  # its nf_tables has no families ip and ip6
     with _own_lock(place) as place:
         kernel = IptablesKernel(place.run, variant, place.make_socket)
         words = place.run([tool(kernel.variant, 4), "-V"], b"").stdout.decode().split()

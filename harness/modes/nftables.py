@@ -16,6 +16,9 @@ from harness.modes.place import Opened, Place
 COMMANDS = {"nft": "nftables"}
 """Programs that must be there, and the packages that bring them."""
 
+NOT_IN_UML = "Debian's user-mode Linux has no nf_tables families ip and ip6"
+"""Why the mode cannot run there."""
+
 SETS = (
     "services", "external-services", "local-services", "short-circuits", "nodeports", "local-nodeports",
     "short-circuit-nodeports", "cluster-ips", "reject-services", "drop-services", "reject-nodeports",

@@ -34,12 +34,17 @@ class Target(NamedTuple):
 
 
 def needs_uml(kind: str, mode: str) -> bool:
-    """Whether the whole command has to run in user-mode Linux: asked for, or all that offers the mode here."""
+    """Whether the whole command has to run in user-mode Linux: asked for, or all that offers the mode here.
+
+    KernelUnavailable when it is asked for and cannot be there.
+    """
     if uml.inside() or kind not in ("auto", "uml"):
         return False
-    if kind == "uml":
-        return True
     module = module_of(mode)
+    if kind == "uml":
+        if hasattr(module, "NOT_IN_UML"):
+            raise KernelUnavailable(f"{module.NOT_IN_UML}: mode {mode} needs --kernel netns")
+        return True
     if not hasattr(module, "missing") or not uml.installed():
         return False
     try:

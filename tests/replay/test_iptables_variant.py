@@ -7,8 +7,10 @@ import subprocess
 import sys
 
 import pytest
+from click.testing import CliRunner
 
 from engine.kernel.iptables.variant import VARIANTS, tool
+from harness.cli import main
 from harness.recording.window import Window
 from harness.replay.kernels import open_kernel
 from harness.replay.session import Options, Session
@@ -45,3 +47,9 @@ def test_a_comparison_asks_its_mode_iptables_alone(kernel_namespaces):
     iptables, nftables = (run["result"]["kernel"] for run in json.loads(done.stdout)["modes"])
     assert iptables["iptables"].endswith("(legacy)")
     assert "iptables" not in nftables
+
+
+def test_what_user_mode_linux_lacks_is_said_at_once():
+    done = CliRunner().invoke(main, ["replay", "recordings/demo.jsonl", "--kernel", "uml", "--mode", "nftables"])
+    assert done.exit_code == 1
+    assert "has no nf_tables families ip and ip6: mode nftables needs --kernel netns" in done.stderr
