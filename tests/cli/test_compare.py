@@ -80,7 +80,7 @@ def test_kernels_that_differ_are_said_to(kernel_namespaces):
 
 def test_a_mode_that_is_not_to_be_had_is_told_with_its_reason():
     without_tools = {**os.environ, "PATH": "/nowhere"}
-    done = harness("compare", DEMO, "--modes", "nftables,userspace", "--kernel", "uml", env=without_tools)
+    done = harness("compare", DEMO, "--modes", "iptables,userspace", "--kernel", "uml", env=without_tools)
     assert done.returncode == 1
     assert done.stdout.count("no figures: user-mode Linux is not installed") == 2
 
