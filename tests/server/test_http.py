@@ -31,7 +31,9 @@ TAINT = {"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}
 def test_health_check_node_ports(lab):
     """Local ready endpoints, each address once (EPS-11), on all addresses, any path and method (HC-01 to HC-04)."""
     lab.start(OBJECTS, [("MODIFIED", ELSEWHERE), ("DELETED", BALANCED)])
-    answer = eventually(lambda: lab.health_check("/any/path", "POST"), "the port")
+    # A port opens with no endpoint counted, an instant before they are (HC-04).
+    eventually(lambda: lab.says(HCNP, "/", 200, ADDRESS), "the port")
+    answer = lab.health_check("/any/path", "POST")
     assert answer.status == 200
     assert answer.headers["x-load-balancing-endpoint-weight"] == "2"
     assert answer.headers["content-type"] == "application/json"
