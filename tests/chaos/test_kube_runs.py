@@ -127,7 +127,7 @@ def test_a_run_that_is_told_to_end_puts_everything_back(cluster, number):
     process = begun(cluster, DRAIN)
     process.send_signal(number)
     words, _ = process.communicate(timeout=60)
-    assert process.returncode == 3, words
+    assert process.returncode == 128 + number, words
     assert cluster.unschedulable() == []
     assert read_heal_file(cluster.folder / "out")[1] == {}
     assert "the experiment did not run to its end" in words
