@@ -9,6 +9,7 @@ import pytest
 from engine.addresses import parse_network
 from engine.backends.nftables.skeleton import equal_bytes, picks, skeleton
 from engine.config import ProxyConfig
+from engine.kernel.nftables import NftablesKernel
 
 GOLDEN = Path(__file__).parent / "golden"
 CONFIG = ProxyConfig(
@@ -41,3 +42,12 @@ def test_every_value_of_every_byte_equals_itself_only(family, size):
     keys = [key for key, _ in equal_bytes(family)]
     assert len(keys) == len(set(keys)) == 1 + 255 * size
     assert all(key[:size] == key[size:] for key in keys)
+
+
+def test_a_kernel_that_does_not_tell_its_generation_is_looked_at(monkeypatch):
+    kernel = NftablesKernel.__new__(NftablesKernel)
+    kernel._made, kernel._seen = {4: (b"rules", 1)}, {}
+    monkeypatch.setattr(kernel, "_ask", lambda message: None, raising=False)
+    shapes = iter([(b"rules", 1), (None, 0)])
+    monkeypatch.setattr(kernel, "_shape", lambda family: next(shapes), raising=False)
+    assert [kernel.intact(4), kernel.intact(4)] == [True, False]

@@ -61,9 +61,10 @@ class NftablesKernel:
         Cheap: while no transaction has been made since the last call, that alone is asked for.
         """
         generation = self._ask(GET_GENERATION)
-        if self._seen.get(family, (None,))[0] != generation:
-            self._seen[family] = generation, self._shape(family) == self._made.get(family)
-        return self._seen[family][1]
+        seen = self._seen.get(family)
+        if seen is None or generation is None or seen[0] != generation:  # None: the kernel did not say
+            seen = self._seen[family] = generation, self._shape(family) == self._made.get(family)
+        return seen[1]
 
     def _stand_in(self, program: NftablesProgram) -> None:
         """A second table with the whole state, unless a run that was cut short left a complete one."""
