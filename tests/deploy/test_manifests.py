@@ -189,8 +189,7 @@ def test_the_engines_flags_are_flags():
 @pytest.mark.parametrize("name", [name for name, (_, each) in CONTAINERS.items() if each["command"] == ["harness"]])
 def test_the_harness_takes_its_arguments(name):
     command, *rest = CONTAINERS[name][1]["args"]
-    if command not in COMMANDS:
-        pytest.skip(f"`harness {command}` is not part of this build")
+    assert command in COMMANDS
     # The files named are the container's; help ends parsing before anyone looks for them, after options are known.
     known = import_module(f"harness.cli.{command}").__dict__[command]
     words = [word for word in rest if word.startswith("--")]
