@@ -1,14 +1,17 @@
-"""IP addresses and CIDR blocks from the API's text to packed bytes, and back.
+"""Conversion of IP addresses and CIDR blocks between the API's text and packed bytes.
 
 Kubernetes accepts leading zeros in IPv4 octets and reads them as decimal (SVC-06); Python's
-`ipaddress` refuses them, hence the parser here for the hot IPv4 path.
+`ipaddress` rejects them, hence this parser, which is also faster for IPv4.
 """
 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 
-from engine.model import Address, Network
+from engine.model import Address, Network, Target
+
+LOOPBACK = {4: bytes([127, 0, 0, 1]), 6: bytes(15) + b"\x01"}
 
 
 def parse_address(text: str) -> Address:
@@ -33,7 +36,7 @@ def parse_network(text: str) -> Network:
 
 
 def clear_host_bits(network: Network) -> Network:
-    """The same block with every bit behind the prefix zero."""
+    """The block with all bits after the prefix cleared."""
     bits = 8 * len(network.address)
     mask = ((1 << network.prefix) - 1) << (bits - network.prefix)
     value = int.from_bytes(network.address, "big") & mask
@@ -54,8 +57,8 @@ def last_address(network: Network) -> Address:
     return value.to_bytes(len(network.address), "big")
 
 
-def collapse(networks: tuple[Network, ...]) -> tuple[Network, ...]:
-    """Sorted blocks without those that another one covers."""
+def collapse(networks: Iterable[Network]) -> tuple[Network, ...]:
+    """Sorted blocks, without those contained in another."""
     kept: list[Network] = []
     for network in sorted(set(networks)):
         if not kept or network.prefix < kept[-1].prefix or not contains(kept[-1], network.address):
@@ -73,3 +76,24 @@ def format_address(address: Address) -> str:
     if len(address) == 4:
         return "{}.{}.{}.{}".format(*address)
     return str(ipaddress.ip_address(address))
+
+
+def split_target(target: Target) -> tuple[Address, int]:
+    """An endpoint's address and port."""
+    return target[:-2], target[-2] << 8 | target[-1]
+
+
+def socket_text(target: Target) -> str:
+    """`10.0.0.1:80` or `[fd00::1]:80`."""
+    address, port = split_target(target)
+    return f"{format_address(address)}:{port}" if len(address) == 4 else f"[{format_address(address)}]:{port}"
+
+
+def is_loopback(address: Address) -> bool:
+    """Whether a packed address is one of 127.0.0.0/8, or ::1."""
+    return address[0] == 127 if len(address) == 4 else address == LOOPBACK[6]
+
+
+def is_link_local(address: Address) -> bool:
+    """Whether a packed address is one of fe80::/10."""
+    return len(address) == 16 and address[0] == 0xFE and address[1] & 0xC0 == 0x80

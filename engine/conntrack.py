@@ -1,13 +1,17 @@
-"""Which UDP flows still go where no endpoint serves any more (CT): what to look for, not the looking.
+"""Decides which UDP flows are stale, i.e. go where the rules would not send a new flow (CT); pure.
 
     plans and slices of changed Services -> FlowTracker.update -> Stale, or None: nothing can be stale
                                                                     |
-                                        engine.kernel.conntrack <---+  asks it about every UDP flow
+                                        engine.kernel.conntrack <---+  calls it for every UDP flow
 
-Only UDP flows are ever stale (CT-01).  A client of UDP that keeps its source port keeps its conntrack
-entry alive, and with it an endpoint that may be long gone.  TCP and SCTP are left alone: their peers
-notice by themselves (a reset, an unanswered heartbeat) and come back with a new connection, while an
-entry deleted under a living one would break it off in mid-stream, drained endpoints first.
+Only UDP flows can be stale (CT-01).  A UDP client that reuses its source port keeps its conntrack entry
+alive, and with it an endpoint that may no longer exist.  TCP and SCTP are left alone: their peers
+detect the loss (by a reset or an unanswered heartbeat) and reconnect, while deleting the entry of a live
+connection would break it, in particular those to draining endpoints.
+
+This differs from every version of kube-proxy: flows of removed Services, ports and addresses, of ports without
+endpoints, and to endpoints that a policy no longer allows are removed as well; those of node ports only on addresses
+that accept node ports.  A draining endpoint keeps its flows.
 """
 
 from __future__ import annotations
@@ -15,156 +19,144 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
-from engine.backends.claims import Claims
+from engine.backends.claims import Claims, Wanted
 from engine.config import ProxyConfig
 from engine.dataplane import PortPlan
-from engine.model import UDP, Address, EndpointSlice, Name, Target
+from engine.model import UDP, Address, EndpointSlice, HostAddresses, Name, Target
+from engine.modes import Mode
 from engine.tracking import ClusterState, endpoints_of
-
-RECONCILED_SINCE = (1, 32)
-"""The version from which the whole table is held against what serves now (CT-04, before it CT-02)."""
 
 
 class Stale(Protocol):
-    """Whether a flow must go, by where its client sent it and who answers, each a packed address and port."""
+    """Whether a flow is stale, given its original destination and its replier, each a packed address and port."""
 
     def __call__(self, destination: Target, replier: Target) -> bool: ...
 
 
-class UdpPort(NamedTuple):
-    """One UDP service port of one family; `port` and `node_port` are 2 bytes, b"" where there is none.
+class Reach(NamedTuple):
+    """One UDP service port of one family: who may answer at its cluster IP, and at its external destinations.
 
-    `listed` are all endpoints in its slices, `serving` those that serve, whatever policy or topology say.
+    `inside` is a packed address and port; `outside` are such values, and the node port alone (2 bytes).
     """
 
-    cluster_ip: Address
-    outside_ips: tuple[Address, ...]
-    port: bytes
-    node_port: bytes
-    listed: frozenset[Target]
-    serving: frozenset[Target]
-
-
-Ports = Mapping[str, UdpPort]
-"""UDP ports of one Service by name."""
-
-
-class Change(NamedTuple):
-    """A Service's UDP ports before and after."""
-
-    service: Name
-    old: Ports
-    new: Ports
+    inside: Target
+    outside: tuple[bytes, ...]
+    answers_inside: frozenset[Target]
+    answers_outside: frozenset[Target]
 
 
 class FlowTracker:
-    """What flows of one family may look like, kept up to date Service by Service."""
+    """The valid flows of one family, updated per Service."""
 
-    def __init__(self, family: int, config: ProxyConfig) -> None:
-        self._family = family
-        self._ports: dict[Name, Ports] = {}
-        self._judge = Reconciler().judge if config.version >= RECONCILED_SINCE else what_left
+    def __init__(self, family: int, config: ProxyConfig, mode: Mode) -> None:
+        self._family, self._config, self._mode = family, config, mode
+        self._ports: dict[Name, dict[str, Reach]] = {}
+        self._claims: Claims[tuple[bytes], frozenset[Target]] = Claims()
+        self._serving: dict[bytes, frozenset[Target]] = {}
+        self._taking: frozenset[Address] = frozenset()
+        self._gone: set[bytes] = set()
+        self._left: set[Address] = set()
+        self._owed = False
 
     def update(
-        self, state: ClusterState, dirty: Iterable[Name], plans: Mapping[Name, tuple[PortPlan, ...]]
+        self,
+        state: ClusterState,
+        dirty: Iterable[Name],
+        plans: Mapping[Name, tuple[PortPlan, ...]],
+        host: HostAddresses,
+        whole: bool = False,
     ) -> Stale | None:
-        """Look at the dirty Services again; how to tell stale flows by, None when no flow became stale."""
-        changes = []
+        """Update the dirty Services; returns the test for stale flows, or None if no flow can have become stale.
+
+        `whole`: the sync was a full one, so flows may be older than the rules.
+        """
         for name in dirty:
-            old = self._ports.get(name, {})
-            udp = [plan for plan in plans.get(name, ()) if plan.protocol == UDP]
-            slices = state.slices.get(name, {})
-            new = {plan.name: _udp_port(plan, slices, self._family, state.node_name) for plan in udp}
-            if new == old:
-                continue
+            new = self._reaches(name, state, plans.get(name, ()))
+            if new != self._ports.pop(name, {}):
+                self._claims.replace(name, _wanted(name, new))
             if new:
                 self._ports[name] = new
-            else:
-                del self._ports[name]
-            changes.append(Change(name, old, new))
-        return self._judge(changes) if changes else None
+        changed = self._settle() | self._move(_taking_node_ports(self._family, self._config, self._mode, host))
+        self._owed = self._owed or changed or (whole and bool(self._serving))
+        return self._is_stale if self._owed else None
 
+    def reconfigure(self, config: ProxyConfig) -> None:
+        """Use another configuration from now on."""
+        self._config = config
 
-def _udp_port(plan: PortPlan, slices: dict[str, EndpointSlice], family: int, node: str | None) -> UdpPort:
-    endpoints = endpoints_of(slices, family, plan.name, UDP, node)
-    return UdpPort(
-        plan.cluster_ip,
-        plan.external_ips + plan.load_balancer_ips,
-        plan.port.to_bytes(2, "big"),
-        plan.node_port.to_bytes(2, "big") if plan.node_port else b"",
-        frozenset(endpoints),
-        frozenset(target for target, endpoint in endpoints.items() if endpoint.serving),
-    )
+    def cleaned(self) -> None:
+        """All stale flows have been removed; until this is called, every update looks for them."""
+        self._owed = False
+        self._gone.clear()
+        self._left.clear()
 
+    def _reaches(self, name: Name, state: ClusterState, plans: tuple[PortPlan, ...]) -> dict[str, Reach]:
+        slices = state.slices.get(name, {})
+        return {plan.name: self._reach(plan, slices, state.node_name) for plan in plans if plan.protocol == UDP}
 
-class Reconciler:
-    """Stale is what goes to a port that is served, but not to one of those that serve it (CT-04).
+    def _reach(self, plan: PortPlan, slices: dict[str, EndpointSlice], node: str | None) -> Reach:
+        endpoints = endpoints_of(slices, self._family, plan.name, UDP, node, self._config.version)
+        draining = [target for target, endpoint in endpoints.items() if endpoint.serving and endpoint.terminating]
+        port = plan.port.to_bytes(2, "big")
+        node_port = (plan.node_port.to_bytes(2, "big"),) if plan.node_port else ()
+        return Reach(
+            plan.cluster_ip + port,
+            (*(address + port for address in plan.external_ips + plan.load_balancer_ips), *node_port),
+            frozenset((*(plan.local if plan.internal_local else plan.cluster), *draining)),
+            # Pods and the node itself may use all endpoints even if policy Local restricts others to this node.
+            frozenset((*plan.cluster, *(plan.local if plan.external_local else ()), *draining)),
+        )
 
-    Covers endpoints that left or moved to another port, and flows that were never translated since
-    they are older than the Service.  A port that nobody serves is left alone.
-    """
-
-    def __init__(self) -> None:
-        self._claims = Claims()
-        self._serving: dict[bytes, frozenset[Target]] = {}
-
-    def judge(self, changes: Iterable[Change]) -> Stale | None:
-        """How to tell stale flows after these changes."""
-        for change in changes:
-            wanted = {}
-            for name, port in change.new.items():
-                for key in _reached_by(port) if port.serving else ():
-                    wanted[(key,), (change.service, name)] = port.serving
-            self._claims.replace(change.service, wanted)
-        found = False
+    def _settle(self) -> bool:
+        """Apply the pending claims; returns whether anything changed."""
+        changed = False
         for (key,), _, serving in self._claims.settle():
+            changed = True
             if serving is None:
                 del self._serving[key]
+                self._gone.add(key)
             else:
                 self._serving[key] = serving
-                found = True
-        return self._is_stale if found else None
+                self._gone.discard(key)
+        return changed
+
+    def _move(self, taking: frozenset[Address]) -> bool:
+        """Set the addresses that accept node ports; returns whether this can make flows stale."""
+        if taking == self._taking:
+            return False
+        self._left |= self._taking - taking
+        self._left -= taking
+        self._taking = taking
+        return any(len(key) == 2 for key in self._serving)
 
     def _is_stale(self, destination: Target, replier: Target) -> bool:
-        # A Service's own address says more than a node port of the same number.
-        serving = self._serving.get(destination) or self._serving.get(destination[-2:])
+        # A Service's own address takes precedence over a node port of the same number.
+        serving = self._serving.get(destination)
+        if serving is None and destination[:-2] in self._taking:
+            serving = self._serving.get(destination[-2:])
+        if serving is None and replier != destination:  # a flow without translation is not ours
+            return self._was_ours(destination)
         return serving is not None and replier not in serving
 
-
-def _reached_by(port: UdpPort) -> list[bytes]:
-    """Address and port, or a node port alone: those hold on any address."""
-    found = [address + port.port for address in (port.cluster_ip, *port.outside_ips)]
-    return [*found, port.node_port] if port.node_port else found
-
-
-class Left(NamedTuple):
-    """Flows by what versions up to 1.31 give the `conntrack` tool to delete (CT-02); any port of an address.
-
-    `reached`: addresses, or node ports (2 bytes); `translated`: one of these, and the address of an
-    endpoint that is gone.
-    """
-
-    reached: frozenset[bytes]
-    translated: frozenset[tuple[bytes, Address]]
-
-    def __call__(self, destination: Target, replier: Target) -> bool:
-        address, port, end = destination[:-2], destination[-2:], replier[:-2]
-        if address in self.reached or port in self.reached:
+    def _was_ours(self, destination: Target) -> bool:
+        address, port = destination[:-2], destination[-2:]
+        if destination in self._gone:
             return True
-        return destination != replier and ((address, end) in self.translated or (port, end) in self.translated)
+        if address in self._taking:
+            return port in self._gone
+        return address in self._left and (port in self._gone or port in self._serving)
 
 
-def what_left(changes: Iterable[Change]) -> Stale | None:
-    """What these changes alone made stale."""
-    reached: set[bytes] = set()
-    translated: set[tuple[bytes, Address]] = set()
-    for _, old_ports, new_ports in changes:
-        reached |= {old.cluster_ip for name, old in old_ports.items() if name not in new_ports}
-        for name, new in new_ports.items():
-            old = old_ports.get(name)
-            at = {new.cluster_ip, *new.outside_ips, new.node_port} - {b""}
-            if new.serving and not (old and old.serving):
-                reached |= at
-            gone = old.serving - new.listed if old else ()
-            translated |= {(where, target[:-2]) for target in gone for where in at}
-    return Left(frozenset(reached), frozenset(translated)) if reached or translated else None
+def _wanted(service: Name, ports: dict[str, Reach]) -> Wanted[tuple[bytes], frozenset[Target]]:
+    wanted: Wanted[tuple[bytes], frozenset[Target]] = {}
+    for name, port in ports.items():
+        wanted[(port.inside,), (service, name)] = port.answers_inside
+        for key in port.outside:
+            wanted[(key,), (service, name)] = port.answers_outside
+    return wanted
+
+
+def _taking_node_ports(family: int, config: ProxyConfig, mode: Mode, host: HostAddresses) -> frozenset[Address]:
+    """This machine's addresses that accept node ports: by default all, in nftables the node's own (NP-01 to NP-03)."""
+    loopback = mode.node_ports_on_loopback and family == 4 and config.localhost_node_ports
+    return config.taking_node_ports(family, (*host.local, *host.node), host.node, mode.node_ports_on, loopback)

@@ -1,7 +1,7 @@
-"""The desired state of one node, neutral of any backend: for each service port, who may go where.
+"""The desired state of one node, independent of any backend: for each service port, who may go where.
 
-A `PortPlan` is complete: a backend needs nothing else to program the port, and two equal plans
-need no work.  It is computed for changed Services only, from `ClusterState`.
+A `PortPlan` is complete: a backend needs nothing else to program the port, and equal plans
+need no update.  It is computed for changed Services only, from `ClusterState`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from engine.tracking import ClusterState, endpoints_of
 
 
 class PortPlan(msgspec.Struct, frozen=True, gc=False):
-    """One service port in one family. `allowed` restricts the load balancer addresses, None = open.
+    """One service port in one family. `allowed` restricts the load balancer addresses; None means unrestricted.
 
     `cluster` and `local` are sorted targets; `any_usable` decides between drop and reject.
-    `health_check_node_port` is the Service's, 0 where it has none.  `on_node` are this node's
+    `health_check_node_port` is that of the Service, 0 if it has none.  `on_node` are this node's
     endpoints, ready or not (HAIR-02).
     """
 
@@ -44,7 +44,7 @@ class PortPlan(msgspec.Struct, frozen=True, gc=False):
 
 
 class Change(NamedTuple):
-    """A Service's plans before and after; an empty tuple is "not programmed"."""
+    """A Service's plans before and after; an empty tuple means not programmed."""
 
     service: Name
     old: tuple[PortPlan, ...]
@@ -52,22 +52,23 @@ class Change(NamedTuple):
 
 
 class Dataplane:
-    """Plans of every Service for one family, kept up to date change by change."""
+    """Plans of every Service for one family, updated incrementally."""
 
     def __init__(self, family: int, config: ProxyConfig) -> None:
         self.family = family
         self._config = config
         self.plans: dict[Name, tuple[PortPlan, ...]] = {}
+        self.unplanned: dict[Name, str] = {}
+        """Services that could not be planned, and why; other Services are not affected."""
         self._bare_ports = {"internal": 0, "external": 0}
         self._bare_services = {"internal": 0, "external": 0}
 
     def update(self, state: ClusterState, dirty: list[Name]) -> list[Change]:
-        """Recompute the dirty Services; only those whose plans differ come back."""
+        """Recompute the dirty Services and return those whose plans differ."""
         changes = []
         for name in dirty:
             old = self.plans.get(name, ())
-            service = state.services.get(name)
-            new = plan_service(service, state, self.family, self._config) if service else ()
+            new = self._plan(name, state)
             if new == old:
                 continue
             if new:
@@ -79,16 +80,29 @@ class Dataplane:
             changes.append(Change(name, old, new))
         return changes
 
+    def _plan(self, name: Name, state: ClusterState) -> tuple[PortPlan, ...]:
+        self.unplanned.pop(name, None)
+        service = state.services.get(name)
+        try:
+            return plan_service(service, state, self.family, self._config) if service else ()
+        except Exception as error:  # an error in one Service must not affect the others
+            self.unplanned[name] = f"cannot be planned: {type(error).__name__}: {error}"
+            return ()
+
+    def reconfigure(self, config: ProxyConfig) -> None:
+        """Use another configuration from now on; the caller must have every Service planned again."""
+        self._config = config
+
     def everything(self) -> list[Change]:
-        """Every Service's plans as if they were new."""
+        """The plans of every Service, as changes from nothing."""
         return [Change(name, (), self.plans[name]) for name in sorted(self.plans)]
 
     def without_local_endpoints(self, by_service: bool = False) -> dict[str, int]:
-        """Ports, or Services, of policy Local with usable endpoints but none here, by policy (MET-05)."""
+        """Number of ports, or Services, of policy Local with usable endpoints but none on this node (MET-05)."""
         return dict(self._bare_services if by_service else self._bare_ports)
 
     def _count_bare(self, plans: tuple[PortPlan, ...], sign: int) -> None:
-        """Add or take away a Service's part: counting all of them anew would cost more than a sync."""
+        """Add or subtract a Service's share: counting all Services again would cost more than a sync."""
         bare = [plan for plan in plans if plan.any_usable and not plan.local]
         for policy, found in (
             ("internal", sum(plan.internal_local for plan in bare)),
@@ -99,7 +113,7 @@ class Dataplane:
 
 
 def plan_service(service: Service, state: ClusterState, family: int, config: ProxyConfig) -> tuple[PortPlan, ...]:
-    """Plans of all ports, in the order of the spec; none without a cluster IP of the family (SVC-04)."""
+    """Plans of all ports, in the order of the spec; empty without a cluster IP of the family (SVC-04)."""
     size = ADDRESS_BYTES[family]
     cluster_ip = next((ip for ip in service.cluster_ips if len(ip) == size), None)
     if cluster_ip is None:
@@ -109,16 +123,18 @@ def plan_service(service: Service, state: ClusterState, family: int, config: Pro
         listed += service.bypassed_ips
     reach = _Reach(
         cluster_ip,
-        tuple(ip for ip in service.external_ips if len(ip) == size),
+        tuple(ip for ip in service.external_ips if len(ip) == size) if config.gate("AllowServiceExternalIPs") else (),
         tuple(ip for ip in listed if len(ip) == size),
     )
     allowed = _allowed(service, config.host(state.node).node, size, reach.balancers)
     hints = _hints(service, state, config)
-    return tuple(_plan_port(service, port, state, family, reach, allowed, hints) for port in service.ports)
+    return tuple(
+        _plan_port(service, port, state, family, reach, allowed, hints, config.version) for port in service.ports
+    )
 
 
 class _Reach(NamedTuple):
-    """A Service's own addresses of one family."""
+    """The addresses of a Service in one family."""
 
     cluster_ip: Address
     external: tuple[Address, ...]
@@ -126,7 +142,7 @@ class _Reach(NamedTuple):
 
 
 def _hints(service: Service, state: ClusterState, config: ProxyConfig) -> Hints:
-    """Which hints count: by the gates, and where traffic distribution is off by annotation (TOPO-03, TOPO-05)."""
+    """The hints in use, depending on feature gates and the topology annotation (TOPO-03, TOPO-05)."""
     if not config.gate("TopologyAwareHints"):
         return Hints()
     if not config.gate("ServiceTrafficDistribution") and service.topology_mode in ("", "disabled", "Disabled"):
@@ -143,11 +159,12 @@ def _plan_port(
     reach: _Reach,
     allowed: tuple[Network, ...] | None,
     hints: Hints,
+    version: tuple[int, int],
 ) -> PortPlan:
     accessible = bool(port.node_port or reach.external or reach.balancers)
     external_local = service.external_local and accessible
     node = state.node_name
-    endpoints = endpoints_of(state.slices.get(service.name, {}), family, port.name, port.protocol, node)
+    endpoints = endpoints_of(state.slices.get(service.name, {}), family, port.name, port.protocol, node, version)
     on_node = sorted(target for target, endpoint in endpoints.items() if node and endpoint.node == node)
     selection = select(
         endpoints,
@@ -168,7 +185,7 @@ def _plan_port(
 def _allowed(
     service: Service, node_addresses: tuple[Address, ...], size: int, balancers: tuple[Address, ...]
 ) -> tuple[Network, ...] | None:
-    """Source ranges of the family, plus the balancer addresses when this node is in one (LB-03)."""
+    """Source ranges of the family, plus the load balancer addresses if this node is in one of them (LB-03)."""
     ranges = tuple(n for n in service.source_ranges if len(n.address) == size)
     if not ranges:
         return None

@@ -1,23 +1,27 @@
-"""Kubernetes manifests (JSON) to `model` values. The engine's edge: what is malformed ends here.
+"""Decodes Kubernetes manifests (JSON) to `model` values, and rejects malformed ones.
 
 Field meanings are those of the core/v1 and discovery.k8s.io/v1 API reference; the filters are
-kube-proxy's own (labels, headless, ExternalName).
+those of kube-proxy (labels, headless, ExternalName).
 """
 
 from __future__ import annotations
 
 import logging
-from typing import Annotated
+from collections.abc import Callable, Iterable, Iterator
+from typing import Annotated, Protocol, TypeVar
 
 import msgspec
 
 from engine.addresses import parse_address, parse_network
-from engine.model import PROTOCOLS, Address, Endpoint, EndpointSlice, Name, Node, Service, ServicePort
+from engine.config import NEWEST
+from engine.model import PROTOCOLS, Address, Endpoint, EndpointSlice, Name, Network, Node, Service, ServicePort
 
 SERVICE_NAME = "kubernetes.io/service-name"
 ZONE = "topology.kubernetes.io/zone"
 TOPOLOGY_MODES = ("service.kubernetes.io/topology-aware-hints", "service.kubernetes.io/topology-mode")
-FOREIGN = ("service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless")
+PROXY_NAME, HEADLESS = FOREIGN = ("service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless")
+LABELS_SPLIT_SINCE = (1, 36)
+"""Since this version the first label hides only Services, the second only slices; before, each hid both (SVC-01a)."""
 
 
 _log = logging.getLogger(__name__)
@@ -25,6 +29,15 @@ _log = logging.getLogger(__name__)
 
 class ManifestError(ValueError):
     """A manifest that the API would never send; the message names field and value."""
+
+
+class _Identity(msgspec.Struct):
+    name: str = ""
+    namespace: str = ""
+
+
+class _Named(msgspec.Struct):
+    metadata: _Identity = msgspec.field(default_factory=_Identity)
 
 
 class _Meta(msgspec.Struct):
@@ -136,16 +149,25 @@ class _Node(msgspec.Struct):
     status: _NodeStatus | None = None
 
 
+_named = msgspec.json.Decoder(_Named).decode
 _service = msgspec.json.Decoder(_Service).decode
 _slice = msgspec.json.Decoder(_Slice).decode
 _node = msgspec.json.Decoder(_Node).decode
 
 
-def _decode(decoder, manifest: bytes):
+class _HasName(Protocol):
+    @property
+    def metadata(self) -> _Identity | _Meta: ...
+
+
+Decoded = TypeVar("Decoded", bound=_HasName)
+
+
+def _decode(decoder: Callable[[bytes], Decoded], manifest: bytes) -> Decoded:
     try:
         decoded = decoder(manifest)
     except msgspec.DecodeError as error:
-        raise ManifestError(f"not a manifest of its kind: {error}") from None
+        raise ManifestError(f"not a valid manifest: {error}") from None
     if not decoded.metadata.name:
         raise ManifestError("object has no metadata.name")
     return decoded
@@ -157,7 +179,7 @@ def _addresses(field: str, texts: list[str]) -> tuple[Address, ...]:
         try:
             parsed.append(parse_address(text.strip()))
         except ValueError:
-            raise ManifestError(f"{field}: bad address {text!r}; an IPv4 or IPv6 address is needed") from None
+            raise ManifestError(f"{field}: {text!r} is not an IPv4 or IPv6 address") from None
     return tuple(parsed)
 
 
@@ -168,13 +190,19 @@ def _protocol(port: _Port) -> int:
     return protocol
 
 
-def decode_service(manifest: bytes) -> tuple[Name, Service | None]:
-    """The Service's name, and the Service unless this proxy must not see it (SVC-01, SVC-02)."""
+def decode_name(manifest: bytes) -> Name:
+    """Namespace and name of an object of any kind; other fields are ignored."""
+    metadata = _decode(_named, manifest).metadata
+    return Name(metadata.namespace, metadata.name)
+
+
+def decode_service(manifest: bytes, version: tuple[int, int] = NEWEST) -> tuple[Name, Service | None]:
+    """The Service's name, and the Service unless this proxy must ignore it (SVC-01, SVC-01a, SVC-02)."""
     raw = _decode(_service, manifest)
     name = Name(raw.metadata.namespace, raw.metadata.name)
     spec = raw.spec
     skipped = spec.type == "ExternalName" or spec.clusterIP in ("", "None")
-    if skipped or _foreign(raw.metadata):
+    if skipped or _foreign(raw.metadata, PROXY_NAME, version):
         return name, None
     external_local = _external_local(spec)
     return name, Service(
@@ -197,7 +225,7 @@ def decode_service(manifest: bytes) -> tuple[Name, Service | None]:
 
 
 def _cluster_ips(spec: _ServiceSpec) -> tuple[Address, ...]:
-    """The address at each listed family's place; without families only `clusterIP` counts (SVC-04)."""
+    """The addresses that match their listed family; without families only `clusterIP` is used (SVC-04)."""
     if not spec.ipFamilies:
         return _addresses("spec.clusterIP", [spec.clusterIP])
     listed = (spec.clusterIPs or [spec.clusterIP])[: len(spec.ipFamilies)]
@@ -206,8 +234,8 @@ def _cluster_ips(spec: _ServiceSpec) -> tuple[Address, ...]:
     return tuple(a for a, size in zip(addresses, sizes, strict=False) if len(a) == size)
 
 
-def _external_ips(texts) -> tuple[Address, ...]:
-    """Addresses that can be read; blank ones are nothing, others are logged and skipped (SVC-05)."""
+def _external_ips(texts: Iterable[str]) -> tuple[Address, ...]:
+    """The valid addresses; blank ones are ignored, invalid ones are logged and skipped (SVC-05)."""
     found = []
     for text in texts:
         try:
@@ -224,23 +252,29 @@ def _health_check_node_port(spec: _ServiceSpec, external_local: bool) -> int:
 
 
 def _topology_mode(annotations: dict[str, str] | None) -> str:
-    """The first of the two annotations that is there (TOPO-03)."""
+    """The value of the first of the two annotations that is present (TOPO-03)."""
     return next((annotations[key] for key in TOPOLOGY_MODES if key in annotations), "") if annotations else ""
 
 
-def _foreign(meta: _Meta) -> bool:
-    return bool(meta.labels) and any(label in meta.labels for label in FOREIGN)
+def hiding_labels(own_label: str, version: tuple[int, int]) -> tuple[str, ...]:
+    """Labels that hide an object from this proxy, with any value; `own_label` is that of its kind (SVC-01a)."""
+    return (own_label,) if version >= LABELS_SPLIT_SINCE else FOREIGN
+
+
+def _foreign(meta: _Meta, own_label: str, version: tuple[int, int]) -> bool:
+    """Whether a label excludes this object from this proxy."""
+    return any(label in (meta.labels or ()) for label in hiding_labels(own_label, version))
 
 
 def _ingress_ips(status: _ServiceStatus | None, bypassed: bool) -> tuple[Address, ...]:
-    """Load balancer addresses that are of ipMode Proxy, or that are not (SVC-07)."""
+    """Load balancer addresses with ipMode Proxy (`bypassed`), or the others (SVC-07)."""
     if status is None or status.loadBalancer is None:
         return ()
     listed = [i.ip for i in status.loadBalancer.ingress or () if i.ip and (i.ipMode == "Proxy") == bypassed]
     return _addresses("status.loadBalancer.ingress", listed)
 
 
-def _source_ranges(texts: list[str]):
+def _source_ranges(texts: list[str]) -> tuple[Network, ...]:
     try:
         return tuple(parse_network(text) for text in texts)
     except ValueError as error:
@@ -248,7 +282,7 @@ def _source_ranges(texts: list[str]):
 
 
 def _external_local(spec: _ServiceSpec) -> bool:
-    """eTP Local counts only where external traffic can arrive (SVC-08)."""
+    """externalTrafficPolicy Local applies only if external traffic can arrive (SVC-08)."""
     reachable = spec.type in ("LoadBalancer", "NodePort") or bool(spec.externalIPs)
     return reachable and spec.externalTrafficPolicy == "Local"
 
@@ -260,13 +294,13 @@ def _affinity_seconds(spec: _ServiceSpec) -> int:
     return (client and client.timeoutSeconds) or 10800
 
 
-def decode_slice(manifest: bytes) -> tuple[Name | None, EndpointSlice | None]:
-    """The slice's own (namespace, name), and the slice unless it is to be ignored (EPS-01)."""
+def decode_slice(manifest: bytes, version: tuple[int, int] = NEWEST) -> tuple[Name, EndpointSlice | None]:
+    """The slice's (namespace, name), and the slice unless this proxy must ignore it (EPS-01, SVC-01a)."""
     raw = _decode(_slice, manifest)
     meta = raw.metadata
     own = Name(meta.namespace, meta.name)
     service = (meta.labels or {}).get(SERVICE_NAME)
-    if not service or raw.addressType not in ("IPv4", "IPv6") or _foreign(meta):
+    if not service or raw.addressType not in ("IPv4", "IPv6") or _foreign(meta, HEADLESS, version):
         return own, None
     family = 4 if raw.addressType == "IPv4" else 6
     ports = tuple(
@@ -276,7 +310,7 @@ def decode_slice(manifest: bytes) -> tuple[Name | None, EndpointSlice | None]:
     return own, EndpointSlice(Name(meta.namespace, service), meta.name, family, ports, endpoints)
 
 
-def _endpoints(endpoints, size: int):
+def _endpoints(endpoints: Iterable[_Endpoint], size: int) -> Iterator[Endpoint]:
     for index, endpoint in enumerate(endpoints):
         if not endpoint.addresses:
             continue
@@ -284,9 +318,7 @@ def _endpoints(endpoints, size: int):
         try:
             address = parse_address(text)
         except ValueError:
-            raise ManifestError(
-                f"endpoints[{index}]: bad address {text!r}; an IPv4 or IPv6 address is needed"
-            ) from None
+            raise ManifestError(f"endpoints[{index}]: {text!r} is not an IPv4 or IPv6 address") from None
         if len(address) == size:  # the wrong family is skipped, not an error (EPS-04)
             yield _endpoint(address, endpoint)
 
@@ -299,7 +331,8 @@ def _endpoint(address: Address, raw: _Endpoint) -> Endpoint:
         ready = conditions.ready is not False
         serving = conditions.serving is not False
         terminating = conditions.terminating is True
-    zones = nodes = ()
+    zones: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ()
     if raw.hints is not None:
         zones = tuple(hint.name for hint in raw.hints.forZones or ())
         nodes = tuple(hint.name for hint in raw.hints.forNodes or ())

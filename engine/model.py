@@ -1,7 +1,7 @@
-"""Typed, validated Services, EndpointSlices and Nodes: what `manifest` makes and the engine reads.
+"""Typed, validated Services, EndpointSlices and Nodes: created by `manifest`, read by the engine.
 
-Addresses are packed bytes (4 or 16, network order): their length is their family, they sort
-numerically, and the kernel takes them as they are.
+Addresses are packed bytes (4 or 16, network order): the length determines the family, they sort
+numerically, and the kernel uses the same format.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import msgspec
 
 TCP, UDP, SCTP = 6, 17, 132
 PROTOCOLS = {"TCP": TCP, "UDP": UDP, "SCTP": SCTP}
+PROTOCOL_NAMES = {number: name.lower() for name, number in PROTOCOLS.items()}
+"""Names as written by the kernel's tools."""
 ADDRESS_BYTES = {4: 4, 6: 16}
 
 Address = bytes
 Target = bytes
-"""An endpoint as the dataplane sees it: packed address followed by its port (2 bytes, big endian)."""
+"""An endpoint in the dataplane: packed address followed by its port (2 bytes, big endian)."""
 
 
 class Name(NamedTuple):
@@ -54,7 +56,7 @@ class Endpoint(msgspec.Struct, frozen=True, gc=False):
 
 
 class EndpointSlice(msgspec.Struct, frozen=True):
-    """The part of an EndpointSlice of one family that matters; ports are (name, protocol, number)."""
+    """The relevant fields of an EndpointSlice of one family; ports are (name, protocol, number)."""
 
     service: Name
     name: str
@@ -64,7 +66,7 @@ class EndpointSlice(msgspec.Struct, frozen=True):
 
 
 class ServicePort(NamedTuple):
-    """One port of a Service; `node_port` is 0 where there is none."""
+    """One port of a Service; `node_port` is 0 if there is none."""
 
     name: str
     protocol: int
@@ -73,10 +75,10 @@ class ServicePort(NamedTuple):
 
 
 class Service(msgspec.Struct, frozen=True):
-    """A Service that a proxy programs; headless and ExternalName ones never become one (SVC-02).
+    """A Service that a proxy programs, i.e. not headless or ExternalName (SVC-02).
 
-    `bypassed_ips` are load balancer addresses of ipMode Proxy (SVC-07), `topology_mode` the
-    annotation that versions up to 1.30 ask for (TOPO-03).
+    `bypassed_ips` are load balancer addresses with ipMode Proxy (SVC-07), `topology_mode` is the
+    annotation required by versions up to 1.30 (TOPO-03).
     """
 
     name: Name
@@ -94,7 +96,7 @@ class Service(msgspec.Struct, frozen=True):
 
 
 class HostAddresses(NamedTuple):
-    """Addresses of the machine that is programmed: its Node object's, and all that are local to it."""
+    """Addresses of the programmed machine: those of its Node object, and all local ones."""
 
     node: tuple[Address, ...] = ()
     local: tuple[Address, ...] = ()
@@ -111,7 +113,7 @@ class Node(msgspec.Struct, frozen=True):
 
     @property
     def host_addresses(self) -> tuple[Address, ...]:
-        """One address a family: the first internal one, else the first external one (CFG-20)."""
+        """One address per family: the first internal one, else the first external one (CFG-20)."""
         listed = self.addresses + self.external_addresses
         firsts = (next((a for a in listed if len(a) == size), None) for size in ADDRESS_BYTES.values())
         return tuple(a for a in firsts if a is not None)

@@ -1,6 +1,6 @@
-"""What every backend's program is: a value that counts, hashes and prints itself.
+"""The interface of a program: a value that can be counted, hashed and printed.
 
-A backend computes programs, a kernel of the same mode makes them live; nothing else looks inside.
+A backend computes programs, a kernel of the same mode applies them; other code treats them as opaque.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from typing import NamedTuple, Protocol
 
 
 class Section(NamedTuple):
-    """Text to feed to a command's standard input; "" where no tool takes it."""
+    """Text for a command's standard input; the command is "" if no tool reads it."""
 
     command: str
     text: str
 
 
 class Program(Protocol):
-    """What one sync asks of the kernel for one family (4 or 6); falsy when it asks for nothing."""
+    """What one sync sends to the kernel for one family (4 or 6); falsy if empty."""
 
     @property
     def family(self) -> int:
@@ -27,12 +27,12 @@ class Program(Protocol):
         """Elements, rules or entries added and deleted."""
 
     def digest(self) -> bytes:
-        """SHA-256 of everything that is asked for."""
+        """SHA-256 of the content."""
 
     def text(self) -> str:
-        """The same in the kernel tool's own words, to be read."""
+        """The content in the format of the kernel's tool, for people."""
 
     def sections(self) -> tuple[Section, ...]:
-        """The same, ready to be fed to the tools, in this order."""
+        """The content as input for the tools, in this order."""
 
     def __bool__(self) -> bool: ...

@@ -1,7 +1,7 @@
-"""Which endpoints a service port's traffic may go to: readiness, termination, zone, locality.
+"""Selects the endpoints that a service port's traffic may go to, by readiness, termination, zone and locality.
 
 Rules TERM, TOPO, ETP and ITP of kube-proxy (KEP-1669, KEP-2433, KEP-4444): fallback to
-terminating endpoints is all or nothing, and hints only ever filter the cluster-wide set.
+terminating endpoints is all or nothing, and hints only filter the cluster-wide set.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Endpoints = dict[Target, Endpoint]
 
 
 class Selection(NamedTuple):
-    """Sorted targets for cluster-wide and for local traffic; `any_usable` on whatever node."""
+    """Sorted targets for cluster-wide and for local traffic; `any_usable` covers all nodes."""
 
     cluster: tuple[Target, ...]
     local: tuple[Target, ...]
@@ -22,14 +22,14 @@ class Selection(NamedTuple):
 
 
 class Hints(NamedTuple):
-    """The node and zone for which hints are looked at; empty where they are not (TOPO-03 to TOPO-05)."""
+    """The node and zone whose hints are used; empty if hints are not used (TOPO-03 to TOPO-05)."""
 
     node: str = ""
     zone: str = ""
 
 
 def select(endpoints: Endpoints, node: str | None, hints: Hints, *, cluster: bool, local: bool) -> Selection:
-    """Choose the sets that the policies need; a set that no policy needs stays empty (TERM-02..04)."""
+    """Select the sets that the policies need; a set that no policy needs is empty (TERM-02..04)."""
     cluster_targets = _cluster(endpoints, hints) if cluster else ()
     if not local:
         return Selection(cluster_targets, (), bool(cluster_targets))
@@ -54,7 +54,7 @@ def _cluster(endpoints: Endpoints, hints: Hints) -> tuple[Target, ...]:
 
 
 def _hinted(endpoints: Endpoints, ready: list[Target], wanted_hints: Hints) -> list[Target]:
-    """Node hints if every ready endpoint has them and one names this node, else zones, else all."""
+    """Filter by node hints if every ready endpoint has one and one matches, else by zone hints, else not at all."""
     for wanted, hints_of in ((wanted_hints.node, _node_hints), (wanted_hints.zone, _zone_hints)):
         if not wanted:
             continue

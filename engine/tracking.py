@@ -1,7 +1,7 @@
-"""What the cluster looks like now, and which Services changed since the last sync.
+"""The current state of the cluster, and the Services that changed since the last sync.
 
 Changes are coalesced per Service; an update that leaves the typed value equal marks nothing
-(SVC-12, EPS-09), so no-ops vanish before any sync.  Knows nothing of policies or kernels.
+(SVC-12, EPS-09), so no-ops are filtered out before a sync.  Independent of policies and kernels.
 """
 
 from __future__ import annotations
@@ -9,32 +9,35 @@ from __future__ import annotations
 import msgspec
 
 from engine import manifest
+from engine.config import NEWEST
 from engine.model import Endpoint, EndpointSlice, Name, Node, Service, Target
 
 CHANGES = ("ADDED", "MODIFIED", "DELETED")
+RUNNING_WINS_SINCE = (1, 36)
 SERVICES, ENDPOINTSLICES, NODES = "services", "endpointslices", "nodes"
 
 
 class ClusterState:
-    """Services, slices by Service, this node; fed by watch events, read by the dataplane."""
+    """Services, slices by Service, and this node; updated by watch events, read by the dataplane."""
 
-    def __init__(self, node_name: str | None = None) -> None:
+    def __init__(self, node_name: str | None = None, version: tuple[int, int] = NEWEST) -> None:
+        self._version = version
         self.services: dict[Name, Service] = {}
         self.slices: dict[Name, dict[str, EndpointSlice]] = {}
         self.node_name = node_name.lower() if node_name else None  # CFG-15
         self.node: Node | None = None
         self.node_changed = False
         self.health_checked: set[Name] = set()
-        """Services that have a health check node port."""
+        """Services with a health check node port."""
         self._owner: dict[Name, Name] = {}
         self._dirty: set[Name] = set()
         self._intern: dict[str, str] = {}
 
     def observe(self, event_type: str, resource: str, object_json: bytes) -> bool:
-        """Fold one watch event; True when something this node programs changed.
+        """Apply one watch event; True if anything that this node programs may have changed.
 
-        Events that carry no object's change (BOOKMARK and the like) change nothing.  Raises
-        ManifestError for an object that the API would never send.
+        Markers (BOOKMARK etc.) have no effect, and of a deleted object only the name is read.  Raises ManifestError
+        for an object that the API would never send.
         """
         if event_type not in CHANGES:
             return False
@@ -48,7 +51,7 @@ class ClusterState:
         return False
 
     def take_dirty(self) -> list[Name]:
-        """The Services to look at again, sorted; forgets them."""
+        """Return the Services that need to be planned again, sorted, and clear them."""
         dirty, self._dirty = self._dirty, set()
         if self.node_changed:
             # Deleted Services are in `dirty` alone.
@@ -58,13 +61,15 @@ class ClusterState:
 
     @property
     def pending(self) -> bool:
-        """Whether a sync has anything to look at."""
+        """Whether there are changes for a sync."""
         return bool(self._dirty) or self.node_changed
 
     def _observe_service(self, gone: bool, object_json: bytes) -> bool:
-        name, service = manifest.decode_service(object_json)
         if gone:
             service = None
+            name = manifest.decode_name(object_json)
+        else:
+            name, service = manifest.decode_service(object_json, self._version)
         if self.services.get(name) == service:
             return False
         if service is None:
@@ -79,14 +84,16 @@ class ClusterState:
         return True
 
     def _observe_slice(self, gone: bool, object_json: bytes) -> bool:
-        own, new = manifest.decode_slice(object_json)
         if gone:
             new = None
+            own = manifest.decode_name(object_json)
+        else:
+            own, new = manifest.decode_slice(object_json, self._version)
         owner = self._owner.get(own)
         old = self.slices[owner][own.name] if owner else None
         if old == new:
             return False
-        if old is not None:
+        if owner:
             self._forget(own, owner)
         if new is not None:
             self.slices.setdefault(new.service, {})[own.name] = new
@@ -102,13 +109,17 @@ class ClusterState:
         self._dirty.add(owner)
 
     def _observe_node(self, gone: bool, object_json: bytes) -> bool:
-        node = manifest.decode_node(object_json)
+        if gone:
+            if self.node is None or manifest.decode_name(object_json).name != self.node_name:
+                return False
+            # A deleted node keeps its addresses but loses its labels (TOPO-07).
+            node = msgspec.structs.replace(self.node, zone="")
+        else:
+            node = manifest.decode_node(object_json)
         if self.node_name is None:
             self.node_name = node.name
         if node.name != self.node_name:
             return False
-        # A deleted node keeps its addresses but loses its labels (TOPO-07).
-        node = msgspec.structs.replace(node, zone="") if gone else node
         if node == self.node:
             return False
         self.node = node
@@ -117,13 +128,19 @@ class ClusterState:
 
 
 def endpoints_of(
-    slices: dict[str, EndpointSlice], family: int, port_name: str, protocol: int, node: str | None
+    slices: dict[str, EndpointSlice],
+    family: int,
+    port_name: str,
+    protocol: int,
+    node: str | None,
+    version: tuple[int, int] = NEWEST,
 ) -> dict[Target, Endpoint]:
-    """Endpoints of one service port over all its slices, by target (EPS-02, EPS-03, EPS-05).
+    """Endpoints of one service port over all its slices, by target (EPS-02, EPS-03, EPS-05, EPS-05a).
 
-    Slices are merged in order of name, so that ties do not depend on the order of arrival; an
-    entry of this node wins over any before it.
+    Slices are merged in order of name, so that ties do not depend on the order of arrival.  Of several entries with the
+    same target the last that is not terminating wins, else the first; up to 1.35 the last of this node, else the first.
     """
+    by_condition = version >= RUNNING_WINS_SINCE
     found: dict[Target, Endpoint] = {}
     for slice_name in sorted(slices) if len(slices) > 1 else slices:
         piece = slices[slice_name]
@@ -134,6 +151,7 @@ def endpoints_of(
                 suffix = number.to_bytes(2, "big")
                 for endpoint in piece.endpoints:
                     target = endpoint.address + suffix
-                    if target not in found or (node and endpoint.node == node):
+                    wins = not endpoint.terminating if by_condition else node and endpoint.node == node
+                    if wins or target not in found:
                         found[target] = endpoint
     return found

@@ -1,20 +1,31 @@
-"""What the proxier asks of a backend: plans of Services in, the kernel's program out."""
+"""The interface of a backend: plans of Services in, the kernel's program out."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Protocol, TypeVar
 
 from engine.dataplane import Change
-from engine.model import HostAddresses
+from engine.model import HostAddresses, Name
 from engine.program import Program
 
+Made = TypeVar("Made", bound=Program, covariant=True)
 
-class Backend(Protocol):
-    """Keeps what one family's kernel holds, made as `Backend(family, config)`.
+NOTHING_DEGRADED: Mapping[Name, str] = MappingProxyType({})
 
-    The first program of a backend stands for itself, whatever the kernel held before.  So a new one,
-    told of all plans as if they had just come, is how to write everything anew.
+
+class Backend(Protocol[Made]):
+    """The programmed state of one family, created as `Backend(family, config)`.
+
+    The first program of a backend does not depend on what the kernel held before, so a full sync is a new backend that
+    receives all plans as additions.  A backend whose `plan` raised must not be used again; the Service that caused the
+    error is left out of the next one.
     """
 
-    def plan(self, changes: list[Change], host: HostAddresses) -> Program:
-        """The program from the last plan's state to this one's; falsy when nothing differs."""
+    @property
+    def degraded(self) -> Mapping[Name, str]:
+        """Services that are not programmed as specified, with a one-line reason for people."""
+
+    def plan(self, changes: list[Change], host: HostAddresses) -> Made:
+        """The program from the state of the last call to this one; falsy if nothing differs."""

@@ -1,27 +1,30 @@
-"""Who wants what: things several Services may ask for, each there as long as one of them does."""
+"""Reference-counted claims: items that several Services may need, each kept as long as one of them does."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from engine.model import Name
 
-Key = tuple
-Owner = tuple
-Wanted = dict[tuple[Key, Owner], Any]
+Key = TypeVar("Key", bound=tuple[Any, ...])
+"""The item claimed; keys may differ in length and kind, as long as they can be sorted together."""
+Value = TypeVar("Value")
+Owner = tuple[Any, ...]
+"""The Service, followed by values that distinguish its claims."""
+Wanted = dict[tuple[Key, Owner], Value]
 
 
-class Claims:
-    """For each key the value of its smallest owner; which that is does not depend on the history."""
+class Claims(Generic[Key, Value]):
+    """For each key the value of its smallest owner, which does not depend on the history."""
 
     def __init__(self) -> None:
-        self._claims: dict[Key, dict[Owner, Any]] = {}
-        self._wanted: dict[Name, Wanted] = {}
-        self._before: dict[Key, Any] = {}
+        self._claims: dict[Key, dict[Owner, Value]] = {}
+        self._wanted: dict[Name, Wanted[Key, Value]] = {}
+        self._before: dict[Key, Value | None] = {}
 
-    def replace(self, service: Name, wanted: Wanted) -> None:
-        """A Service now wants this and nothing else."""
+    def replace(self, service: Name, wanted: Wanted[Key, Value]) -> None:
+        """Replace all claims of a Service."""
         old = self._wanted.pop(service, {})
         if wanted:
             self._wanted[service] = wanted
@@ -32,14 +35,14 @@ class Claims:
             if not old or claim not in old or old[claim] != value:
                 self._touch(claim[0])[claim[1]] = value
 
-    def _touch(self, key: Key) -> dict[Owner, Any]:
+    def _touch(self, key: Key) -> dict[Owner, Value]:
         claims = self._claims.setdefault(key, {})
         if key not in self._before:
             self._before[key] = claims[min(claims)] if claims else None
         return claims
 
-    def settle(self) -> Iterator[tuple[Key, Any, Any]]:
-        """(key, value before, value now) of what differs since the last time, sorted; None is absent."""
+    def settle(self) -> Iterator[tuple[Key, Value | None, Value | None]]:
+        """(key, value before, value now) of each key changed since the last call, sorted; None means absent."""
         touched, self._before = self._before, {}
         for key in sorted(touched):
             before, claims = touched[key], self._claims[key]

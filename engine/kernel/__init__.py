@@ -1,1 +1,1 @@
-"""The only rooms that touch a kernel: one a mode, each with the real one and one that only remembers."""
+"""The only packages that access a kernel: one per mode, each with a real and an in-memory implementation."""

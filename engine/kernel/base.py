@@ -1,15 +1,33 @@
-"""What the proxier asks of a kernel."""
+"""The interface of a kernel."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Iterable
+from enum import Enum
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from engine.conntrack import Stale
 from engine.program import Program
 
+Taken = TypeVar("Taken", bound=Program, contravariant=True)
+
 
 class KernelError(RuntimeError):
-    """The kernel (or its tool) refused a program; the message says what and why."""
+    """The kernel or its tool rejected a program; the message has the reason."""
+
+
+class Intact(Enum):
+    """Whether applied rules still exist; UNKNOWN if the check failed."""
+
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "unknown"
+
+    @classmethod
+    def of(cls, parts: Iterable[Intact]) -> Intact:
+        """NO if any part is NO, else UNKNOWN if any is UNKNOWN, else YES."""
+        found = set(parts)
+        return next((answer for answer in (cls.NO, cls.UNKNOWN) if answer in found), cls.YES)
 
 
 class Applied(NamedTuple):
@@ -18,15 +36,19 @@ class Applied(NamedTuple):
     bytes: int
 
 
-class Kernel(Protocol):
-    """Something that programs of its own mode can be applied to, atomically where it can be."""
+class Kernel(Protocol[Taken]):
+    """A target for programs of its mode, applied atomically where possible."""
 
-    def apply(self, program: Program) -> Applied:
-        """Make the program live; KernelError when refused."""
+    def apply(self, program: Taken) -> Applied:
+        """Apply the program; KernelError on failure."""
+
+
+KernelOfMode = Kernel[Any]
+"""Accepts programs of its own mode, which is only known at run time."""
 
 
 class Conntrack(Protocol):
-    """The kernel's table of connections."""
+    """The kernel's conntrack table."""
 
     def remove(self, family: int, stale: Stale) -> int:
-        """Delete the UDP flows of a family that are stale; how many. KernelError when that fails."""
+        """Delete the stale UDP flows of a family and return their number; KernelError on failure."""

@@ -1,4 +1,4 @@
-"""`proxy-engine`: reads its command line and configuration, and runs the node's service proxy on them.
+"""`proxy-engine`: reads its command line and configuration, and runs the node's service proxy.
 
 argv -> command_line -> complete (file, host name) -> Options -> --write-config-to | run
 """
@@ -9,34 +9,35 @@ import os
 import socket
 import sys
 import tempfile
-from importlib import import_module
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
 from click.exceptions import Exit
 
 from engine.config import NEWEST
-from engine.server import logs
-from engine.server.command_line import PROGRAM, CommandLine, FlagError, command, parse
-from engine.server.complete import Completed, complete
-from engine.server.configuration import ConfigurationError
-from engine.server.decode import encode
-from engine.server.options import Options
+from engine.paths import add_sbin
+from engine.server.config.command_line import PROGRAM, CommandLine, FlagError, command, parse
+from engine.server.config.complete import Completed, complete
+from engine.server.config.configuration import ConfigurationError
+from engine.server.config.decode import encode
+from engine.server.config.options import Options
+from engine.server.runtime import logs
 
 log = logs.get_log(__name__)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the daemon; the exit status is in its help."""
+    """Run the daemon; exit statuses are documented in its help."""
     try:
         line = parse(sys.argv[1:] if argv is None else argv)
-    except Exit as asked:
-        return asked.exit_code
+    except Exit as done:
+        return done.exit_code
     except FlagError as error:
-        # Usage first, so that the error is what a terminal shows last.
+        # Usage first, so that the error is the last line on a terminal.
         print(f"{command().get_usage(command().make_context(PROGRAM, []))}", file=sys.stderr)
         print(f"Try '{PROGRAM} --help' for all flags.\n\nError: {error}", file=sys.stderr)
         return 1
+    add_sbin()
     if line.version:
         print(version_text())
         return 0
@@ -57,27 +58,33 @@ def _start(line: CommandLine) -> int:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     logs.configure(completed.options.configuration.logging)
-    _tell(completed)
+    _log_notes(completed)
     target = line.values.get("write-config-to")
     if target:
         return _write_configuration(completed.options, Path(target))
-    # Imported late: what answers --help and writes a file needs neither the API's client nor a kernel.
-    return import_module("engine.server.run").run(completed.options)
+    # Imported late: --help and --write-config-to need neither the API client nor a kernel.
+    try:
+        from engine.server.runtime.run import run
+    except ModuleNotFoundError as error:
+        package = f"the Python package {error.name} is missing: pip install 'kube-proxy-harness[cluster]'"
+        print(f"Error: {package}", file=sys.stderr)
+        return 1
+    return run(completed.options)
 
 
-def _tell(completed: Completed) -> None:
+def _log_notes(completed: Completed) -> None:
     for note in completed.notes:
         log.info(note.message, v=note.v, **note.pairs)
 
 
 def _write_configuration(options: Options, target: Path) -> int:
-    """Write the effective configuration (CFG-14), all of it or nothing."""
+    """Write the effective configuration atomically (CFG-14)."""
     text = encode(options.configuration)
     try:
         if target.exists() and not target.is_file():
             target.write_text(text)  # a terminal or a pipe
         else:
-            _replace(target, text)
+            _replace(target.resolve(), text)  # a symbolic link is kept
     except OSError as error:
         print(f"Error: open {target}: {(error.strerror or str(error)).lower()}", file=sys.stderr)
         return 1

@@ -9,10 +9,11 @@ match one packet, so their order means nothing; the jump to the node ports alone
 
 from __future__ import annotations
 
-from engine.backends.claims import Claims, Wanted
+from engine.backends.base import NOTHING_DEGRADED
+from engine.backends.claims import Claims
 from engine.backends.iptables.names import SERVICES
-from engine.backends.iptables.program import Edit, IptablesProgram, Rules, Table
-from engine.backends.iptables.rules import PortRules
+from engine.backends.iptables.program import Edit, IptablesProgram, Jump, Rules, Table
+from engine.backends.iptables.rules import PortRules, SharedKey, SharedRules
 from engine.backends.iptables.skeleton import TABLES, fixed_chains, jumps, localhost_node_ports, node_port_jumps
 from engine.config import ProxyConfig
 from engine.dataplane import Change, PortPlan
@@ -25,27 +26,28 @@ Chains = dict[str, Rules]
 
 
 class IptablesBackend:
-    """Keeps what one family's kernel holds and turns dataplane changes into programs; the first one is full."""
+    """The programmed state of one family; turns dataplane changes into programs, of which the first is a full one."""
 
     mode = "iptables"
+    degraded = NOTHING_DEGRADED
 
     def __init__(self, family: int, config: ProxyConfig) -> None:
         self.family = family
         self._config = config
-        self._claims = Claims()
+        self._claims: Claims[SharedKey, str] = Claims()
         self._node_port_jumps: Rules = ()
         self._endpoints = 0
         self._rules = dict.fromkeys(TABLES, 0)
         self._started = False
 
     def plan(self, changes: list[Change], host: HostAddresses) -> IptablesProgram:
-        """The program from the last plan to this one, at first a full one; falsy when nothing differs."""
+        """The program from the state of the last call to this one, at first a full one; falsy if nothing differs."""
         self._endpoints += sum(_endpoints(change.new) - _endpoints(change.old) for change in changes)
         comments = self._endpoints <= LARGE_CLUSTER_ENDPOINTS
         written: Chains = {}
         deleted: list[str] = []
         for change in changes:
-            wanted: Wanted = {}
+            wanted: SharedRules = {}
             before = self._chains(change.service, change.old, comments)
             after = self._chains(change.service, change.new, comments, wanted)
             written |= {chain: rules for chain, rules in after.items() if before.get(chain) != rules}
@@ -63,9 +65,9 @@ class IptablesBackend:
         return self._full(written, edits)
 
     def _chains(
-        self, service: Name, plans: tuple[PortPlan, ...], comments: bool, wanted: Wanted | None = None
+        self, service: Name, plans: tuple[PortPlan, ...], comments: bool, wanted: SharedRules | None = None
     ) -> Chains:
-        """All chains of a Service; into `wanted` what it wants of shared ones."""
+        """All chains of a Service; adds its rules in shared chains to `wanted`."""
         chains: Chains = {}
         for plan in {(plan.name, plan.protocol): plan for plan in plans}.values():
             rules = PortRules(service, plan, self._config, comments)
@@ -75,7 +77,7 @@ class IptablesBackend:
         return chains
 
     def _edits(self, host: HostAddresses) -> dict[str, list[Edit]]:
-        """By table, what changes in shared chains; new rules come first, so that the node ports' jump stays last."""
+        """Changes in shared chains by table; new rules are put first, so that the jump for node ports stays last."""
         edits: dict[str, list[Edit]] = {table: [] for table in TABLES}
         for (table, chain, *_), before, now in self._claims.settle():
             if before is not None:
@@ -110,9 +112,15 @@ class IptablesBackend:
             sysctls=sysctls if localhost_node_ports(self.family, self._config) else (),
         )
 
-    def _program(self, tables: tuple[Table, ...], **rest) -> IptablesProgram:
+    def _program(
+        self,
+        tables: tuple[Table, ...],
+        full: bool = False,
+        jumps: tuple[Jump, ...] = (),
+        sysctls: tuple[tuple[str, str], ...] = (),
+    ) -> IptablesProgram:
         total = {table: self._rules[table] for table in ("filter", "nat")}
-        return IptablesProgram(self.family, tables, total, **rest)
+        return IptablesProgram(self.family, tables, total, full, jumps, sysctls)
 
 
 def _endpoints(plans: tuple[PortPlan, ...]) -> int:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from engine.addresses import format_address
-from engine.model import PROTOCOLS, Name, Target
+from engine.model import Name
 
 SERVICES, NODE_PORTS, EXTERNAL_SERVICES = "KUBE-SERVICES", "KUBE-NODEPORTS", "KUBE-EXTERNAL-SERVICES"
 POSTROUTING, MARK_MASQ, FORWARD = "KUBE-POSTROUTING", "KUBE-MARK-MASQ", "KUBE-FORWARD"
 PROXY_FIREWALL, LOCALNET_FIREWALL, CANARY = "KUBE-PROXY-FIREWALL", "KUBE-FIREWALL", "KUBE-PROXY-CANARY"
 OF_SERVICES = ("KUBE-SVC-", "KUBE-SVL-", "KUBE-EXT-", "KUBE-FW-", "KUBE-SEP-")
-"""What the names of chains begin with that belong to one service port or endpoint."""
+"""Prefixes of the names of chains that belong to one service port or endpoint."""
 
-PROTOCOL_NAMES = {number: name.lower() for name, number in PROTOCOLS.items()}
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 
@@ -29,11 +27,5 @@ def chain_hash(text: str) -> str:
 
 
 def port_name(service: Name, port: str) -> str:
-    """`namespace/name:port`, without the colon where the port has no name (NOEP-06)."""
+    """`namespace/name:port`, without the colon if the port has no name (NOEP-06)."""
     return f"{service.namespace}/{service.name}:{port}" if port else f"{service.namespace}/{service.name}"
-
-
-def socket_text(target: Target) -> str:
-    """`10.0.0.1:80` or `[fd00::1]:80`."""
-    address, port = target[:-2], target[-2] << 8 | target[-1]
-    return f"{format_address(address)}:{port}" if len(address) == 4 else f"[{format_address(address)}]:{port}"

@@ -16,7 +16,7 @@ Rules = tuple[str, ...]
 
 
 class Jump(NamedTuple):
-    """A rule to have in a built-in chain, before whatever else is there (IPT-03)."""
+    """A rule to ensure in a built-in chain, before all others (IPT-03)."""
 
     table: str
     chain: str
@@ -24,7 +24,7 @@ class Jump(NamedTuple):
 
 
 class Edit(NamedTuple):
-    """A rule put first (`-I`) or last (`-A`) into a chain that is not written whole, or taken out of it (`-D`)."""
+    """A rule inserted first (`-I`), appended (`-A`) or deleted (`-D`) in a chain that is not written whole."""
 
     verb: str
     chain: str
@@ -33,7 +33,7 @@ class Edit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table's part. `chains` are made or emptied, then filled; `deleted` are emptied, then deleted."""
+    """The part of one table. `chains` are created or flushed, then filled; `deleted` are flushed, then deleted."""
 
     name: str
     chains: Mapping[str, Rules]
@@ -48,11 +48,11 @@ class Table:
         """Rules written."""
         return sum(map(len, self.chains.values())) + sum(edit.verb != "-D" for edit in self.edits)
 
-    def lines(self, jumps: Collection[Jump] = (), stale: Collection[str] = ()) -> Iterator[str]:
+    def lines(self, jumps: Collection[Jump] = ()) -> Iterator[str]:
         """Lines for `iptables-restore --noflush`, those of a chain in one text; every chain is declared first."""
-        deleted = (*self.deleted, *stale)
+        deleted = self.deleted
         yield f"*{self.name}"
-        # Sorted: the legacy tool searches the names of chains, and finds in order what comes in order.
+        # Sorted: the legacy tool searches chains by name, which is fast if they come in order.
         names = sorted(self.chains)
         yield from map(":{} - [0:0]".format, sorted([*names, *deleted]) if deleted else names)
         for chain in names:
@@ -89,7 +89,7 @@ class IptablesProgram:
 
     @property
     def operations(self) -> int:
-        """Rules written and taken out, and chains deleted."""
+        """Rules written and deleted, and chains deleted."""
         return sum(
             table.rules + sum(edit.verb == "-D" for edit in table.edits) + len(table.deleted) for table in self.tables
         )
@@ -100,7 +100,7 @@ class IptablesProgram:
         return {"filter": 0, "nat": 0} | {table.name: table.rules for table in self.tables if table.name != "mangle"}
 
     def digest(self) -> bytes:
-        """SHA-256 of the text and of what the text does not say."""
+        """SHA-256 of the text and of properties that are not in the text."""
         return hashlib.sha256(f"{self.family} {self.full} {self.sysctls}\n{self.text()}".encode()).digest()
 
     def sections(self) -> tuple[Section, ...]:
@@ -110,15 +110,12 @@ class IptablesProgram:
         found = (Section("sysctl -p -", sysctls), Section(f"{restore} --noflush --counters", self.text()))
         return tuple(section for section in found if section.text)
 
-    def text(self, present: Collection[Jump] = (), stale: Mapping[str, Collection[str]] | None = None) -> str:
-        """Input for `iptables-restore --noflush --counters`; without the jumps that are `present` already.
-
-        `stale`: chains by table to delete as well.
-        """
+    def text(self, present: Collection[Jump] = ()) -> str:
+        """Input for `iptables-restore --noflush --counters`, without jumps that are already `present`."""
         lines: list[str] = []
         for table in self.tables:
             jumps = [jump for jump in self.jumps if jump.table == table.name and jump not in present]
             if table or jumps:
-                lines += table.lines(jumps, (stale or {}).get(table.name, ()))
+                lines += table.lines(jumps)
         lines.append("")
         return "\n".join(lines)

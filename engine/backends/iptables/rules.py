@@ -10,30 +10,32 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from engine.addresses import collapse, format_address
+from engine.addresses import collapse, format_address, format_network, socket_text
 from engine.backends.claims import Wanted
 from engine.backends.iptables.names import (
     EXTERNAL_SERVICES,
     MARK_MASQ,
     NODE_PORTS,
-    PROTOCOL_NAMES,
     PROXY_FIREWALL,
     SERVICES,
     chain_hash,
     port_name,
-    socket_text,
 )
 from engine.backends.iptables.program import Rules
 from engine.config import ProxyConfig
 from engine.dataplane import PortPlan
-from engine.model import TCP, Address, Name, Target
+from engine.model import PROTOCOL_NAMES, TCP, Address, Name, Target
+
+SharedKey = tuple[str, str, bytes, int, int]
+"""Table, chain, address (b"" for a node port), protocol and port."""
+SharedRules = Wanted[SharedKey, str]
 
 _ALL_BITS = {4: "255.255.255.255", 6: "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"}
 _REJECT = {4: "REJECT --reject-with icmp-port-unreachable", 6: "REJECT --reject-with icmp6-port-unreachable"}
 
 
 class PortRules:
-    """The names and rules of one service port; `comments` False leaves out those of endpoints (IPT-07)."""
+    """The names and rules of one service port; without `comments` the rules of endpoints have none (IPT-07)."""
 
     def __init__(self, service: Name, plan: PortPlan, config: ProxyConfig, comments: bool = True) -> None:
         self._plan = plan
@@ -55,18 +57,18 @@ class PortRules:
 
     @property
     def _accessible(self) -> bool:
-        """Whether it is reached from outside and has an endpoint anywhere."""
+        """Whether the port has external destinations and a usable endpoint on any node."""
         plan = self._plan
         return plan.any_usable and bool(plan.node_port or plan.external_ips or plan.load_balancer_ips)
 
     @property
     def _firewalled(self) -> bool:
-        """Source ranges are looked at only where there is something behind them (LB-04)."""
+        """Source ranges are checked only if the destination has endpoints (LB-04)."""
         plan = self._plan
         return plan.any_usable and plan.allowed is not None and bool(plan.load_balancer_ips)
 
     def chains(self) -> dict[str, Rules]:
-        """This port's own chains, each before those that jump to it."""
+        """The chains of this port, each before those that jump to it."""
         plan = self._plan
         found: dict[str, Rules] = {}
         ends = {target: socket_text(target) for target in {*plan.cluster, *plan.local}}
@@ -87,7 +89,7 @@ class PortRules:
         return found
 
     def _endpoint(self, chain: str, target: Target, text: str) -> Rules:
-        """A client that is the endpoint itself would not see the reply, hence its masquerading (HAIR-01)."""
+        """Masquerades a client that is the endpoint itself, which would not see the reply otherwise (HAIR-01)."""
         comment = f'-m comment --comment "{self.name}" ' if self._comments else ""
         address, protocol = target[:-2], self._protocol
         seen = f"-m recent --set --name {chain} --mask {_ALL_BITS[self._family]} --rsource "
@@ -98,7 +100,7 @@ class PortRules:
         )
 
     def _pick(self, ends: list[tuple[str, str]]) -> Rules:
-        """Those seen before first (AFF-02), then each with probability 1/(n-i), the last without condition (CIP-01)."""
+        """Known clients first (AFF-02), then each endpoint with probability 1/(n-i), the last always (CIP-01)."""
         rules: list[str] = []
         seconds, mask = self._plan.affinity_seconds, _ALL_BITS[self._family]
         comments = [f'-m comment --comment "{self.name} -> {text}" ' if self._comments else "" for _, text in ends]
@@ -111,7 +113,7 @@ class PortRules:
         return tuple(rules)
 
     def _masquerade(self, chain: str) -> Rules:
-        """Who reaches the cluster IP under an address to which a reply would not come back (CIP-04)."""
+        """Marks clients of the cluster IP to whose address replies would not return (CIP-04)."""
         if chain != self._internal[0]:
             return ()
         if self._config.masquerade_all:
@@ -123,10 +125,10 @@ class PortRules:
         return (self._to(self._plan.cluster_ip, "cluster IP", MARK_MASQ, source, interface),)
 
     def _pods(self, negation: str = "") -> tuple[str, str]:
-        """What tells pods: a match on the source, or on the interface; two empty texts when nothing does (DET)."""
+        """The matches for pods, by source or interface; empty texts if pods cannot be detected (DET)."""
         pods, interface = self._config.pods(self._family), self._config.pod_interfaces()
         if pods:
-            return f"{negation}-s {format_address(pods.address)}/{pods.prefix} ", ""
+            return f"{negation}-s {format_network(pods)} ", ""
         return "", f"{negation}-i {interface.replace('*', '+')} " if interface else ""
 
     def _to(self, address: Address, what: str, target: str, source: str = "", interface: str = "") -> str:
@@ -137,7 +139,7 @@ class PortRules:
         )
 
     def _external_rules(self) -> Rules:
-        """Policy Local keeps the client's address, but pods and the node itself may go anywhere (ETP-01 to ETP-05)."""
+        """Policy Local keeps the client's address, but pods and the node may use all endpoints (ETP-01 to ETP-05)."""
         plan, name = self._plan, self.name
 
         def comment(text: str) -> str:
@@ -157,18 +159,15 @@ class PortRules:
         return tuple(rules)
 
     def _firewall_rules(self) -> Rules:
-        """Who may use the load balancer's addresses; the rest is dropped in the filter table (LB-03, LB-04)."""
+        """The sources allowed at load balancer addresses; others are dropped in the filter table (LB-03, LB-04)."""
         comment = f'-m comment --comment "{self.name} loadbalancer IP" '
-        networks = collapse(self._plan.allowed)
-        rules = [
-            f"{f'-s {format_address(n.address)}/{n.prefix} ' if n.prefix else ''}{comment}-j {self.external}"
-            for n in networks
-        ]
+        networks = collapse(self._plan.allowed or ())
+        rules = [f"{f'-s {format_network(n)} ' if n.prefix else ''}{comment}-j {self.external}" for n in networks]
         rules.append(f'-m comment --comment "other traffic to {self.name} will be dropped by {PROXY_FIREWALL}"')
         return tuple(rules)
 
-    def frontends(self, wanted: Wanted) -> None:
-        """Into `wanted`, by (table, chain, ...), the rules in chains that Services share; the first of a key counts."""
+    def frontends(self, wanted: SharedRules) -> None:
+        """Add the rules in shared chains to `wanted`, by (table, chain, ...); the first rule of a key is used."""
         plan, owner = self._plan, self._owner
         chain, targets = self._internal
         self._frontend(wanted, plan.cluster_ip, "cluster IP", SERVICES, chain if targets else "", plan.internal_local)
@@ -190,8 +189,8 @@ class PortRules:
             key = ("filter", NODE_PORTS, b"", TCP, plan.health_check_node_port)
             wanted[key, owner] = f"{comment} --dport {plan.health_check_node_port} -j ACCEPT"
 
-    def _frontend(self, wanted: Wanted, ip: Address, what: str, refusing: str, through: str, local: bool) -> None:
-        """One address: the way in where there are endpoints, what refuses in `refusing` where there is none."""
+    def _frontend(self, wanted: SharedRules, ip: Address, what: str, refusing: str, through: str, local: bool) -> None:
+        """One address: a jump if there are endpoints, otherwise the rejecting rule in `refusing`."""
         plan, owner = self._plan, self._owner
         if through:
             wanted.setdefault((("nat", SERVICES, ip, plan.protocol, plan.port), owner), self._to(ip, what, through))
@@ -201,7 +200,7 @@ class PortRules:
             wanted.setdefault((key, owner), self._to(ip, *refused))
 
     def _refusal(self, local: bool) -> tuple[str, str] | None:
-        """Why traffic of a policy has nowhere to go, and what becomes of it; None where it has (NOEP-01, NOEP-02)."""
+        """Reason and target for traffic without endpoints under a policy; None if there are any (NOEP-01, NOEP-02)."""
         plan = self._plan
         if not plan.any_usable:
             return "has no endpoints", _REJECT[self._family]
@@ -209,7 +208,7 @@ class PortRules:
             return "has no local endpoints", "DROP"
         return None
 
-    def _node_port(self, wanted: Wanted, through: str) -> None:
+    def _node_port(self, wanted: SharedRules, through: str) -> None:
         plan, protocol = self._plan, self._protocol
         number = plan.node_port
         if through:
@@ -225,5 +224,5 @@ class PortRules:
 
 @lru_cache(maxsize=4096)
 def _chances(count: int) -> tuple[str, ...]:
-    """For each of `count` endpoints the match that gives it its share of what the ones before it left."""
+    """The match for each of `count` endpoints that selects its share of the traffic left by the previous ones."""
     return (*(f"-m statistic --mode random --probability {1 / left:.10f} " for left in range(count, 1, -1)), "")

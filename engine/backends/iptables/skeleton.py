@@ -1,8 +1,8 @@
-"""What iptables mode writes whatever the Services are: jumps, fixed chains, and who may use node ports."""
+"""The parts of iptables mode that do not depend on Services: jumps, fixed chains, and access to node ports."""
 
 from __future__ import annotations
 
-from engine.addresses import contains, format_address
+from engine.addresses import LOOPBACK, contains, format_address, is_loopback
 from engine.backends.iptables.names import (
     CANARY,
     EXTERNAL_SERVICES,
@@ -16,18 +16,16 @@ from engine.backends.iptables.names import (
 )
 from engine.backends.iptables.program import Jump, Rules
 from engine.config import ProxyConfig
-from engine.model import ADDRESS_BYTES, Address, HostAddresses, Network
+from engine.model import ADDRESS_BYTES, Address, HostAddresses
 
 BUILT_IN = {
     "mangle": ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"),
     "filter": ("INPUT", "FORWARD", "OUTPUT"),
     "nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"),
 }
-"""Chains that the kernel calls, by table."""
+"""Built-in chains, by table."""
 
 TABLES = tuple(BUILT_IN)
-LOOPBACK = {4: Network(bytes((127, 0, 0, 0)), 8), 6: Network(bytes(15) + b"\1", 128)}
-_LOCALHOST = bytes((127, 0, 0, 1))
 _NEW = "-m conntrack --ctstate NEW "
 _LAST = "kubernetes service nodeports; NOTE: this must be the last rule in this chain"
 
@@ -53,7 +51,7 @@ _JUMPS = (
 
 
 def jumps(family: int, config: ProxyConfig) -> tuple[Jump, ...]:
-    """Each is put first where it is missing, so the last of them ends up first (IPT-03)."""
+    """The jumps; each missing one is inserted first, so the last of them ends up first (IPT-03)."""
     found = [Jump(table, chain, f"{match}{_comment(why)} -j {to}") for table, chain, match, why, to in _JUMPS]
     if localhost_node_ports(family, config):
         found += [Jump("filter", chain, f"-j {LOCALNET_FIREWALL}") for chain in ("INPUT", "OUTPUT")]
@@ -61,7 +59,7 @@ def jumps(family: int, config: ProxyConfig) -> tuple[Jump, ...]:
 
 
 def fixed_chains(family: int, config: ProxyConfig) -> dict[str, dict[str, Rules]]:
-    """By table, the chains that never change; those that rules of Services go into come empty."""
+    """The chains that never change, by table; those that receive rules of Services are empty."""
     mark = f"{1 << config.masquerade_bit:#x}"
     filters: dict[str, Rules] = {
         CANARY: (),
@@ -90,7 +88,7 @@ def fixed_chains(family: int, config: ProxyConfig) -> dict[str, dict[str, Rules]
 
 
 def _forward(mark: str, config: ProxyConfig) -> Rules:
-    """Marked packets and those of known connections pass, INVALID ones only if conntrack is liberal (MASQ-03)."""
+    """Accepts marked packets and known connections; drops INVALID ones unless conntrack is liberal (MASQ-03)."""
     invalid = () if config.conntrack_tcp_be_liberal else ("-m conntrack --ctstate INVALID -j DROP",)
     return (
         *invalid,
@@ -100,19 +98,16 @@ def _forward(mark: str, config: ProxyConfig) -> Rules:
 
 
 def localhost_node_ports(family: int, config: ProxyConfig) -> bool:
-    """Whether node ports answer on 127.0.0.1 too (NP-05)."""
+    """Whether node ports are accepted on 127.0.0.1 (NP-05)."""
     if family != 4 or not config.localhost_node_ports:
         return False
-    if not config.node_port_addresses:
-        return True
-    networks = config.node_port_networks(family)
-    if networks is None:
-        return False
-    return not networks or any(contains(LOOPBACK[4], n.address) or contains(n, _LOCALHOST) for n in networks)
+    # A node whose address is only known from its Node object counts as having one.
+    networks = config.node_port_networks(family, config.node_addresses or (bytes(4),))
+    return not networks or any(is_loopback(n.address) or contains(n, LOOPBACK[4]) for n in networks)
 
 
 def node_port_jumps(family: int, config: ProxyConfig, host: HostAddresses) -> Rules:
-    """The last rules of nat KUBE-SERVICES: which destinations lead to the node ports (NP-01 to NP-04)."""
+    """The last rules of nat KUBE-SERVICES, which jump to the node ports (NP-01 to NP-04)."""
     rest = f"{_comment(_LAST)} -m addrtype --dst-type LOCAL -j {NODE_PORTS}"
     addresses = _node_port_addresses(family, config, host)
     if addresses is not None:
@@ -124,18 +119,8 @@ def node_port_jumps(family: int, config: ProxyConfig, host: HostAddresses) -> Ru
 
 
 def _node_port_addresses(family: int, config: ProxyConfig, host: HostAddresses) -> list[Address] | None:
-    """The addresses that take node ports, sorted; None for every local one."""
-    networks = config.node_port_networks(family) if config.node_port_addresses else ()
-    if networks == ():
+    """The addresses that accept node ports, sorted; None for all local ones."""
+    if not config.node_port_networks(family, host.node):
         return None
-    taken = host.node if networks is None else (*host.local, _LOCALHOST)
-    with_loopback = localhost_node_ports(family, config)
-    return sorted(
-        {
-            address
-            for address in taken
-            if len(address) == ADDRESS_BYTES[family]
-            and (networks is None or any(contains(n, address) for n in networks))
-            and (with_loopback or not contains(LOOPBACK[family], address))
-        }
-    )
+    local, loopback = (*host.local, *host.node, LOOPBACK[4]), localhost_node_ports(family, config)
+    return sorted(config.taking_node_ports(family, local, host.node, loopback=loopback))

@@ -1,6 +1,6 @@
-"""ipvs mode: virtual servers on a dummy device, ipsets that rules of fixed text look into.
+"""ipvs mode: virtual servers on a dummy device, and ipsets matched by a fixed set of rules.
 
-`layout` keeps what each Service wants, `sets` and `rules` are kube-proxy's names and texts; all pure.
+`layout` computes what each Service needs, `sets` and `rules` have kube-proxy's names and texts; all pure.
 """
 
 from engine.backends.ipvs.layout import IpvsBackend

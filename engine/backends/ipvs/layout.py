@@ -1,4 +1,4 @@
-"""What each Service wants of IP_VS and the ipsets, and the program from one sync to the next.
+"""Computes what each Service needs in IP_VS and the ipsets, and the program from one sync to the next.
 
 PortPlan -> wanted (servers, addresses, entries) -> Claims -> what differs -> IpvsProgram
 """
@@ -6,14 +6,18 @@ PortPlan -> wanted (servers, addresses, entries) -> Claims -> what differs -> Ip
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
-from engine.addresses import collapse, contains, format_address
+from engine.addresses import collapse, contains, format_address, is_link_local, split_target
+from engine.backends.base import NOTHING_DEGRADED
 from engine.backends.claims import Claims, Owner, Wanted
 from engine.backends.ipvs import sets
 from engine.backends.ipvs.program import (
     PERSISTENT,
     SCHEDULER_PORT,
+    Entry,
     IpvsProgram,
+    ServerKey,
     Start,
     VirtualServer,
     server_key,
@@ -25,17 +29,20 @@ from engine.dataplane import Change, PortPlan
 from engine.model import ADDRESS_BYTES, SCTP, Address, HostAddresses, Name, Network, Target
 
 _ADDRESS, _ENTRY, _REFUSED, _SERVER = "address", "entry", "refused", "server"
+_Wanted = Wanted[tuple[Any, ...], Any]
+_Server = tuple[VirtualServer, tuple[Target, ...]]
 
 
 class IpvsBackend:
-    """Keeps what one family's kernel holds and turns dataplane changes into programs."""
+    """The programmed state of one family; turns dataplane changes into programs."""
 
     mode = "ipvs"
+    degraded = NOTHING_DEGRADED
 
     def __init__(self, family: int, config: ProxyConfig) -> None:
         self.family = family
         self._config = config
-        self._claims = Claims()
+        self._claims: Claims[tuple[Any, ...], Any] = Claims()
         self._started = False
         self._on_host: dict[Name, tuple[PortPlan, ...]] = {}
         self._local: frozenset[Address] = frozenset()
@@ -45,10 +52,10 @@ class IpvsBackend:
         self._rules = ""
 
     def plan(self, changes: list[Change], host: HostAddresses) -> IpvsProgram:
-        """The program from the last plan to this one, at first what is fixed too; falsy when nothing differs."""
+        """The program from the state of the last call to this one, at first with the fixed parts; falsy if empty."""
         moved = self._see_host(host)
         changed = {change.service: change.new for change in changes}
-        # What a Service wants depends on the host's addresses only beyond its cluster IP.
+        # A Service depends on the host's addresses only for destinations other than its cluster IP.
         again = {name: plans for name, plans in self._on_host.items() if name not in changed} if moved else {}
         for name, plans in (changed | again).items():
             self._claims.replace(name, self._wanted(name, plans))
@@ -63,22 +70,12 @@ class IpvsBackend:
         size = ADDRESS_BYTES[self.family]
         local = frozenset(address for address in host.local if len(address) == size)
         moved, self._local = local != self._local, local
-        self._node_port_ips = tuple(sorted(a for a in local if self._takes_node_ports(a, host)))
+        taking = self._config.taking_node_ports(self.family, local, host.node)  # NP-02, NP-07
+        self._node_port_ips = tuple(sorted(a for a in taking if not is_link_local(a)))
         return moved
 
-    def _takes_node_ports(self, address: Address, host: HostAddresses) -> bool:
-        """Never loopback nor IPv6 link-local; else all, unless nodePortAddresses says which (NP-02, NP-07)."""
-        if contains(_LOOPBACK[self.family], address) or contains(_LINK_LOCAL, address):
-            return False
-        if not self._config.node_port_addresses:
-            return True
-        networks = self._config.node_port_networks(self.family)
-        if networks is None:
-            return address in host.node
-        return not networks or any(contains(network, address) for network in networks)
-
-    def _wanted(self, service: Name, plans: tuple[PortPlan, ...]) -> Wanted:
-        wanted: Wanted = {}
+    def _wanted(self, service: Name, plans: tuple[PortPlan, ...]) -> _Wanted:
+        wanted: _Wanted = {}
         for plan in plans:
             owner = (service, plan.name, plan.protocol)
             self._cluster_ip(plan, owner, wanted)
@@ -92,7 +89,7 @@ class IpvsBackend:
                 wanted[(_ENTRY, sets.HEALTH_CHECK, str(plan.health_check_node_port)), owner] = True
         return wanted
 
-    def _cluster_ip(self, plan: PortPlan, owner: Owner, wanted: Wanted) -> None:
+    def _cluster_ip(self, plan: PortPlan, owner: Owner, wanted: _Wanted) -> None:
         ip = plan.cluster_ip
         wanted[(_SERVER, server_key(ip, plan.protocol, plan.port)), owner] = self._server(
             plan, _targets(plan, plan.internal_local)
@@ -100,16 +97,16 @@ class IpvsBackend:
         wanted[(_ADDRESS, ip), owner] = True
         wanted[(_ENTRY, sets.CLUSTER_IP, ip_port(ip, plan.protocol, plan.port)), owner] = True
         for target in plan.on_node:
-            address, port = format_address(target[:-2]), target[-2] << 8 | target[-1]
-            entry = f"{address},{sets.PROTOCOL_NAMES[plan.protocol]}:{port},{address}"
+            address, port = split_target(target)
+            entry = f"{sets.ip_port(address, plan.protocol, port)},{format_address(address)}"
             wanted[(_ENTRY, sets.LOOP_BACK, entry), owner] = True
 
-    def _external_ip(self, ip: Address, plan: PortPlan, owner: Owner, wanted: Wanted) -> None:
+    def _external_ip(self, ip: Address, plan: PortPlan, owner: Owner, wanted: _Wanted) -> None:
         self._outside(ip, plan, owner, wanted)
         name = sets.EXTERNAL_IP_LOCAL if plan.external_local else sets.EXTERNAL_IP
         wanted[(_ENTRY, name, ip_port(ip, plan.protocol, plan.port)), owner] = True
 
-    def _load_balancer_ip(self, ip: Address, plan: PortPlan, owner: Owner, wanted: Wanted) -> None:
+    def _load_balancer_ip(self, ip: Address, plan: PortPlan, owner: Owner, wanted: _Wanted) -> None:
         self._outside(ip, plan, owner, wanted)
         entry = ip_port(ip, plan.protocol, plan.port)
         names = [sets.LOAD_BALANCER]
@@ -121,24 +118,25 @@ class IpvsBackend:
         for name in names:
             wanted[(_ENTRY, name, entry), owner] = True
 
-    def _source_ranges(self, ip: Address, entry: str, plan: PortPlan, owner: Owner, wanted: Wanted) -> None:
-        """Who may use a load balancer address; its own node, which comes from that address, only if listed."""
+    def _source_ranges(self, ip: Address, entry: str, plan: PortPlan, owner: Owner, wanted: _Wanted) -> None:
+        """The allowed sources of a load balancer address; the node, which uses it as source, only if listed."""
         balancers = {Network(address, 8 * len(address)) for address in plan.load_balancer_ips}
-        for network in collapse(plan.allowed):
+        allowed = plan.allowed or ()
+        for network in collapse(allowed):
             name = sets.SOURCE_IP if network in balancers else sets.SOURCE_CIDR
             for source in sets.sources(entry, (network,)):
                 wanted[(_ENTRY, name, source), owner] = True
-        if not any(contains(network, ip) for network in plan.allowed):
+        if not any(contains(network, ip) for network in allowed):
             wanted[(_REFUSED, server_key(ip, plan.protocol, plan.port)), owner] = True
 
-    def _outside(self, ip: Address, plan: PortPlan, owner: Owner, wanted: Wanted) -> None:
-        """An address from outside the cluster: on the dummy device unless the host has it already (IPVS-01)."""
+    def _outside(self, ip: Address, plan: PortPlan, owner: Owner, wanted: _Wanted) -> None:
+        """An external address: on the dummy device unless the host already has it (IPVS-01)."""
         key = server_key(ip, plan.protocol, plan.port)
         wanted.setdefault(((_SERVER, key), owner), self._server(plan, _targets(plan, plan.external_local)))
         if ip not in self._local:
             wanted[(_ADDRESS, ip), owner] = True
 
-    def _node_port(self, plan: PortPlan, owner: Owner, wanted: Wanted) -> None:
+    def _node_port(self, plan: PortPlan, owner: Owner, wanted: _Wanted) -> None:
         names = [sets.NODE_PORT[plan.protocol]]
         if plan.external_local:
             names.append(sets.NODE_PORT_LOCAL[plan.protocol])
@@ -149,7 +147,7 @@ class IpvsBackend:
             for name in names:
                 wanted[(_ENTRY, name, entry), owner] = True
 
-    def _server(self, plan: PortPlan, targets: tuple[Target, ...]) -> tuple[VirtualServer, tuple[Target, ...]]:
+    def _server(self, plan: PortPlan, targets: tuple[Target, ...]) -> _Server:
         scheduler = self._config.ipvs_scheduler
         flags = SCHEDULER_PORT if scheduler == "mh" else 0
         if plan.affinity_seconds:
@@ -171,7 +169,7 @@ class IpvsBackend:
         self._count(parts.entries_deleted, -1)
         start = None if self._started else self._start()
         self._started = True
-        return IpvsProgram(family=self.family, start=start, rules=self._new_rules(), **parts.as_fields())
+        return parts.program(self.family, start, self._new_rules())
 
     def _count(self, entries: Iterable[tuple[str, str]], by: int) -> None:
         for name, _ in entries:
@@ -204,24 +202,22 @@ class IpvsBackend:
         return Start(tuple(sysctls), timeouts, excluded, JUMPS)
 
 
-_LOOPBACK = {4: Network(bytes((127, 0, 0, 0)), 8), 6: Network(bytes(15) + b"\1", 128)}
-_LINK_LOCAL = Network(b"\xfe\x80" + bytes(14), 10)
-
-
 def _targets(plan: PortPlan, local: bool) -> tuple[Target, ...]:
-    """A Local policy without local endpoints falls back to the cluster's, unlike other modes (ETP-06)."""
+    """Policy Local without local endpoints falls back to all endpoints, unlike in other modes (ETP-06)."""
     return plan.local if local and plan.local else plan.cluster
 
 
 class _Parts:
-    """A program's operations as they are found."""
+    """Collects the operations of a program."""
 
     def __init__(self) -> None:
-        self.entries_added: list = []
-        self.entries_deleted: list = []
-        self._addresses: dict[bool, list] = {True: [], False: []}
-        self._servers: dict[str, list] = {"added": [], "changed": [], "deleted": []}
-        self._destinations: dict[bool, list] = {True: [], False: []}
+        self.entries_added: list[Entry] = []
+        self.entries_deleted: list[Entry] = []
+        self._addresses: dict[bool, list[Address]] = {True: [], False: []}
+        self._added: list[tuple[ServerKey, VirtualServer]] = []
+        self._changed: list[tuple[ServerKey, VirtualServer]] = []
+        self._deleted: list[ServerKey] = []
+        self._destinations: dict[bool, list[tuple[ServerKey, Target]]] = {True: [], False: []}
 
     def entry(self, name: str, entry: str, there: bool) -> None:
         (self.entries_added if there else self.entries_deleted).append((name, entry))
@@ -230,30 +226,33 @@ class _Parts:
         self._addresses[there].append(address)
         self.entry(sets.IPVS_IPS, format_address(address), there)
 
-    def server(self, key: bytes, before, now) -> None:
-        """A virtual server that goes takes its destinations along."""
+    def server(self, key: ServerKey, before: _Server | None, now: _Server | None) -> None:
+        """A virtual server; deleting it deletes its destinations."""
         if now is None:
-            self._servers["deleted"].append(key)
+            self._deleted.append(key)
             return
         old: tuple[Target, ...] = ()
         if before is None:
-            self._servers["added"].append((key, now[0]))
+            self._added.append((key, now[0]))
         else:
             old = before[1]
             if before[0] != now[0]:
-                self._servers["changed"].append((key, now[0]))
+                self._changed.append((key, now[0]))
         self._destinations[True] += [(key, target) for target in sorted(set(now[1]).difference(old))]
         self._destinations[False] += [(key, target) for target in sorted(set(old).difference(now[1]))]
 
-    def as_fields(self) -> dict[str, tuple]:
-        return {
-            "entries_added": tuple(self.entries_added),
-            "entries_deleted": tuple(self.entries_deleted),
-            "addresses_added": tuple(self._addresses[True]),
-            "addresses_deleted": tuple(self._addresses[False]),
-            "servers_added": tuple(self._servers["added"]),
-            "servers_changed": tuple(self._servers["changed"]),
-            "servers_deleted": tuple(self._servers["deleted"]),
-            "destinations_added": tuple(self._destinations[True]),
-            "destinations_deleted": tuple(self._destinations[False]),
-        }
+    def program(self, family: int, start: Start | None, rules: str) -> IpvsProgram:
+        return IpvsProgram(
+            family=family,
+            start=start,
+            rules=rules,
+            entries_added=tuple(self.entries_added),
+            entries_deleted=tuple(self.entries_deleted),
+            addresses_added=tuple(self._addresses[True]),
+            addresses_deleted=tuple(self._addresses[False]),
+            servers_added=tuple(self._added),
+            servers_changed=tuple(self._changed),
+            servers_deleted=tuple(self._deleted),
+            destinations_added=tuple(self._destinations[True]),
+            destinations_deleted=tuple(self._destinations[False]),
+        )

@@ -1,4 +1,4 @@
-"""An ipvs program: what to add to and take from IP_VS, the dummy device, ipsets and iptables.
+"""An ipvs program: additions to and deletions from IP_VS, the dummy device, ipsets and iptables.
 
 A virtual server's key is packed address, protocol (1 byte) and port (2 bytes, big endian).
 """
@@ -8,11 +8,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from engine.addresses import format_address
-from engine.backends.ipvs.sets import PROTOCOL_NAMES, TYPES, create_line, full_name
-from engine.model import Address, Network, Target
+from engine.addresses import format_address, socket_text
+from engine.backends.ipvs.sets import TYPES, create_line, full_name
+from engine.model import PROTOCOL_NAMES, Address, Network, Target
 from engine.program import Section
 
 DEVICE = "kube-ipvs0"
@@ -24,7 +24,7 @@ Entry = tuple[str, str]
 
 
 class VirtualServer(NamedTuple):
-    """What IP_VS keeps of a service beside its destinations."""
+    """Parameters of a virtual server in IP_VS, without its destinations."""
 
     scheduler: str
     flags: int = 0
@@ -32,10 +32,10 @@ class VirtualServer(NamedTuple):
 
 
 class Start(NamedTuple):
-    """What only the first program of a family asks for.
+    """The part that only the first program of a family has.
 
-    `excluded`: networks whose virtual servers are someone else's (IPVS-09). `timeouts_seconds`: TCP,
-    TCP after FIN, UDP; 0 leaves the kernel's.  `jumps`: (table, `-A CHAIN ...`) to ensure.
+    `excluded`: networks whose virtual servers are left alone (IPVS-09). `timeouts_seconds`: TCP,
+    TCP after FIN, UDP; 0 keeps the kernel's value.  `jumps`: (table, `-A CHAIN ...`) to ensure.
     """
 
     sysctls: tuple[tuple[str, str], ...]
@@ -69,7 +69,7 @@ class IpvsProgram:
         """Virtual servers, destinations, addresses and set entries added, changed and deleted."""
         return sum(len(part) for part in self._parts())
 
-    def _parts(self) -> tuple[tuple, ...]:
+    def _parts(self) -> tuple[tuple[Any, ...], ...]:
         return (
             self.entries_added, self.addresses_added, self.servers_added, self.servers_changed,
             self.destinations_added, self.destinations_deleted, self.servers_deleted,
@@ -113,7 +113,7 @@ class IpvsProgram:
             yield f"{name} = {value}"
 
     def ipset_lines(self) -> Iterator[str]:
-        """Sets to make and entries to add, as `ipset restore` reads them."""
+        """Sets to create and entries to add, as `ipset restore` reads them."""
         if self.start:
             yield from (create_line(self.family, name) for name in TYPES)
         names = {name: full_name(self.family, name) for name in TYPES}
@@ -130,16 +130,16 @@ class IpvsProgram:
             yield f"address {verb} {format_address(address)}/{8 * len(address)} dev {DEVICE}"
 
     def server_lines(self) -> Iterator[str]:
-        """IP_VS's part, as `ipvsadm -R` reads it."""
+        """The IP_VS part, as `ipvsadm -R` reads it."""
         if self.start and any(self.start.timeouts_seconds):
             yield "--set " + " ".join(map(str, self.start.timeouts_seconds))
         for verb, servers in (("-A", self.servers_added), ("-E", self.servers_changed)):
             for key, server in servers:
                 yield f"{verb} {_server(key)} {_options(server, len(key))}"
         for key, target in self.destinations_added:
-            yield f"-a {_server(key)} -r {_socket(target)} -m -w 1"
+            yield f"-a {_server(key)} -r {socket_text(target)} -m -w 1"
         for key, target in self.destinations_deleted:
-            yield f"-d {_server(key)} -r {_socket(target)}"
+            yield f"-d {_server(key)} -r {socket_text(target)}"
         for key in self.servers_deleted:
             yield f"-D {_server(key)}"
 
@@ -156,7 +156,7 @@ def restore_text(rules: str, jumps: tuple[tuple[str, str], ...]) -> str:
     tables = []
     for block in rules.rstrip("\n").removesuffix("COMMIT").split("COMMIT\n"):
         table = block[1 : block.index("\n")]
-        # Each is inserted at the top, so the last of them goes in first.
+        # Each is inserted at the top, so the last one is inserted first.
         lines = [f"{line.replace('-A', '-I', 1)}\n" for name, line in reversed(jumps) if name == table]
         tables.append(block + "".join(lines) + "COMMIT\n")
     return "".join(tables).rstrip("\n")
@@ -164,12 +164,7 @@ def restore_text(rules: str, jumps: tuple[tuple[str, str], ...]) -> str:
 
 def _server(key: ServerKey) -> str:
     flag = {"tcp": "-t", "udp": "-u", "sctp": "--sctp-service"}[PROTOCOL_NAMES[key[-3]]]
-    return f"{flag} {_socket(key[:-3] + key[-2:])}"
-
-
-def _socket(target: Target) -> str:
-    address, port = format_address(target[:-2]), target[-2] << 8 | target[-1]
-    return f"{address}:{port}" if len(target) == 6 else f"[{address}]:{port}"
+    return f"{flag} {socket_text(key[:-3] + key[-2:])}"
 
 
 def _options(server: VirtualServer, key_bytes: int) -> str:

@@ -1,17 +1,17 @@
 """The iptables rules of ipvs mode, as text for `iptables-restore --noflush` (IPVS-12 to IPVS-20).
 
-They match sets, so their number does not grow with the cluster: only a set that gets its first
-entry or loses its last one, or a load balancer address that its own node may not use, changes them.
-Lines are written as `iptables-save` prints them.
+They match sets, so their number does not grow with the cluster: they change only when a set gets its first
+entry or loses its last one, or with load balancer addresses that the node itself may not use.
+Lines have the format of `iptables-save`.
 """
 
 from __future__ import annotations
 
-from engine.addresses import format_address
+from engine.addresses import format_address, format_network
 from engine.backends.ipvs import sets
-from engine.backends.ipvs.sets import PROTOCOL_NAMES, full_name
+from engine.backends.ipvs.sets import full_name
 from engine.config import ProxyConfig
-from engine.model import SCTP, TCP, UDP
+from engine.model import PROTOCOL_NAMES, SCTP, TCP, UDP
 
 NAT_CHAINS = (
     "KUBE-SERVICES", "KUBE-POSTROUTING", "KUBE-NODE-PORT", "KUBE-LOAD-BALANCER", "KUBE-MARK-MASQ",
@@ -35,7 +35,7 @@ JUMPS = (
 
 
 def rules(family: int, config: ProxyConfig, filled: frozenset[str], refused: tuple[bytes, ...]) -> str:
-    """`filled`: sets with entries. `refused`: keys of servers whose address is no allowed source (LB-05)."""
+    """`filled`: sets with entries. `refused`: keys of servers whose address is not an allowed source (LB-05)."""
     nat = _Chains(family, filled)
     _services(nat, config)
     _node_ports(nat)
@@ -51,7 +51,7 @@ def rules(family: int, config: ProxyConfig, filled: frozenset[str], refused: tup
 
 
 class _Chains:
-    """Rules in order, those on empty sets left out."""
+    """Rules in order, without those that match empty sets."""
 
     def __init__(self, family: int, filled: frozenset[str]) -> None:
         self._family = family
@@ -79,7 +79,7 @@ def _services(nat: _Chains, config: ProxyConfig) -> None:
     if config.masquerade_all or outside:
         match = "" if config.masquerade_all else outside
         nat.set(chain, sets.CLUSTER_IP, "dst,dst", "KUBE-MARK-MASQ", match)
-    else:  # nothing tells pods apart; a node that took the Service's own address as source is told by that
+    else:  # pods cannot be detected; the node is detected by the Service's own address as source
         nat.set(chain, sets.CLUSTER_IP, "src,dst", "KUBE-MARK-MASQ")
     nat.set(chain, sets.EXTERNAL_IP, "dst,dst", "KUBE-MARK-MASQ")
     for name in (sets.EXTERNAL_IP, sets.EXTERNAL_IP_LOCAL):
@@ -93,10 +93,10 @@ def _services(nat: _Chains, config: ProxyConfig) -> None:
 
 
 def _not_from_pods(family: int, config: ProxyConfig) -> str:
-    """The match of everything that does not come from a pod; empty when nothing tells (DET-01, DET-03)."""
+    """The match of packets that are not from a pod; empty if pods cannot be detected (DET-01, DET-03)."""
     pods, interface = config.pods(family), config.pod_interfaces()
     if pods:
-        return f"! -s {format_address(pods.address)}/{pods.prefix} "
+        return f"! -s {format_network(pods)} "
     return f"! -i {interface.replace('*', '+')} " if interface else ""
 
 

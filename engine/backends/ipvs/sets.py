@@ -1,11 +1,9 @@
-"""The ipsets of ipvs mode: names, types and entries as `ipset` writes them (IPVS-10, IPVS-11)."""
+"""The ipsets of ipvs mode: names, types and entries in the format of `ipset` (IPVS-10, IPVS-11)."""
 
 from __future__ import annotations
 
-from engine.addresses import format_address
-from engine.model import PROTOCOLS, SCTP, TCP, UDP, Address, Network
-
-PROTOCOL_NAMES = {number: name.lower() for name, number in PROTOCOLS.items()}
+from engine.addresses import format_address, format_network
+from engine.model import PROTOCOL_NAMES, SCTP, TCP, UDP, Address, Network
 
 LOOP_BACK, CLUSTER_IP, IPVS_IPS = "LOOP-BACK", "CLUSTER-IP", "IPVS-IPS"
 EXTERNAL_IP, EXTERNAL_IP_LOCAL = "EXTERNAL-IP", "EXTERNAL-IP-LOCAL"
@@ -44,7 +42,7 @@ def full_name(family: int, name: str) -> str:
 
 
 def create_line(family: int, name: str, called: str = "") -> str:
-    """The line of `ipset restore` that makes one set, or its like under another name."""
+    """The line of `ipset restore` that creates a set, optionally under another name."""
     kind = TYPES[name]
     if kind == "bitmap:port":
         options = "range 0-65535"
@@ -59,7 +57,7 @@ def ip_port(address: Address, protocol: int, port: int) -> str:
 
 
 def sources(entry: str, networks: tuple[Network, ...]) -> list[str]:
-    """Entries of `hash:ip,port,net`; a set cannot hold /0, so that becomes its two halves."""
+    """Entries of `hash:ip,port,net`; a set cannot contain /0, which is split into two halves."""
     halves: list[Network] = []
     for address, prefix in networks:
         if prefix:
@@ -71,5 +69,5 @@ def sources(entry: str, networks: tuple[Network, ...]) -> list[str]:
 
 def network_text(network: Network) -> str:
     """`10.0.0.0/8`; a single address without its prefix, as `ipset save` prints it."""
-    text = format_address(network.address)
-    return text if network.prefix == 8 * len(network.address) else f"{text}/{network.prefix}"
+    single = network.prefix == 8 * len(network.address)
+    return format_address(network.address) if single else format_network(network)

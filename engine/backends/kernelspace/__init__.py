@@ -1,6 +1,6 @@
-"""kernelspace mode: what a Windows node's Host Networking Service would be asked for, as its JSON.
+"""kernelspace mode: the requests of a Windows node to its Host Networking Service, as JSON.
 
-There is nothing to apply it to on Linux: it is a plan to be printed.
+It cannot be applied on Linux: the plan is only printed.
 """
 
 from engine.backends.kernelspace.layout import KernelspaceBackend

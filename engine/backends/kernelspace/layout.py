@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from engine.addresses import format_address
+from typing import Any
+
+from engine.addresses import format_address, split_target
+from engine.backends.base import NOTHING_DEGRADED
 from engine.backends.claims import Claims, Owner, Wanted
 from engine.backends.kernelspace.program import (
     DSR,
@@ -18,45 +21,55 @@ from engine.dataplane import Change, PortPlan
 from engine.model import HostAddresses, Target
 
 _ENDPOINT, _POLICY = "endpoint", "policy"
+_Wanted = Wanted[tuple[Any, ...], Any]
 
 
 class KernelspaceBackend:
-    """Keeps what one family of HNS would hold and turns dataplane changes into programs."""
+    """The HNS state of one family; turns dataplane changes into programs."""
 
     mode = "kernelspace"
+    degraded = NOTHING_DEGRADED
 
     def __init__(self, family: int, config: ProxyConfig) -> None:
         self.family = family
         self._config = config
-        self._claims = Claims()
+        self._claims: Claims[tuple[Any, ...], Any] = Claims()
 
     def plan(self, changes: list[Change], host: HostAddresses) -> KernelspaceProgram:
-        """The program from the last plan to this one; falsy when nothing differs."""
+        """The program from the state of the last call to this one; falsy if nothing differs."""
         for change in changes:
-            wanted: Wanted = {}
+            wanted: _Wanted = {}
             for plan in change.new:
                 self._port(plan, (change.service, plan.name, plan.protocol), wanted)
             self._claims.replace(change.service, wanted)
         return self._program()
 
     def _program(self) -> KernelspaceProgram:
-        parts: dict[str, list] = {f"{kind}_{verb}": [] for kind in ("endpoints", "policies") for verb in _VERBS}
+        endpoints: dict[bool, list[str]] = {True: [], False: []}
+        added: list[LoadBalancer] = []
+        deleted: list[LoadBalancer] = []
         for (kind, *key), before, now in self._claims.settle():
             if kind == _ENDPOINT:
-                parts["endpoints_added" if now else "endpoints_deleted"].append(key[0])
+                endpoints[bool(now)].append(key[0])
             else:
-                # HNS has no way to change a policy: it goes and another one comes.
-                parts["policies_deleted"] += [before] if before else []
-                parts["policies_added"] += [now] if now else []
-        return KernelspaceProgram(family=self.family, **{name: tuple(found) for name, found in parts.items()})
+                # HNS cannot change a policy: it is deleted and another one created.
+                deleted += [before] if before else []
+                added += [now] if now else []
+        return KernelspaceProgram(
+            family=self.family,
+            endpoints_added=tuple(endpoints[True]),
+            policies_added=tuple(added),
+            policies_deleted=tuple(deleted),
+            endpoints_deleted=tuple(endpoints[False]),
+        )
 
-    def _port(self, plan: PortPlan, owner: Owner, wanted: Wanted) -> None:
-        """A policy for each way to reach the port that has endpoints; without any there is none at all."""
+    def _port(self, plan: PortPlan, owner: Owner, wanted: _Wanted) -> None:
+        """A policy for each destination of the port that has endpoints."""
         inner = plan.local if plan.internal_local else plan.cluster
         outer = plan.local if plan.external_local else plan.cluster
         dsr = DSR if self._config.winkernel_enable_dsr else 0
         self._policy(plan.cluster_ip, plan.port, inner, dsr, 0, plan, owner, wanted)
-        # Traffic that must stay on its node goes back to the client directly.
+        # Traffic that must stay on its node returns to the client directly.
         dsr = DSR if plan.external_local else 0
         if plan.node_port:
             flags = LOCAL_ROUTED_VIP | VIP_EXTERNAL_IP
@@ -73,15 +86,15 @@ class KernelspaceBackend:
         port_flags: int,
         plan: PortPlan,
         owner: Owner,
-        wanted: Wanted,
+        wanted: _Wanted,
     ) -> None:
         if not targets:
             return
         policy = LoadBalancer(
             vip=format_address(vip) if vip else "",
             protocol=plan.protocol,
-            # One port for all endpoints is all that a policy can say.
-            internal_port=targets[0][-2] << 8 | targets[0][-1],
+            # A policy has one internal port for all endpoints.
+            internal_port=split_target(targets[0])[1],
             external_port=port,
             endpoints=tuple(dict.fromkeys(format_address(target[:-2]) for target in targets)),
             flags=flags | (IPV6 if self.family == 6 else 0),
@@ -92,6 +105,3 @@ class KernelspaceBackend:
         wanted.setdefault(((_POLICY, vip, plan.protocol, port), owner), policy)
         for target in set(targets).difference(plan.on_node):
             wanted[(_ENDPOINT, format_address(target[:-2])), owner] = True
-
-
-_VERBS = ("added", "deleted")

@@ -1,6 +1,6 @@
-"""HNS load balancer policies and remote endpoints, in the field names of HNS's own JSON (schema 2.0).
+"""HNS load balancer policies and remote endpoints, with the field names of HNS's JSON (schema 2.0).
 
-HNS gives an endpoint its id when it makes it; here its address stands for the id.  Source: the Host
+HNS assigns an endpoint's id at creation; here its address is used instead.  Source: the Host
 Compute Network API (`HostComputeLoadBalancer`, `HostComputeEndpoint`) and kube-proxy for Windows.
 """
 
@@ -25,7 +25,7 @@ ILB, LOCAL_ROUTED_VIP, USE_MUX, PRESERVE_DIP, VIP_EXTERNAL_IP = 1, 2, 4, 8, 16
 """PortMappings.Flags."""
 
 SOURCE_IP = 2
-"""PortMappings.DistributionType: by source address, for session affinity; 0 is by the whole tuple."""
+"""PortMappings.DistributionType: by source address, for session affinity; 0 means by the whole tuple."""
 
 
 class LoadBalancer(NamedTuple):
@@ -42,7 +42,7 @@ class LoadBalancer(NamedTuple):
     source_vip: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """As HNS takes it."""
+        """The policy in HNS's format."""
         mapping = {
             "Protocol": self.protocol,
             "InternalPort": self.internal_port,
@@ -61,7 +61,7 @@ class LoadBalancer(NamedTuple):
 
 
 class KernelspaceProgram(msgspec.Struct, frozen=True, kw_only=True):
-    """One sync of one family: remote endpoints before the policies that name them, what goes the other way round."""
+    """One sync of one family: remote endpoints are created before the policies that use them, and deleted after."""
 
     family: int
     endpoints_added: tuple[str, ...] = ()
@@ -83,7 +83,7 @@ class KernelspaceProgram(msgspec.Struct, frozen=True, kw_only=True):
         return hashlib.sha256(self.text().encode()).digest()
 
     def as_json(self) -> dict[str, Any]:
-        """Everything in HNS's words, by what is to be done with it; what is empty is left out."""
+        """The content by HNS operation; empty operations are omitted."""
         parts = {
             "CreateEndpoints": [remote_endpoint(address) for address in self.endpoints_added],
             "CreateLoadBalancers": [policy.as_json() for policy in self.policies_added],
@@ -93,7 +93,7 @@ class KernelspaceProgram(msgspec.Struct, frozen=True, kw_only=True):
         return {"Family": self.family} | {name: listed for name, listed in parts.items() if listed}
 
     def sections(self) -> tuple[Section, ...]:
-        """One, which no tool takes."""
+        """One section, for no tool."""
         return (Section("", self.text()),)
 
     def text(self) -> str:
@@ -102,7 +102,7 @@ class KernelspaceProgram(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def remote_endpoint(address: str) -> dict[str, Any]:
-    """An endpoint on another node; those of this node are HNS's already."""
+    """An endpoint on another node; those of this node already exist in HNS."""
     return {
         "IpConfigurations": [{"IpAddress": address}],
         "MacAddress": _mac(address),
@@ -112,7 +112,7 @@ def remote_endpoint(address: str) -> dict[str, Any]:
 
 
 def _mac(address: str) -> str:
-    """A made-up link address from the last bytes of the endpoint's own: `02-11-` and four bytes."""
+    """A synthetic MAC address from the last bytes of the endpoint's address: `02-11-` and four bytes."""
     packed = parse_address(address)
     tail = packed if len(packed) == 4 else packed[:-5:-1]
     return "-".join(("02", "11", *(f"{byte:02x}" for byte in tail)))

@@ -1,6 +1,6 @@
-"""nftables mode: a fixed skeleton of rules over flat maps, so that a change costs elements only.
+"""nftables mode: a fixed skeleton of rules over flat maps, so that a change updates only elements.
 
-`skeleton` is the rules as `nft -f` text, `layout` keeps which elements say what, both pure.
+`skeleton` has the rules as `nft -f` text, `layout` computes the elements; both are pure.
 """
 
 from engine.backends.nftables.layout import NftablesBackend

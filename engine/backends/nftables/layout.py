@@ -1,8 +1,8 @@
-"""Which elements say what: from plans to the elements of the flat maps, change by change.
+"""Computes the elements of the flat maps from plans, incrementally.
 
 Endpoint sets get a small id and dense slots 0..n-1: a removed endpoint's slot is filled from the
-end, so one change moves at most one other endpoint.  Ids and slots depend on the history; what
-they mean does not.
+end, so one change moves at most one other endpoint.  Ids and slots depend on the history; the
+resulting behaviour does not.
 """
 
 from __future__ import annotations
@@ -10,40 +10,44 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from engine.addresses import collapse, contains, last_address
-from engine.backends.claims import Claims, Wanted
+from engine.addresses import collapse, last_address
+from engine.backends.claims import Claims, Owner, Wanted
 from engine.backends.nftables.affinity import Affinity, Changes
+from engine.backends.nftables.affinity_rules import draws
+from engine.backends.nftables.numbers import COUNT_LIMIT, ID_BITS, LARGE_IDS, LARGE_LIMIT, pick
 from engine.backends.nftables.program import NftablesProgram, SetChange
 from engine.backends.nftables.skeleton import (
-    COUNT_LIMIT,
-    ID_BITS,
     TRANSPORTS,
-    affinity_class,
-    draws,
     equal_bytes,
+    hairpin_by_endpoint,
     node_ports_everywhere,
     picks,
     skeleton,
 )
 from engine.backends.nftables.slots import moves, reslotted
-from engine.config import ProxyConfig
+from engine.config import PRIMARY, ProxyConfig
 from engine.dataplane import Change, PortPlan
-from engine.model import ADDRESS_BYTES, Address, HostAddresses, Name, Target
+from engine.model import TCP, HostAddresses, Name, Target
 
-PICKS_PER_SCRIPT = 64
+CHAINS_PER_SCRIPT = 64
+"""Counts whose chains are created together: an unprivileged socket's buffer allows only a small transaction."""
+_FIRST_SCRIPTS = 4
 _pack_pick = struct.Struct("=I").pack
 _pack_slot = struct.Struct("=II").pack
 
 PoolKey = tuple[Name, str, int, bool]
 Sets = dict[int, SetChange]
-"""One change a protocol."""
+"""One change per protocol."""
+
+Elements = Wanted[tuple[str, bytes], bytes]
+"""By set and key, the data."""
 
 _NODE = Name("", "")
-"""Who claims the node's own addresses: no Service has an empty name."""
+"""The owner of claims for the node's own addresses; no Service has an empty name."""
 
 
 class Pool(NamedTuple):
-    """One endpoint set as it stands in the kernel."""
+    """One endpoint set in the kernel."""
 
     id: int
     slots: list[Target]
@@ -51,7 +55,7 @@ class Pool(NamedTuple):
     @property
     def pick(self) -> bytes:
         """The map data that leads to this set."""
-        return _pack_pick(len(self.slots) << ID_BITS | self.id)
+        return _pack_pick(pick(len(self.slots), self.id))
 
 
 class NftablesBackend:
@@ -63,110 +67,123 @@ class NftablesBackend:
         self.family = family
         self._config = config
         self._pools: dict[PoolKey, Pool] = {}
-        self._free: list[int] = []
-        self._freed: list[int] = []  # not to be used again before the deletion is sent
-        self._next_id = 1
+        self._ids = {True: _Ids(1, LARGE_IDS), False: _Ids(LARGE_IDS, 1 << ID_BITS)}
+        self._freed: list[int] = []  # not reused before the deletion is sent
         self._first = True
-        self._claims = Claims()
-        self._picks = 0
-        self._needed = 0
+        self._claims: Claims[tuple[str, bytes], bytes] = Claims()
         self._affinity = Affinity()
-        self._draws = 0
-        self._classes = 0
+        self._chains = {("pick", number) for number in range(_FIRST_SCRIPTS)}
+        self._made: set[tuple[str, int]] = set()
+        self.degraded: dict[Name, str] = {}
+        """Services that are not programmed as specified, and why."""
 
     def plan(self, changes: list[Change], host: HostAddresses) -> NftablesProgram:
-        """The program that takes the kernel from the last plan to this one; falsy when nothing differs."""
+        """The program from the state of the last call to this one; falsy if nothing differs."""
         endpoints = {p: SetChange(f"{name}-endpoints") for p, name in TRANSPORTS.items()}
         removed = {p: SetChange(change.name) for p, change in endpoints.items()}
         sticky: Changes = {}
         for change in changes:
-            wanted: Wanted = {}
-            kept = set()
+            wanted: Elements = {}
+            kept: set[Owner] = set()
+            self.degraded.pop(change.service, None)
             for port in change.new:
                 pools = self._pools_of(change.service, port, kept, endpoints, removed, sticky)
                 _frontends(change.service, port, *pools, wanted)
+                self._on_this_node(change.service, port, wanted)
             self._drop_pools(change, kept, removed, sticky)
             self._claims.replace(change.service, wanted)
         self._node_addresses(host)
-        scripts = (*self._start(), *self._scripts(), *self._affinity_scripts())
+        scripts = (*self._start(), *self._scripts(), *(self._affinity.timeouts(self.family) if changes else ()))
         sets = [*endpoints.values(), *sticky.values(), *self._settle(), *removed.values()]
         start, self._first = self._first, False
-        if start:
+        if start and not hairpin_by_endpoint(self._config):
             sets.append(SetChange("equal-bytes", add=equal_bytes(self.family)))
-        self._free += reversed(self._freed)
+        for number in reversed(self._freed):
+            self._ids[number < LARGE_IDS].give_back(number)
         self._freed.clear()
+        self._affinity.settle()
         return NftablesProgram(self.family, scripts, tuple(s for s in sets if s.add or s.delete), start)
 
     def _start(self) -> tuple[str, ...]:
-        """The table itself, at the first sync: it drops and rejects even while there are no Services (CIP-02)."""
+        """The table itself, at the first sync: it drops and rejects even without Services (CIP-02)."""
         return (skeleton(self.family, self._config),) if self._first else ()
 
     def _scripts(self) -> tuple[str, ...]:
-        """Rules that the elements will need: more pick chains when an endpoint set outgrows them.
-
-        Several texts, as an unprivileged socket's buffer holds only a small transaction.
-        """
-        if self._needed <= self._picks:
-            return ()
-        before, self._picks = self._picks, min(max(256, 1 << (self._needed - 1).bit_length()), COUNT_LIMIT)
-        return tuple(
-            picks(self.family, first, min(first + PICKS_PER_SCRIPT - 1, self._picks))
-            for first in range(before + 1, self._picks + 1, PICKS_PER_SCRIPT)
-        )
-
-    def _affinity_scripts(self) -> tuple[str, ...]:
-        """Rules for affinity: chains for more endpoints, and for timeouts not seen before."""
-        scripts = []
-        before, needed = self._draws, self._affinity.largest
-        if needed > before:
-            self._draws = max(16, 1 << (needed - 1).bit_length())
-            scripts += [
-                draws(self.family, first, min(first + PICKS_PER_SCRIPT - 1, self._draws))
-                for first in range(before + 1, self._draws + 1, PICKS_PER_SCRIPT)
-            ]
-        known = list(self._affinity.classes.items())
-        scripts += [affinity_class(self.family, seconds, number) for seconds, number in known[self._classes :]]
-        self._classes = len(known)
-        return tuple(scripts)
+        """Rules that the elements need: chains for new endpoint counts."""
+        self._chains.update(("draw", _script(count)) for count in self._affinity.counts)
+        new = sorted(self._chains - self._made)
+        self._made.update(new)
+        return tuple(_chains(self.family, name, number) for name, number in new)
 
     def _pools_of(
-        self, service: Name, port: PortPlan, kept: set, added: Sets, removed: Sets, sticky: Changes
+        self, service: Name, port: PortPlan, kept: set[Owner], added: Sets, removed: Sets, sticky: Changes
     ) -> tuple[bytes | None, bytes | None]:
         """The picks of a port's cluster-wide and local endpoint sets, None for an empty one."""
         owner = (service, port.name, port.protocol)
         if port.affinity_seconds:
             if not port.cluster and not port.local:
                 return None, None
-            kept.add(owner)
-            return self._affinity.place(owner, port, sticky)
+            placed = self._affinity.place(owner, port, sticky)
+            if not isinstance(placed, str):
+                kept.add(owner)
+                self._lacks(owner, placed.lacks)
+                return placed.cluster, placed.local
+            self._lacks(owner, placed)
         sets = ((False, port.cluster), (True, port.local))
-        return tuple(self._pool((*owner, local), ends, kept, added, removed) if ends else None for local, ends in sets)
+        cluster, local = (
+            self._pool((*owner, here), ends, kept, added, removed) if ends else None for here, ends in sets
+        )
+        return cluster, local
 
-    def _pool(self, key: PoolKey, targets: tuple[Target, ...], kept: set, added: Sets, removed: Sets) -> bytes:
-        """Bring one endpoint set to `targets`; the pick that leads to it."""
-        kept.add(key)
-        targets = targets[:COUNT_LIMIT]
+    def _pool(
+        self, key: PoolKey, targets: tuple[Target, ...], kept: set[Owner], added: Sets, removed: Sets
+    ) -> bytes | None:
+        """Update one endpoint set to `targets`; returns its pick, None if no id is available."""
+        if len(targets) > LARGE_LIMIT:
+            self._lacks(key, f"only {LARGE_LIMIT:,} of {len(targets):,} endpoints")
+            targets = targets[:LARGE_LIMIT]
         protocol = key[2]
         pool = self._pools.get(key)
+        large = len(targets) > COUNT_LIMIT
+        if pool is not None and large and pool.id >= LARGE_IDS:
+            self._drop_pool(key, removed)
+            pool = None
         if pool is None:
-            pool = self._pools[key] = Pool(self._new_id(), list(targets))
+            number = self._ids[large].take()
+            if number is None:
+                self._lacks(key, "no endpoints, too many endpoint sets")
+                return None
+            pool = self._pools[key] = Pool(number, list(targets))
             added[protocol].add += [
                 (_pack_slot(pool.id, slot), target + b"\0\0") for slot, target in enumerate(targets)
             ]
         else:
             _reslot(pool, targets, added[protocol], removed[protocol])
-        self._needed = max(self._needed, len(targets))
+        kept.add(key)
+        self._chains.add(("large" if pool.id < LARGE_IDS else "pick", _script(len(targets))))
         return pool.pick
 
-    def _new_id(self) -> int:
-        if self._free:
-            return self._free.pop()
-        self._next_id += 1
-        if self._next_id >= 1 << (ID_BITS - 1):
-            raise OverflowError(f"more than {(1 << (ID_BITS - 1)) - 2} endpoint sets in one family")
-        return self._next_id - 1
+    def _lacks(self, owner: Owner, what: str) -> None:
+        """Record why a port is degraded; "" if it is not."""
+        service, port = owner[:2]
+        if what:
+            said = f"port {port}: {what}" if port else what
+            self.degraded[service] = "; ".join(filter(None, (self.degraded.get(service), said)))
 
-    def _drop_pools(self, change: Change, kept: set[tuple], removed: Sets, sticky: Changes) -> None:
+    def _on_this_node(self, service: Name, port: PortPlan, wanted: Elements) -> None:
+        """This node's endpoints, for hairpin masquerading, and node ports to be rejected on loopback."""
+        owner = (service, port.name, port.protocol, False)
+        if hairpin_by_endpoint(self._config):
+            protocol = bytes((port.protocol, 0, 0, 0))
+            for target in set(port.on_node).intersection((*port.cluster, *port.local)):
+                address, number = target[:-2], target[-2:]
+                wanted[("hairpin-connections", address * 2 + protocol + number + b"\0\0"), owner] = b""
+        served = port.protocol == TCP and self._config.localhost_served(self.family)
+        if port.node_port and self._config.localhost_rejected() and not served:
+            key = bytes((port.protocol, 0, 0, 0)) + port.node_port.to_bytes(2, "big") + b"\0\0"
+            wanted[("localhost-nodeports", key), owner] = b""
+
+    def _drop_pools(self, change: Change, kept: set[Owner], removed: Sets, sticky: Changes) -> None:
         for port in change.old:
             owner = (change.service, port.name, port.protocol)
             if owner not in kept:
@@ -174,12 +191,15 @@ class NftablesBackend:
             for local in (False, True):
                 key = (change.service, port.name, port.protocol, local)
                 if key not in kept and key in self._pools:
-                    pool = self._pools.pop(key)
-                    removed[port.protocol].delete += [_pack_slot(pool.id, slot) for slot in range(len(pool.slots))]
-                    self._freed.append(pool.id)
+                    self._drop_pool(key, removed)
+
+    def _drop_pool(self, key: PoolKey, removed: Sets) -> None:
+        pool = self._pools.pop(key)
+        removed[key[2]].delete += [_pack_slot(pool.id, slot) for slot in range(len(pool.slots))]
+        self._freed.append(pool.id)
 
     def _settle(self) -> list[SetChange]:
-        """Elements whose winning claim changed, by set."""
+        """Elements whose effective claim changed, by set."""
         sets: dict[str, SetChange] = {}
         for (name, key), before, now in self._claims.settle():
             change = sets.setdefault(name, SetChange(name))
@@ -190,26 +210,44 @@ class NftablesBackend:
         return list(sets.values())
 
     def _node_addresses(self, host: HostAddresses) -> None:
-        """The addresses that take node ports (NP-01 to NP-03, NP-09), never loopback ones (NP-06)."""
+        """The addresses that accept node ports (NP-01 to NP-03, NP-09), never loopback ones (NP-06)."""
         if node_ports_everywhere(self.family, self._config):
             return
-        size = ADDRESS_BYTES[self.family]
-        networks = self._config.node_port_networks(self.family)
-        taken = host.local if networks else host.node
-        ours = {
-            a
-            for a in taken
-            if len(a) == size and not _loopback(a) and (not networks or any(contains(n, a) for n in networks))
-        }
+        ours = self._config.taking_node_ports(self.family, (*host.local, *host.node), host.node, (PRIMARY,))
         self._claims.replace(_NODE, {(("nodeport-ips", address), (_NODE,)): b"" for address in ours})
 
 
-def _loopback(address: Address) -> bool:
-    return address[0] == 127 if len(address) == 4 else address == bytes(15) + b"\1"
+class _Ids:
+    """Ids from `first` up to but not including `end`; the last one returned is reused first."""
+
+    def __init__(self, first: int, end: int) -> None:
+        self._fresh = iter(range(first, end))
+        self._free: list[int] = []
+
+    def take(self) -> int | None:
+        """An unused id; None if there is none."""
+        return self._free.pop() if self._free else next(self._fresh, None)
+
+    def give_back(self, number: int) -> None:
+        """Return an id that is no longer used."""
+        self._free.append(number)
+
+
+def _script(count: int) -> int:
+    """The number of the script that creates the chain for a count."""
+    return (count - 1) // CHAINS_PER_SCRIPT
+
+
+def _chains(family: int, name: str, number: int) -> str:
+    first, last = number * CHAINS_PER_SCRIPT + 1, (number + 1) * CHAINS_PER_SCRIPT
+    if name == "draw":
+        return draws(family, first, last)
+    large = name == "large"
+    return picks(family, first, min(last, LARGE_LIMIT if large else COUNT_LIMIT), large)
 
 
 def _reslot(pool: Pool, targets: tuple[Target, ...], added: SetChange, removed: SetChange) -> None:
-    """Bring `pool.slots` to the set `targets` with the fewest moves."""
+    """Update `pool.slots` to the set `targets` with the fewest moves."""
     old, slots = pool.slots, reslotted(pool.slots, targets)
     removed.delete += [_pack_slot(pool.id, slot) for slot in range(len(slots), len(old))]
     added.moved += moves(old, slots)
@@ -221,8 +259,8 @@ def _reslot(pool: Pool, targets: tuple[Target, ...], added: SetChange, removed: 
     pool.slots[:] = slots
 
 
-def _frontends(service: Name, port: PortPlan, cluster: bytes | None, local: bytes | None, wanted: Wanted) -> None:
-    """The elements by which one port is reached, into `wanted`."""
+def _frontends(service: Name, port: PortPlan, cluster: bytes | None, local: bytes | None, wanted: Elements) -> None:
+    """Add the elements for the destinations of one port to `wanted`."""
     owner = (service, port.name, port.protocol, False)
     tail = bytes((port.protocol, 0, 0, 0)) + port.port.to_bytes(2, "big") + b"\0\0"
     destination = port.cluster_ip + tail
@@ -241,12 +279,20 @@ def _frontends(service: Name, port: PortPlan, cluster: bytes | None, local: byte
         _firewall(port, tail, owner, wanted)
 
 
-def _external(kind: str, key: bytes, port: PortPlan, owner, cluster, local, wanted: Wanted) -> None:
-    """A destination outside the cluster's own: by external traffic policy (ETP-01 to ETP-04)."""
-    if not port.any_usable:
+def _external(
+    kind: str,
+    key: bytes,
+    port: PortPlan,
+    owner: Owner,
+    cluster: bytes | None,
+    local: bytes | None,
+    wanted: Elements,
+) -> None:
+    """An external destination, by external traffic policy (ETP-01 to ETP-04)."""
+    if not port.any_usable or not (cluster or port.external_local):
         wanted[(f"reject-{kind}", key), owner] = b""
         return
-    if not port.external_local:
+    if cluster and not port.external_local:
         name = "external-services" if kind == "services" else "nodeports"
         wanted[(name, key), owner] = cluster
         return
@@ -259,10 +305,10 @@ def _external(kind: str, key: bytes, port: PortPlan, owner, cluster, local, want
         wanted[(f"drop-{kind}", key), owner] = b""
 
 
-def _firewall(port: PortPlan, tail: bytes, owner, wanted: Wanted) -> None:
-    """Load balancer addresses that only some sources may use; key and key end of each range."""
+def _firewall(port: PortPlan, tail: bytes, owner: Owner, wanted: Elements) -> None:
+    """Load balancer addresses with source ranges; key and key end of each range."""
     for ip in port.load_balancer_ips:
         wanted[("firewalled", ip + tail), owner] = b""
-        for network in collapse(port.allowed):
+        for network in collapse(port.allowed or ()):
             first, last = ip + tail + network.address, ip + tail + last_address(network)
             wanted[("firewall-allowed", first + last), owner] = b""

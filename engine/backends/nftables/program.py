@@ -1,6 +1,6 @@
 """An nftables program: rules as `nft -f` text, then elements of sets and maps.
 
-Elements are raw register bytes, so that what is hashed is exactly what the kernel is sent.
+Elements are raw register bytes, so that the hash covers exactly what is sent to the kernel.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ELEMENTS_A_STATEMENT, _STATEMENTS_A_SECTION = 200, 4
 class SetChange:
     """Deletions (keys), then additions (key, data) of one named set or map; data is b"" in a set.
 
-    `moved` of them only move an endpoint that stays to another slot.
+    `moved` of them only move a remaining endpoint to another slot.
     """
 
     name: str
@@ -32,9 +32,9 @@ class SetChange:
 
 @dataclass(frozen=True, slots=True)
 class NftablesProgram:
-    """One transaction for one family: `scripts` (the tool's own text) first, then the sets in order.
+    """One transaction for one family: `scripts` (text for nft) first, then the sets in order.
 
-    With `start`, the scripts make the table anew and the sets fill it: the whole state.
+    With `start`, the scripts create the table again and the sets fill it: a full program.
     """
 
     family: int
@@ -47,9 +47,9 @@ class NftablesProgram:
 
     @property
     def operations(self) -> int:
-        """Elements added and deleted, without those that keep slots dense.
+        """Elements added and deleted, without moves between slots.
 
-        Which slot an endpoint has depends on how addresses sort, so moves are left out: equal changes count equally.
+        An endpoint's slot depends on the order of addresses, so moves are not counted: equal changes count equally.
         """
         return sum(len(change.delete) + len(change.add) - change.moved for change in self.sets)
 
@@ -70,7 +70,7 @@ class NftablesProgram:
         return "".join([*self.scripts, *self._statements()])
 
     def sections(self) -> tuple[Section, ...]:
-        """For `nft`, in transactions that an unprivileged socket's buffer holds."""
+        """For `nft`, in transactions that fit into an unprivileged socket's buffer."""
         texts = [*self.scripts]
         statements = list(self._statements())
         for first in range(0, len(statements), _STATEMENTS_A_SECTION):
@@ -78,7 +78,7 @@ class NftablesProgram:
         return tuple(Section("nft -f -", text) for text in texts)
 
     def _statements(self) -> Iterator[str]:
-        """Elements of one set each, one a line."""
+        """Statements with elements of one set each, one element per line."""
         table = "ip kube-proxy" if self.family == 4 else "ip6 kube-proxy"
         for change in self.sets:
             for verb, elements in (("delete", [(key, b"") for key in change.delete]), ("add", change.add)):

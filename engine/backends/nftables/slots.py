@@ -1,4 +1,4 @@
-"""Dense numbering of endpoints: slots 0..n-1, of which one change moves as few as can be."""
+"""Dense numbering of endpoints: slots 0..n-1, with as few moves as possible per change."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from engine.model import Target
 
 
 def reslotted(old: Sequence[Target], targets: Sequence[Target]) -> list[Target]:
-    """The slots for `targets` that differ least from `old`: gaps are filled from the end."""
+    """The slots for `targets` with the fewest changes from `old`: gaps are filled from the end."""
     wanted = set(targets)
     slots: list[Target | None] = [target if target in wanted else None for target in old]
     fresh = sorted(wanted.difference(old), reverse=True)
@@ -20,7 +20,7 @@ def reslotted(old: Sequence[Target], targets: Sequence[Target]) -> list[Target]:
 
 
 def moves(old: Sequence[Target], slots: Sequence[Target]) -> int:
-    """Elements deleted and added between two slottings beyond one for each target that came or went."""
+    """Number of elements deleted and added beyond one for each target added or removed."""
     shared = min(len(old), len(slots))
     elements = abs(len(old) - len(slots)) + 2 * sum(old[slot] != slots[slot] for slot in range(shared))
     return elements - len(set(old) ^ set(slots))

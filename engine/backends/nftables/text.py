@@ -1,17 +1,21 @@
-"""Elements as `nft` writes them: raw register bytes to text, by the name of the set they belong to."""
+"""Text for `nft`: blocks of a table, and elements by the name of their set."""
 
 from __future__ import annotations
 
 import struct
 
 from engine.addresses import format_address
-from engine.model import PROTOCOLS
+from engine.backends.nftables.numbers import priority
+from engine.model import PROTOCOL_NAMES
 
-_PROTOCOL_NAMES = {number: name.lower() for name, number in PROTOCOLS.items()}
+
+def block(kind: str, name: str, *lines: str) -> str:
+    """A chain, set or map of a table."""
+    return f"  {kind} {name} {{\n" + "".join(f"    {line}\n" for line in lines) + "  }\n"
 
 
 def element_text(set_name: str, key: bytes, data: bytes) -> str:
-    """`10.96.0.1 . tcp . 80 : 3:1` and the like."""
+    """An element, such as `10.96.0.1 . tcp . 80 : 3:1`."""
     text = _key(set_name, key)
     if not data:
         return text
@@ -19,15 +23,18 @@ def element_text(set_name: str, key: bytes, data: bytes) -> str:
 
 
 def _key(set_name: str, key: bytes) -> str:
-    if set_name.endswith("-endpoints") or set_name == "affinity-slots":
+    if set_name.endswith("-endpoints") or set_name == "sticky-slots":
         return f"{_priority(key[:4])} . {struct.unpack('=I', key[4:])[0]}"
-    if set_name.startswith("affinity-"):
+    if set_name.startswith("sticky-"):
         return _priority(key)
     if set_name in ("cluster-ips", "nodeport-ips"):
         return format_address(key)
     if set_name == "equal-bytes":
         half = len(key) // 2
         return f"{format_address(key[:half])} . {format_address(key[half:])}"
+    if set_name == "hairpin-connections":
+        half = (len(key) - 8) // 2
+        return f"{format_address(key[:half])} . {_destination(key[half:])}"
     if set_name == "firewall-allowed":
         half = len(key) // 2
         size = (half - 8) // 2
@@ -40,7 +47,7 @@ def _key(set_name: str, key: bytes) -> str:
 def _destination(key: bytes) -> str:
     """[address .] protocol . port, each in registers of four bytes."""
     parts = [format_address(key[:-8])] if len(key) > 8 else []
-    return " . ".join([*parts, _PROTOCOL_NAMES[key[-8]], str(key[-4] << 8 | key[-3])])
+    return " . ".join([*parts, PROTOCOL_NAMES[key[-8]], str(key[-4] << 8 | key[-3])])
 
 
 def _target(data: bytes) -> str:
@@ -48,5 +55,4 @@ def _target(data: bytes) -> str:
 
 
 def _priority(data: bytes) -> str:
-    value = struct.unpack("=I", data)[0]
-    return f"{value >> 16:x}:{value & 0xFFFF:x}"
+    return priority(struct.unpack("=I", data)[0])

@@ -1,7 +1,7 @@
-"""userspace mode: a small proxy of ordinary sockets, for places without netfilter.
+"""userspace mode: a small proxy with ordinary sockets, for environments without netfilter.
 
-`program` is what it is told, `layout` how Services become that, `tables` what it then holds,
-`balancer` who gets the next connection; all pure.  `engine.kernel.userspace` does the I/O.
+`program` is its input, `layout` computes that from Services, `tables` is its state,
+`balancer` selects the endpoint of a connection; all pure.  `engine.kernel.userspace` does the I/O.
 """
 
 from engine.backends.userspace.layout import UserspaceBackend

@@ -1,15 +1,15 @@
-"""Who gets the next connection: round robin, or the endpoint that the client had last (AFF)."""
+"""Selects the endpoint of a new connection: round robin, or the client's last endpoint (AFF)."""
 
 from __future__ import annotations
 
 from engine.backends.userspace.program import EndpointSet
 
 CLIENTS_LIMIT = 65_536
-"""Clients remembered for one endpoint set; the one seen longest ago makes room."""
+"""Maximum of clients stored per endpoint set; the least recently seen one is evicted."""
 
 
 class Balancer:
-    """Turns of one endpoint set; `now` is in seconds of any steady clock."""
+    """Balances one endpoint set; `now` is in seconds of any monotonic clock."""
 
     def __init__(self, given: EndpointSet) -> None:
         self.given = given
@@ -17,19 +17,19 @@ class Balancer:
         self._clients: dict[str, tuple[str, float]] = {}
 
     def update(self, given: EndpointSet) -> None:
-        """Other endpoints from now on: the turn goes on, clients of those that left are forgotten."""
+        """Change the endpoints: the rotation continues, and clients of removed endpoints are forgotten."""
         self.given = given
         kept = set(given.targets) if given.affinity_seconds else set()
         self._clients = {client: seen for client, seen in self._clients.items() if seen[0] in kept}
 
     def pick(self, client: str, now: float) -> str | None:
-        """The target for a new connection of this client address, None when there is none."""
+        """The target for a new connection from this client address, None if there is none."""
         targets, seconds = self.given.targets, self.given.affinity_seconds
         if not targets:
             return None
         if not seconds:
             return self._turn()
-        # Seen longest ago stands first, as each use puts a client at the end.
+        # The least recently seen client is first, as each use moves a client to the end.
         while self._clients:
             oldest = next(iter(self._clients))
             if self._clients[oldest][1] + seconds > now and len(self._clients) < CLIENTS_LIMIT:
@@ -40,7 +40,7 @@ class Balancer:
         return target
 
     def forget(self, client: str) -> None:
-        """Its endpoint did not answer: the next one gets it."""
+        """The client's endpoint did not answer: use the next one."""
         self._clients.pop(client, None)
 
     def _turn(self) -> str:

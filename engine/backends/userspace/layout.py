@@ -1,38 +1,57 @@
-"""What each Service wants of the proxy, and the program from one sync to the next.
+"""Computes what each Service needs from the proxy, and the program from one sync to the next.
 
 PortPlan -> wanted (endpoint sets, rules, sources, addresses) -> Claims -> what differs -> program
 """
 
 from __future__ import annotations
 
-from engine.addresses import collapse, contains, format_address
+from typing import Any, Generic, TypeVar
+
+from engine.addresses import collapse, format_address, format_network, is_link_local, socket_text
+from engine.backends.base import NOTHING_DEGRADED
 from engine.backends.claims import Claims, Owner, Wanted
 from engine.backends.userspace.program import (
-    PROTOCOL_NAMES,
     EndpointSet,
     Rule,
     UserspaceProgram,
     frontend_name,
-    target_name,
 )
 from engine.config import ProxyConfig
 from engine.dataplane import Change, PortPlan
-from engine.model import ADDRESS_BYTES, SCTP, Address, HostAddresses, Name, Network
+from engine.model import PROTOCOL_NAMES, SCTP, Address, HostAddresses, Name, Network
 
 _CLUSTER_IP, _OUTSIDE_IP, _RULE, _SET, _SOURCE = "cluster-ip", "outside-ip", "rule", "set", "source"
-_UNFIT = (Network(bytes((127, 0, 0, 0)), 8), Network(bytes(15) + b"\1", 128), Network(b"\xfe\x80" + bytes(14), 10))
-"""Loopback and IPv6 link-local addresses, which take no node ports."""
+"""Kinds of claims."""
+
+
+_Wanted = Wanted[tuple[Any, ...], Any]
+_Value = TypeVar("_Value")
+
+
+class _Differing(Generic[_Value]):
+    """Items of one kind that are new or changed, and that are removed, by name."""
+
+    def __init__(self) -> None:
+        self.now: dict[str, _Value] = {}
+        self.gone: list[str] = []
+
+    def note(self, name: str, value: _Value | None) -> None:
+        if value is None:
+            self.gone.append(name)
+        else:
+            self.now[name] = value
 
 
 class UserspaceBackend:
-    """Keeps what one family's proxy holds and turns dataplane changes into programs."""
+    """The state of one family's proxy; turns dataplane changes into programs."""
 
     mode = "userspace"
+    degraded = NOTHING_DEGRADED
 
     def __init__(self, family: int, config: ProxyConfig) -> None:
         self.family = family
         self._config = config
-        self._claims = Claims()
+        self._claims: Claims[tuple[Any, ...], Any] = Claims()
         self._first = True
         self._sources: dict[str, set[Network]] = {}
         self._cluster_ips: set[Address] = set()
@@ -43,10 +62,10 @@ class UserspaceBackend:
         self._node_addresses: tuple[str, ...] = ()
 
     def plan(self, changes: list[Change], host: HostAddresses) -> UserspaceProgram:
-        """The program from the last plan to this one; falsy when nothing differs."""
+        """The program from the state of the last call to this one; falsy if nothing differs."""
         for change in changes:
             self._claims.replace(change.service, _wanted(change.service, change.new))
-        fields = self._settle()
+        sets, rules, allowed = self._settle()
         added, deleted = self._addresses(host)
         pods = _text(self._config.pods(self.family)) if self._first else None
         before, self._node_addresses = self._node_addresses, self._taking_node_ports(host)
@@ -58,36 +77,33 @@ class UserspaceBackend:
             node_addresses=taking,
             addresses_added=added,
             addresses_deleted=deleted,
-            **fields,
+            sets=sets.now,
+            rules=rules.now,
+            allowed=allowed,
+            rules_deleted=tuple(rules.gone),
+            sets_deleted=tuple(sets.gone),
         )
 
-    def _settle(self) -> dict:
-        """The program's sets, rules and sources; addresses are noted for `_addresses`."""
-        now: dict[str, dict] = {_RULE: {}, _SET: {}}
-        gone: dict[str, list[str]] = {_RULE: [], _SET: []}
+    def _settle(self) -> tuple[_Differing[EndpointSet], _Differing[Rule], dict[str, tuple[str, ...]]]:
+        """The program's sets, rules and sources; addresses are stored for `_addresses`."""
+        sets: _Differing[EndpointSet] = _Differing()
+        rules: _Differing[Rule] = _Differing()
         sources: set[str] = set()
         for (kind, *key), _, value in self._claims.settle():
-            if kind in now:
-                if value is None:
-                    gone[kind].append(key[0])
-                else:
-                    now[kind][key[0]] = value
+            if kind == _SET:
+                sets.note(key[0], value)
+            elif kind == _RULE:
+                rules.note(key[0], value)
             elif kind == _SOURCE:
                 name, network = key
                 sources.add(name)
-                listed = self._sources.setdefault(name, set())
-                (listed.add if value else listed.discard)(network)
+                networks = self._sources.setdefault(name, set())
+                (networks.add if value else networks.discard)(network)
             else:
-                listed = self._cluster_ips if kind == _CLUSTER_IP else self._outside_ips
-                (listed.add if value else listed.discard)(key[0])
+                addresses = self._cluster_ips if kind == _CLUSTER_IP else self._outside_ips
+                (addresses.add if value else addresses.discard)(key[0])
                 self._moved = True
-        return {
-            "sets": now[_SET],
-            "rules": now[_RULE],
-            "allowed": {name: self._allowed(name) for name in sorted(sources)},
-            "rules_deleted": tuple(gone[_RULE]),
-            "sets_deleted": tuple(gone[_SET]),
-        }
+        return sets, rules, {name: self._allowed(name) for name in sorted(sources)}
 
     def _allowed(self, name: str) -> tuple[str, ...]:
         if not self._sources[name]:
@@ -96,7 +112,7 @@ class UserspaceBackend:
         return tuple(map(_text, sorted(self._sources[name])))
 
     def _addresses(self, host: HostAddresses) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Local addresses to add and delete; one from outside the cluster only if the host lacks it."""
+        """Local addresses to add and delete; an external one only if the host does not have it."""
         local = frozenset(host.local)
         if not self._moved and local == self._local:
             return (), ()
@@ -107,28 +123,18 @@ class UserspaceBackend:
         return tuple(map(format_address, added)), tuple(map(format_address, deleted))
 
     def _taking_node_ports(self, host: HostAddresses) -> tuple[str, ...]:
-        """All local addresses but loopback, or those that nodePortAddresses names (NP-01)."""
-        size = ADDRESS_BYTES[self.family]
-        networks = self._config.node_port_networks(self.family)
-        asked = self._config.node_port_addresses
-        taken = host.node if asked and networks is None else host.local
-        ours = {
-            a
-            for a in taken
-            if len(a) == size
-            and not any(contains(network, a) for network in _UNFIT)
-            and (not networks or any(contains(network, a) for network in networks))
-        }
-        return tuple(map(format_address, sorted(ours)))
+        """All local addresses but loopback, or those selected by nodePortAddresses (NP-01)."""
+        taking = self._config.taking_node_ports(self.family, host.local, host.node)
+        return tuple(map(format_address, sorted(a for a in taking if not is_link_local(a))))
 
 
 def _text(network: Network | None) -> str:
-    return f"{format_address(network.address)}/{network.prefix}" if network else ""
+    return format_network(network) if network else ""
 
 
-def _wanted(service: Name, plans: tuple[PortPlan, ...]) -> Wanted:
-    """Everything that one Service asks for."""
-    wanted: Wanted = {}
+def _wanted(service: Name, plans: tuple[PortPlan, ...]) -> _Wanted:
+    """Everything that one Service needs."""
+    wanted: _Wanted = {}
     for plan in plans:
         owner = (service, plan.name, plan.protocol)
         cluster, local = _sets(plan, owner, wanted)
@@ -140,17 +146,17 @@ def _wanted(service: Name, plans: tuple[PortPlan, ...]) -> Wanted:
             _frontend(ip, plan, external, owner, wanted)
             wanted[(_OUTSIDE_IP, ip), owner] = True
         for ip in plan.load_balancer_ips if plan.allowed is not None else ():
-            for network in collapse(plan.allowed):
+            for network in collapse(plan.allowed or ()):
                 wanted[(_SOURCE, frontend_name(ip, plan.protocol, plan.port), network), owner] = True
         if plan.node_port:
             wanted[(_RULE, frontend_name(None, plan.protocol, plan.node_port)), owner] = external
     return wanted
 
 
-def _sets(plan: PortPlan, owner: Owner, wanted: Wanted) -> tuple[str | None, str | None]:
-    """Names of the port's cluster-wide and local endpoint sets, None where there is nobody.
+def _sets(plan: PortPlan, owner: Owner, wanted: _Wanted) -> tuple[str | None, str | None]:
+    """Names of the port's cluster-wide and local endpoint sets, None for an empty one.
 
-    Python's event loop speaks no SCTP, nor did the historical mode: such a port is refused.
+    Python's event loop does not support SCTP, nor did the historical mode: such a port is rejected.
     """
     if plan.protocol == SCTP:
         return None, None
@@ -158,11 +164,11 @@ def _sets(plan: PortPlan, owner: Owner, wanted: Wanted) -> tuple[str | None, str
     for kind, targets in (("cluster", plan.cluster), ("local", plan.local)):
         name = f"{owner[0]}:{plan.name}/{PROTOCOL_NAMES[plan.protocol]} {kind}"
         if targets:
-            wanted[(_SET, name), owner] = EndpointSet(tuple(map(target_name, targets)), plan.affinity_seconds)
+            wanted[(_SET, name), owner] = EndpointSet(tuple(map(socket_text, targets)), plan.affinity_seconds)
         names.append(name if targets else None)
     return names[0], names[1]
 
 
-def _frontend(ip: Address, plan: PortPlan, rule: Rule, owner: Owner, wanted: Wanted) -> None:
-    """One address of the port; a Service's cluster IP is asked for first and stays."""
+def _frontend(ip: Address, plan: PortPlan, rule: Rule, owner: Owner, wanted: _Wanted) -> None:
+    """One address of the port; the cluster IP is added first and takes precedence."""
     wanted.setdefault(((_RULE, frontend_name(ip, plan.protocol, plan.port)), owner), rule)

@@ -1,6 +1,6 @@
 """A userspace program: frontends, the endpoint sets they lead to, and local addresses, as one JSON object.
 
-Its JSON is what is hashed, what the proxy process is sent, and what people read.  Frontends are named
+Its JSON is hashed, sent to the proxy process, and shown to people.  Frontends are named
 `10.96.0.1:80/tcp`, `[fd00::1]:80/udp`, or `*:30080/tcp` for a node port on every node address.
 """
 
@@ -11,35 +11,33 @@ import hashlib
 import msgspec
 
 from engine.addresses import format_address
-from engine.model import PROTOCOLS, Address, Target
+from engine.model import PROTOCOL_NAMES, Address
 from engine.program import Section
 
-PROTOCOL_NAMES = {number: name.lower() for name, number in PROTOCOLS.items()}
 NODE = "*"
 """Stands for every node address in a frontend's name."""
 
 
 class EndpointSet(msgspec.Struct, frozen=True):
-    """Targets as `address:port`, and how long a client stays with its own; 0 is not at all."""
+    """Targets as `address:port`, and the affinity timeout; 0 means no affinity."""
 
     targets: tuple[str, ...]
     affinity_seconds: int = 0
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """The endpoint set for clients of this node and its pods, and for all others; None refuses them."""
+    """The endpoint set for this node and its pods, and for external clients; None rejects them."""
 
     inside: str | None
     outside: str | None
 
 
 class UserspaceProgram(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What differs since the last sync of one family; the first one is everything.
+    """Changes since the last sync of one family; the first program is complete.
 
-    `pods`: CIDR by which pods are told, "" where there is none; first program only, which stands for
-    itself: whatever the proxy held before and it does not name is gone.  `allowed` holds the
-    complete list of sources of a frontend, an empty one lifts the restriction.  `node_addresses` take
-    node ports; None is no change.  What is deleted comes after what replaces it.
+    `pods`: CIDR that identifies pods, "" if there is none; only in the first program, which replaces the
+    proxy's whole state.  `allowed` has the complete list of sources of a frontend; an empty list removes the
+    restriction.  `node_addresses` accept node ports; None means no change.  Deletions are applied after additions.
     """
 
     family: int
@@ -75,11 +73,11 @@ class UserspaceProgram(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
         return hashlib.sha256(self.encoded()).digest()
 
     def encoded(self) -> bytes:
-        """The JSON as the proxy process is sent it."""
+        """The JSON sent to the proxy process."""
         return msgspec.json.encode(self)
 
     def sections(self) -> tuple[Section, ...]:
-        """One, which no tool takes."""
+        """One section, for no tool."""
         return (Section("", self.text()),)
 
     def text(self) -> str:
@@ -88,15 +86,10 @@ class UserspaceProgram(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
 
 
 def frontend_name(address: Address | None, protocol: int, port: int) -> str:
-    """The name of a frontend; None is every node address."""
+    """The name of a frontend; None stands for every node address."""
     return f"{host_name(format_address(address)) if address else NODE}:{port}/{PROTOCOL_NAMES[protocol]}"
 
 
-def target_name(target: Target) -> str:
-    """`10.0.0.1:80` or `[fd00::1]:80`."""
-    return f"{host_name(format_address(target[:-2]))}:{target[-2] << 8 | target[-1]}"
-
-
 def host_name(address: str) -> str:
-    """An address as it stands before a port."""
+    """An address in the form used before a port."""
     return f"[{address}]" if ":" in address else address

@@ -1,4 +1,4 @@
-"""What the proxy holds after some programs: a fold, the same in the proxy process and in memory."""
+"""The proxy's state: a fold over programs, the same in the proxy process and in memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Tables:
         self.allowed: dict[str, tuple[str, ...]] = {}
 
     def apply(self, program: UserspaceProgram) -> set[str]:
-        """Take a program in; the names of sockets that may have to be opened or closed for it."""
+        """Apply a program; returns the names of sockets that may have to be opened or closed."""
         touched = self.sockets() if program.complete else set()
         if program.complete:
             self._clear()
@@ -52,14 +52,14 @@ class Tables:
         return touched
 
     def rule_of(self, socket: str) -> Rule | None:
-        """The rule of a socket: its own, else that of the node port; None where there is neither."""
+        """The rule of a socket: its own, else that of the node port, else None."""
         rule = self.rules.get(socket)
         if rule is None and any(socket.startswith(f"{host_name(a)}:") for a in self.node_addresses):
             rule = self.rules.get(NODE + socket[socket.rindex(":") :])
         return rule
 
     def wants(self, socket: str) -> bool:
-        """Whether the socket must be open: somebody is let in.  Refusal is a closed port."""
+        """Whether the socket must be open, as some clients are allowed; otherwise the port is closed."""
         rule = self.rule_of(socket)
         return rule is not None and bool(rule.inside or rule.outside)
 
@@ -68,7 +68,7 @@ class Tables:
         return {socket for name in self.rules for socket in self._sockets_of(name) if self.wants(socket)}
 
     def everything(self) -> UserspaceProgram:
-        """The program that makes these tables from nothing."""
+        """The program that creates these tables from nothing."""
         return UserspaceProgram(
             family=self.family,
             pods=self.pods,

@@ -1,4 +1,4 @@
-"""iptables: the real kernel by `iptables-restore`, and one in memory with the same refusals."""
+"""iptables: the real kernel, and one in memory that rejects the same programs."""
 
 from engine.kernel.iptables.memory import IptablesMemory
 from engine.kernel.iptables.real import IptablesKernel

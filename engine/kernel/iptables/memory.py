@@ -1,4 +1,4 @@
-"""A kernel that only remembers: the same programs, the same refusals, no netfilter."""
+"""An in-memory kernel: accepts and rejects the same programs, without netfilter."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Held:
 
 
 class IptablesMemory:
-    """`tables[family][table]` is what that table holds."""
+    """`tables[family][table]` is the content of that table."""
 
     def __init__(self) -> None:
         self.tables: dict[int, dict[str, Held]] = {}
 
     def apply(self, program: IptablesProgram) -> Applied:
-        """All of it or none of a table; refused is what iptables-restore refuses of such programs."""
+        """Apply all of a table or nothing; rejects the same errors as iptables-restore."""
         if program.family not in self.tables:
             self.tables[program.family] = {name: Held(chains) for name, chains in BUILT_IN.items()}
         held = self.tables[program.family]
@@ -39,7 +39,7 @@ class IptablesMemory:
         return Applied(len(program.text()))
 
     def save(self, family: int) -> str:
-        """What `iptables-save` would print."""
+        """The output of `iptables-save`."""
         lines: list[str] = []
         for table, held in sorted(self.tables.get(family, {}).items()):
             lines.append(f"*{table}")
@@ -51,14 +51,14 @@ class IptablesMemory:
 
 
 class _Draft:
-    """What one table will hold, where that differs from what it holds; None is a chain that goes."""
+    """The changed chains of one table; None for a deleted one."""
 
     def __init__(self, held: Held) -> None:
         self._held = held
         self._changed: dict[str, list[str] | None] = {}
 
     def write(self, table: Table, program: IptablesProgram) -> None:
-        """Everything that a program asks of the table, checked."""
+        """Check and collect a program's changes of the table."""
         self._changed |= {chain: list(rules) for chain, rules in table.chains.items()}
         for edit in table.edits:
             self._edit(edit)
@@ -73,7 +73,7 @@ class _Draft:
         self._jumps = self._count_jumps()
 
     def commit(self) -> None:
-        """Make it so."""
+        """Commit the changes."""
         for chain, rules in self._changed.items():
             if rules is None:
                 del self._held.chains[chain]
@@ -99,7 +99,7 @@ class _Draft:
             raise KernelError(f"no such rule in {edit.chain}: {edit.rule}")
 
     def _count_jumps(self) -> dict[str, int]:
-        """How many more jumps lead to each chain; none may lead nowhere."""
+        """The change in the number of jumps to each chain; every jump must have a target."""
         more: Counter[str] = Counter()
         for chain, rules in self._changed.items():
             more.update(map(_target, rules or ()))
@@ -111,5 +111,5 @@ class _Draft:
 
 
 def _target(rule: str) -> str:
-    """Where a rule leads; empty where it has no target."""
+    """The target of a rule; empty if it has none."""
     return rule.rpartition("-j ")[2].split(" ", 1)[0] if "-j " in rule else ""

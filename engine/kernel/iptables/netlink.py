@@ -1,152 +1,269 @@
-"""Chains of the nft variant by netlink: written whole, deleted, listed.
+"""The nft variant by netlink: writes, edits, deletes and lists chains.
 
-A chain's emptying and filling share a transaction, and what is jumped to is sent first, so rules that
-lead on are always complete; how much one transaction carries is the socket's affair.
+One sync is one transaction if it fits the socket's buffer.  Otherwise flushing and filling a chain still share one, and
+targets of jumps are sent first, so that reachable chains are always complete.
+
+Adding a rule makes the kernel validate everything reachable from a table's hooks, once per transaction: at 10,000
+Services that is nearly all of a change's time.  Deleting rules does not, so a chain that only loses rules is not
+rewritten.
 """
 
 from __future__ import annotations
 
-import errno
-import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 
-from engine.backends.iptables.program import Rules
+from engine.backends.iptables.program import Edit, Rules, Table
 from engine.kernel.base import KernelError
 from engine.kernel.iptables.expressions import expressions, protocol
-from engine.kernel.nftables.netlink import BEGIN, END, NFPROTO
-from engine.kernel.pipeline import Pipeline, Refusal, attribute, attributes
+from engine.kernel.iptables.handles import Handles, Place
+from engine.kernel.netlink import (
+    APPEND,
+    CREATE,
+    ECHO,
+    Connection,
+    Kind,
+    NetlinkError,
+    Refusal,
+    attribute,
+    attributes,
+    flags_of,
+    nfnetlink,
+    text,
+)
+from engine.kernel.nftables.netlink import NFPROTO, SUBSYSTEM
 from engine.model import PROTOCOLS
 
-NETLINK_NETFILTER = 12
 _NEWCHAIN, _GETCHAIN, _DELCHAIN, _NEWRULE, _DELRULE = 0x0A03, 0x0A04, 0x0A05, 0x0A06, 0x0A08
-_REQUEST, _CREATE, _APPEND = 1, 0x400, 0x800
 _NESTED = 0x8000
 _CHAIN_TABLE, _CHAIN_NAME = 1, 3
-_RULE_TABLE, _RULE_CHAIN, _RULE_EXPRESSIONS, _RULE_COMPAT = 1, 2, _NESTED | 4, _NESTED | 5
-_ERROR = 2
-_SOL_NETLINK, _CAP_ACK = 270, 10
+_RULE_TABLE, _RULE_CHAIN, _RULE_HANDLE, _RULE_EXPRESSIONS, _RULE_COMPAT = 1, 2, 3, 4, 5
+_NETLINK_HEADER, _HEADERS, _FAMILY_BYTES = 16, 20, 4
 _TRANSACTION_BYTES = 1 << 24
-_head = struct.Struct("=IHHIIBBH").pack
+_ECHOES_AT_MOST = 100
+"""Fits into the smallest receive buffer."""
+_FEW_CHAINS = 20
+_FAMILY_OF = {number: family for family, number in NFPROTO.items()}
 
 
-def _message(kind: int, flags: int, family: int, payload: bytes) -> bytes:
-    return _head(20 + len(payload), kind, flags, 0, 0, NFPROTO[family], 0, 0) + payload
+class NoSuchRule(KernelError):
+    """A rule to be deleted is missing."""
 
 
 class ChainWriter:
-    """Chains of iptables' tables in nf_tables, over a socket (AF_NETLINK, NETLINK_NETFILTER)."""
+    """Chains of iptables' tables in nf_tables, over a socket (AF_NETLINK, NETLINK_NETFILTER).
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._pipeline = Pipeline(sock)
-        sock.setsockopt(_SOL_NETLINK, _CAP_ACK, 0)  # what is refused comes back whole, with its chain's name
-        for option in (32, socket.SO_SNDBUF):  # SO_SNDBUFFORCE, where that is allowed
-            try:
-                sock.setsockopt(socket.SOL_SOCKET, option, 2 * _TRANSACTION_BYTES)
-                break
-            except PermissionError:
-                continue
-        # The kernel doubles what is asked for its own overhead; a message may have about half of it.
-        self._limit = min(_TRANSACTION_BYTES, sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // 2 - 70_000)
+    `left(table, chains)` is called with those that were flushed but not deleted, as other programs' rules jump to them.
+    """
+
+    def __init__(self, sock: socket.socket, left: Callable[[str, list[str]], None]) -> None:
+        self._left = left
+        self._connection = Connection(sock, 2 * _TRANSACTION_BYTES)
+        self._handles = Handles(self._connection)
+        self._limit = min(_TRANSACTION_BYTES, self._connection.room)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._connection.close()
 
     def chains(self, family: int) -> dict[str, list[str]]:
         """The names of all chains, by table."""
-        bodies = self._pipeline.dump(_message(_GETCHAIN, _REQUEST, family, b""))
-        if isinstance(bodies, Refusal):
-            raise KernelError(f"chains could not be listed: {bodies}")
+        try:
+            bodies = self._connection.dump(nfnetlink(_GETCHAIN, 0, NFPROTO[family], b""))
+        except NetlinkError as error:
+            raise error.about("chains could not be listed") from None
         found: dict[str, list[str]] = {}
         for body in bodies:
-            fields = attributes(body[4:])
+            fields = attributes(body[_FAMILY_BYTES:])
             table, name = (fields[kind].rstrip(b"\0").decode() for kind in (_CHAIN_TABLE, _CHAIN_NAME))
             found.setdefault(table, []).append(name)
         return found
 
     def has(self, family: int, table: str, name: str) -> bool:
-        """Whether one chain is there."""
-        answer = self._pipeline.request(_message(_GETCHAIN, _REQUEST, family, _of_chain(table, name)))
-        return not isinstance(answer, Refusal)
+        """Whether a chain exists."""
+        try:
+            self._connection.ask(nfnetlink(_GETCHAIN, 0, NFPROTO[family], _of_chain(table, name)))
+        except NetlinkError as error:
+            if error.kind is Kind.NOT_THERE:
+                return False
+            raise error.about(f"chain {name} of {table} could not be read") from None
+        return True
 
-    def change(self, family: int, table: str, chains: Mapping[str, Rules], deleted: Iterable[str] = ()) -> int:
-        """Make or empty each chain and fill it, in the order given; empty the others and delete them; bytes sent."""
-        names = list(deleted)
+    def lacks(self, family: int, table: str, chain: str, rules: Iterable[str]) -> tuple[set[str], bool]:
+        """The given rules that are not in the chain, and whether it has others."""
+        held = {found for found, _ in self._handles.held((family, table, chain))}
+        known = {rule: expressions(rule, family) for rule in rules}
+        return {rule for rule, body in known.items() if body not in held}, not held <= {*known.values()}
+
+    def write(self, family: int, tables: Sequence[Table]) -> int:
+        """Write chains, each after those that it jumps to; then edits; deletions last.  Returns the bytes sent.
+
+        KernelError if something is refused, including NoSuchRule; then only chains may have been written.
+        """
+        few = sum(len(table.chains) for table in tables) <= _FEW_CHAINS
+        echo = sum(len(table.edits) for table in tables) <= _ECHOES_AT_MOST
         parts = chain(
-            (_written(family, table, name, rules) for name, rules in chains.items()),
-            (_message(_DELRULE, _REQUEST, family, _of_rules(table, name)) for name in names),
-            (_message(_DELCHAIN, _REQUEST, family, _of_chain(table, name)) for name in names),
+            (self._chain(family, t.name, name, rules, few) for t in tables for name, rules in t.chains.items()),
+            (self._edit(family, t.name, edit, echo) for t in self._verified(family, tables) for edit in t.edits),
+            ([nfnetlink(_DELRULE, 0, NFPROTO[family], _of_rules(t.name, name))] for t in tables for name in t.deleted),
+            ([nfnetlink(_DELCHAIN, 0, NFPROTO[family], _of_chain(t.name, name))] for t in tables for name in t.deleted),
         )
-        return self._send(parts, f"chains of {table}")
+        try:
+            return self._send(parts)
+        except KernelError:
+            self._handles.clear()
+            raise
 
-    def _send(self, parts: Iterator[bytes], what: str) -> int:
+    def _verified(self, family: int, tables: Sequence[Table]) -> Iterator[Table]:
+        for table in tables:
+            if table.edits:
+                self._handles.verify(family, table.name)
+            yield table
+
+    def _chain(self, family: int, table: str, name: str, rules: Rules, few: bool) -> list[bytes]:
+        """Create, flush and fill one chain; or, if few are written, delete only the rules that it loses."""
+        self._handles.forget((family, table, name))
+        owner, number = _of_rules(table, name), NFPROTO[family]
+        bodies = [expressions(rule, family) for rule in rules]
+        if few:
+            surplus = self._surplus((family, table, name), bodies)
+            if surplus is not None:
+                return [nfnetlink(_DELRULE, 0, number, owner + attribute(_RULE_HANDLE, each)) for each in surplus]
+        return [
+            nfnetlink(_NEWCHAIN, CREATE, number, _of_chain(table, name)),
+            nfnetlink(_DELRULE, 0, number, owner),
+            *(
+                nfnetlink(
+                    _NEWRULE,
+                    CREATE | APPEND,
+                    number,
+                    owner + _COMPAT[protocol(rule)] + attribute(_RULE_EXPRESSIONS, body),
+                )
+                for rule, body in zip(rules, bodies, strict=True)
+            ),
+        ]
+
+    def _surplus(self, place: Place, bodies: list[bytes]) -> list[bytes] | None:
+        """Handles of the rules whose deletion leaves a chain with these; None if deletion is not enough."""
+        try:
+            held = self._handles.held(place)
+        except NetlinkError as error:
+            if error.kind is Kind.NOT_THERE:
+                return None
+            raise
+        wanted = iter([*bodies, None])
+        following = next(wanted)
+        surplus = []
+        for body, handle in held:
+            if body == following:
+                following = next(wanted)
+            else:
+                surplus.append(handle)
+        return surplus if following is None and held else None
+
+    def _edit(self, family: int, table: str, edit: Edit, echo: bool) -> list[bytes]:
+        place, owner, number = (family, table, edit.chain), _of_rules(table, edit.chain), NFPROTO[family]
+        body = expressions(edit.rule, family)
+        if edit.verb == "-D":
+            handle = self._handles.take(place, body)
+            if handle is None:
+                raise NoSuchRule(f"no such rule in {edit.chain} of {table}: {edit.rule}")
+            return [nfnetlink(_DELRULE, 0, number, owner + attribute(_RULE_HANDLE, handle))]
+        if not echo:
+            self._handles.forget(place)
+        flags = CREATE | (APPEND if edit.verb == "-A" else 0) | (ECHO if echo else 0)
+        return [
+            nfnetlink(
+                _NEWRULE, flags, number, owner + _COMPAT[protocol(edit.rule)] + attribute(_RULE_EXPRESSIONS, body)
+            )
+        ]
+
+    def _heard(self, request: bytes, answer: bytes) -> None:
+        """Records the kernel's echo of a created rule."""
+        fields = attributes(request[_HEADERS:])
+        table, name = (fields[kind].rstrip(b"\0").decode() for kind in (_RULE_TABLE, _RULE_CHAIN))
+        place = _FAMILY_OF[request[_NETLINK_HEADER]], table, name
+        self._handles.made(place, fields[_RULE_EXPRESSIONS], answer, first=not flags_of(request) & APPEND)
+
+    def _send(self, parts: Iterator[list[bytes]]) -> int:
+        """Send as few transactions as the buffer allows; the kernel processes one while the next is encoded."""
         sent = size = 0
         pending: list[bytes] = []
-        for part in parts:
-            if pending and size + len(part) > self._limit:
-                sent += self._commit(pending, what)
-                pending, size = [], 0
-            pending.append(part)
-            size += len(part)
-        return sent + (self._commit(pending, what) if pending else 0)
+        with ThreadPoolExecutor(1, "iptables-commit") as thread:
+            before: Future[int] | None = None
+            for part in parts:
+                more = sum(map(len, part))
+                if pending and size + more > self._limit:
+                    sent += before.result() if before else 0
+                    before = thread.submit(self._commit, pending)
+                    pending, size = [], 0
+                pending += part
+                size += more
+            sent += before.result() if before else 0
+        return sent + (self._commit(pending) if pending else 0)
 
-    def _commit(self, parts: list[bytes], what: str) -> int:
-        batch = b"".join([BEGIN, *parts, END])
-        try:
-            self._sock.send(batch)
-        except OSError as error:
-            raise KernelError(f"netlink refused {len(batch)} bytes, {what}: {os.strerror(error.errno)}") from error
-        code, name = _first_error(self._sock)
-        if code:
-            raise KernelError(f"nf_tables refused {what}, {name}: {os.strerror(code)} ({errno.errorcode[code]})")
-        return len(batch)
+    def _commit(self, parts: list[bytes]) -> int:
+        """A chain that cannot be deleted, as other programs' rules jump to it, does not prevent the other changes."""
+        while True:
+            try:
+                return self._connection.transaction(parts, SUBSYSTEM, self._heard)
+            except NetlinkError as error:
+                held = {refusal.request for refusal in error.refusals if _is_held(refusal)}
+                others = [r for r in error.refusals if r.request not in held and r.kind is not Kind.NO_ROOM]
+                if others or not held:
+                    raise error.about(f"nf_tables refused {_refused((others or error.refusals)[0])}") from None
+                self._report(held)
+                parts = [part for part in parts if part not in held]
+
+    def _report(self, held: Iterable[bytes]) -> None:
+        names: dict[str, list[str]] = {}
+        for request in held:
+            names.setdefault(_table(request), []).append(_name(request))
+        for table, chains in sorted(names.items()):
+            self._left(table, sorted(chains))
 
 
 def _of_chain(table: str, name: str) -> bytes:
-    return attribute(_CHAIN_TABLE, table.encode() + b"\0") + attribute(_CHAIN_NAME, name.encode() + b"\0")
+    return text(_CHAIN_TABLE, table) + text(_CHAIN_NAME, name)
 
 
 def _of_rules(table: str, name: str) -> bytes:
-    return attribute(_RULE_TABLE, table.encode() + b"\0") + attribute(_RULE_CHAIN, name.encode() + b"\0")
+    return text(_RULE_TABLE, table) + text(_RULE_CHAIN, name)
 
 
-def _written(family: int, table: str, name: str, rules: Rules) -> bytes:
-    """One chain made, emptied and filled."""
-    owner = _of_rules(table, name)
-    messages = [
-        _message(_NEWCHAIN, _REQUEST | _CREATE, family, _of_chain(table, name)),
-        _message(_DELRULE, _REQUEST, family, owner),
-    ]
-    for rule in rules:
-        body = owner + _COMPAT[protocol(rule)] + attribute(_RULE_EXPRESSIONS, expressions(rule, family))
-        messages.append(_message(_NEWRULE, _REQUEST | _CREATE | _APPEND, family, body))
-    return b"".join(messages)
+def _kind(request: bytes) -> int:
+    return struct.unpack_from("=H", request, 4)[0] if request else 0
+
+
+def _name(request: bytes) -> str:
+    """The chain of a message in a transaction."""
+    names = attributes(request[_HEADERS:])
+    name = names.get(_CHAIN_NAME if _kind(request) in (_NEWCHAIN, _DELCHAIN) else _RULE_CHAIN, b"")
+    return name.rstrip(b"\0").decode(errors="replace")
+
+
+def _table(request: bytes) -> str:
+    """The table of a message in a transaction."""
+    return attributes(request[_HEADERS:]).get(_RULE_TABLE, b"").rstrip(b"\0").decode(errors="replace")
+
+
+def _is_held(refusal: Refusal) -> bool:
+    return refusal.kind is Kind.BUSY and _kind(refusal.request) == _DELCHAIN
+
+
+def _refused(refusal: Refusal) -> str:
+    """A message of a transaction as text."""
+    if not refusal.request:
+        return "chains"
+    verb = {_DELCHAIN: "to delete chain", _NEWRULE: "a rule in chain"}.get(_kind(refusal.request), "chain")
+    return f"{verb} {_name(refusal.request)} of {_table(refusal.request)}"
 
 
 _COMPAT = {0: b""} | {
     number: attribute(_RULE_COMPAT, attribute(1, number.to_bytes(4, "big")) + attribute(2, bytes(4)))
     for number in PROTOCOLS.values()
 }
-"""A rule's protocol, which matches and targets of xtables ask for."""
-
-
-def _first_error(sock: socket.socket) -> tuple[int, str]:
-    """Read until the transaction's acknowledgement; the first error code and its chain, 0 when all is well."""
-    while True:
-        data = sock.recv(1 << 16)
-        if len(data) >= 20 and struct.unpack_from("=H", data, 4)[0] == _ERROR:
-            code, _, kind = struct.unpack_from("=iIH", data, 16)
-            names = attributes(data[40:]) if code else {}
-            if code:
-                _drain(sock)
-            name = names.get(_CHAIN_NAME if kind in (_NEWCHAIN, _DELCHAIN) else _RULE_CHAIN, b"its end\0")
-            return -code, name.rstrip(b"\0").decode(errors="replace")
-
-
-def _drain(sock: socket.socket) -> None:
-    """Forget further errors of the same transaction: all of them are there when the first one is."""
-    try:
-        while True:
-            sock.recv(1 << 16, socket.MSG_DONTWAIT)
-    except BlockingIOError:
-        return
+"""A rule's protocol, which matches and targets of xtables require."""

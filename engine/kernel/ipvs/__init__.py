@@ -1,4 +1,4 @@
-"""IP_VS, a dummy device, ipsets and iptables: the real kernel's, and one in memory with the same refusals."""
+"""IP_VS, a dummy device, ipsets and iptables: of the real kernel, and in memory with the same errors."""
 
 from engine.kernel.ipvs.memory import IpvsMemory
 from engine.kernel.ipvs.real import IpvsKernel

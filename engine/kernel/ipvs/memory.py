@@ -1,21 +1,23 @@
-"""A kernel that only remembers: the same programs, the same refusals, no IP_VS."""
+"""An in-memory kernel: the same programs and errors, without IP_VS."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from engine.backends.ipvs.program import IpvsProgram, ServerKey, VirtualServer
 from engine.backends.ipvs.sets import TYPES
 from engine.kernel.base import Applied, KernelError
 from engine.model import TCP, Address, Target
 
+_Item = TypeVar("_Item", Address, str)
 _MESSAGE_BYTES = 68
 _SCHEDULERS = frozenset("rr wrr lc wlc lblc lblcr dh sh sed nq mh fo ovf".split())
 
 
 @dataclass
 class Held:
-    """What one family's kernel holds: weights by server and target, entries by set's short name."""
+    """The state of one family: weights by server and target, entries by the set's short name."""
 
     servers: dict[ServerKey, VirtualServer] = field(default_factory=dict)
     destinations: dict[ServerKey, dict[Target, int]] = field(default_factory=dict)
@@ -23,19 +25,22 @@ class Held:
     entries: dict[str, set[str]] = field(default_factory=dict)
     rules: str = ""
     jumps: tuple[tuple[str, str], ...] = ()
+    sysctls: dict[str, str] = field(default_factory=dict)
 
 
 class IpvsMemory:
-    """`held[family]`; `connections` (by server and target) is for whoever plays the clients."""
+    """`held[family]` is the state; `connections` (by server and target) is set by tests that simulate clients."""
 
     def __init__(self) -> None:
         self.held: dict[int, Held] = {}
         self.connections: dict[tuple[ServerKey, Target], int] = {}
 
     def apply(self, program: IpvsProgram) -> Applied:
-        """What is there already cannot be added, and what is absent not be deleted."""
+        """Adding an existing item or deleting an absent one fails."""
         if program.start:
-            self.held[program.family] = Held(entries={name: set() for name in TYPES}, jumps=program.start.jumps)
+            start = program.start
+            entries: dict[str, set[str]] = {name: set() for name in TYPES}
+            self.held[program.family] = Held(entries=entries, jumps=start.jumps, sysctls=dict(start.sysctls))
         held = self.held.get(program.family)
         if held is None:
             raise KernelError("a first program must start this family")
@@ -78,7 +83,7 @@ class IpvsMemory:
             del held.servers[key], held.destinations[key]
 
     def terminate(self) -> int:
-        """Delete destinations at weight 0 without connections; how many still wait."""
+        """Delete destinations at weight 0 without connections; returns the number of remaining ones."""
         waiting = 0
         for held in self.held.values():
             for key, weights in held.destinations.items():
@@ -102,13 +107,13 @@ def _known(held: Held, key: ServerKey) -> dict[Target, int]:
     return held.destinations[key]
 
 
-def _add(items: set, item, what: str) -> None:
+def _add(items: set[_Item], item: _Item, what: str) -> None:
     if item in items:
         raise KernelError(f"{what} exists already: {item!r}")
     items.add(item)
 
 
-def _remove(items: set, item, what: str) -> None:
+def _remove(items: set[_Item], item: _Item, what: str) -> None:
     if item not in items:
         raise KernelError(f"{what} is absent: {item!r}")
     items.remove(item)

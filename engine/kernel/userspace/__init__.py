@@ -1,4 +1,4 @@
-"""The userspace proxy: a process of its own that listens and forwards, and one in memory with the same tables.
+"""The userspace proxy: a separate process that listens and forwards, and one in memory with the same tables.
 
 UserspaceKernel -- program as JSON --> server (asyncio) -- tables --> sockets, forward_tcp, forward_udp
 """

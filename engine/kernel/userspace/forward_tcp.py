@@ -1,4 +1,4 @@
-"""TCP: dial an endpoint for each accepted connection and copy both ways, half-closes included."""
+"""TCP: connect to an endpoint for each accepted connection and copy in both directions, including half-closes."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import struct
 from engine.kernel.userspace.routing import Routing
 
 DIAL_SECONDS = (0.25, 0.5, 1.0, 2.0)
-"""How long each try may take; another try is another endpoint's."""
+"""Time limit of each attempt; each attempt uses another endpoint."""
 
 _CHUNK_BYTES = 1 << 16
 _RESET = struct.pack("=ii", 1, 0)
 
 
 class TcpForwarder:
-    """Connections under way, at most `limit`; what is refused is reset, as the kernel has accepted it already."""
+    """Open connections, at most `limit`; rejected ones are reset, as the kernel has already accepted them."""
 
     def __init__(self) -> None:
         self.limit = 16
-        self._tasks: set[asyncio.Task] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def take(self, client: socket.socket, source: str, frontend: str, routing: Routing) -> None:
         """Forward one accepted connection, or reset it."""
@@ -34,7 +34,7 @@ class TcpForwarder:
         task.add_done_callback(self._tasks.discard)
 
     def close(self) -> None:
-        """End all."""
+        """End all connections."""
         for task in self._tasks:
             task.cancel()
 
@@ -62,7 +62,7 @@ async def _forward(client: socket.socket, source: str, frontend: str, routing: R
 
 
 async def _dial(source: str, frontend: str, routing: Routing) -> socket.socket | None:
-    """A connection to the endpoint whose turn it is, or to the next ones when it does not answer."""
+    """A connection to the next endpoint in turn, or to following ones if it does not answer."""
     for tried, seconds in enumerate(DIAL_SECONDS):
         target = routing.pick(frontend, source, again=tried > 0)
         if target is None:
@@ -75,7 +75,7 @@ async def _dial(source: str, frontend: str, routing: Routing) -> socket.socket |
             async with asyncio.timeout(seconds):
                 await asyncio.get_running_loop().sock_connect(upstream, (host, int(port)))
             return upstream
-        except OSError:  # TimeoutError is one too
+        except OSError:  # includes TimeoutError
             upstream.close()
         except BaseException:
             upstream.close()
@@ -84,12 +84,12 @@ async def _dial(source: str, frontend: str, routing: Routing) -> socket.socket |
 
 
 async def _copy(source: socket.socket, sink: socket.socket) -> None:
-    """Bytes until the end, then the end; OSError when either breaks."""
+    """Copy bytes until the end of the stream, then signal the end; OSError if either connection breaks."""
     loop = asyncio.get_running_loop()
     buffer = memoryview(bytearray(_CHUNK_BYTES))
     while count := await loop.sock_recv_into(source, buffer):
         await loop.sock_sendall(sink, buffer[:count])
-    with contextlib.suppress(OSError):  # gone altogether: the other direction will tell
+    with contextlib.suppress(OSError):  # closed: the other direction will fail
         sink.shutdown(socket.SHUT_WR)
 
 

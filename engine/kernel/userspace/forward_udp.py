@@ -1,4 +1,4 @@
-"""UDP: a flow for each client of a frontend, with a socket of its own to the endpoint, until it is idle."""
+"""UDP: a flow for each client of a frontend, with its own socket to the endpoint, until it is idle."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from collections.abc import Iterable
 from engine.kernel.userspace.routing import Routing
 
 IDLE_SECONDS = 30.0
-"""As conntrack keeps a flow that has seen no reply."""
+"""The timeout of conntrack for a flow without replies."""
 
 _SWEEP_SECONDS = 5.0
 _AT_ONCE = 64
 _DATAGRAM_BYTES = 1 << 16
 
-Client = tuple
+Client = tuple[str, int]
 """A source address as recvfrom gives it."""
 
 
 class Flow:
-    """One client's datagrams to one endpoint; `used` is the last time in steady seconds."""
+    """One client's datagrams to one endpoint; `used` is the time of the last one, in monotonic seconds."""
 
     def __init__(self, upstream: socket.socket, target: str, used: float) -> None:
         self.upstream, self.target, self.used = upstream, target, used
 
 
 class UdpForwarder:
-    """Flows by frontend and client, at most `limit`; what is refused is not answered."""
+    """Flows by frontend and client, at most `limit`; rejected datagrams are not answered."""
 
     def __init__(self) -> None:
         self.limit = 16
@@ -37,7 +37,7 @@ class UdpForwarder:
         self._sweeper: asyncio.TimerHandle | None = None
 
     def receive(self, frontend: str, listener: socket.socket, routing: Routing) -> None:
-        """Pass on what a listening socket has got."""
+        """Forward the datagrams of a listening socket."""
         for _ in range(_AT_ONCE):
             try:
                 data, client = listener.recvfrom(_DATAGRAM_BYTES)
@@ -46,11 +46,11 @@ class UdpForwarder:
             flow = self._flows.get((frontend, client)) or self._open(frontend, client, listener, routing)
             if flow is not None:
                 flow.used = time.monotonic()
-                with contextlib.suppress(OSError):  # lost, as datagrams may be
+                with contextlib.suppress(OSError):  # datagrams may be lost
                     flow.upstream.send(data)
 
     def leave(self, targets: Iterable[str]) -> None:
-        """End the flows to endpoints that are gone: the client's next datagram finds another."""
+        """End the flows to removed endpoints: the client's next datagram goes to another one."""
         gone = set(targets)
         for key in [key for key, flow in self._flows.items() if flow.target in gone] if gone else ():
             self._end(key)
@@ -61,7 +61,7 @@ class UdpForwarder:
             self._end(key)
 
     def close(self) -> None:
-        """End all."""
+        """End all flows."""
         for key in list(self._flows):
             self._end(key)
         if self._sweeper:
@@ -90,7 +90,7 @@ class UdpForwarder:
                 data = flow.upstream.recv(_DATAGRAM_BYTES)
             except BlockingIOError:
                 return
-            except OSError:  # nobody listens there: the next datagram tries the next endpoint
+            except OSError:  # port closed: the next datagram goes to the next endpoint
                 self._end(key)
                 return
             flow.used = time.monotonic()

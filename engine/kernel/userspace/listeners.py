@@ -1,4 +1,4 @@
-"""Sockets that listen, one a frontend, opened and closed as the tables say; each new client goes to a forwarder.
+"""Listening sockets, one per frontend, opened and closed by the tables; each new client goes to a forwarder.
 
 readable socket -> accept -> TcpForwarder, or datagram -> UdpForwarder
 """
@@ -15,7 +15,7 @@ from engine.kernel.userspace.forward_udp import UdpForwarder
 from engine.kernel.userspace.routing import Routing
 
 SPARE_DESCRIPTORS = 1024
-"""Kept for connections; each takes two."""
+"""File descriptors reserved for connections; each takes two."""
 
 ACCEPTS_AT_ONCE = 64
 _BACKLOG = 512
@@ -23,7 +23,7 @@ _IP_FREEBIND, _IPV6_FREEBIND = 15, 78
 
 
 class Listeners:
-    """Open sockets by frontend name, both families."""
+    """Open sockets by frontend name, of both families."""
 
     def __init__(self) -> None:
         _, self._limit = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -33,9 +33,9 @@ class Listeners:
         self._udp = UdpForwarder()
 
     def settle(self, names: Iterable[str], routing: Routing, stale: set[str]) -> str:
-        """Open and close what of `names` has to be; what went wrong, or nothing.
+        """Open and close the sockets of `names` as required; returns an error message, empty on success.
 
-        `stale` targets lose their UDP flows, as they would lose their conntrack entries (CT).
+        UDP flows to `stale` targets end, like their conntrack entries in other modes (CT).
         """
         self._udp.leave(stale)
         wanted = {name: routing.tables.wants(name) for name in names}
@@ -62,9 +62,9 @@ class Listeners:
         if not missing or wanted + SPARE_DESCRIPTORS <= self._limit:
             return ""
         return (
-            f"userspace mode needs a listening socket for each address and port: {wanted:,} here, and"
+            f"userspace mode needs a listening socket for each address and port: {wanted:,} here, but"
             f" RLIMIT_NOFILE allows {self._limit:,} open files, of which {SPARE_DESCRIPTORS:,} are for connections;"
-            " raise the hard limit (ulimit -Hn, LimitNOFILE=), or take a mode of the kernel's"
+            " raise the hard limit (ulimit -Hn, LimitNOFILE=), or use another mode"
         )
 
     def _listen(self, name: str, routing: Routing) -> str:
@@ -89,7 +89,7 @@ class Listeners:
         for _ in range(ACCEPTS_AT_ONCE):
             try:
                 client, source = listener.accept()
-            except OSError:  # nobody is left, or it went away again
+            except OSError:  # no client left, or it has disconnected
                 return
             self._tcp.take(client, source[0], name, routing)
 
@@ -105,7 +105,7 @@ def _prepare(listener: socket.socket, family: int, kind: int) -> None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if family == socket.AF_INET6:
         listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    # A node's address may come later, or belong to a node that is only replayed.
+    # A node's address may be added later, or belong to a replayed node.
     level, option = (
         (socket.IPPROTO_IPV6, _IPV6_FREEBIND) if family == socket.AF_INET6 else (socket.IPPROTO_IP, _IP_FREEBIND)
     )

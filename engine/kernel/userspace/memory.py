@@ -1,4 +1,4 @@
-"""A proxy that only remembers: the same tables, no sockets."""
+"""An in-memory proxy: the same tables, without sockets."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from engine.kernel.base import Applied
 
 
 class UserspaceMemory:
-    """`tables[family]` is what the proxy process would hold."""
+    """`tables[family]` is the state of the proxy process."""
 
     def __init__(self) -> None:
         self.tables: dict[int, Tables] = {}
 
     def apply(self, program: UserspaceProgram) -> Applied:
-        """Take a program in."""
+        """Apply a program to the tables."""
         self.tables.setdefault(program.family, Tables(program.family)).apply(program)
         return Applied(len(program.encoded()))
 
     def everything(self, family: int) -> UserspaceProgram | None:
-        """All that is held of a family; None when nothing was ever applied."""
+        """The state of a family; None if nothing was applied."""
         tables = self.tables.get(family)
         return tables.everything() if tables else None

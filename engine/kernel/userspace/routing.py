@@ -1,4 +1,4 @@
-"""For a new client: which endpoint set by the rule and where it comes from, and whose turn it is there."""
+"""Selects the endpoint set of a new client, by rule and source, and the next endpoint in it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Routing:
         self._allowed: dict[str, list[ipaddress.IPv4Network | ipaddress.IPv6Network]] = {}
 
     def update(self, program: UserspaceProgram) -> set[str]:
-        """Follow the tables after a program; targets that some set has lost."""
+        """Update from the tables after a program; returns the targets removed from any set."""
         lost: set[str] = set()
         if program.complete:
             self._pods = ipaddress.ip_network(program.pods) if program.pods else None
@@ -42,7 +42,7 @@ class Routing:
         return lost
 
     def choose(self, frontend: str, client: str) -> Balancer | None:
-        """The endpoint set that this client is let into, None when it is refused."""
+        """The endpoint set for this client, None if it is rejected."""
         rule = self.tables.rule_of(frontend)
         if rule is None or not self._may(frontend, client):
             return None
@@ -50,7 +50,7 @@ class Routing:
         return self._balancers.get(name) if name else None
 
     def pick(self, frontend: str, client: str, again: bool = False) -> str | None:
-        """The target for a new connection; `again`: the last one given did not answer."""
+        """The target for a new connection; `again`: the last one returned did not answer."""
         balancer = self.choose(frontend, client)
         if balancer is None:
             return None
@@ -66,12 +66,12 @@ class Routing:
         return any(address in network for network in networks)
 
     def _is_inside(self, client: str) -> bool:
-        """A pod by its address, or this machine itself."""
+        """Whether the client is a pod, by its address, or this machine itself."""
         return (self._pods is not None and ipaddress.ip_address(client) in self._pods) or is_local(client)
 
 
 def is_local(address: str) -> bool:
-    """Whether the kernel holds the address: only such a one can be bound."""
+    """Whether the address is local: only then can it be bound."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:

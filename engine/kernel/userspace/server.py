@@ -1,9 +1,9 @@
-"""The proxy process: reads programs from its parent, keeps sockets and addresses as they say, forwards.
+"""The proxy process: reads programs from its parent, maintains sockets and addresses accordingly, and forwards.
 
     python -m engine.kernel.userspace.server FD
 
-FD is its end of a socket pair.  It ends when the other end closes, for whatever reason, and takes the
-addresses that it added along.
+FD is its end of a socket pair.  The process ends when the other end closes, for whatever reason, and removes the
+addresses that it added.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ from engine.kernel.userspace.listeners import Listeners
 from engine.kernel.userspace.routing import Routing
 
 LABEL = "lo:kube-proxy"
-"""IPv4 addresses are labelled, so that leftovers can be told."""
+"""Label of IPv4 addresses, to identify leftovers."""
+_IP_SECONDS = 50
+"""Time limit of `ip`; twice that is less than the parent's limit for a reply."""
 
 
 class Server:
-    """Both families' tables and sockets behind one channel."""
+    """The tables and sockets of both families behind one channel."""
 
     def __init__(self) -> None:
         self._tables: dict[int, Tables] = {}
@@ -35,13 +37,17 @@ class Server:
         self._listeners = Listeners()
 
     async def serve(self, channel: socket.socket) -> None:
-        """Answer until the parent is gone."""
+        """Serve requests until the parent has ended."""
         reader, writer = await asyncio.open_connection(sock=channel)
         try:
             while True:
-                kind, size = unframe(await reader.readexactly(HEADER_BYTES))
-                answer = await self._answer(kind, await reader.readexactly(size))
-                writer.write(answer)
+                number, kind, size = unframe(await reader.readexactly(HEADER_BYTES))
+                body = await reader.readexactly(size)
+                try:
+                    answer = FINE, await self._answer(kind, body)
+                except Exception as error:  # reported to the parent
+                    answer = REFUSED, (str(error) or type(error).__name__).encode()
+                writer.write(frame(number, *answer))
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             await self._end()
@@ -49,13 +55,14 @@ class Server:
     async def _answer(self, kind: bytes, body: bytes) -> bytes:
         if kind == EVERYTHING:
             tables = self._tables.get(int(body))
-            return frame(FINE, tables.everything().encoded() if tables else b"")
+            return tables.everything().encoded() if tables else b""
         assert kind == APPLY, f"unknown request {kind!r}"
-        problem = await self._apply(msgspec.json.decode(body, type=UserspaceProgram))
-        return frame(REFUSED, problem.encode()) if problem else frame(FINE, b"")
+        if problem := await self._apply(msgspec.json.decode(body, type=UserspaceProgram)):
+            raise RuntimeError(problem)
+        return b""
 
     async def _apply(self, program: UserspaceProgram) -> str:
-        """Bring all to the program's end; what is wrong, or nothing."""
+        """Apply the program; returns an error message, empty on success."""
         family = program.family
         if family not in self._tables:
             self._tables[family] = Tables(family)
@@ -68,7 +75,7 @@ class Server:
         problem = problem or self._listeners.settle(touched, self._routing[family], stale)
         await _addresses("del", (*program.addresses_deleted, *sorted(unnamed)))
         if program.complete:
-            gc.freeze()  # what came first mostly stays: it need not be walked at each collection
+            gc.freeze()  # most initial objects are long-lived: exclude them from garbage collection
         return problem
 
     async def _end(self) -> None:
@@ -78,7 +85,7 @@ class Server:
 
 
 async def _addresses(verb: str, addresses: tuple[str, ...]) -> str:
-    """Add or delete local addresses on loopback; what `ip` says is wrong."""
+    """Add or delete local addresses on loopback; returns an error message, empty on success."""
     if not addresses:
         return ""
     family = "-6" if ":" in addresses[0] else "-4"
@@ -88,9 +95,14 @@ async def _addresses(verb: str, addresses: tuple[str, ...]) -> str:
     process = await asyncio.create_subprocess_exec(
         "ip", family, *forgiving, "-batch", "-",
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
-        close_fds=False,  # none of ours is inheritable, and to look through 10,000 takes longer than `ip` does
+        close_fds=False,  # our descriptors are not inheritable, and closing 10,000 would take longer than `ip`
     )  # fmt: skip
-    _, error = await process.communicate("".join(lines).encode())
+    try:
+        _, error = await asyncio.wait_for(process.communicate("".join(lines).encode()), _IP_SECONDS)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return f"ip timed out after {_IP_SECONDS:g} s"
     if process.returncode and verb != "del":
         return f"cannot add addresses to loopback: {error.decode(errors='replace').strip()}"
     return ""
@@ -98,7 +110,7 @@ async def _addresses(verb: str, addresses: tuple[str, ...]) -> str:
 
 def main() -> None:
     """Serve the channel whose descriptor is the argument."""
-    # Ctrl-C is for the parent, whose end is ours.
+    # Ctrl-C is handled by the parent, whose end also ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     asyncio.run(Server().serve(socket.socket(fileno=int(sys.argv[1]))))
 

@@ -1,7 +1,7 @@
-"""The Kubernetes API as the daemon needs it: raw bytes of lists and watches, and a few writes.
+"""A minimal Kubernetes API client: raw bytes of lists and watches, and a few writes.
 
-Who and where is the `kubernetes` client's configuration (kubeconfig, in-cluster, tokens that renew
-themselves); its models are left out, since the engine decodes manifests itself.
+Server and credentials come from the `kubernetes` client's configuration (kubeconfig, in-cluster, renewed
+tokens); its models are not used, since the engine decodes manifests itself.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from typing import Any
 import urllib3
 from kubernetes.client.configuration import Configuration
 from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
+from yaml import YAMLError
 
-from engine.server.logs import get_log
+from engine.server.api import token
+from engine.server.runtime.logs import get_log
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
@@ -28,13 +30,18 @@ _KEEPALIVE = [
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
 ]
-"""A peer that vanished without a word is noticed within a minute."""
+"""A peer that disappeared silently is detected within a minute."""
+
+JsonObject = dict[str, Any]
 
 _log = get_log(__name__)
 
 
 class ApiError(RuntimeError):
-    """The API could not be reached or refused; `status` is the HTTP code, 0 without an answer."""
+    """A request failed; `status` is the HTTP code, 0 without a response.
+
+    It is 200 if the response had begun and was interrupted.
+    """
 
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
@@ -42,51 +49,60 @@ class ApiError(RuntimeError):
 
 
 def load_configuration(kubeconfig: str, master: str) -> Configuration:
-    """Where the API is: kubeconfig, else `master`, else in-cluster; `master` wins over the file's (CFG-21).
+    """Server and credentials: from the kubeconfig, `master` or in-cluster; `master` overrides the file (CFG-21).
 
-    ApiError when there is no such file, it cannot be read, or this is no cluster.
+    ApiError if the file does not exist or is invalid, or this is not a pod.
     """
     configuration = Configuration()
     try:
         if kubeconfig:
             load_kube_config(kubeconfig, client_configuration=configuration, persist_config=False)
+            token.follow(configuration, kubeconfig)
         elif not master:
             _log.info("Neither kubeconfig file nor master URL was specified, falling back to in-cluster config")
             load_incluster_config(configuration)
+            token.follow_pod(configuration)
     except (ConfigException, OSError) as error:
-        raise ApiError(f"{kubeconfig or 'in-cluster config'}: {error}") from None
+        raise ApiError(f"{kubeconfig or 'in-cluster config'}: {_line(error)}") from None
+    except (YAMLError, TypeError, KeyError, AttributeError, ValueError) as error:
+        # The client accepts any file as a kubeconfig until something is missing.
+        raise ApiError(f"{kubeconfig}: not a kubeconfig: {_line(error)}") from None
     if master:
         configuration.host = master if "://" in master else f"http://{master}"
     configuration.host = configuration.host.rstrip("/")
     return configuration
 
 
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
 class Api:
-    """One API server; safe for several threads. All failures are ApiError. `throttle` holds each request up."""
+    """One API server; thread-safe. All failures raise ApiError. `throttle` is called before each request."""
 
     def __init__(self, configuration: Configuration, throttle: Callable[[], None] = lambda: None) -> None:
         self._configuration = configuration
         self.host = configuration.host
-        """The server's URL; kept, since a token that is renewed puts the kubeconfig's back into the configuration."""
+        """The server's URL; kept, since renewing a token resets that of the configuration to the kubeconfig's."""
         self._throttle = throttle
         self._pool = _pool(configuration)
         self.observe: Callable[[str, str, float], None] = lambda method, code, seconds: None
-        """Told of each answer: method, HTTP code or "<error>", seconds until it began."""
+        """Called for each response with method, HTTP code or "<error>", and seconds until it began."""
 
     def get(self, path: str, query: dict[str, str] | None = None) -> bytes:
-        """The body of a 200 answer."""
+        """The body of a 200 response."""
         with self._answer("GET", path, query, READ_SECONDS) as response:
             return response.data
 
-    def post(self, path: str, value: Any) -> None:
+    def post(self, path: str, value: JsonObject) -> None:
         """Create an object."""
         with self._answer("POST", path, None, READ_SECONDS, json.dumps(value).encode()) as response:
             response.drain_conn()
 
     def lines(self, path: str, query: dict[str, str], silence_seconds: float) -> Iterator[bytes]:
-        """A watch's complete lines as they arrive; ends when the server ends it.
+        """The complete lines of a watch as they arrive; ends when the server ends it.
 
-        A line that was cut off is dropped.  ApiError when nothing comes for `silence_seconds`.
+        A truncated line is dropped.  ApiError if nothing arrives for `silence_seconds`.
         """
         with self._answer("GET", path, query, silence_seconds) as response:
             pending = b""
@@ -95,7 +111,9 @@ class Api:
                 yield from filter(None, complete)
 
     @contextlib.contextmanager
-    def _answer(self, method: str, path: str, query, read_seconds: float, body: bytes | None = None):
+    def _answer(
+        self, method: str, path: str, query: dict[str, str] | None, read_seconds: float, body: bytes | None = None
+    ) -> Iterator[urllib3.BaseHTTPResponse]:
         self._throttle()
         response, started, url = None, time.monotonic(), f"{self.host}{path}"
         try:
@@ -110,13 +128,15 @@ class Api:
                 retries=False,
             )
             self._answered(method, url, query, str(response.status), time.monotonic() - started)
+            if response.status == 401:
+                token.note_refusal(self._configuration)
             if response.status >= 300:
                 raise ApiError(f"{method} {path}: {response.status} {_reason(response.data)}", response.status)
             yield response
         except (urllib3.exceptions.HTTPError, OSError, ConfigException) as error:
             if response is None:
                 self._answered(method, url, query, "<error>", time.monotonic() - started)
-            raise ApiError(f"{method} {url}: {error}") from error
+            raise ApiError(f"{method} {url}: {error}", response.status if response else 0) from error
         finally:
             if response is not None:
                 response.close()  # a connection read to its end is back in the pool already
@@ -126,8 +146,8 @@ class Api:
         headers = {"Accept": "application/json", "User-Agent": "proxy-engine"}
         if body:
             headers["Content-Type"] = "application/json"
-        for setting in self._configuration.auth_settings().values():
-            headers[setting["key"]] = setting["value"] or ""
+        if bearer := self._configuration.auth_settings().get("BearerToken"):
+            headers[bearer["key"]] = bearer["value"] or ""
         return headers
 
     def _answered(self, method: str, url: str, query: dict[str, str] | None, code: str, seconds: float) -> None:
@@ -137,8 +157,8 @@ class Api:
         )
 
 
-def _chunks(response) -> Iterator[bytes]:
-    if response.chunked and response.supports_chunked_reads():
+def _chunks(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+    if response.chunked:
         yield from response.read_chunked()
         return
     while chunk := response.read1(1 << 16):

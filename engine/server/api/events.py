@@ -1,18 +1,22 @@
-"""Kubernetes Events, sent by a thread of its own: nothing ever waits for one, and what fails is logged."""
+"""Kubernetes Events, sent asynchronously by a separate thread; failures are logged."""
 
 from __future__ import annotations
 
+import dataclasses
 import queue
 import threading
 import time
 from dataclasses import dataclass
 
-from engine.server.api import Api, ApiError
-from engine.server.logs import get_log
+from engine.config import NEWEST
+from engine.server.api.client import Api, ApiError, JsonObject
+from engine.server.runtime.logs import get_log
 
 CONTROLLER = "kube-proxy"
-"""As kube-proxy reports itself, so that whoever looks for its events finds these."""
+"""kube-proxy's controller name, so that filters for its events also match these."""
 QUEUE_LIMIT = 256
+BY_NAME_SINCE = (1, 35)
+"""Since this version events refer to the Node by kind, name and apiVersion; before, also with its name as uid."""
 _ATTEMPTS, _RETRY_SECONDS = 3, 5.0
 
 _log = get_log(__name__)
@@ -26,20 +30,22 @@ class Regarding:
     name: str
     namespace: str = ""
     uid: str = ""
+    apiVersion: str = "v1"
 
 
 class Recorder:
-    """Sends events as `node`; more than QUEUE_LIMIT that wait are dropped."""
+    """Sends events as `node`; if QUEUE_LIMIT events are queued, further ones are dropped."""
 
-    def __init__(self, api: Api, node: str) -> None:
+    def __init__(self, api: Api, node: str, version: tuple[int, int] = NEWEST) -> None:
         self._api = api
         self._node = node
-        self._queue: queue.Queue[dict] = queue.Queue(QUEUE_LIMIT)
+        self._uid = "" if version >= BY_NAME_SINCE else node
+        self._queue: queue.Queue[JsonObject] = queue.Queue(QUEUE_LIMIT)
         threading.Thread(target=self._send, name="events", daemon=True).start()
 
     def node_event(self, kind: str, reason: str, action: str, note: str) -> None:
-        """An event on this node's Node."""
-        self.event(Regarding("Node", self._node, uid=self._node), kind, reason, action, note)
+        """An event about this node's Node object."""
+        self.event(Regarding("Node", self._node, uid=self._uid), kind, reason, action, note)
 
     def event(self, about: Regarding, kind: str, reason: str, action: str, note: str) -> None:
         """`kind` is Normal or Warning."""
@@ -48,11 +54,11 @@ class Recorder:
         except queue.Full:
             _log.warning("Event dropped", reason=reason, note=note)
 
-    def _manifest(self, about: Regarding, kind: str, reason: str, action: str, note: str) -> dict:
+    def _manifest(self, about: Regarding, kind: str, reason: str, action: str, note: str) -> JsonObject:
         namespace = about.namespace or "default"
         now = time.time_ns()
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 10**9))
-        regarding = {"kind": about.kind, "name": about.name, "namespace": about.namespace, "uid": about.uid}
+        regarding = dataclasses.asdict(about)
         return {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
@@ -70,13 +76,19 @@ class Recorder:
     def _send(self) -> None:
         while True:
             event = self._queue.get()
-            path = f"/apis/events.k8s.io/v1/namespaces/{event['metadata']['namespace']}/events"
-            for attempt in range(1, _ATTEMPTS + 1):
-                try:
-                    self._api.post(path, event)
-                    break
-                except ApiError as error:
-                    _log.warning("Event not sent", reason=event["reason"], attempt=attempt, err=error)
-                    if 400 <= error.status < 500:
-                        break
-                    time.sleep(_RETRY_SECONDS)
+            try:
+                self._try(event)
+            except Exception as error:  # must not affect later events
+                _log.error(error, "Event not sent", reason=event["reason"])
+
+    def _try(self, event: JsonObject) -> None:
+        path = f"/apis/events.k8s.io/v1/namespaces/{event['metadata']['namespace']}/events"
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return self._api.post(path, event)
+            except ApiError as error:
+                _log.warning("Event not sent", reason=event["reason"], attempt=attempt, err=error)
+                if 400 <= error.status < 500:
+                    return None
+                time.sleep(_RETRY_SECONDS)
+        return None

@@ -1,44 +1,43 @@
-"""Which addresses are this node's, and which family leads (CFG-20).  Pure: asking the API again is the loop's."""
+"""Selects this node's addresses and its primary family (CFG-20).  Pure."""
 
 from __future__ import annotations
 
 import ipaddress
 from typing import NamedTuple
 
-from engine.addresses import parse_address
+from engine.addresses import LOOPBACK, parse_address
 from engine.model import Address, Node
 
-LOOPBACK = {4: bytes([127, 0, 0, 1]), 6: bytes(15) + b"\x01"}
 ASSUMING_LOOPBACK = (
     "Can't determine this node's IP, assuming loopback; if this is incorrect, please set the --bind-address flag"
 )
 ATTEMPTS = 6
 FIRST_RETRY_SECONDS = 1.0
-"""The Node is asked for so often; each wait is twice the one before, with jitter."""
+"""Up to 1.33 the Node is requested ATTEMPTS times; each wait is twice the previous one, with jitter."""
 
 
 class NodeIPs(NamedTuple):
-    """The node's address in each family, loopback where it has none, and the family that leads."""
+    """The node's address in each family, loopback if it has none, and the primary family."""
 
     family: int
     addresses: dict[int, Address]
 
     @property
     def primary(self) -> Address:
-        """The address of the leading family."""
+        """The address of the primary family."""
         return self.addresses[self.family]
 
     @property
     def unknown(self) -> bool:
-        """Whether the primary address is loopback, which `ASSUMING_LOOPBACK` tells the log."""
+        """Whether the primary address is loopback, to be logged with `ASSUMING_LOOPBACK`."""
         return ipaddress.ip_address(self.primary).is_loopback
 
 
 def choose_node_ips(node: Node | None, bind_address: str = "0.0.0.0") -> NodeIPs:
     """The bind address unless it is unspecified, else the Node's, internal before external, else loopback.
 
-    The Node's first address leads, and the first one of the other family goes with it.  A bind address
-    takes its family's place, and the lead; the Node's address in the other family stays.
+    The Node's first address determines the primary family, and the first one of the other family is used as well.
+    A bind address replaces the address of its family, which becomes primary; that of the other family is kept.
     """
     addresses = dict(LOOPBACK)
     family = 4

@@ -1,12 +1,13 @@
-"""The networks that Service addresses come from, as ServiceCIDR objects tell them (CIP-02, NFT-09). No I/O."""
+"""The networks of Service addresses, from ServiceCIDR objects (CIP-02, NFT-09). No I/O."""
 
 from __future__ import annotations
 
 import msgspec
 
 from engine.addresses import parse_network
+from engine.manifest import decode_name
 from engine.model import Network
-from engine.server.watching import Change
+from engine.server.api.watching import Change
 
 
 class _Meta(msgspec.Struct):
@@ -26,22 +27,23 @@ _decode = msgspec.json.Decoder(_ServiceCIDR).decode
 
 
 class ServiceNetworks:
-    """A fold over their changes."""
+    """A fold over changes of ServiceCIDRs."""
 
     def __init__(self) -> None:
         self._networks: dict[str, tuple[Network, ...]] = {}
 
     def observe(self, change: Change) -> None:
-        """One more change; ValueError for an object that cannot be read, which counts for nothing."""
+        """Apply one change; ValueError for an invalid object, which is ignored."""
+        if change.type == "DELETED":  # other fields may be missing
+            self._networks.pop(decode_name(change.manifest).name, None)
+            return
         try:
             found = _decode(change.manifest)
         except msgspec.DecodeError as error:
             raise ValueError(str(error)) from None
-        self._networks.pop(found.metadata.name, None)
-        if change.type != "DELETED":
-            self._networks[found.metadata.name] = tuple(map(parse_network, found.spec.cidrs))
+        self._networks[found.metadata.name] = tuple(map(parse_network, found.spec.cidrs))
 
     @property
     def all(self) -> tuple[Network, ...]:
-        """The networks as of now, sorted."""
+        """The current networks, sorted."""
         return tuple(sorted({network for networks in self._networks.values() for network in networks}))

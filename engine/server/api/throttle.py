@@ -1,4 +1,4 @@
-"""How many requests the API server gets of this process: clientConnection's qps and burst, as client-go takes them."""
+"""Limits requests to the API server by clientConnection's qps and burst, as client-go does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DEFAULT_QPS, DEFAULT_BURST = 5.0, 10
 
 
 class Throttle:
-    """A bucket of `burst` requests that fills at `qps` a second; 0 is the default, a negative `qps` no limit."""
+    """A token bucket of `burst` requests, refilled at `qps` per second; 0 is the default, a negative `qps` no limit."""
 
     def __init__(
         self,
@@ -25,13 +25,13 @@ class Throttle:
         self._clock, self._sleep = clock, sleep
         self._lock = threading.Lock()
         self._next = -math.inf
-        """When the next request's turn is; in the past while turns are saved up."""
+        """When the next request may be sent; in the past while the bucket is not empty."""
 
     def __call__(self) -> None:
-        """Wait for this request's turn; those that wait go one after the other."""
+        """Wait until this request may be sent; requests are served in order."""
         with self._lock:
             now = self._clock()
-            # However long nobody asked, no more than a burst of turns has been saved up.
+            # After an idle time the bucket holds at most a burst.
             turn = max(self._next, now - self._ahead * self._seconds_each)
             self._next = turn + self._seconds_each
         if turn > now:

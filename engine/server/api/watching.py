@@ -1,10 +1,10 @@
-"""Follows one resource: list in pages, then watch; what comes out is a sequence of changes without gaps.
+"""Follows one resource: list in pages, then watch; yields a sequence of changes without gaps.
 
     list ──► watch ──end, error──► watch again where it stopped
       ▲                               │
-      └────────── 410 Gone ───────────┘   the new list is told as its difference, deletes too
+      └────────── 410 Gone ───────────┘   the new list is delivered as its difference, including deletes
 
-Knows versions and names, never what an object means.
+Uses only versions and names of objects.
 """
 
 from __future__ import annotations
@@ -18,15 +18,17 @@ from typing import NamedTuple
 
 import msgspec
 
-from engine.server.api import Api, ApiError
-from engine.server.logs import get_log
+from engine.config import NEWEST
+from engine.manifest import HEADLESS, PROXY_NAME, hiding_labels
+from engine.server.api.client import Api, ApiError
+from engine.server.runtime.logs import get_log
 
 PAGE = 2500
-"""Objects a page: lists of 10,000 Services and their slices stay within the default burst of requests."""
+"""Objects per page: lists of 10,000 Services and their slices stay within the default burst of requests."""
 ANY_VERSION = "0"
-"""Whatever the API server has in memory, as informers ask for at first: a fleet that starts costs etcd nothing."""
+"""List from the API server's watch cache, as informers do first: many nodes that start put no load on etcd."""
 WATCH_SECONDS = 300
-"""A watch is ended by the server after this, up to twice as long (client-go's own figures)."""
+"""The server ends a watch after this time, up to twice as long (client-go's values)."""
 _BACKOFF_SECONDS, _BACKOFF_LIMIT_SECONDS = 0.8, 30.0
 _SILENCE_SLACK_SECONDS = 30
 _SHORT_SECONDS = 1.0
@@ -48,9 +50,9 @@ Deliver = Callable[[str, list[Change], bool], None]
 
 @dataclass(frozen=True)
 class Resource:
-    """What to follow: `name` is the recording's word for it, selectors as the API takes them.
+    """A resource to follow: `name` as in recordings, selectors in the API's syntax.
 
-    An API server may be without an `optional` one, or keep it from us: then there are none of it.
+    An `optional` resource that the API server does not have, or denies, counts as empty.
     """
 
     name: str
@@ -65,19 +67,28 @@ class Resource:
         return {key: value for key, value in (fixed | more).items() if value}
 
 
-SELECTOR = "!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/headless"
-"""Whose Services and slices are this proxy's (SVC-01)."""
-
 TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 
 
-SERVICES = Resource("services", "/api/v1/services", SELECTOR)
-ENDPOINTSLICES = Resource("endpointslices", "/apis/discovery.k8s.io/v1/endpointslices", SELECTOR)
 SERVICECIDRS = Resource("servicecidrs", "/apis/networking.k8s.io/v1/servicecidrs", optional=True)
 
 
+def services(version: tuple[int, int] = NEWEST) -> Resource:
+    """The Services for this proxy (SVC-01, SVC-01a)."""
+    return Resource("services", "/api/v1/services", _without(PROXY_NAME, version))
+
+
+def endpointslices(version: tuple[int, int] = NEWEST) -> Resource:
+    """The EndpointSlices for this proxy (SVC-01, SVC-01a)."""
+    return Resource("endpointslices", "/apis/discovery.k8s.io/v1/endpointslices", _without(HEADLESS, version))
+
+
+def _without(own_label: str, version: tuple[int, int]) -> str:
+    return ",".join(f"!{label}" for label in hiding_labels(own_label, version))
+
+
 def own_node(name: str) -> Resource:
-    """The Node of this machine, and no other."""
+    """Only the Node object of this node."""
     return Resource("nodes", "/api/v1/nodes", field_selector=f"metadata.name={name}")
 
 
@@ -121,7 +132,7 @@ Key = tuple[str, str]
 
 
 class Gone(Exception):
-    """The version asked for is no longer kept (410): list again."""
+    """The requested version has expired (410): list again."""
 
 
 class Follower:
@@ -138,19 +149,19 @@ class Follower:
         self._backoff = _BACKOFF_SECONDS
 
     def run(self) -> None:
-        """Never raises: what goes wrong is logged and tried again, slower each time."""
+        """Follow the resource; never raises: errors are logged and retried with backoff."""
         while not self._stop.is_set():
             try:
                 if not self._version:
                     self._relist()
                 self._watch()
             except Gone as error:
-                _log.warning("Version is gone, listing again", resource=self._resource.name, err=error)
+                _log.warning("Version has expired, listing again", resource=self._resource.name, err=error)
                 self._version = ""
                 self._pause()
             except (ApiError, msgspec.DecodeError) as error:
                 if isinstance(error, msgspec.DecodeError):
-                    self._version = ""  # what was not understood may have been a change
+                    self._version = ""  # the undecodable data may have been a change
                 elif self._resource.optional and error.status in (403, 404):
                     self._deliver(self._resource.name, [], True)
                     self._backoff = _BACKOFF_LIMIT_SECONDS
@@ -158,15 +169,15 @@ class Follower:
                 self._pause()
 
     def _pause(self) -> None:
-        """Wait between half and one and a half of the backoff, which doubles until something works."""
+        """Wait between half and one and a half of the backoff, which doubles until a list or a watch works."""
         self._stop.wait(self._backoff * (0.5 + random.random()))
         self._backoff = min(2 * self._backoff, _BACKOFF_LIMIT_SECONDS)
 
     def _relist(self) -> None:
-        """Deliver the list's difference from what is known: at first all of it, page by page.
+        """Deliver the difference of the list from the known state, page by page: at first everything.
 
-        What was delivered is known from then on, also when a later page never comes.  Only the first list may be
-        of any version: a later one that is older than what was seen would turn time back.
+        Delivered objects are known even if a later page fails.  Only the first list may have any version: a later one
+        could be older than the known state.
         """
         seen: set[Key] = set()
         query = self._resource.query(limit=str(PAGE), resourceVersion="" if self._listed else ANY_VERSION)
@@ -175,7 +186,7 @@ class Follower:
                 page = _list(self._api.get(self._resource.path, query))
             except ApiError as error:
                 if error.status == 410 and "continue" in query:
-                    query = self._resource.query()  # the pages have expired: all at once
+                    query = self._resource.query()  # the pages have expired: list without a limit
                     continue
                 raise Gone(str(error)) if error.status == 410 else error from None
             self._deliver(self._resource.name, self._differing(page.items or (), seen), False)
@@ -203,7 +214,11 @@ class Follower:
         return changes
 
     def _watch(self) -> None:
-        """Deliver events until the server ends the watch; a watch that brought nothing at once is an error."""
+        """Deliver events until the watch ends.
+
+        A watch that was answered counts as successful, however it ends, and is opened again at once, as client-go's
+        reflector does, unless it ended within a second without an event.
+        """
         seconds = int(WATCH_SECONDS * (1 + random.random()))
         query = self._resource.query(
             watch="true",
@@ -214,13 +229,21 @@ class Follower:
         started, came = time.monotonic(), False
         try:
             for line in self._api.lines(self._resource.path, query, seconds + _SILENCE_SLACK_SECONDS):
+                if time.monotonic() >= started + _SHORT_SECONDS:
+                    self._backoff = _BACKOFF_SECONDS
                 self._on_event(_event(line))
                 self._backoff, came = _BACKOFF_SECONDS, True
                 if self._stop.is_set():
                     return
         except ApiError as error:
-            raise Gone(str(error)) if error.status == 410 else error from None
-        if not came and time.monotonic() < started + _SHORT_SECONDS:
+            if error.status == 410:
+                raise Gone(str(error)) from None
+            if error.status != 200:
+                raise
+            _log.info("Watch was interrupted", v=2, resource=self._resource.name, err=error)
+        if time.monotonic() >= started + _SHORT_SECONDS:
+            self._backoff = _BACKOFF_SECONDS
+        elif not came:
             self._pause()
 
     def _on_event(self, event: _Event) -> None:
@@ -241,7 +264,7 @@ class Follower:
 
 
 def _deletion(key: Key) -> Change:
-    """A delete that was missed: all that is still known is the name."""
+    """A missed delete, of which only the name is known."""
     return Change("DELETED", msgspec.json.encode({"metadata": {"namespace": key[0], "name": key[1]}}))
 
 

@@ -1,6 +1,6 @@
-"""The command line, spelt as Go programs spell it (CLI-01, CLI-04): `--flag=value`, `--flag value`, `--flag`.
+"""The command line in Go's syntax (CLI-01, CLI-04): `--flag=value`, `--flag value`, `--flag`.
 
-click tells flags from arguments and writes the help; each value is read by its flag's kind.
+click separates flags from arguments and prints the help; each value is parsed by its flag's kind.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 
 import click
 
-from engine.server.field_errors import quoted
-from engine.server.flag_values import BOOL
-from engine.server.flags import FLAGS, Flag
+from engine.config import NEWEST
+from engine.server.config.field_errors import quoted
+from engine.server.config.flag_values import BOOL
+from engine.server.config.flags import FLAGS, Flag
 
 PROGRAM = "proxy-engine"
+KUBE_VERSION_FLAG = "kube-version"
 _SHORT = {"-v": "v"}
 _EPILOG = f"""\b
 Examples:
@@ -25,19 +27,19 @@ Examples:
   {PROGRAM} --cleanup
 
 Exit status:
-  0  it was told to end: by SIGTERM, or by --version, --cleanup, --init-only, --write-config-to
-  1  anything else: a wrong flag or configuration, a changed configuration file,
+  0  success: ended by SIGTERM, or --version, --cleanup, --init-only, --write-config-to completed
+  1  any failure: an invalid flag or configuration, a changed configuration file,
      rules that could not be removed
 
 Fields, defaults and flags: docs/configuration.md"""
 
 
 class FlagError(Exception):
-    """A command line that can't be read; the usage goes with it."""
+    """An invalid command line; it is reported together with the usage."""
 
 
 class CommandLine(NamedTuple):
-    """Flags that were given, by name, with their values; and what else was asked for."""
+    """The given flags by name, with their values, and whether --version was given."""
 
     values: dict[str, Any]
     version: bool = False
@@ -49,8 +51,11 @@ class CommandLine(NamedTuple):
         return [f"Flag --{flag.name} has been deprecated, {flag.deprecated}" for flag in used]
 
 
-def parse(argv: list[str]) -> CommandLine:
-    """Read a command line; FlagError when it is wrong, click.exceptions.Exit when help was printed."""
+def parse(argv: list[str], version: tuple[int, int] = NEWEST) -> CommandLine:
+    """Parse a command line; FlagError if it is invalid, click.exceptions.Exit when help was printed.
+
+    `version` applies if --kube-version is not given.
+    """
     try:
         context = command().make_context(PROGRAM, list(_joined(argv)))
     except click.NoSuchOption as error:
@@ -61,21 +66,26 @@ def parse(argv: list[str]) -> CommandLine:
     if any(arguments):
         listed = " ".join(map(quoted, arguments))
         raise FlagError(f"{quoted(PROGRAM)} does not take any arguments, got [{listed}]")
-    version = any(text not in ("false", "0") for text in context.params.pop("version"))
+    show_version = any(text not in ("false", "0") for text in context.params.pop("version"))
     given = {name.replace("_", "-"): texts for name, texts in context.params.items() if texts}
-    return CommandLine({name: _value(FLAGS[name], texts) for name, texts in given.items()}, version)
+    if KUBE_VERSION_FLAG in given:
+        version = _value(FLAGS[KUBE_VERSION_FLAG], given[KUBE_VERSION_FLAG])
+    for name in given:
+        if (gone := FLAGS[name].gone_since) and version >= gone:
+            raise FlagError(_unknown(f"--{name}"))
+    return CommandLine({name: _value(FLAGS[name], texts) for name, texts in given.items()}, show_version)
 
 
 def command() -> click.Command:
-    """The click command that holds every flag; it is parsed and never invoked."""
-    options = [_option(flag) for flag in FLAGS.values()]
+    """The click command with all flags; it is only used for parsing and never invoked."""
+    options: list[click.Parameter] = [_option(flag) for flag in FLAGS.values()]
     options.append(click.Option(["--version"], multiple=True, metavar="", help="Print the version and exit."))
     options.append(click.Argument(["arguments"], nargs=-1, metavar=""))
     return click.Command(
         PROGRAM,
         params=options,
-        help="A node's service proxy: watches Services and EndpointSlices and programs this node's kernel, "
-        "configured as kube-proxy is.",
+        help="Service proxy of a node: watches Services and EndpointSlices and programs this node's kernel. "
+        "Uses the flags and configuration file of kube-proxy.",
         epilog=_EPILOG,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
         options_metavar="[flags]",
@@ -90,7 +100,7 @@ def _option(flag: Flag) -> click.Option:
 
 
 def _joined(argv: list[str]) -> Iterator[str]:
-    """Each flag and its value as one word, so that a value may begin with a dash; a bare boolean is true."""
+    """Each flag joined with its value, so that a value may begin with a dash; a bare boolean is true."""
     rest = iter(argv)
     for word in rest:
         if word == "--":
@@ -117,7 +127,7 @@ def _next(rest: Iterator[str], flag: str) -> str:
 
 
 def _value(flag: Flag, texts: tuple[str, ...]) -> Any:
-    """The last value given, or all of them joined where the kind says how."""
+    """The last value given, or all values joined if the kind supports that."""
     value: Any = None
     for n, text in enumerate(texts):
         try:

@@ -1,6 +1,6 @@
-"""From a command line, and the file that it names, to the options to run on (CFG-11, CFG-15).
+"""Computes the options of the daemon from the command line and the configuration file (CFG-11, CFG-15).
 
-Pure but for the two functions it is given: one reads a file, one asks for the host's name.
+Pure, except for two functions passed in: one reads a file, one returns the host's name.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from engine.config import NEWEST, PRIMARY
-from engine.server import gates
-from engine.server.command_line import CommandLine
-from engine.server.configuration import (
+from engine.server.config import gates
+from engine.server.config.command_line import CommandLine
+from engine.server.config.configuration import (
     HEALTHZ_PORT,
     METRICS_PORT,
     ConfigurationError,
@@ -19,17 +19,21 @@ from engine.server.configuration import (
     Logging,
     replace,
 )
-from engine.server.decode import LENIENT, decode
-from engine.server.field_errors import aggregate
-from engine.server.flags import FLAGS
-from engine.server.netaddr import with_port
-from engine.server.options import Options
-from engine.server.validation import validate
-from engine.server.validation_logging import logging_errors
+from engine.server.config.decode import LENIENT, decode
+from engine.server.config.duration import Duration
+from engine.server.config.field_errors import aggregate
+from engine.server.config.flags import FLAGS
+from engine.server.config.netaddr import with_port
+from engine.server.config.options import Options
+from engine.server.config.validation import ONE_PAIR_SINCE, validate
+from engine.server.config.validation_logging import logging_errors
+
+DEFAULT_MODE_WARNED_SINCE = (1, 37)
+"""Since this version an empty mode causes an error line and an Event instead of an info line (MODE-01a)."""
 
 
 class Note(NamedTuple):
-    """A line for the log, once there is one: message, verbosity, pairs."""
+    """A line to be logged once logging is configured: message, verbosity, pairs."""
 
     message: str
     v: int = 0
@@ -37,7 +41,7 @@ class Note(NamedTuple):
 
 
 class Completed(NamedTuple):
-    """Options to run on, and what was noticed on the way."""
+    """The options, and notes for the log."""
 
     options: Options
     notes: tuple[Note, ...]
@@ -49,16 +53,18 @@ def complete(
     host_name: Callable[[], str],
     version: tuple[int, int] = NEWEST,
 ) -> Completed:
-    """Resolve and validate everything; ConfigurationError in kube-proxy's words.
+    """Resolve and validate everything; raises ConfigurationError with kube-proxy's message.
 
-    They begin with "failed complete", "initialize logging" or "failed validate".
+    It begins with "failed complete", "initialize logging" or "failed validate".
     """
     notes: list[Note] = []
+    version = line.values.get("kube-version", version)
     try:
-        configuration = _resolve(line, read_file, notes)
+        configuration = _resolve(line, read_file, notes, version)
+        default_mode = not configuration.mode
         configuration = _platform_defaults(configuration, version, notes)
         configuration = _overridden_hostname(configuration, line.values.get("hostname-override", ""))
-        complaint = gates.complaint(configuration.feature_gates)
+        complaint = gates.complaint(configuration.feature_gates, version)
         if complaint:
             raise ConfigurationError(complaint)
     except ConfigurationError as error:
@@ -69,6 +75,8 @@ def complete(
     errors = validate(configuration, version)
     if errors:
         raise ConfigurationError(f"failed validate: {aggregate(errors)}")
+    if version >= ONE_PAIR_SINCE:
+        configuration = effective_block_only(configuration)
     values = line.values
     options = Options(
         configuration=configuration,
@@ -78,12 +86,13 @@ def complete(
         cleanup=values.get("cleanup", False),
         init_only=values.get("init-only", False),
         version=version,
+        default_mode=default_mode,
     )
     return Completed(options, tuple(notes))
 
 
 def node_name(override: str, host_name: Callable[[], str]) -> str:
-    """This node's name: the override, else the host's, without blanks and in lower case (CFG-15)."""
+    """This node's name: the override, else the host name, stripped and in lower case (CFG-15)."""
     name = (override or host_name()).strip().lower()
     if not name:
         raise ConfigurationError("empty hostname is invalid")
@@ -91,7 +100,7 @@ def node_name(override: str, host_name: Callable[[], str]) -> str:
 
 
 def with_flags(configuration: KubeProxyConfiguration, values: Mapping[str, Any]) -> KubeProxyConfiguration:
-    """The configuration with the fields set that flags set."""
+    """The configuration with the values of flags."""
     for name, value in values.items():
         for target in FLAGS[name].targets:
             configuration = _set(configuration, target.split("."), value)
@@ -103,11 +112,17 @@ def _set(struct: Any, path: list[str], value: Any) -> Any:
     return replace(struct, **{first: _set(getattr(struct, first), rest, value) if rest else value})
 
 
-def _resolve(line: CommandLine, read_file: Callable[[str], bytes], notes: list[Note]) -> KubeProxyConfiguration:
-    """The file, with the flags' logging; else the flags."""
+def _resolve(
+    line: CommandLine, read_file: Callable[[str], bytes], notes: list[Note], version: tuple[int, int]
+) -> KubeProxyConfiguration:
+    """The file with the logging flags, or else the flags."""
     path = line.values.get("config")
     if not path:
-        return _with_ports(with_flags(KubeProxyConfiguration(), line.values), line.values)
+        fresh = KubeProxyConfiguration()
+        if version >= ONE_PAIR_SINCE:
+            # All modes share sync periods with the defaults of iptables (CFG-03a); in a file ipvs has its own.
+            fresh = replace(fresh, ipvs=replace(fresh.ipvs, min_sync_period=fresh.iptables.min_sync_period))
+        return _with_ports(with_flags(fresh, line.values), line.values)
     configuration, complaint = decode(_read(path, read_file))
     if complaint:
         notes.append(Note(LENIENT, pairs={"err": complaint}))
@@ -123,7 +138,7 @@ def _read(path: str, read_file: Callable[[str], bytes]) -> bytes:
 
 
 def _vmodule_of_both(configuration: KubeProxyConfiguration, file: Logging, flagged: bool) -> KubeProxyConfiguration:
-    """The flag's patterns come first, and so win."""
+    """The flag's patterns come first and so take precedence."""
     if not flagged:
         return configuration
     patterns = configuration.logging.vmodule + file.vmodule
@@ -131,10 +146,10 @@ def _vmodule_of_both(configuration: KubeProxyConfiguration, file: Logging, flagg
 
 
 def _with_ports(configuration: KubeProxyConfiguration, values: Mapping[str, Any]) -> KubeProxyConfiguration:
-    """Default ports behind bare addresses; the deprecated port flags count unless a file is written (CLI-03)."""
-    asked = {} if values.get("write-config-to") else values
-    healthz = asked.get("healthz-port", HEALTHZ_PORT)
-    metrics = asked.get("metrics-port", METRICS_PORT)
+    """Add default ports to bare addresses; the deprecated port flags apply unless a file is written (CLI-03)."""
+    used = {} if values.get("write-config-to") else values
+    healthz = used.get("healthz-port", HEALTHZ_PORT)
+    metrics = used.get("metrics-port", METRICS_PORT)
     return replace(
         configuration,
         healthz_bind_address=with_port(configuration.healthz_bind_address, healthz) if healthz else "",
@@ -145,9 +160,10 @@ def _with_ports(configuration: KubeProxyConfiguration, values: Mapping[str, Any]
 def _platform_defaults(
     configuration: KubeProxyConfiguration, version: tuple[int, int], notes: list[Note]
 ) -> KubeProxyConfiguration:
-    """What blanks mean on Linux (MODE-01, CFG-10, DET-01)."""
+    """Replace empty values by the defaults on Linux (MODE-01, CFG-10, DET-01)."""
     if not configuration.mode:
-        notes.append(Note("Using iptables proxy"))
+        if version < DEFAULT_MODE_WARNED_SINCE:
+            notes.append(Note("Using iptables proxy"))
         configuration = replace(configuration, mode="iptables")
     if configuration.mode == "nftables" and not configuration.node_port_addresses and version >= (1, 31):
         configuration = replace(configuration, node_port_addresses=(PRIMARY,))
@@ -156,6 +172,21 @@ def _platform_defaults(
         configuration = replace(configuration, detect_local_mode="ClusterCIDR")
     notes.append(Note("DetectLocalMode", 2, {"localMode": configuration.detect_local_mode}))
     return configuration
+
+
+def effective_block_only(configuration: KubeProxyConfiguration) -> KubeProxyConfiguration:
+    """Keep sync periods and masqueradeAll only in the block of the mode, zero in the others (CFG-14a).
+
+    ipvs has its masqueradeAll in the iptables block.
+    """
+    mode, none = configuration.mode, Duration(0)
+    for block in ("iptables", "ipvs", "nftables"):
+        if block != mode:
+            idle = replace(getattr(configuration, block), sync_period=none, min_sync_period=none)
+            configuration = replace(configuration, **{block: idle})
+    if mode == "nftables":
+        return replace(configuration, iptables=replace(configuration.iptables, masquerade_all=False))
+    return replace(configuration, nftables=replace(configuration.nftables, masquerade_all=False))
 
 
 def _overridden_hostname(configuration: KubeProxyConfiguration, flag: str) -> KubeProxyConfiguration:

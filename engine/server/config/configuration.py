@@ -1,8 +1,7 @@
 """kube-proxy's `KubeProxyConfiguration` (kubeproxy.config.k8s.io/v1alpha1) as frozen values.
 
-Field names are the file's, in Python's spelling; the defaults written here are those of an empty file
-(CFG-01 to CFG-04).  Reading a file is `decode`'s business, judging one `validation`'s, and what the engine
-makes of it `settings`'s.
+Field names are those of the file in snake case; the defaults are those of an empty file (CFG-01 to CFG-04).
+`decode` reads a file, `validation` checks the values, and `settings` derives the engine's configuration.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct, field
 
-from engine.server.duration import Duration
-from engine.server.quantity import Quantity
+from engine.server.config.duration import Duration
+from engine.server.config.quantity import Quantity
 
 API_VERSION = "kubeproxy.config.k8s.io/v1alpha1"
 KIND = "KubeProxyConfiguration"
@@ -28,13 +27,13 @@ _SPELLINGS |= {"enable_dsr": "enableDSR"}
 
 
 def file_name(attribute: str) -> str:
-    """A field's name in the file: camelCase, with Kubernetes' capitals."""
+    """A field's name in the file: camelCase, with Kubernetes' capitalization."""
     first, *rest = attribute.split("_")
     return _SPELLINGS.get(attribute, first + "".join(word.title() for word in rest))
 
 
 class ClientConnection(Struct, frozen=True, rename=file_name):
-    """How the API server is reached; `qps` and `burst` limit requests, in requests a second and requests."""
+    """Access to the API server; `qps` and `burst` limit the request rate, in requests per second and requests."""
 
     kubeconfig: str = ""
     accept_content_types: str = ""
@@ -44,7 +43,7 @@ class ClientConnection(Struct, frozen=True, rename=file_name):
 
 
 class OutputRouting(Struct, frozen=True, rename=file_name):
-    """Whether info lines go to stdout, errors to stderr, and how many bytes of the former are held back."""
+    """Whether info lines go to stdout and errors to stderr, and the size of the buffer for the former."""
 
     split_stream: bool = False
     info_buffer_size: Quantity = Quantity(0)
@@ -58,7 +57,7 @@ class LogOptions(Struct, frozen=True, rename=file_name):
 
 
 class VModule(Struct, frozen=True, rename=file_name):
-    """A verbosity of its own for source files that match a pattern."""
+    """The verbosity of source files that match a pattern."""
 
     file_pattern: str = ""
     verbosity: Uint32 = 0
@@ -75,7 +74,7 @@ class Logging(Struct, frozen=True, rename=file_name):
 
 
 class IPTables(Struct, frozen=True, rename=file_name):
-    """Mode iptables; its masquerade fields are ipvs's too."""
+    """Mode iptables; its masquerade fields also apply to ipvs."""
 
     masquerade_bit: Int32 = 14
     masquerade_all: bool = False
@@ -85,7 +84,7 @@ class IPTables(Struct, frozen=True, rename=file_name):
 
 
 class IPVS(Struct, frozen=True, rename=file_name):
-    """Mode ipvs; timeouts of 0 leave the kernel's."""
+    """Mode ipvs; timeouts of 0 keep those of the kernel."""
 
     sync_period: Duration = Duration.of(30)
     min_sync_period: Duration = Duration(0)
@@ -107,7 +106,7 @@ class NFTables(Struct, frozen=True, rename=file_name):
 
 
 class Winkernel(Struct, frozen=True, rename=file_name):
-    """Mode kernelspace of Windows: read, kept, and without effect here."""
+    """Mode kernelspace of Windows: accepted without effect."""
 
     network_name: str = ""
     source_vip: str = ""
@@ -117,14 +116,14 @@ class Winkernel(Struct, frozen=True, rename=file_name):
 
 
 class DetectLocal(Struct, frozen=True, rename=file_name):
-    """What tells local traffic in modes BridgeInterface and InterfaceNamePrefix (DET-03)."""
+    """Detection of local traffic in modes BridgeInterface and InterfaceNamePrefix (DET-03)."""
 
     bridge_interface: str = ""
     interface_name_prefix: str = ""
 
 
 class Conntrack(Struct, frozen=True, rename=file_name):
-    """Sysctls of connection tracking; 0 leaves the kernel's own."""
+    """Sysctls of connection tracking; 0 keeps the kernel's value."""
 
     max_per_core: Int32 = 32 * 1024
     min: Int32 = 128 * 1024
@@ -136,7 +135,7 @@ class Conntrack(Struct, frozen=True, rename=file_name):
 
 
 class KubeProxyConfiguration(Struct, frozen=True, rename=file_name):
-    """The whole file.  `mode` "" is iptables (MODE-01); `port_range` has no effect."""
+    """The whole file.  `mode` "" means iptables (MODE-01); `port_range` has no effect."""
 
     feature_gates: dict[str, bool] = field(default_factory=dict)
     client_connection: ClientConnection = ClientConnection()
@@ -165,7 +164,7 @@ class KubeProxyConfiguration(Struct, frozen=True, rename=file_name):
 
 
 class ConfigurationError(Exception):
-    """A configuration that can't be used; the message is what the user reads."""
+    """An unusable configuration; the message is shown to the user."""
 
 
 replace = msgspec.structs.replace

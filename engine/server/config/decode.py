@@ -1,17 +1,18 @@
-"""A configuration file's text to `KubeProxyConfiguration` and back (CFG-12, CFG-14).
+"""Conversion between a configuration file's text and `KubeProxyConfiguration` (CFG-12, CFG-14).
 
-YAML or JSON -> values -> kind -> fields that are known -> typed -> zero values defaulted
+YAML or JSON -> values -> check of kind and unknown fields -> typed values -> defaults for zero values
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
 
-from engine.server import yaml_text
-from engine.server.configuration import (
+from engine.server.config import yaml_text
+from engine.server.config.configuration import (
     API_VERSION,
     HEALTHZ_PORT,
     KIND,
@@ -20,11 +21,14 @@ from engine.server.configuration import (
     KubeProxyConfiguration,
     replace,
 )
-from engine.server.duration import Duration
-from engine.server.netaddr import parse_ip, with_port
-from engine.server.quantity import Quantity
+from engine.server.config.duration import Duration
+from engine.server.config.netaddr import parse_ip, with_port
+from engine.server.config.quantity import Quantity
 
 LENIENT = "Using lenient decoding as strict decoding failed"
+_GO_TYPES = {"str": "string", "int": "int32", "bool": "bool"}
+_JSON_TYPES = {"str": "string", "int": "number", "float": "number"}
+_WRONG_TYPE = re.compile(r"Expected `(str|int|bool)`, got `(str|int|float|bool|array|object)` - at `\$\.(\w+)`")
 _OMITTED_WHEN_EMPTY = ("featureGates", "splitStream", "vmodule", "windowsRunAsService")
 _ZERO_IS_DEFAULT = {
     "": ("bind_address", "config_sync_period"),
@@ -37,29 +41,29 @@ _ZERO_IS_DEFAULT = {
 
 
 class Decoded(NamedTuple):
-    """A configuration, and why it could be read only leniently ("" when strictly)."""
+    """A configuration, and why strict decoding failed ("" if it did not)."""
 
     configuration: KubeProxyConfiguration
     complaint: str
 
 
 def decode(text: str | bytes) -> Decoded:
-    """Read a file's text; ConfigurationError when even a lenient reader can't.
+    """Decode a file's text; ConfigurationError if lenient decoding fails too.
 
-    Strictly, unknown fields and keys that are set twice are errors; leniently the former are passed over
-    and of the latter the last counts.
+    In strict decoding, unknown fields and duplicate keys are errors; in lenient decoding the former are ignored
+    and the last of the latter is used.
     """
     try:
         raw, repeated = yaml_text.load(text)
         raw = _without_nulls({} if raw is None else raw)
         _check_kind(raw)
         unknown = [f'unknown field "{path}"' for path in _unknown(KubeProxyConfiguration, raw)]
-        # A default follows bindAddress, so that an absent address must be told from one that is written.
+        # The default depends on bindAddress, so an absent address must be distinguished from a given one.
         raw = {"healthzBindAddress": "", "metricsBindAddress": ""} | raw
         _accept_plain_nanoseconds(raw)
         configuration = msgspec.convert(raw, KubeProxyConfiguration, dec_hook=_read)
     except (msgspec.ValidationError, ValueError) as error:
-        raise ConfigurationError(f"failed to decode: {error}") from None
+        raise ConfigurationError(f"failed to decode: {_in_go_words(str(error))}") from None
     except RecursionError:
         raise ConfigurationError("failed to decode: nested too deeply") from None
     complaints = ", ".join([*unknown, *repeated])
@@ -73,7 +77,7 @@ def encode(configuration: KubeProxyConfiguration) -> str:
 
 
 def with_defaults(configuration: KubeProxyConfiguration) -> KubeProxyConfiguration:
-    """Zero values replaced where a zero stands for the default (CFG-02, CFG-03); idempotent."""
+    """Replace zero values that stand for the default (CFG-02, CFG-03); idempotent."""
     for block, names in _ZERO_IS_DEFAULT.items():
         now = getattr(configuration, block) if block else configuration
         fresh = type(now)()
@@ -101,7 +105,7 @@ def _check_kind(raw: Any) -> None:
 
 
 def _without_nulls(value: Any) -> Any:
-    """Null fields are absent ones, and null items empty ones, as in Go; keys are text and 1.0 is 1, as in JSON."""
+    """Treat null fields as absent and null items as empty, as Go does; keys are text and 1.0 is 1, as in JSON."""
     if isinstance(value, dict):
         return {str(key): _without_nulls(each) for key, each in value.items() if each is not None}
     if isinstance(value, list):
@@ -110,7 +114,7 @@ def _without_nulls(value: Any) -> Any:
 
 
 def _unknown(kind: type, raw: Any, path: str = "") -> list[str]:
-    """Paths of fields that a struct hasn't."""
+    """Paths of fields that are not in the struct."""
     if get_origin(kind) is tuple and isinstance(raw, list):
         item = get_args(kind)[0]
         return [each for n, value in enumerate(raw) for each in _unknown(item, value, f"{path}[{n}]")]
@@ -127,14 +131,14 @@ def _unknown(kind: type, raw: Any, path: str = "") -> list[str]:
 
 
 def _accept_plain_nanoseconds(raw: dict[str, Any]) -> None:
-    """logging.flushFrequency alone may be a number."""
+    """Accept a number for logging.flushFrequency, which no other duration allows."""
     logging = raw.get("logging")
     if isinstance(logging, dict) and type(logging.get("flushFrequency")) is int:
         raw["logging"] = logging | {"flushFrequency": f"{logging['flushFrequency']}ns"}
 
 
 def _read(kind: type, value: Any) -> Any:
-    """Durations and quantities from their text."""
+    """Parse durations and quantities."""
     if kind is Quantity and type(value) is int:
         return Quantity(value)
     if not isinstance(value, str):
@@ -142,11 +146,21 @@ def _read(kind: type, value: Any) -> Any:
     return Duration.parse(value) if kind is Duration else Quantity.parse(value)
 
 
+def _in_go_words(complaint: str) -> str:
+    """The message of Go's JSON decoder for a value of the wrong type in a top-level field; else the message itself."""
+    found = _WRONG_TYPE.fullmatch(complaint)
+    if found is None:
+        return complaint
+    wanted, got, name = found.groups()
+    go_type = "v1alpha1.ProxyMode" if name == "mode" else _GO_TYPES[wanted]
+    return f"json: cannot unmarshal {_JSON_TYPES.get(got, got)} into Go struct field {KIND}.{name} of type {go_type}"
+
+
 def _without_empty(value: Any) -> Any:
-    """Leave out what Kubernetes leaves out, and write whole numbers as such."""
+    """Omit the fields that Kubernetes omits, write whole numbers as integers, and empty lists as null like Go."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, dict):
         kept = {k: v for k, v in value.items() if v or k not in _OMITTED_WHEN_EMPTY}
         return {key: _without_empty(each) for key, each in kept.items()}
-    return [_without_empty(each) for each in value] if isinstance(value, list | tuple) else value
+    return ([_without_empty(each) for each in value] or None) if isinstance(value, list | tuple) else value

@@ -1,4 +1,4 @@
-"""Go's durations: how Kubernetes writes "1h30m" in files and flags, and prints it back."""
+"""Go's durations, such as "1h30m" in Kubernetes' files and flags: parsing and formatting."""
 
 from __future__ import annotations
 
@@ -21,24 +21,25 @@ _LIMIT = 2**63
 
 
 class Duration(int):
-    """A span of time in nanoseconds; `str` gives Go's text of it."""
+    """A duration in nanoseconds; `str` gives Go's format."""
 
     __slots__ = ()
 
     @classmethod
     def of(cls, seconds: int) -> Duration:
-        """So many whole seconds."""
+        """A duration of whole seconds."""
         return cls(seconds * SECOND)
 
     @classmethod
     def parse(cls, text: str) -> Duration:
-        """What Go's time.ParseDuration reads, such as "1h15m30.5s"; ValueError in its words otherwise."""
+        """Parse like Go's time.ParseDuration, e.g. "1h15m30.5s"; ValueError with Go's message."""
         rest = text[1:] if text[:1] in ("+", "-") else text
         if rest == "0":
             return cls(0)
         total, position = 0, 0
         while position < len(rest):
             part = _PART.match(rest, position)
+            assert part, "it matches the empty string too"
             whole, fraction, unit = part[1], part[2] or "", part[3]
             if not whole and not fraction:
                 raise ValueError(f"time: invalid duration {_quoted(text)}")
@@ -53,7 +54,7 @@ class Duration(int):
 
     @property
     def seconds(self) -> float:
-        """The same span in seconds."""
+        """The duration in seconds."""
         return self / SECOND
 
     def __str__(self) -> str:
@@ -74,7 +75,7 @@ class Duration(int):
 
 
 def _decimal(value: int, scale: int) -> str:
-    """value / scale, exact, without needless zeros."""
+    """value / scale, exact, without trailing zeros."""
     whole, fraction = divmod(value, scale)
     digits = f"{fraction:0{len(str(scale)) - 1}d}".rstrip("0") if fraction else ""
     return f"{whole}.{digits}" if digits else str(whole)

@@ -1,10 +1,10 @@
-"""Validation errors in the words of Kubernetes' API machinery: path, what is wrong, the value, what would be right."""
+"""Validation errors in the format of Kubernetes' API machinery: path, kind of error, value, valid values."""
 
 from __future__ import annotations
 
 import json
 
-from engine.server.duration import Duration
+from engine.server.config.duration import Duration
 
 
 def invalid(path: str, value: object, detail: str) -> str:
@@ -15,6 +15,11 @@ def invalid(path: str, value: object, detail: str) -> str:
 def unsupported(path: str, value: str, supported: tuple[str, ...]) -> str:
     """`path: Unsupported value: VALUE: supported values: ...`."""
     return f"{path}: Unsupported value: {quoted(value)}: supported values: {', '.join(map(quoted, supported))}"
+
+
+def duplicate(path: str, value: object) -> str:
+    """`path: Duplicate value: VALUE`."""
+    return f"{path}: Duplicate value: {go_text(value)}"
 
 
 def forbidden(path: str, detail: str) -> str:
@@ -28,13 +33,13 @@ def required(path: str, detail: str) -> str:
 
 
 def aggregate(errors: list[str] | tuple[str, ...]) -> str:
-    """One error as it is, several in brackets, none twice."""
+    """One error as it is, several in brackets, without duplicates."""
     distinct = list(dict.fromkeys(errors))
     return distinct[0] if len(distinct) == 1 else f"[{', '.join(distinct)}]"
 
 
 def go_text(value: object) -> str:
-    """A value as Kubernetes' error messages show it: as JSON, durations being texts there."""
+    """A value as shown in Kubernetes' error messages: JSON, with durations as text."""
     if isinstance(value, Duration):
         return quoted(str(value))
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))

@@ -1,4 +1,4 @@
-"""Kinds of flag values, read as Go's flag library reads them; ValueError says what is wrong."""
+"""Kinds of flag values, parsed as by Go's flag library; a ValueError has the reason."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from engine.server.configuration import VModule
-from engine.server.duration import Duration
-from engine.server.field_errors import quoted
-from engine.server.netaddr import parse_ip, split_host_port
-from engine.server.port_range import is_port_range
-from engine.server.quantity import Quantity
+from engine.config import parse_version
+from engine.server.config.configuration import VModule
+from engine.server.config.duration import Duration
+from engine.server.config.field_errors import quoted
+from engine.server.config.netaddr import parse_ip, split_host_port
+from engine.server.config.port_range import is_port_range
+from engine.server.config.quantity import Quantity
 
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")
 _FALSE = ("0", "f", "F", "FALSE", "false", "False")
@@ -22,7 +23,7 @@ _NUMBER = re.compile(
 
 
 class Kind(NamedTuple):
-    """A kind of value: how help names it, how one is read, and how a repetition joins what was there."""
+    """A kind of value: its name in the help, its parser, and how repeated values are joined."""
 
     metavar: str
     read: Callable[[str], Any]
@@ -65,7 +66,7 @@ def read_float(text: str) -> float:
 
 
 def read_list(text: str) -> tuple[str, ...]:
-    """Comma-separated texts; those that hold commas are quoted."""
+    """Comma-separated texts; those that contain commas are quoted."""
     return tuple(next(csv.reader([text]), ()))
 
 
@@ -127,6 +128,7 @@ TEXT = Kind("string", str)
 BOOL = Kind("bool", read_bool)
 INT32 = Kind("int32", read_int32)
 LEVEL = Kind("Level", read_level)
+KUBE_VERSION = Kind("version", parse_version)
 FLOAT = Kind("float", read_float)
 DURATION = Kind("duration", Duration.parse)
 QUANTITY = Kind("quantity", Quantity.parse)

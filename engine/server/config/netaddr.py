@@ -1,8 +1,9 @@
-"""Texts of addresses with ports, as Go splits and reads them."""
+"""Parsing of addresses and ports with Go's semantics."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from engine.addresses import parse_address, parse_network
 from engine.model import Address, Network
@@ -21,7 +22,7 @@ def parse_ip(text: str) -> Address | None:
 
 
 def parse_cidr(text: str) -> Network | None:
-    """A CIDR block; None for anything else, blanks around it included."""
+    """A CIDR block; None for anything else, including surrounding blanks."""
     try:
         return parse_network(text) if text == text.strip() else None
     except ValueError:
@@ -41,15 +42,15 @@ def port_number(text: str) -> int | None:
 
 
 def with_port(text: str, port: int) -> str:
-    """An IP with a port behind it; what has one already, or is no IP, stays as it is."""
+    """Add a port to an IP; text that has one, or is not an IP, is returned unchanged."""
     address = parse_ip(text)
     if address is None or split_host_port(text) is not None:
         return text
     return f"{text}:{port}" if len(address) == 4 else f"[{text}]:{port}"
 
 
-def families(cidrs: list[str] | tuple[str, ...]) -> list[int | None]:
-    """The family of each CIDR block, None where it isn't one."""
+def families(cidrs: Sequence[str]) -> list[int | None]:
+    """The family of each CIDR block, None if the text is not one."""
     return [None if block is None else _family(block.address) for block in map(parse_cidr, cidrs)]
 
 
@@ -57,6 +58,6 @@ def _family(address: Address) -> int:
     return 4 if len(address) == 4 or address.startswith(_MAPPED) else 6
 
 
-def is_dual_stack(cidrs: list[str] | tuple[str, ...]) -> bool:
-    """Whether all are CIDR blocks, and both families are among them."""
+def is_dual_stack(cidrs: Sequence[str]) -> bool:
+    """Whether all texts are CIDR blocks and both families occur."""
     return set(families(cidrs)) == {4, 6}

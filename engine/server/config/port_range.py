@@ -1,4 +1,4 @@
-"""Port ranges as Kubernetes writes them: "80", "80-90", "80+10"; read, checked, and without effect (CLI-03)."""
+"""Port ranges in Kubernetes' syntax: "80", "80-90", "80+10"; validated, without effect (CLI-03)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _RANGE = re.compile(r"(\d{1,9})(?:([-+])(\d{1,9}))?", re.ASCII)
 
 
 def is_port_range(text: str) -> bool:
-    """Whether the text is empty or names a range within 0 to 65535 that doesn't run backwards."""
+    """Whether the text is empty or a valid range within 0 to 65535."""
     form = _RANGE.fullmatch(text.strip())
     if form is None:
         return not text.strip()

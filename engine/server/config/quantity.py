@@ -9,7 +9,7 @@ _FORM = re.compile(r"(\d{1,15})([kKMG]|[KMG]i)?", re.ASCII)
 
 
 class Quantity(int):
-    """A number of bytes; `str` gives digits alone."""
+    """A number of bytes; `str` gives plain digits."""
 
     __slots__ = ()
 
@@ -18,7 +18,7 @@ class Quantity(int):
         """A number with an optional decimal or binary suffix; ValueError otherwise."""
         form = _FORM.fullmatch(text)
         if form is None:
-            raise ValueError(f"{text!r} is no quantity such as 512, 1K or 64Ki")
+            raise ValueError(f"{text!r} is not a quantity such as 512, 1K or 64Ki")
         return cls(int(form[1]) * _SCALES[form[2] or ""])
 
     def __str__(self) -> str:

@@ -1,6 +1,6 @@
-"""What a valid configuration still gets wrong, seen from the cluster's address families (CFG-09, CFG-10).
+"""Checks a valid configuration against the cluster's address families (CFG-09, CFG-10).
 
-configuration + leading family + families that the host has + pod CIDRs -> advice, problems, fatal or not
+configuration + primary family + families of the host + pod CIDRs -> advice, problems, fatal or not
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from engine.config import NEWEST, PRIMARY
-from engine.server.configuration import ConfigurationError, KubeProxyConfiguration
-from engine.server.field_errors import aggregate
-from engine.server.netaddr import families, is_dual_stack, parse_ip, split_host_port
+from engine.config import NEWEST, NODE_PORT_KEYWORDS
+from engine.server.config.configuration import ConfigurationError, KubeProxyConfiguration
+from engine.server.config.field_errors import aggregate
+from engine.server.config.netaddr import families, is_dual_stack, parse_ip, split_host_port
 
 INCOMPLETE = "Kube-proxy configuration may be incomplete or incorrect"
 UNSET = (
@@ -21,7 +21,7 @@ UNSET = (
 
 
 class Problem(NamedTuple):
-    """One thing that is at odds with the cluster's families, and whether the proxy must not start over it."""
+    """One conflict with the cluster's families; a fatal one prevents the start."""
 
     text: str
     fatal: bool = False
@@ -34,10 +34,10 @@ def sanity(
     pod_cidrs: Sequence[str] = (),
     version: tuple[int, int] = NEWEST,
 ) -> tuple[str, ...]:
-    """Errors to log behind `INCOMPLETE`, each the "err" of a line of its own; ConfigurationError when fatal.
+    """Errors to log after `INCOMPLETE`, each as "err" of a separate line; ConfigurationError if one is fatal.
 
-    `family` leads (CFG-20), `dual_stack` says that the host has both, `pod_cidrs` are the Node's, known in
-    mode NodeCIDR only.
+    `family` is the primary one (CFG-20), `dual_stack` means that the host has both, `pod_cidrs` are those of the
+    Node, known in mode NodeCIDR only.
     """
     advice = list(_node_ports(configuration, family, pod_cidrs)) if version >= (1, 31) else []
     problems = list(_wrong_family(configuration, family, dual_stack, pod_cidrs, version))
@@ -48,10 +48,10 @@ def sanity(
 
 
 def _node_ports(c: KubeProxyConfiguration, family: int, pod_cidrs: Sequence[str]) -> Iterator[str]:
-    """Where node ports are open on more addresses than one may think."""
+    """Warnings about node ports that are open on more addresses than expected."""
     texts = c.node_port_addresses
-    # Mode nftables reads "unset" as primary, which opens the node's own addresses alone.
-    if texts == (PRIMARY,) or (not texts and c.mode == "nftables"):
+    # Each keyword applies to both families; mode nftables treats "unset" as primary.
+    if set(texts) & set(NODE_PORT_KEYWORDS) or (not texts and c.mode == "nftables"):
         return
     ours, other = f"IPv{family}", f"IPv{10 - family}"
     in_family = families(texts).count(family)
@@ -68,7 +68,7 @@ def _node_ports(c: KubeProxyConfiguration, family: int, pod_cidrs: Sequence[str]
 def _wrong_family(
     c: KubeProxyConfiguration, family: int, dual_stack: bool, pod_cidrs: Sequence[str], version: tuple[int, int]
 ) -> Iterator[Problem]:
-    """Lists and addresses that hold nothing of the leading family."""
+    """Lists and addresses without any of the primary family."""
     bad = 10 - family
     cluster = f"cluster is IPv{family}-{'primary' if dual_stack else 'only'}"
     only = f"contains only IPv{bad} addresses"

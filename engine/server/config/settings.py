@@ -1,4 +1,4 @@
-"""From a configuration to what the engine and its loop run on."""
+"""Converts a configuration to the settings of the engine and its loop."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import NamedTuple
 from engine.addresses import parse_network
 from engine.config import ProxyConfig
 from engine.model import Address, Network, Node
-from engine.server.configuration import IPVS, IPTables, KubeProxyConfiguration, NFTables
-from engine.server.node_ips import NodeIPs
-from engine.server.options import Options
+from engine.server.api.node_ips import NodeIPs
+from engine.server.config.configuration import IPVS, IPTables, KubeProxyConfiguration, NFTables
+from engine.server.config.options import Options
 
 
 class Periods(NamedTuple):
-    """How often a sync must come, and how long after one the next may, both in seconds."""
+    """Maximum and minimum time between syncs, in seconds."""
 
     sync_seconds: float
     min_sync_seconds: float
@@ -31,14 +31,16 @@ def to_proxy_config(
     node_ips: NodeIPs,
     local_addresses: tuple[Address, ...] = (),
     service_networks: tuple[Network, ...] = (),
+    kernel_be_liberal: bool = False,
 ) -> ProxyConfig:
     """The engine's configuration on this node.
 
-    `node` gives the pod CIDRs in mode NodeCIDR (DET-02), `service_networks` comes from ServiceCIDR objects
-    (CIP-02), `local_addresses` from the machine.
+    `node` provides the pod CIDRs in mode NodeCIDR (DET-02), `service_networks` come from ServiceCIDR objects
+    (CIP-02), `local_addresses` from the machine.  `kernel_be_liberal`: the sysctl nf_conntrack_tcp_be_liberal is
+    set, which disables the drop of invalid packets like the configuration field (MASQ-03).
     """
     configuration = options.configuration
-    # ipvs has no masquerade fields of its own and takes iptables's.
+    # ipvs has no masquerade fields and uses those of iptables.
     masquerade = configuration.nftables if configuration.mode == "nftables" else configuration.iptables
     return ProxyConfig(
         pod_networks=pod_networks(configuration, node),
@@ -49,7 +51,7 @@ def to_proxy_config(
         pod_interface=_pod_interface(configuration),
         node_port_addresses=configuration.node_port_addresses or None,
         localhost_node_ports=configuration.iptables.localhost_node_ports,
-        node_addresses=tuple(node_ips.addresses[family] for family in _families_first(node_ips.family)),
+        node_addresses=node_addresses(node_ips),
         local_addresses=local_addresses,
         ipvs_scheduler=configuration.ipvs.scheduler or "rr",
         ipvs_strict_arp=configuration.ipvs.strict_arp,
@@ -57,22 +59,24 @@ def to_proxy_config(
         ipvs_tcp_timeout_seconds=int(configuration.ipvs.tcp_timeout.seconds),
         ipvs_tcp_fin_timeout_seconds=int(configuration.ipvs.tcp_fin_timeout.seconds),
         ipvs_udp_timeout_seconds=int(configuration.ipvs.udp_timeout.seconds),
+        conntrack_tcp_be_liberal=configuration.conntrack.tcp_be_liberal or kernel_be_liberal,
         feature_gates=configuration.feature_gates,
         version=options.version,
     )
 
 
-def _families_first(family: int) -> tuple[int, int]:
-    return (4, 6) if family == 4 else (6, 4)
+def node_addresses(node_ips: NodeIPs) -> tuple[Address, ...]:
+    """One address per family, that of the primary family first."""
+    return tuple(node_ips.addresses[family] for family in ((4, 6) if node_ips.family == 4 else (6, 4)))
 
 
 def _block(configuration: KubeProxyConfiguration) -> IPTables | IPVS | NFTables:
-    blocks = {"ipvs": configuration.ipvs, "nftables": configuration.nftables}
+    blocks: dict[str, IPTables | IPVS | NFTables] = {"ipvs": configuration.ipvs, "nftables": configuration.nftables}
     return blocks.get(configuration.mode, configuration.iptables)
 
 
 def pod_networks(configuration: KubeProxyConfiguration, node: Node | None) -> tuple[Network, ...]:
-    """The first pod CIDR of each family, from where the mode says (DET-01, DET-02)."""
+    """The first pod CIDR of each family, from the mode's source (DET-01, DET-02)."""
     if configuration.detect_local_mode == "NodeCIDR":
         listed = node.pod_networks if node else ()
     elif configuration.detect_local_mode in ("", "ClusterCIDR") and configuration.cluster_cidr:

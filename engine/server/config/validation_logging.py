@@ -1,18 +1,18 @@
-"""What is wrong with the `logging` block, in the words of Kubernetes' component base."""
+"""Validation of the `logging` block, with the messages of Kubernetes' component-base."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from engine.server.configuration import Logging
-from engine.server.field_errors import forbidden, invalid, required
+from engine.server.config.configuration import Logging
+from engine.server.config.field_errors import forbidden, invalid, required
 
 FORMATS = ("json", "text")
 HIGHEST_VERBOSITY = 2**31 - 1
 
 
 def logging_errors(logging: Logging, gates: Mapping[str, bool], path: str) -> Iterator[str]:
-    """Every error of the block."""
+    """All errors of the block."""
     if logging.flush_frequency <= 0:
         yield invalid(f"{path}.flushFrequency", logging.flush_frequency, "Must be greater than zero")
     if logging.format not in FORMATS:

@@ -1,4 +1,4 @@
-"""Whether the configuration file is still the one that was read (CFG-13)."""
+"""Detects changes of the configuration file (CFG-13)."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import os
 
 
 class WatchedFile:
-    """A file as it was at the start, links resolved: a ConfigMap that is swapped as a whole is not a write."""
+    """A file as it was at start, links resolved: an atomic swap of a ConfigMap volume does not count as a write."""
 
     def __init__(self, path: str) -> None:
         self._path = os.path.realpath(path)
         self._seen = self._look()
 
     def changed(self) -> bool:
-        """Whether it was written or replaced; one that is gone is no change."""
+        """Whether the file was written or replaced; a deleted file does not count as changed."""
         now = self._look()
         return now is not None and now != self._seen
 

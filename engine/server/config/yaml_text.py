@@ -1,4 +1,4 @@
-"""YAML as Kubernetes reads it: no dates, no base-60 numbers, and repeated keys are told."""
+"""YAML as Kubernetes reads it: no dates, no base-60 numbers, and duplicate keys are reported."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _DIGITS = list("-+.0123456789")
 
 
 class YamlError(ValueError):
-    """Text that isn't YAML; the message names the line."""
+    """Invalid YAML; the message includes the line."""
 
 
-def _resolve_numbers(resolver: type) -> None:
+def _resolve_numbers(resolver: type[_Loader | _Dumper]) -> None:
     """Replace PyYAML's numbers and dates by Kubernetes' numbers, for reading and for writing alike."""
     kept = {
         first: [(tag, form) for tag, form in forms if tag.rpartition(":")[2] not in _DROPPED]
@@ -29,7 +29,7 @@ def _resolve_numbers(resolver: type) -> None:
 
 
 class _Loader(yaml.CSafeLoader):
-    """Notes keys that are set twice; the last one counts."""
+    """Records duplicate keys; the last value is used."""
 
     repeated: list[str]
 
@@ -46,7 +46,7 @@ class _Loader(yaml.CSafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes what `_Loader` reads back."""
+    """The inverse of `_Loader`."""
 
 
 _resolve_numbers(_Loader)
@@ -54,11 +54,11 @@ _resolve_numbers(_Dumper)
 
 
 def load(text: str | bytes) -> tuple[Any, list[str]]:
-    """The first document's value, and a complaint for each key that is set twice; YamlError."""
+    """The first document's value, and an error for each duplicate key; raises YamlError."""
     loader = _Loader(text)
     loader.repeated = []
     try:
-        return (loader.get_data() if loader.check_data() else None), loader.repeated
+        return loader.get_data(), loader.repeated
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise YamlError(f"yaml: {line}{error.problem}") from None

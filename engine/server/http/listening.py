@@ -1,4 +1,4 @@
-"""Servers that must come up in the end: tried again every few seconds, or, on request, ending the process (HC-11)."""
+"""Servers whose start is retried every few seconds, or ends the process if configured (HC-11)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from engine.server.events import Recorder
-from engine.server.http import Handler, Server
-from engine.server.logs import get_log
+from engine.server.api.events import Recorder
+from engine.server.http.servers import Handler, Server
+from engine.server.runtime.logs import get_log
 
 RETRY_SECONDS = 5.0
 
@@ -16,16 +16,15 @@ _log = get_log(__name__)
 
 
 class ListenError(RuntimeError):
-    """An address that must be listened on cannot be."""
+    """A required listen address cannot be bound."""
 
 
 @dataclass(frozen=True)
 class Listening:
-    """One server: `kind` and `wrapped` as its failure is told, `reason` as its event says it."""
+    """One server: `kind` and `wrapped` name it in errors, `reason` in the Event before an exit."""
 
     kind: str
     reason: str
-    action: str
     wrapped: str
 
     def start(
@@ -36,14 +35,21 @@ class Listening:
         stop: threading.Event,
         fail: Callable[[Exception], None] | None,
     ) -> None:
-        """Serve at IP:PORT from a thread's first success on; `fail` is for those who will not wait for one."""
+        """Start to serve at IP:PORT, retried in a thread; if `fail` is given, it is called instead of a retry."""
         if address:
             serve = threading.Thread(
                 target=self._keep_trying, args=(address, handler, recorder, stop, fail), name=self.kind, daemon=True
             )
             serve.start()
 
-    def _keep_trying(self, address, handler, recorder, stop, fail) -> None:
+    def _keep_trying(
+        self,
+        address: str,
+        handler: Handler,
+        recorder: Recorder,
+        stop: threading.Event,
+        fail: Callable[[Exception], None] | None,
+    ) -> None:
         host, _, port = address.rpartition(":")
         while not stop.is_set():
             try:
@@ -52,16 +58,12 @@ class Listening:
             except OSError as error:
                 problem = self.wrapped.format(address=address, error=error.strerror or error)
             _log.error(None, problem)
-            recorder.node_event("Warning", self.reason, self.action, problem)
             if fail:
+                recorder.node_event("Warning", self.reason, "StartKubeProxy", problem)
                 fail(ListenError(f"{self.kind} server failed: {problem}" if self.kind == "healthz" else problem))
                 return
             stop.wait(RETRY_SECONDS)
 
 
-HEALTHZ = Listening(
-    "healthz", "FailedToStartProxierHealthcheck", "Listen", "failed to start proxier healthz on {address}: {error}"
-)
-METRICS = Listening(
-    "metrics", "FailedToStartMetricServer", "StartMetricServer", "starting metrics server failed: {address}: {error}"
-)
+HEALTHZ = Listening("healthz", "FailedToStartProxierHealthcheck", "failed to start proxy healthz on {address}: {error}")
+METRICS = Listening("metrics", "FailedToStartMetricServer", "starting metrics server failed: {address}: {error}")

@@ -1,10 +1,12 @@
-"""Small HTTP servers, a thread each that sleeps in `accept`: an idle one costs nothing.
+"""Small HTTP servers, each with a thread that blocks in `accept`.
 
-A `Handler` is a function from path and query to an `Answer`; which ones there are is others' business.
+A `Handler` is a function from path and query to an `Answer`; callers define the handlers.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import socket
 import socketserver
 import sys
@@ -13,16 +15,17 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from typing import NamedTuple
 
-from engine.server.logs import get_log
+from engine.server.runtime.logs import get_log
 
 _CLIENT_SECONDS = 30
+_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 0.01, 1.0
 _EVERY_ADDRESS = ("", "0.0.0.0", "::")
 
 _log = get_log(__name__)
 
 
 class Answer(NamedTuple):
-    """What a client gets."""
+    """A response."""
 
     status: int
     body: bytes
@@ -37,17 +40,21 @@ NOT_FOUND = Answer(404, b"404 page not found\n", headers=(("X-Content-Type-Optio
 
 
 class Server:
-    """Listens from the start (OSError when it cannot) until `close`.
+    """Listens from its creation (OSError if it cannot) until `close`.
 
-    `host` "", "0.0.0.0" and "::" are every address of both families, as for Go's programs: a kubelet that knows
-    the node by its IPv6 address finds 0.0.0.0:10256 too.
+    `host` "", "0.0.0.0" and "::" mean all addresses of both families, as in Go programs: a kubelet that uses the
+    node's IPv6 address reaches 0.0.0.0:10256 too.  With a `family`, 4 or 6, they mean only that family.
     """
 
-    def __init__(self, host: str, port: int, handler: Handler) -> None:
-        self._server = _listening(host, port, handler)
-        self._closed = False
+    def __init__(self, host: str, port: int, handler: Handler, family: int | None = None) -> None:
+        self._server = _listening(host, port, handler, family)
+        self._closed = threading.Event()
         self._thread = threading.Thread(target=self._accept, name=f"http {host}:{port}", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # no thread available: reported like an address in use
+            self._server.server_close()
+            raise OSError(errno.EAGAIN, str(error)) from None
 
     @property
     def port(self) -> int:
@@ -55,27 +62,41 @@ class Server:
         return self._server.server_address[1]
 
     def close(self) -> None:
-        """Stop listening; answers that are under way are finished."""
-        self._closed = True
-        self._server.socket.shutdown(socket.SHUT_RDWR)  # wakes `accept`
+        """Stop listening; responses in progress are completed."""
+        self._closed.set()
+        with contextlib.suppress(OSError):
+            self._server.socket.shutdown(socket.SHUT_RDWR)  # wakes `accept`
         self._thread.join()
         self._server.server_close()
 
     def _accept(self) -> None:
-        while not self._closed:
+        """Accept clients until closed; if no file descriptor or thread is available, drop the client or wait."""
+        pause = 0.0
+        while not self._closed.is_set():
+            request = None
             try:
                 request, client = self._server.get_request()
-            except OSError:
-                continue
-            self._server.process_request(request, client)
+                self._server.process_request(request, client)
+                pause = 0.0
+            except Exception as error:  # out of files or threads, or a bug: this thread must continue
+                if self._closed.is_set():
+                    return
+                if request is not None:
+                    self._server.shutdown_request(request)
+                if not pause:
+                    _log.error(error, "Failed to accept a connection", port=self.port)
+                pause = min(2 * pause or _FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS)
+                self._closed.wait(pause)
 
 
-def _listening(host: str, port: int, handler: Handler) -> socketserver.TCPServer:
-    both = host in _EVERY_ADDRESS and socket.has_dualstack_ipv6()
+def _listening(host: str, port: int, handler: Handler, family: int | None) -> socketserver.TCPServer:
+    everywhere = host in _EVERY_ADDRESS
+    both = everywhere and family is None and socket.has_dualstack_ipv6()
+    six = both or family == 6 or ":" in host
 
-    # Not http.server's own, which asks DNS for the name of what it listens on.
+    # http.server's own class would look up the name of its address in DNS.
     class Listener(socketserver.ThreadingTCPServer):
-        address_family = socket.AF_INET6 if both or ":" in host else socket.AF_INET
+        address_family = socket.AF_INET6 if six else socket.AF_INET
         allow_reuse_address = True
         daemon_threads = True
         block_on_close = False
@@ -86,18 +107,18 @@ def _listening(host: str, port: int, handler: Handler) -> socketserver.TCPServer
                 self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both)
             super().server_bind()
 
-        def handle_error(self, request, client_address) -> None:
+        def handle_error(self, request: object, client_address: object) -> None:
             if isinstance(error := sys.exception(), OSError):
-                _log.info("A client went away", v=4, port=port, err=error)
+                _log.info("Client disconnected", v=4, port=port, err=error)
             else:
-                _log.error(error, "A request could not be answered", port=port)
+                _log.error(error, "Failed to answer a request", port=port)
 
     class Request(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         server_version, sys_version = "proxy-engine", ""
         timeout = _CLIENT_SECONDS
         disable_nagle_algorithm = True
-        wbufsize = -1  # one packet an answer
+        wbufsize = -1  # one packet per response
 
         def log_message(self, *_: object) -> None:
             pass
@@ -117,8 +138,8 @@ def _listening(host: str, port: int, handler: Handler) -> socketserver.TCPServer
 
         def _skip_body(self) -> None:
             if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
-                self.close_connection = True  # nobody here reads one
+                self.close_connection = True  # request bodies are not read
 
         do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = _answer
 
-    return Listener(("::" if both else host, port), Request)
+    return Listener((("::" if six else "") if everywhere else host, port), Request)

@@ -1,11 +1,11 @@
-"""Structured logs as Kubernetes' components write them: klog's text, or JSON, a line an event.
+"""Structured logs in the formats of Kubernetes components: klog text or JSON, one line per event.
 
     log = get_log(__name__)
     log.info("Adding service", name="default/web", v=2)
     log.error(error, "Sync failed", family=4)
 
-A line says what happened in a constant sentence; what varies goes into its pairs.  `v` is the verbosity from
-which an info line is written: 0 always, 2 usually, 4 and more to look into something.
+The message of a line is constant; variable data goes into its key-value pairs.  `v` is the minimum verbosity at which
+an info line is written: 0 always, 2 usually, 4 and more for debugging.
 """
 
 from __future__ import annotations
@@ -15,36 +15,40 @@ import json
 import logging
 import os
 import sys
+import traceback
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from engine.server.configuration import Logging
+from engine.model import Name
+from engine.server.config.configuration import Logging
 
 ROOT = "proxy-engine"
+OTHERS = ("engine", "py.warnings", "urllib3", "kubernetes")
+"""Loggers of the standard library, used by pure modules and libraries; their warnings get the same format."""
 _SEVERITIES = {logging.INFO: "I", logging.WARNING: "W", logging.ERROR: "E"}
 
 
 class Log:
-    """Writes one module's lines; the process's verbosity and format are `configure`'s."""
+    """The log of one module; verbosity and format of the process are set by `configure`."""
 
     def __init__(self, module: str) -> None:
         self._logger = logging.getLogger(f"{ROOT}.{module.rpartition('.')[2]}")
 
     def enabled(self, v: int) -> bool:
-        """Whether an info line of verbosity `v` would be written: ask before computing what is costly."""
+        """Whether an info line of verbosity `v` would be written; check before computing costly values."""
         return v <= _verbosity(self._logger.name)
 
     def info(self, message: str, /, v: int = 0, **pairs: Any) -> None:
-        """What happens, written from verbosity `v` on."""
+        """Information, written from verbosity `v` on."""
         if self.enabled(v):
             self._write(logging.INFO, message, {"v": v} if v else {}, pairs)
 
     def warning(self, message: str, /, **pairs: Any) -> None:
-        """What someone should know."""
+        """A warning."""
         self._write(logging.WARNING, message, {}, pairs)
 
     def error(self, error: object, message: str, /, **pairs: Any) -> None:
-        """What failed, and why; `error` may be None."""
+        """A failure and its cause; `error` may be None."""
         self._write(logging.ERROR, message, {"err": error} if error is not None else {}, pairs)
 
     def _write(self, level: int, message: str, first: dict[str, Any], pairs: dict[str, Any]) -> None:
@@ -63,7 +67,7 @@ class _Settings:
 
 
 def _verbosity(logger: str) -> int:
-    """The verbosity of a module: its first matching pattern's, else the general one."""
+    """The verbosity of a module: that of its first matching pattern, else the general one."""
     name = logger.rpartition(".")[2]
     matching = (level for pattern, level in _Settings.patterns if fnmatch.fnmatchcase(name, pattern))
     return next(matching, _Settings.verbosity)
@@ -81,9 +85,12 @@ def configure(settings: Logging, stdout: TextIO | None = None, stderr: TextIO | 
         infos.addFilter(lambda record: record.levelno < logging.ERROR)
         handlers.append(infos)
     root = logging.getLogger(ROOT)
-    root.handlers[:] = handlers
-    root.setLevel(logging.INFO)
     root.propagate = False
+    for name, level in ((ROOT, logging.INFO), *((other, logging.WARNING) for other in OTHERS)):
+        logger = logging.getLogger(name)
+        logger.handlers[:] = handlers
+        logger.setLevel(level)
+    logging.captureWarnings(True)
     for handler in handlers:
         handler.setFormatter(formatter)
     _Settings.verbosity = settings.verbosity
@@ -96,8 +103,8 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
         moment = datetime.fromtimestamp(record.created, UTC).strftime("%m%d %H:%M:%S.%f")
-        head = f"{_SEVERITIES[record.levelno]}{moment} {os.getpid():7d} {record.filename}:{record.lineno}]"
-        pairs = "".join(f" {key}={_text(value)}" for key, value in record.pairs.items())
+        head = f"{_SEVERITIES.get(record.levelno, 'E')}{moment} {os.getpid():7d} {record.filename}:{record.lineno}]"
+        pairs = "".join(f" {key}={_text(value)}" for key, value in _pairs(record).items())
         return f"{head} {_quoted(record.getMessage())}{pairs}"
 
 
@@ -109,8 +116,19 @@ class JsonFormatter(logging.Formatter):
         line = {"ts": round(record.created * 1e3, 3), "caller": f"{record.filename}:{record.lineno}"}
         line["msg"] = record.getMessage()
         if record.levelno < logging.ERROR:
-            line["v"] = record.v
-        return json.dumps(line | record.pairs, default=str, ensure_ascii=False)
+            line["v"] = getattr(record, "v", 0)
+        return json.dumps(line | _pairs(record), default=str, ensure_ascii=False)
+
+
+def _pairs(record: logging.LogRecord) -> dict[str, Any]:
+    """The pairs of a line, with object names as text; for a standard library log call also its exception."""
+    pairs = {
+        key: str(value) if isinstance(value, Name) else value for key, value in getattr(record, "pairs", {}).items()
+    }
+    if record.exc_info and record.exc_info[1] is not None:
+        pairs["err"] = record.exc_info[1]
+        pairs["stacktrace"] = "".join(traceback.format_exception(*record.exc_info))
+    return pairs
 
 
 def _text(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Where the time of a start goes: seconds from the process's own beginning to each milestone, and between them."""
+"""Duration of the steps at start: seconds between milestones, the first counted from the start of the process."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ _STARTTIME_FIELD = 22
 
 
 def seconds_since_process_start() -> float:
-    """How long this process has been there, imports and all."""
+    """Age of this process, including imports."""
     fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
     ticks = int(fields[_STARTTIME_FIELD - 3])
     return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
 class Milestones:
-    """Marks in the order in which they are passed."""
+    """Milestones in the order in which they were reached."""
 
     def __init__(self) -> None:
         self._last = 0.0
         self.seconds: dict[str, float] = {}
 
     def mark(self, what: str) -> None:
-        """`what` has taken from the mark before until now."""
+        """Record the time since the previous milestone under this name."""
         now = seconds_since_process_start()
         self.seconds[what] = round(now - self._last, 3)
         self._last = now

@@ -1,0 +1,140 @@
+"""Encodes xtables' matches and targets, equal in both variants: words of `iptables-save` to structs.
+
+Wire format: linux/netfilter/xt_*.h.  A parser consumes its words from the front of the list.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from functools import lru_cache
+
+from engine.addresses import parse_address
+from engine.model import PROTOCOL_NAMES
+
+PROTOCOLS = {name: number for number, name in PROTOCOL_NAMES.items()}
+ALL_PORTS = struct.pack("=HHHHI", 0, 0xFFFF, 0, 0xFFFF, 0)
+"""struct xt_tcp and struct xt_udp without a port."""
+
+_RECENT_CHECK, _RECENT_SET, _RECENT_REAP = 1, 2, 1 << 5
+_PORT_UNREACHABLE = {"icmp-port-unreachable": 3, "icmp6-port-unreachable": 4}
+_STATES = {"INVALID": 1, "ESTABLISHED": 2, "RELATED": 4, "NEW": 8, "DNAT": 128}
+_RANDOM_FULLY = 1 << 4
+
+
+@lru_cache(maxsize=1024)
+def ports(name: str, number: int) -> bytes:
+    """A match on one destination port (0: any); the chunk types of struct xt_sctp_info are not used."""
+    if name != "sctp":
+        return struct.pack("=HHHHI", 0, 0xFFFF, number, number, 0) if number else ALL_PORTS
+    dest_ports = 2 if number else 0
+    info = struct.pack("=HHHH256sI", number, number, 0, 0, b"", 0) + b"\xff\0\0" * 4
+    return info + struct.pack("=III", 0, dest_ports, 0)
+
+
+def port(words: list[str]) -> int:
+    """`--dport N`; 0 if there is none."""
+    if not words or words[0] != "--dport":
+        return 0
+    number = int(words[1])
+    del words[:2]
+    return number
+
+
+def comment(text: str) -> bytes:
+    """struct xt_comment_info."""
+    return text.encode().ljust(256, b"\0")
+
+
+def _statistic(words: list[str]) -> bytes:
+    """`--mode random --probability P`."""
+    probability = words[3]
+    del words[:4]
+    return _chance(probability)
+
+
+@lru_cache(maxsize=4096)
+def _chance(probability: str) -> bytes:
+    chance = round(float(probability) * 0x80000000)
+    return struct.pack("=HHIIIQ", 0, 0, chance, 0, chance, 0)  # twice: the tool fills in the fields of mode nth too
+
+
+def _recent(words: list[str]) -> bytes:
+    """`--set` or `--rcheck --seconds N --reap`, then `--name NAME --mask MASK --rsource`."""
+    setting = words[0] == "--set"
+    check = _RECENT_SET if setting else _RECENT_CHECK | _RECENT_REAP
+    seconds = 0 if setting else int(words[2])
+    at = words.index("--name")
+    mask = parse_address(words[at + 3]).ljust(16, b"\xff" if ":" in words[at + 3] else b"\0")
+    info = struct.pack("=IIBB200sB1x", seconds, 0, check, 0, words[at + 1].encode(), 0) + mask
+    del words[: at + 5]
+    return info
+
+
+def _address_type(words: list[str]) -> bytes:
+    source = words[0] == "--src-type"
+    del words[:2]
+    local = 1 << 2
+    return struct.pack("=HHI", local * source, local * (not source), 0)
+
+
+def _conntrack(words: list[str]) -> bytes:
+    """`[!] --ctstate STATES`: struct xt_conntrack_mtinfo3, of which only the state is used."""
+    inverted = _negation(words)
+    states = sum(_STATES[state] for state in words[1].split(","))
+    del words[:2]
+    return struct.pack("=146xHHHH10x", 1, inverted, states, 0)
+
+
+def mark(words: list[str]) -> bytes:
+    """`[!] --mark MARK/MASK`."""
+    inverted = _negation(words)
+    value, mask = (int(number, 0) for number in words[1].split("/"))
+    del words[:2]
+    return struct.pack("=IIB3x", value, mask, inverted)
+
+
+def _negation(words: list[str]) -> bool:
+    if words[0] != "!":
+        return False
+    del words[0]
+    return True
+
+
+MATCHES: dict[str, tuple[int, Callable[[list[str]], bytes]]] = {
+    "statistic": (0, _statistic),
+    "recent": (1, _recent),
+    "addrtype": (1, _address_type),
+    "conntrack": (3, _conntrack),
+    "mark": (1, mark),
+}
+"""By name, the revision and the encoder of its data; protocols and comments are not included."""
+
+
+@lru_cache(maxsize=64)
+def rejection(kind: str) -> bytes:
+    """`REJECT --reject-with KIND`."""
+    return struct.pack("=I", _PORT_UNREACHABLE[kind])
+
+
+def destination(text: str) -> bytes:
+    """A range of one address and one port: NF_NAT_RANGE_MAP_IPS | NF_NAT_RANGE_PROTO_SPECIFIED."""
+    host, _, port = text.rpartition(":")
+    address = parse_address(host.strip("[]")).ljust(16, b"\0")
+    number = int(port).to_bytes(2, "big")
+    return struct.pack("=I", 3) + address + address + number + number + bytes(8)
+
+
+def target(words: list[str], family: int) -> tuple[str, int, bytes] | None:
+    """Name, revision and data of an extension; None for a verdict and a jump."""
+    name = words[0]
+    if name == "DNAT":
+        return name, 2, destination(words[2])
+    if name == "REJECT":
+        return name, 0, rejection(words[2])
+    if name == "MARK":
+        value, mask = (int(number, 0) for number in words[2].split("/"))
+        return name, 2, struct.pack("=II", value, mask)
+    if name == "MASQUERADE":
+        return name, 0, struct.pack("=II12x", 1, _RANDOM_FULLY) if family == 4 else struct.pack("=I36x", _RANDOM_FULLY)
+    return None

@@ -1,0 +1,1 @@
+"""Reads and validates flags and the configuration file as kube-proxy does."""

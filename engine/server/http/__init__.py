@@ -1,0 +1,1 @@
+"""The daemon's HTTP servers: health, metrics, and pages for operators."""

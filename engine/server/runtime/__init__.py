@@ -1,0 +1,1 @@
+"""The running daemon: its loop, the machine, its life cycle."""
