@@ -1,8 +1,8 @@
 """The three kinds of patch, as pure functions from a manifest and a patch to a new manifest.
 
 JSON Merge Patch (RFC 7386), JSON Patch (RFC 6902), and Kubernetes' strategic merge patch with the merge
-keys of the resources served here: lists of named things merge by their key, all others are replaced.
-A patch that makes no sense raises ValueError, one whose `test` fails PatchTestFailed.
+keys of the resources served here: lists with a merge key are merged, all others are replaced.
+An invalid patch raises ValueError, one whose `test` fails PatchTestFailed.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ MERGE_KEYS = {
     "ports": ("containerPort", "port"), "topologySpreadConstraints": ("topologyKey",),
     "volumeMounts": ("mountPath",), "volumes": ("name",),
 }  # fmt: skip
-"""Keys by the list's field name; of several the first that the elements have is meant."""
+"""Merge keys by the list's field name; the first one that the elements have is used."""
 
 MERGED_VALUES = frozenset({"finalizers", "podCIDRs"})
-"""Lists of plain values that are merged as sets."""
+"""Lists of scalar values that are merged as sets."""
 
 
 class PatchTestFailed(ValueError):
@@ -28,7 +28,7 @@ class PatchTestFailed(ValueError):
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
-    """RFC 7386: null removes, objects merge, everything else replaces."""
+    """RFC 7386: null removes, objects are merged, everything else is replaced."""
     if not isinstance(patch, dict):
         return copy.deepcopy(patch)
     result = dict(target) if isinstance(target, dict) else {}
@@ -41,9 +41,16 @@ def merge_patch(target: Any, patch: Any) -> Any:
 
 
 def strategic_merge_patch(target: Any, patch: dict[str, Any], atomic: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """Kubernetes' own patch; lists named in `atomic` are replaced whatever their name suggests."""
-    if patch.get("$patch") == "replace":
-        return {name: copy.deepcopy(value) for name, value in patch.items() if name != "$patch"}
+    """Strategic merge patch; lists named in `atomic` are always replaced."""
+    match patch.get("$patch"):
+        case "replace":
+            return {name: copy.deepcopy(value) for name, value in patch.items() if name != "$patch"}
+        case "delete":
+            return {}
+        case None | "merge":
+            pass
+        case unknown:
+            raise ValueError(f"$patch is {unknown!r}; replace, merge or delete is needed")
     result = dict(target) if isinstance(target, dict) else {}
     if (kept := patch.get("$retainKeys")) is not None:
         result = {name: value for name, value in result.items() if name in kept}
@@ -53,7 +60,7 @@ def strategic_merge_patch(target: Any, patch: dict[str, Any], atomic: frozenset[
             result[field] = [item for item in result.get(field) or [] if item not in value]
         elif name.startswith("$"):
             continue
-        elif value is None:
+        elif value is None or (isinstance(value, dict) and value.get("$patch") == "delete"):
             result.pop(name, None)
         else:
             result[name] = _merged(name, result.get(name), value, atomic)
@@ -64,7 +71,7 @@ def strategic_merge_patch(target: Any, patch: dict[str, Any], atomic: frozenset[
 
 
 def json_patch(target: Any, operations: Any) -> Any:
-    """RFC 6902; ValueError names the operation that cannot be done."""
+    """RFC 6902; ValueError names the operation that cannot be applied."""
     if not isinstance(operations, list):
         raise ValueError("a JSON Patch is a list of operations")
     document = copy.deepcopy(target)
@@ -78,7 +85,7 @@ def json_patch(target: Any, operations: Any) -> Any:
 
 def _merged(name: str, old: Any, new: Any, atomic: frozenset[str]) -> Any:
     if isinstance(new, dict):
-        return None if new.get("$patch") == "delete" else strategic_merge_patch(old, new, atomic)
+        return strategic_merge_patch(old, new, atomic)
     if isinstance(new, list) and name in MERGED_VALUES:
         return [*(old or []), *(item for item in new if item not in (old or []))]
     if isinstance(new, list) and name not in atomic and (key := _merge_key(name, [*(old or []), *new])):
@@ -87,7 +94,7 @@ def _merged(name: str, old: Any, new: Any, atomic: frozenset[str]) -> Any:
 
 
 def _merge_key(name: str, items: list[Any]) -> str | None:
-    """The key by which these elements merge; None when the list is replaced."""
+    """The merge key of these elements; None if the list is replaced."""
     if not all(isinstance(item, dict) for item in items):
         return None
     named = [item for item in items if item.get("$patch") != "replace"]
@@ -95,7 +102,7 @@ def _merge_key(name: str, items: list[Any]) -> str | None:
 
 
 def _merged_list(old: list[Any], new: list[Any], key: str, atomic: frozenset[str]) -> list[Any]:
-    """Each new element into the first old one with its key, or behind them all."""
+    """Merge each new element into the first old one with the same key, or append it."""
     if any(item.get("$patch") == "replace" for item in new):
         return [copy.deepcopy(item) for item in new if "$patch" not in item]
     result = list(old)
@@ -108,7 +115,7 @@ def _merged_list(old: list[Any], new: list[Any], key: str, atomic: frozenset[str
 
 
 def _reorder(result: dict[str, Any], field: str, order: list[Any]) -> None:
-    """Elements in the order that the patch names; those it does not name keep to the end."""
+    """Elements in the order given by the patch, followed by those it does not name."""
     items = result.get(field)
     if not isinstance(items, list):
         return
@@ -157,7 +164,7 @@ def _at(document: Any, path: list[str]) -> Any:
 
 
 def _put(document: Any, path: list[str], value: Any, existing: bool) -> Any:
-    """Add, replace or remove at a path; `existing` demands that something is there."""
+    """Add, replace or remove at a path; with `existing`, the path must exist."""
     if not path:
         return value
     parent, last = _at(document, path[:-1]), path[-1]

@@ -1,15 +1,17 @@
-"""The resources that the API has, as a table; nothing else knows their names."""
+"""The API's resources: the only table of their groups, versions, kinds, names and paths."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
+from urllib.parse import quote
 
 
 class Kind(NamedTuple):
-    """One resource of one group and version, with what clients are told of it.
+    """One resource of one group and version, with its discovery information.
 
-    `fields` are the field selectors beside metadata.name and metadata.namespace, `status` tells whether
-    status is a subresource of its own, `recorded` whether recordings carry it.
+    `fields` are the field selectors beside metadata.name and metadata.namespace; `status`: status is a subresource
+    of its own; `recorded`: recordings carry it; `atomic` are lists that a strategic merge patch replaces whole,
+    although lists of that name merge in other resources.
     """
 
     resource: str
@@ -23,11 +25,21 @@ class Kind(NamedTuple):
     fields: tuple[str, ...] = ()
     status: bool = False
     recorded: bool = False
+    atomic: frozenset[str] = frozenset()
 
     @property
     def api_version(self) -> str:
         """`v1`, or `group/version`."""
         return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def model(self) -> str:
+        """The type of its objects in fields.json."""
+        return (
+            {"": "Core", "events.k8s.io": "Events"}[self.group] + "V1Event"
+            if self.kind == "Event"
+            else f"V1{self.kind}"
+        )
 
     @property
     def qualified(self) -> str:
@@ -38,6 +50,16 @@ class Kind(NamedTuple):
     def root(self) -> str:
         """The path under which it is served, `/api/v1` or `/apis/group/version`."""
         return f"/apis/{self.api_version}" if self.group else f"/api/{self.version}"
+
+    @property
+    def head(self) -> dict[str, str]:
+        """What every manifest of it begins with."""
+        return {"apiVersion": self.api_version, "kind": self.kind}
+
+    def path(self, namespace: str = "", name: str = "") -> str:
+        """Of the list, of all namespaces or one; of one object by its name."""
+        inside = f"/namespaces/{quote(namespace)}" if namespace else ""
+        return f"{self.root}{inside}/{self.resource}" + (f"/{quote(name)}" if name else "")
 
 
 _EVENT_FIELDS = tuple(
@@ -50,12 +72,16 @@ _POD_FIELDS = (
     "status.phase", "status.podIP", "status.podIPs", "status.nominatedNodeName",
 )  # fmt: skip
 
+SERVICE_NAME = "kubernetes.io/service-name"
+"""The label by which an EndpointSlice names its Service (KEP-752)."""
+
 SERVICES = Kind(
     "services", "Service", "", "v1", True, "service", ("svc",), ("all",), ("spec.clusterIP", "spec.type"), True, True
 )
 ENDPOINT_SLICES = Kind(
-    "endpointslices", "EndpointSlice", "discovery.k8s.io", "v1", True, "endpointslice", recorded=True
-)
+    "endpointslices", "EndpointSlice", "discovery.k8s.io", "v1", True, "endpointslice",
+    recorded=True, atomic=frozenset({"endpoints", "ports", "addresses"}),
+)  # fmt: skip
 NODES = Kind("nodes", "Node", "", "v1", False, "node", ("no",), (), ("spec.unschedulable",), True, True)
 PODS = Kind("pods", "Pod", "", "v1", True, "pod", ("po",), ("all",), _POD_FIELDS, True, True)
 NAMESPACES = Kind("namespaces", "Namespace", "", "v1", False, "namespace", ("ns",), (), ("status.phase",), True)
@@ -64,10 +90,12 @@ NEW_EVENTS = Kind("events", "Event", "events.k8s.io", "v1", True, "event", ("ev"
 SERVICE_CIDRS = Kind("servicecidrs", "ServiceCIDR", "networking.k8s.io", "v1", False, "servicecidr", status=True)
 LEASES = Kind("leases", "Lease", "coordination.k8s.io", "v1", True, "lease")
 
+DEPLOYMENTS = Kind("deployments", "Deployment", "apps", "v1", True, "deployment", ("deploy",), ("all",), status=True)
+
 # What clients look into on their way (kubectl drain, get all); nothing here fills them but clients' own writes.
 EXTRAS = (
     Kind("daemonsets", "DaemonSet", "apps", "v1", True, "daemonset", ("ds",), ("all",), status=True),
-    Kind("deployments", "Deployment", "apps", "v1", True, "deployment", ("deploy",), ("all",), status=True),
+    DEPLOYMENTS,
     Kind("replicasets", "ReplicaSet", "apps", "v1", True, "replicaset", ("rs",), ("all",), status=True),
     Kind(
         "poddisruptionbudgets",
@@ -85,6 +113,10 @@ KINDS = (SERVICES, ENDPOINT_SLICES, NODES, PODS, NAMESPACES, EVENTS, NEW_EVENTS,
 BY_PATH = {(kind.root, kind.resource): kind for kind in KINDS}
 BY_NAME = {kind.qualified: kind for kind in KINDS} | {kind.resource: kind for kind in reversed(KINDS)}
 """By `endpointslices` or `endpointslices.discovery.k8s.io`; of two with one name the core group's wins."""
+
+RECORDED = tuple(kind for kind in KINDS if kind.recorded)
+PROXIED = tuple(kind.resource for kind in (NODES, SERVICES, ENDPOINT_SLICES))
+"""What a proxy follows, in the order in which initial lists are written."""
 
 
 def kind_of(resource: str | Kind) -> Kind:

@@ -1,0 +1,1 @@
+"""Kubernetes itself: resources, patches, selectors, and access to a cluster. Imports no other part."""
