@@ -1,4 +1,4 @@
-"""Checks of manifests beyond what reading needs: names, addresses, ports, and that changes fit.
+"""Checks of manifests beyond what reading needs: names, addresses, ports, and consistency of changes.
 
 Deliberately plain dictionaries and lists: sharing the engine's decoding would share its mistakes.
 """
@@ -11,20 +11,20 @@ from typing import Any
 
 import msgspec
 
-from harness.events import OBJECT_TYPES, Event
+from harness.kube.resources import BY_NAME
+from harness.log.events import OBJECT_TYPES, Event
 
-NAMESPACED = frozenset({"services", "endpointslices", "pods"})
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class Checker:
-    """Knows which objects exist so far. `problems(event)` gives sentences, none when all is well."""
+    """Tracks the existing objects. `problems(event)` returns messages, empty if the event is valid."""
 
     def __init__(self) -> None:
         self._known: set[tuple[str, str, str]] = set()
 
     def problems(self, event: Event) -> list[str]:
-        """What is wrong with the event's manifest or with its coming now; feed events in order."""
+        """Problems of the event's manifest or its position; events must be passed in order."""
         if event.type not in OBJECT_TYPES:
             return []
         try:
@@ -42,17 +42,16 @@ class Checker:
             self._known.discard(key)
         else:
             self._known.add(key)
-        return [f"{kind} but not there; ADDED must come first"] if missing else []
+        return [f"{kind} but does not exist; ADDED must come first"] if missing else []
 
 
 def _identity(resource: str, manifest: dict[str, Any]) -> tuple[tuple[str, str, str], list[str]]:
-    """The object's key, and what is missing from it."""
+    """The object's key, and messages about missing parts."""
     metadata = manifest.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
-    wanted = ("namespace", "name") if resource in NAMESPACED else ("name",)
-    values = {field: metadata.get(field) for field in wanted}
-    bad = [field for field, value in values.items() if not isinstance(value, str) or not value]
-    texts = {field: value for field, value in values.items() if field not in bad}
+    wanted = ("namespace", "name") if BY_NAME[resource].namespaced else ("name",)
+    texts = {field: text for field in wanted if isinstance(text := metadata.get(field), str) and text}
+    bad = [field for field in wanted if field not in texts]
     key = resource, texts.get("namespace", ""), texts.get("name", "")
     return key, [f"no metadata.{field}; it must be a non-empty string" for field in bad]
 
@@ -90,7 +89,7 @@ def _slice(manifest: dict[str, Any]) -> Iterator[str]:
 
 
 def _objects(where: str, value: Any) -> tuple[list[tuple[str, dict[str, Any]]], list[str]]:
-    """Objects of a list that may be null, each with its path, and complaints about what is none."""
+    """Objects of a list that may be null, each with its path, and messages about invalid items."""
     if value is None:
         return [], []
     if not isinstance(value, list):
@@ -124,7 +123,7 @@ def _is_address(family: Any, text: Any) -> bool:
 
 
 def _is_ipv4(text: str) -> bool:
-    """Decimal octets, with leading zeros if need be: old API servers let "010.0.0.1" in."""
+    """Decimal octets, possibly with leading zeros: old API servers accepted "010.0.0.1"."""
     octets = text.split(".")
     return len(octets) == 4 and all(
         o.isascii() and o.isdigit() and int(o[-4:]) < 256 and not o[:-3].strip("0") for o in octets

@@ -1,16 +1,16 @@
-"""Moves recordings between files and topics: the same events, in the same order, whatever stops it when."""
+"""Copies recordings between files and topics: the same events in the same order, even after interruptions."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from harness.events import Event
-from harness.recording.errors import RecordingError
-from harness.recording.follow import Follow
-from harness.recording.journal import Journal
-from harness.recording.reader import Recording, open_source
-from harness.recording.writer import write_recording
+from harness.log.errors import RecordingError
+from harness.log.events import Event
+from harness.log.follow import Follow
+from harness.log.journal import Journal
+from harness.log.source import Recording, open_source
+from harness.log.writer import write_recording
 
 Progress = Callable[[int], None]
 
@@ -24,11 +24,11 @@ def copy(
 ) -> int:
     """Copy, and return the number of events written.
 
-    A file is written whole or not at all.  A topic, and a file that follows, are continued when they hold
-    a beginning of the source.  RecordingError when they hold something else.
+    A file is written completely or not at all.  A topic, or with `follow` a file, is continued if it contains the
+    first part of the source; RecordingError if it contains anything else.
 
-    With `follow`, a broker that goes away is waited for: the source keeps what the topic has not got, and
-    `trouble` is told why nothing moves.  BrokerAway only when there never was one, or when told to stop.
+    With `follow`, an outage of the broker is waited out: the source keeps the remaining events, and `trouble` is
+    called with the reason.  BrokerAway only if the broker was never reached, or on a stop.
     """
     count = _Count(progress)
     while True:
@@ -45,8 +45,8 @@ def copy(
 
 
 def _passes(error: RecordingError) -> bool:
-    """Whether the same again may succeed later."""
-    from harness.kafka.errors import BrokerAway
+    """Whether a retry may succeed."""
+    from harness.log.kafka.trouble import BrokerAway
 
     return isinstance(error, BrokerAway)
 
@@ -61,8 +61,8 @@ def _into(recording: Recording, target: str, follow: Follow | None, count: _Coun
 
 
 def _into_topic(recording: Recording, target: str, count: _Count) -> None:
-    from harness.kafka.address import parse_address
-    from harness.kafka.sink import BATCH_BYTES, BATCH_EVENTS, TopicWriter
+    from harness.log.kafka.address import parse_address
+    from harness.log.kafka.sink import BATCH_BYTES, BATCH_EVENTS, TopicWriter
 
     writer = TopicWriter(parse_address(target), recording.header, uuid.uuid4().bytes)
     count.opened = True
@@ -90,7 +90,7 @@ def _into_growing_file(recording: Recording, target: str, count: _Count) -> None
         if journal.empty:
             journal.begin(recording.header)
         elif journal.header != recording.header:
-            raise RecordingError(target, 1, "holds another recording; name another file")
+            raise RecordingError(target, 1, "contains another recording; choose another file")
         journal.resume(_last_seq(target))
         count.opened = True
         for event in recording:
@@ -112,7 +112,7 @@ def _last_seq(path: str) -> int:
 
 
 class _Count:
-    """Counts events written, over all tries, and tells. `opened`: source and target were both there once."""
+    """Counts events written, over all attempts, and reports progress. `opened`: both ends were open once."""
 
     def __init__(self, progress: Progress) -> None:
         self.events, self.opened, self._progress = 0, False, progress
@@ -121,7 +121,7 @@ class _Count:
         self.events += events
         self._progress(self.events)
 
-    def through(self, events: Iterator[Event]) -> Iterator[Event]:
+    def through(self, events: Iterable[Event]) -> Iterator[Event]:
         for event in events:
             yield event
             self.events += 1

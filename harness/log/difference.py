@@ -1,6 +1,6 @@
-"""What differs between two states of a cluster: objects added, removed, changed, and which fields.
+"""Differences between two states of a cluster: objects added, removed and changed, and which fields.
 
-Lists of named things are compared by their names, so an endpoint that goes does not make all behind it differ.
+Lists of named elements are compared by name, so that removing an endpoint does not change all those after it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from harness.recording.state import Key
+from harness.log.state import Key
 
 BOOKKEEPING = frozenset({
     "apiVersion", "kind", "metadata.resourceVersion", "metadata.managedFields", "metadata.generation",
@@ -18,7 +18,7 @@ BOOKKEEPING = frozenset({
     "metadata.annotations[kubectl.kubernetes.io/last-applied-configuration]",
     "status.conditions[].lastHeartbeatTime", "status.conditions[].observedGeneration",
 })  # fmt: skip
-"""Fields that change without anything having changed; watch events of typed clients leave the first two out."""
+"""Fields whose changes are irrelevant; watch events of typed clients omit the first two."""
 
 IDENTITIES = {
     "endpoints": ("addresses",), "ports": ("name", "containerPort", "port"), "conditions": ("type",),
@@ -26,14 +26,14 @@ IDENTITIES = {
     "containers": ("name",), "containerStatuses": ("name",), "taints": ("key",), "forZones": ("name",),
     "forNodes": ("name",),
 }  # fmt: skip
-"""By a list's field, which fields may name its elements: the first that tells them apart on both sides."""
+"""Fields that may identify elements, by the list's field: the first one unique on both sides is used."""
 
 _MAPS = frozenset({"labels", "annotations", "selector"})
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class FieldChange(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One field's values; UNSET where it is not there."""
+    """The values of one field; UNSET if absent."""
 
     path: str
     before: Any = msgspec.UNSET
@@ -41,7 +41,7 @@ class FieldChange(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ObjectChange(msgspec.Struct, frozen=True):
-    """One object's fate: `added`, `removed` or `changed`; `fields` only when changed."""
+    """One object that was `added`, `removed` or `changed`; `fields` only if changed."""
 
     change: str
     resource: str
@@ -55,7 +55,7 @@ def differences(
 ) -> Iterator[ObjectChange]:
     """Changes from one state to another, sorted by resource, namespace and name.
 
-    `all_fields` counts bookkeeping too, and the order of lists.
+    `all_fields` includes bookkeeping fields, and the order of lists.
     """
     for key in sorted(before.keys() | after.keys()):
         if key not in before:
@@ -69,7 +69,7 @@ def differences(
 
 
 def summary(changes: list[ObjectChange], before: Mapping[Key, bytes]) -> dict[str, dict[str, int]]:
-    """How many objects were added, removed, changed, and stayed the same, by resource."""
+    """The numbers of added, removed, changed and unchanged objects by resource."""
     counts: dict[str, dict[str, int]] = {}
     for resource, *_ in before:
         _row(counts, resource)["same"] += 1
@@ -90,7 +90,7 @@ def _walk(path: str, general: str, before: Any, after: Any, all_fields: bool) ->
         return
     named = _by_name(path, before, after, all_fields)
     if named is None:
-        if before != after or type(before) is not type(after):  # true is no 1
+        if before != after or type(before) is not type(after):  # true is not 1
             yield FieldChange(path, before, after)
         return
     for step, old, new in named:
@@ -98,7 +98,7 @@ def _walk(path: str, general: str, before: Any, after: Any, all_fields: bool) ->
 
 
 def _by_name(path: str, before: Any, after: Any, all_fields: bool) -> list[tuple[str, Any, Any]] | None:
-    """What two values have inside, paired by name; None when they are to be compared whole."""
+    """The children of two values, paired by name; None if they are compared as a whole."""
     if isinstance(before, dict) and isinstance(after, dict):
         form = "[{}]" if path.rpartition(".")[2] in _MAPS else "{}"
         return _pairs(before, after, form)
@@ -112,17 +112,17 @@ def _by_name(path: str, before: Any, after: Any, all_fields: bool) -> list[tuple
     return None
 
 
-def _pairs(before: Mapping, after: Mapping, form: str) -> list[tuple[str, Any, Any]]:
+def _pairs(before: Mapping[Any, Any], after: Mapping[Any, Any], form: str) -> list[tuple[str, Any, Any]]:
     unset = msgspec.UNSET
     return [(form.format(name), before.get(name, unset), after.get(name, unset)) for name in {**before, **after}]
 
 
 def _named(identity: str, items: list[Any]) -> dict[str, Any] | None:
-    """Elements by the field that names them; None when it does not name each of them apart."""
+    """Elements by the identifying field; None if it is not unique."""
     if not all(isinstance(item, dict) for item in items):
         return None
-    names = [_name(item.get(identity)) for item in items]
-    return None if None in names or len(set(names)) < len(names) else dict(zip(names, items, strict=True))
+    named = {name: item for item in items if (name := _name(item.get(identity))) is not None}
+    return named if len(named) == len(items) else None
 
 
 def _name(value: Any) -> str | None:

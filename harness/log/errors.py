@@ -1,10 +1,14 @@
-"""The one error of bad input."""
+"""The error for bad input."""
 
 from __future__ import annotations
 
+from harness.failure import Failure
 
-class RecordingError(ValueError):
-    """`PATH:LINE: what is wrong; what would be right`. `line` may be a place such as "seq 7"."""
+
+class RecordingError(Failure, ValueError):
+    """`PATH:LINE: problem; what is expected`. `line` may be a place such as "seq 7"."""
+
+    exit_code = 2
 
     def __init__(self, path: str, line: int | str | None, message: str) -> None:
         place = f"{path}:{line}" if line is not None else path

@@ -1,8 +1,8 @@
 """Following a source that still grows: when to wait, when to stop, and how idle time becomes an event.
 
-A follower must close a batch although no later event has come yet.  A tick says that the recording's
-clock has passed `t` for certain: it counts from when the last event was read, less `LATE_NS` for what a
-recorder may still be holding.
+A follower must close a batch even if no later event has arrived.  A tick means that the recording's clock has
+certainly passed `t`: it counts from the time the last event was read, minus `LATE_NS` for events that a recorder may
+still be buffering.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.events import TICK, Event
+from harness.log.events import TICK, Event
 
 LATE_NS = 2_000_000_000
+
+WAITED = b""
+"""Marks a pause among the lines of a followed source."""
 
 
 def _a_while() -> bool:
@@ -23,7 +26,7 @@ def _a_while() -> bool:
 
 @dataclass
 class Follow:
-    """`wait` blocks until there may be more and says whether to go on; it must return now and then."""
+    """`wait` blocks until there may be more, and returns whether to continue; it must return periodically."""
 
     wait: Callable[[], bool] = _a_while
     ticks: bool = False
@@ -33,11 +36,11 @@ class Follow:
     _told: int = 0
 
     def saw(self, event: Event) -> None:
-        """The event was read just now."""
+        """Record that the event was just read."""
         self._last, self._read_at, self._told = event, self.clock(), event.t
 
     def tick(self) -> Event | None:
-        """What time it is for certain, after a wait; None unless ticks are wanted."""
+        """The time that has certainly passed, after a wait; None unless ticks are requested."""
         if not self.ticks or self._last is None:
             return None
         self._told = max(self._told, self._last.t + self.clock() - self._read_at - LATE_NS)

@@ -1,7 +1,7 @@
-"""A recording that is being written: appended to, flushed to the disk, and continued after any end.
+"""A recording being written: appended to, flushed to disk, and continued after any kind of end.
 
-What `flush` has returned for survives a kill and a power cut.  A line, or a zstd frame, that a kill cut
-in two was never acknowledged: it is cut off when the recording is continued.
+Events flushed successfully survive a kill and a power cut.  An incomplete line or zstd frame left by a kill was never
+acknowledged: it is removed when the recording is continued.
 """
 
 from __future__ import annotations
@@ -13,24 +13,26 @@ from typing import BinaryIO
 
 import zstandard
 
-from harness.events import FORMAT, Event, Header
-from harness.recording.errors import RecordingError
-from harness.recording.lines import event_line, header_line
-from harness.recording.reader import open_source
+from harness.log.errors import RecordingError
+from harness.log.events import FORMAT, Event, Header
+from harness.log.lines import event_line, header_line
+from harness.log.source import open_source
+from harness.log.versions import require_own_version
 
 _BEGINNING = b'{"format":"' + FORMAT.encode() + b'"'
 _MAGIC = b"\x28\xb5\x2f\xfd"
 LEVEL = 3
-"""zstd's level: a recorder must keep up, and every flush is a frame of its own."""
+"""zstd level: a recorder must keep up, and every flush is a separate frame."""
 
 
 class Journal:
     """One file, owned by one writer. `seq` is the last event appended, `durable` the last one flushed."""
 
     def __init__(self, path: str | Path, sync: bool = True) -> None:
-        """Open or create; RecordingError when it cannot be written or someone else is writing it.
+        """Open or create; RecordingError if it cannot be written or another process is writing it.
 
-        Without `sync` a flush only hands what was appended to the system: it outlives this process, not a power cut.
+        Without `sync`, a flush only passes the data to the operating system: it survives this process, but not a
+        power cut.
         """
         self.path, self._sync = str(path), sync
         self._compressed = self.path.endswith(".zst")
@@ -54,7 +56,7 @@ class Journal:
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing yet, not even a header."""
+        """Whether the file is empty, without even a header."""
         return self.size == 0 and not self._buffer
 
     def begin(self, header: Header) -> None:
@@ -69,18 +71,18 @@ class Journal:
             os.close(folder)
 
     def resume(self, seq: int) -> None:
-        """Continue after the event numbered `seq`, which is the last one there is."""
+        """Continue after the last event, which has number `seq`."""
         self.seq = self.durable = seq
 
     def append(self, event: Event) -> None:
-        """Take one event; it is not safe before `flush`."""
+        """Append one event; it is not durable before `flush`."""
         line = event_line(event)
         self._buffer.append(line)
         self.buffered += len(line)
         self.seq = event.seq
 
     def flush(self) -> int:
-        """Write and sync what was appended; returns the last durable seq. OSError when the disk is full."""
+        """Write and sync appended events; returns the last durable seq. OSError if the disk is full."""
         if self._buffer:
             data = b"".join(self._buffer)
             if self._compressed:
@@ -92,7 +94,7 @@ class Journal:
         return self.durable
 
     def close(self) -> None:
-        """Flush, and let go of the file."""
+        """Flush and close the file."""
         try:
             self.flush()
         finally:
@@ -104,7 +106,7 @@ class Journal:
             while view:
                 view = view[self._file.write(view) :]
         except OSError:
-            self._file.truncate(self.size)  # half a flush would be followed by a whole one
+            self._file.truncate(self.size)  # remove the incomplete flush
             raise
         if self._sync:
             os.fsync(self._file.fileno())
@@ -121,19 +123,21 @@ class Journal:
         self.size = whole
 
     def _identify(self, whole: int) -> None:
-        """Sets `header`; RecordingError before anything is cut off a file that is no recording of ours."""
+        """Set `header`; RecordingError, without changing the file, if it is not a recording."""
         if whole:
             with open_source(self.path) as recording:
-                self.header = recording.header if recording.own_format else None
+                if recording.version is not None:
+                    require_own_version(self.path, recording.version)
+                    self.header = recording.header
         self._file.seek(0)
         start = self._file.read(len(_MAGIC) if self._compressed else len(_BEGINNING))
         expected = _MAGIC if self._compressed else _BEGINNING
         if self.header is None if whole else not expected.startswith(start):
-            raise RecordingError(self.path, None, "is no recording; it is left as it is, name another file")
+            raise RecordingError(self.path, None, "is not a recording; it is not changed, choose another file")
 
 
 def _end_of_lines(file: BinaryIO) -> int:
-    """Offset behind the last newline."""
+    """Offset after the last newline."""
     end = file.seek(0, os.SEEK_END)
     while end:
         start = max(0, end - (1 << 16))
@@ -146,7 +150,7 @@ def _end_of_lines(file: BinaryIO) -> int:
 
 
 def _end_of_frames(file: BinaryIO) -> int:
-    """Offset behind the last whole frame; RecordingError when what is there is no zstd."""
+    """Offset after the last complete frame; RecordingError if the file is not in zstd format."""
     whole, read, frame = 0, 0, None
     while chunk := file.read(1 << 17):
         read += len(chunk)
@@ -155,7 +159,7 @@ def _end_of_frames(file: BinaryIO) -> int:
             try:
                 frame.decompress(chunk)
             except zstandard.ZstdError as error:
-                raise RecordingError(file.name, None, f"not a zstd file: {error}; it is left as it is") from None
+                raise RecordingError(file.name, None, f"not a zstd file: {error}; it is not changed") from None
             chunk = frame.unused_data
             if frame.eof:
                 whole, frame = read - len(chunk), None

@@ -1,4 +1,4 @@
-"""Words for durations, places in a recording, and speeds, as options and requests say them. Pure."""
+"""Parses durations, positions in a recording, and speeds in options and requests. Pure."""
 
 from __future__ import annotations
 
@@ -8,16 +8,25 @@ UNITS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_
 
 
 def duration(text: str) -> int:
-    """Nanoseconds of `1s`, `500ms`, `0`; a bare number is seconds. ValueError otherwise."""
+    """Nanoseconds for `1s`, `500ms`, `0`; a bare number is seconds. ValueError otherwise."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h)?", text.strip())
     if match is None:
         raise ValueError(f"{text!r} is not a duration such as 1s, 500ms or 0")
     return round(float(match[1]) * UNITS[match[2] or "s"])
 
 
-def place(text: str) -> tuple[str, int]:
-    """A place in a recording: a bare number is a seq, one with a unit a time since the start."""
+Position = tuple[str, int]
+"""("seq", number) or ("t", nanoseconds since the start)."""
+
+
+def position(text: str) -> Position:
+    """A position in a recording: a bare number is a seq, a number with a unit a time since the start."""
     return ("seq", int(text)) if text.isascii() and text.isdigit() else ("t", duration(text))
+
+
+def words(where: Position) -> str:
+    """A position in the notation of options."""
+    return str(where[1]) if where[0] == "seq" else f"{where[1] / UNITS['s']:g}s"
 
 
 def speed(text: str) -> float | None:

@@ -1,34 +1,65 @@
-"""Opens a source, tells what it is by its content, and streams its events.
+"""Reads files and standard input; the format is detected by content.
 
-Our own JSONL is read line by line, manifests undecoded; kubectl's output is read whole, since it
-is one JSON document (or several without separators).
+Our JSONL is read line by line, without decoding manifests; kubectl's output is read as a whole, since it is one JSON
+document (or several without separators).
 """
 
 from __future__ import annotations
 
 import bisect
+import codecs
 import hashlib
 import io
+import os
+import re
+import stat
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
 import zstandard
 
-from harness.events import FORMAT, VERSION, Event, Header
-from harness.recording import kubectl
-from harness.recording.errors import RecordingError
-from harness.recording.follow import Follow
-from harness.recording.lines import LineDecoder, decode_header
-from harness.recording.window import Window
-
-WAITED = b""
-"""Among the lines of a followed source: nothing came for a while."""
+from harness.log import kubectl
+from harness.log.errors import RecordingError
+from harness.log.events import FORMAT, VERSION, Event, Header
+from harness.log.follow import WAITED, Follow
+from harness.log.lines import LineDecoder, read_header
+from harness.log.notes import note
+from harness.log.window import Window
 
 
-class Recording:
-    """A context manager that iterates `Event`s once; `sha256` is complete after the last one."""
+@dataclass
+class Position:
+    """Position in the last opened source, in bytes as stored; `of` is 0 if the length is unknown."""
+
+    read: int = 0
+    of: int = 0
+
+
+_under_way = Position()
+
+
+def position() -> Position:
+    """The position in the last opened source, for progress displays."""
+    return _under_way
+
+
+def _begin(raw: io.FileIO) -> None:
+    global _under_way
+    status = os.fstat(raw.fileno())
+    _under_way = Position(0, status.st_size if stat.S_ISREG(status.st_mode) else 0)
+
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+
+class FileRecording:
+    """A file or standard input as a `Recording`."""
+
+    version: int | None = None
 
     def __init__(self, path: str, follow: Follow | None = None) -> None:
         self.path = path
@@ -36,9 +67,10 @@ class Recording:
         self._runs: list[tuple[int, int]] = []  # (seq, line) where a run of consecutive seqs begins
         self._sha = hashlib.sha256()
         self._raw = _open(path)
+        _begin(self._raw)
         try:
             self._lines = self._open_lines()
-            first = next((line for line in self._lines if line is not WAITED), b"")
+            first = next((line for line in self._lines if line is not WAITED), b"").removeprefix(codecs.BOM_UTF8)
             if not first.strip():
                 raise RecordingError(path, 1, "the file is empty; a recording begins with a header line")
             self.header, self._events = self._identify(first)
@@ -46,17 +78,17 @@ class Recording:
             self._raw.close()
             raise
 
-    def __enter__(self) -> Recording:
+    def __enter__(self) -> FileRecording:
         return self
 
-    def __exit__(self, *_exception) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self._raw.close()
 
     def __iter__(self) -> Iterator[Event]:
         return self._events
 
     def take_window(self) -> Window:
-        """The part that the source's name asks for; who takes it sees to its start, the end is seen to here."""
+        """The part given in the source's name; callers handle its start, its end is handled here."""
         return Window()
 
     @property
@@ -65,12 +97,12 @@ class Recording:
         return self._sha.hexdigest()
 
     def line_of(self, event: Event) -> int | None:
-        """The line of an event already given; None in kubectl's output, where an event is no line."""
+        """The line of an event already returned; None in kubectl's output, where events are not lines."""
         place = bisect.bisect_right(self._runs, (event.seq, sys.maxsize)) - 1
         return None if place < 0 else self._runs[place][1] + event.seq - self._runs[place][0]
 
     def error(self, event: Event, message: str) -> RecordingError:
-        """What is wrong with an event already given, with its place."""
+        """An error about an event already returned, with its place."""
         return RecordingError(self.path, self.line_of(event) or f"seq {event.seq}", message)
 
     def _open_lines(self) -> Iterator[bytes]:
@@ -80,44 +112,49 @@ class Recording:
         try:
             if self._follow:
                 lines = _whole_lines(_pieces(buffered, compressed, self._follow.wait))
-                # Told to stop in the middle of a line: what is there of it is not recorded yet.
+                # Stopped in the middle of a line, which is not completely recorded yet.
                 yield from (line for line in lines if line is WAITED or line[-1:] == b"\n")
             elif compressed:
                 yield from _whole_lines(_pieces(buffered, compressed, None))
             else:
                 yield from buffered
         except zstandard.ZstdError as error:
-            raise RecordingError(self.path, None, f"not a whole zstd file: {error}") from None
+            raise RecordingError(self.path, None, f"not a complete zstd file: {error}") from None
 
     def _identify(self, first: bytes) -> tuple[Header, Iterator[Event]]:
+        if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b"{\0", b"\0{")):
+            raise RecordingError(self.path, 1, "UTF-16 text, as PowerShell's > writes it: save it as UTF-8")
         try:
             decoded = msgspec.json.decode(first)
         except (msgspec.DecodeError, UnicodeDecodeError):
             decoded = None
-        self.own_format = isinstance(decoded, dict) and "format" in decoded
-        if self.own_format:
-            return decode_header(self.path, first, decoded), self._read()
+        if isinstance(decoded, dict) and "format" in decoded:
+            header, self.version = read_header(self.path, decoded)
+            return header, self._read(self.version)
         if first.lstrip()[:1] == b"{":
             if isinstance(decoded, dict) and "seq" in decoded:
                 raise RecordingError(self.path, 1, 'no header; the first line must be {"format":"' + FORMAT + '",...}')
-            return Header(FORMAT, VERSION), kubectl.events(self.path, first + b"".join(self._lines))
+            return Header(FORMAT, VERSION), kubectl.events(self.path, first + b"".join(self._lines), note)
+        if re.match(rb"---|apiVersion:|kind:|items:|- ", first):
+            raise RecordingError(self.path, 1, f"YAML; convert it with `harness import {self.path} dump.jsonl`")
         raise RecordingError(
             self.path,
             1,
             f"not a recording: starts with {first[:16]!r}; a header line or kubectl's JSON is needed",
         )
 
-    def _read(self) -> Iterator[Event]:
-        decoder, follow, number = LineDecoder(self.path), self._follow, 1
+    def _read(self, version: int) -> Iterator[Event]:
+        decoder, follow, number = LineDecoder(self.path, version), self._follow, 1
         self._runs.append((1, 2))
         for line in self._lines:
             if line is WAITED:
-                if tick := follow.tick():
+                if follow and (tick := follow.tick()):
                     yield tick
                 continue
             number += 1
             seq = decoder.seq
             event = decoder.event(line, number)
+            assert event, "repeats are skipped only in topics"
             if event.seq != seq + 1:
                 self._runs.append((event.seq, number))
             if follow:
@@ -125,8 +162,8 @@ class Recording:
             yield event
 
 
-def _pieces(stored: io.BufferedReader, compressed: bool, wait: Callable[[], bool] | None) -> Iterator[bytes]:
-    """The text in pieces, WAITED after each wait at the end; ZstdError unless every frame is whole."""
+def _pieces(stored: io.BufferedReader[_Tee], compressed: bool, wait: Callable[[], bool] | None) -> Iterator[bytes]:
+    """The text in pieces, and WAITED after each wait at the end; ZstdError if a frame is incomplete."""
     frame = None
     while True:
         chunk = stored.read1(1 << 17)
@@ -148,7 +185,7 @@ def _pieces(stored: io.BufferedReader, compressed: bool, wait: Callable[[], bool
 
 
 def _whole_lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Lines with their newlines; the last one may lack it. Passes WAITED on."""
+    """Lines with their newlines, which the last one may lack. WAITED is passed through."""
     rest = b""
     for piece in pieces:
         if piece is WAITED:
@@ -163,38 +200,27 @@ def _whole_lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 class _Tee(io.RawIOBase):
-    """Hashes what is read through it."""
+    """Hashes the bytes read through it."""
 
-    def __init__(self, raw, sha) -> None:
+    def __init__(self, raw: io.FileIO, sha: hashlib._Hash) -> None:
         self._inner, self._hash = raw, sha
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer) -> int:
-        count = self._inner.readinto(buffer)
+    def readinto(self, buffer: Buffer, /) -> int:
+        count = self._inner.readinto(buffer) or 0
         self._hash.update(memoryview(buffer)[:count])
+        _under_way.read += count
         return count
 
 
-def _open(path: str):
+def _open(path: str) -> io.FileIO:
     if path == "-":
         return open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
     try:
         return open(path, "rb", buffering=0)
     except IsADirectoryError:
-        raise RecordingError(path, None, "is a directory; name a recording in it") from None
+        raise RecordingError(path, None, "is a directory; give a recording in it") from None
     except OSError as error:
         raise RecordingError(path, None, f"cannot be read: {error.strerror}") from None
-
-
-def open_source(path: str | Path, follow: Follow | None = None) -> Recording:
-    """Open a recording, kubectl's JSON, `-`, or kafka://HOST:PORT/TOPIC; RecordingError when it is none of these.
-
-    With `follow` it goes on as the source grows, until told to stop.
-    """
-    if str(path).startswith("kafka://"):
-        from harness.kafka.source import KafkaRecording
-
-        return KafkaRecording(str(path), follow)
-    return Recording(str(path), follow)

@@ -1,4 +1,4 @@
-"""What the cluster looks like after some events: the manifests that exist, by identity."""
+"""The state of the cluster after some events: the existing manifests, by identity."""
 
 from __future__ import annotations
 
@@ -7,18 +7,14 @@ from typing import Any
 
 import msgspec
 
-from harness.events import OBJECT_TYPES, Event
-from harness.recording.reader import Recording
+from harness.kube.resources import BY_NAME
+from harness.log.events import OBJECT_TYPES, Event
+from harness.log.positions import Position
+from harness.log.source import Recording
+from harness.log.window import Window
 
 Key = tuple[str, str, str]
 """Resource, namespace ("" for nodes), name."""
-
-API = {
-    "services": ("v1", "Service"),
-    "endpointslices": ("discovery.k8s.io/v1", "EndpointSlice"),
-    "nodes": ("v1", "Node"),
-    "pods": ("v1", "Pod"),
-}
 
 
 class _Metadata(msgspec.Struct, gc=False):
@@ -34,7 +30,7 @@ _decode_named = msgspec.json.Decoder(_Named).decode
 
 
 def key_of(event: Event) -> Key:
-    """Identity of the event's object; ValueError when its metadata does not say."""
+    """Identity of the event's object; ValueError if its metadata is incomplete."""
     try:
         metadata = _decode_named(event.object).metadata
     except msgspec.DecodeError as error:
@@ -45,13 +41,13 @@ def key_of(event: Event) -> Key:
 
 
 class State:
-    """Objects that exist after the events `apply` was given, as `objects`: manifest JSON by Key."""
+    """The objects that exist after the applied events: `objects` is manifest JSON by Key."""
 
     def __init__(self) -> None:
         self.objects: dict[Key, msgspec.Raw] = {}
 
     def apply(self, event: Event) -> None:
-        """Take one event in; markers change nothing, as what they announce follows as events."""
+        """Apply one event; markers change nothing, as the changes that they announce follow as events."""
         if event.type not in OBJECT_TYPES:
             return
         if event.type == "DELETED":
@@ -61,63 +57,78 @@ class State:
 
     def listing(self) -> dict[str, Any]:
         """The objects as a Kubernetes v1 List, sorted by kind, namespace and name."""
-        order = sorted(self.objects, key=lambda key: (API[key[0]][1], *key[1:]))
+        order = sorted(self.objects, key=lambda key: (BY_NAME[key[0]].kind, *key[1:]))
         items = [_complete(key[0], self.objects[key]) for key in order]
         return {"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": items}
 
 
-def folded(recording: Recording, state: State, until: int | None = None) -> Iterator[Event]:
-    """The events of `recording` up to that seq, each given once `state` has it; RecordingError for odd objects."""
+def folded(recording: Recording, state: State, until: Position | None = None) -> Iterator[Event]:
+    """The events of `recording`, each yielded after it is applied to `state`; RecordingError for invalid objects."""
+    window = Window(until=until)
     for event in recording:
-        if until is not None and event.seq > until:
+        if window.after(event):
             return
-        try:
-            state.apply(event)
-        except ValueError as error:
-            raise recording.error(event, f"{event.type} {event.resource}: {error}") from None
+        _take(recording, state, event)
         yield event
 
 
-def state_at(recording: Recording, seq: int) -> State:
-    """State right after the event numbered `seq`; LookupError, in words, when there is none.
+def _take(recording: Recording, state: State, event: Event) -> None:
+    try:
+        state.apply(event)
+    except ValueError as error:
+        raise recording.error(event, f"{event.type} {event.resource}: {error}") from None
 
-    Reads no further than that event.
+
+def state_at(recording: Recording, place: Position) -> State:
+    """State after the event with the given seq, or at the given time; LookupError, with a message, if there is none.
+
+    Reads at most one event beyond it.
     """
     state, last = State(), None
-    for event in folded(recording, state, until=seq):
+    for event in folded(recording, state, place):
         last = event.seq
-        if last == seq:
+        if place == ("seq", last):
             return state
-    raise _no_event(seq, last)
+    require(place, last)
+    return state
 
 
 def two_states(
-    recording: Recording, start: int | None, until: int | None
+    recording: Recording, start: Position | None, until: Position | None
 ) -> tuple[dict[Key, msgspec.Raw], dict[Key, msgspec.Raw]]:
-    """Objects after the events numbered `start` (None: the initial list) and `until` (None: the end).
+    """Objects at `start` (None: after the initial list) and at `until` (None: the end).
 
-    LookupError, in words, when there is no such event.
+    LookupError, with a message, if there is no such event.
     """
-    state, before, last = State(), None, None
-    listing = start is None
-    for event in folded(recording, state, until):
-        last = event.seq
-        if last == start or (listing and event.ends_initial_list):
+    state, last = State(), None
+    before: dict[Key, msgspec.Raw] | None = None
+    first, second = Window(until=start), Window(until=until)
+    for event in recording:
+        if second.after(event):
+            break
+        if before is None and first.after(event):
+            require(start, last)
             before = dict(state.objects)
-    for wanted, found in ((start, before is not None), (until, last == until)):
-        if wanted is not None and not found:
-            raise _no_event(wanted, last)
+        _take(recording, state, event)
+        last = event.seq
+        if start is None and event.ends_initial_list:
+            before = dict(state.objects)
+    if before is None and start is not None:
+        require(start, last)
+        before = state.objects
+    require(until, last)
     return before or {}, state.objects
 
 
-def _no_event(seq: int, last: int | None) -> LookupError:
-    where = "the recording has no events" if last is None else f"the last one before it is {last}"
-    return LookupError(f"no event has seq {seq}; {where}")
+def require(place: Position | None, last: int | None) -> None:
+    """LookupError if `place` is a seq other than `last`, the one reached."""
+    if place is not None and place[0] == "seq" and place[1] != last:
+        where = "the recording has no events" if last is None else f"the last one before it is {last}"
+        raise LookupError(f"no event has seq {place[1]}; {where}")
 
 
 def _complete(resource: str, manifest: msgspec.Raw) -> dict[str, Any]:
-    """The manifest with apiVersion and kind, which watch events of typed clients leave out."""
-    version, kind = API[resource]
+    """The manifest with apiVersion and kind, which watch events of typed clients omit."""
     fields = msgspec.json.decode(manifest, type=dict[str, Any])
-    head = {"apiVersion": fields.pop("apiVersion", None) or version, "kind": fields.pop("kind", None) or kind}
+    head = {name: fields.pop(name, None) or usual for name, usual in BY_NAME[resource].head.items()}
     return head | fields

@@ -1,4 +1,4 @@
-"""Facts about a recording, gathered in one pass."""
+"""A summary of a recording, computed in one pass."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 
 import msgspec
 
-from harness.events import Event
-from harness.recording.reader import Recording
-from harness.recording.state import State, folded
+from harness.log.events import Event
+from harness.log.source import Recording
+from harness.log.state import State, folded
 
 
 class Summary(msgspec.Struct):
-    """A recording's facts; times in nanoseconds, `rate` in events a second after the initial list.
+    """A recording's summary; times are in nanoseconds, `rate` in events per second after the initial list.
 
     `counts` is by resource, then type. `endpoints` are those listed in all slices, ready or not.
-    `rate` is None when no time passes. `largest_gap` is between two events next to each other.
+    `rate` is None if no time passes. `largest_gap` is between consecutive events.
     """
 
     path: str
@@ -38,7 +38,7 @@ class _Spec(msgspec.Struct, gc=False):
 
 
 class _Facts(msgspec.Struct, gc=False):
-    """The parts of a Service or a slice that are counted."""
+    """The counted parts of a Service or slice."""
 
     spec: _Spec | None = None
     endpoints: list[msgspec.Raw] | None = None
@@ -48,9 +48,10 @@ _facts = msgspec.json.Decoder(_Facts).decode
 
 
 def summarize(recording: Recording) -> Summary:
-    """Read all of `recording`; RecordingError for what is odd in it."""
+    """Read all of `recording`; RecordingError for invalid contents."""
     summary = Summary(recording.path, msgspec.to_builtins(recording.header))
-    state, counts = State(), Counter()
+    state = State()
+    counts: Counter[tuple[str, str]] = Counter()
     listed, last = 0, None
     for event in folded(recording, state):
         counts[event.resource, event.type] += 1
@@ -70,11 +71,11 @@ def _decode(manifest: msgspec.Raw) -> _Facts:
     try:
         return _facts(manifest)
     except msgspec.DecodeError:
-        return _Facts()  # `harness validate` says where and why it is odd
+        return _Facts()  # `harness validate` reports where and why it is invalid
 
 
 def _finish(summary: Summary, counts: Counter[tuple[str, str]], listed: int, last: Event | None) -> None:
-    """Totals, once the last event is known; `listed` is how many events the initial list took."""
+    """Totals after the last event; `listed` is the number of events in the initial list."""
     summary.events = sum(counts.values())
     summary.duration = last.t if last else 0
     if summary.duration:

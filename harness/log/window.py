@@ -1,26 +1,18 @@
-"""The part of a recording between two places."""
+"""The part of a recording between two positions."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from harness.events import Event
-from harness.recording.places import place
-
-
-def position(text: str | None) -> tuple[str, int] | None:
-    """A place in a recording, None without one: a bare number is a seq, one with a unit a time since the start."""
-    return None if text is None else place(text)
+from harness.log.events import Event
+from harness.log.positions import Position
 
 
 class Window(NamedTuple):
-    """Which part to measure: events before `start` are folded, those after `until` left out.
+    """The part to measure: events before `start` are applied but not measured, those after `until` are left out."""
 
-    Each is ("seq", number) or ("t", nanoseconds), or None.
-    """
-
-    start: tuple[str, int] | None = None
-    until: tuple[str, int] | None = None
+    start: Position | None = None
+    until: Position | None = None
 
     def before(self, event: Event) -> bool:
         """Whether the event comes before the measured part."""

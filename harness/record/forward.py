@@ -1,7 +1,7 @@
-"""The topic follows the log: a thread that sends what is on the disk and the topic has not got.
+"""Forwards the log to the topic: a thread that sends the events that are on disk and not yet in the topic.
 
-Any failure ends the connection; a new one reads how far the topic is and goes on from there.  So there is
-one way to start, to recover and to continue.
+Any failure ends the connection; a new one reads the end of the topic and continues from there.  So starting,
+recovering and continuing are the same code path.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ import threading
 import time
 from collections.abc import Callable
 
-from harness.kafka.errors import BrokerAway, TopicError
-from harness.kafka.sink import BATCH_BYTES, BATCH_EVENTS, TopicWriter
+from harness.log import RecordingError
+from harness.log.kafka.sink import BATCH_BYTES, BATCH_EVENTS, TopicWriter
+from harness.log.kafka.trouble import BrokerAway, TopicError
 from harness.record.log import Log
 from harness.record.recovery import Outcome, Recovery
-from harness.recording import RecordingError
 
 PATIENCE = 3.0
-"""Seconds a batch may take before that is worth a word."""
+"""Seconds a batch may take before it is reported."""
 
 Connect = Callable[[], TopicWriter]
 
 
 class Forwarder(threading.Thread):
-    """`acknowledged` is the last seq the topic has for certain; `trouble` says why it does not go on now."""
+    """`acknowledged` is the last seq that is certainly in the topic; `trouble` is why forwarding is stalled."""
 
     def __init__(self, log: Log, connect: Connect, me: bytes, chance: Callable[[], float], writer: TopicWriter | None):
-        """`writer` is a connection that is open already; `connect` makes the next ones."""
+        """`writer` is an open connection; `connect` opens further ones."""
         super().__init__(name="forwarder", daemon=True)
         self._log, self._connect, self._me, self._writer = log, connect, me, writer
         self._recovery = Recovery(chance)
@@ -38,13 +38,13 @@ class Forwarder(threading.Thread):
 
     @property
     def trouble(self) -> str | None:
-        """What keeps it from going on, also while it waits for an answer; None when all is well."""
+        """Why forwarding is stalled, including an unanswered request; None if it is not."""
         since = self._sending_since
         silence = time.monotonic() - since if since else 0.0
         return self._trouble or (f"the broker does not answer for {silence:.0f} s" if silence > PATIENCE else None)
 
     def run(self) -> None:
-        """Send until the log is closed and all of it sent, or until `stop`."""
+        """Send until the log is closed and completely sent, or until `stop`."""
         try:
             while not self._ending.is_set() and not self._send_all():
                 pass
@@ -55,15 +55,15 @@ class Forwarder(threading.Thread):
                 self._writer.close()
 
     def stop(self, wait_seconds: float) -> bool:
-        """Give it that long to send what is left of a closed log; whether it has sent all."""
+        """Wait up to `seconds` for the rest of a closed log to be sent; returns whether all was sent."""
         self.join(wait_seconds)
         self._ending.set()
         if self.is_alive() and self._writer:
-            self._writer.close(0)  # it waits for an answer that may never come
+            self._writer.close(0)  # it may be waiting for an answer forever
         return not self.is_alive() and self.error is None and self.acknowledged >= self._log.durable
 
     def _send_all(self) -> bool:
-        """Whether all was sent; False after a failure that may pass, and its pause."""
+        """Whether all was sent; False after a transient failure and a pause."""
         try:
             self._writer = self._writer or self._open()
             self._trouble = None
@@ -88,13 +88,11 @@ class Forwarder(threading.Thread):
         writer = self._connect()
         problem = None
         if writer.seq > self.acknowledged and self.acknowledged and writer.last_writer != self._me:
-            problem = "another recorder writes this topic; this one stops"
+            problem = "another recorder writes to this topic; this one stops"
         elif writer.seq > self._log.durable:
-            problem = f"has seq {writer.seq}, the recording here ends at {self._log.durable}: it lost its end"
+            problem = f"has seq {writer.seq}, but the local recording ends at {self._log.durable}: it has lost its end"
         elif writer.seq < self.acknowledged and not self._log.keeps(writer.seq):
-            problem = (
-                f"lost what it had acknowledged: it ends at seq {writer.seq}, {self.acknowledged} was acknowledged"
-            )
+            problem = f"lost acknowledged events: it ends at seq {writer.seq}, but {self.acknowledged} was acknowledged"
         if problem:
             writer.close(0)
             raise TopicError(writer.address, problem)

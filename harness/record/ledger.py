@@ -1,8 +1,8 @@
-"""What is recorded of what the API says: known state + news -> changes.  Pure.
+"""Decides what to record: known state + news from the API -> changes.  Pure.
 
-A fold of the recording must always give the cluster's state as it was last seen, so news is put into
-the words that keep it so: an ADDED of what is known is a MODIFIED, what was known already is nothing,
-and a new list becomes the difference to what is known.
+A fold of the recording must always give the last seen state of the cluster, so news is converted accordingly: an ADDED
+of a known object becomes a MODIFIED, known versions are dropped, and a new list becomes the difference to the known
+state.
 """
 
 from __future__ import annotations
@@ -12,28 +12,16 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from harness.events import INITIAL_EVENTS_END
-
-KINDS = {
-    "services": ("v1", "Service"),
-    "endpointslices": ("discovery.k8s.io/v1", "EndpointSlice"),
-    "nodes": ("v1", "Node"),
-    "pods": ("v1", "Pod"),
-}
+from harness.kube.resources import BY_NAME
+from harness.kube.scope import Scope
+from harness.log.events import INITIAL_EVENTS_END, RESOURCES
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
 
-class Scope(NamedTuple):
-    """What one list and one watch cover: a resource, in one namespace or ("") in all."""
-
-    resource: str
-    namespace: str = ""
-
-
 class Identity(msgspec.Struct, frozen=True, gc=False):
-    """An object's metadata, as far as it tells objects and their versions apart."""
+    """The parts of an object's metadata that identify it and its version."""
 
     name: str = ""
     namespace: str = ""
@@ -62,13 +50,13 @@ _decode_identity = msgspec.json.Decoder(_Meta).decode
 
 
 class Ledger:
-    """The cluster as last seen. ValueError for objects without a name or that are no JSON."""
+    """The last seen state of the cluster. ValueError for objects without a name or with invalid JSON."""
 
     def __init__(self) -> None:
-        self._known: dict[str, dict[tuple[str, str], _Held]] = {resource: {} for resource in KINDS}
+        self._known: dict[str, dict[tuple[str, str], _Held]] = {resource: {} for resource in RESOURCES}
 
     def recall(self, kind: str, resource: str, manifest: bytes) -> None:
-        """Take in an event that is recorded already."""
+        """Apply an event that is already recorded."""
         identity = _identify(manifest)
         if kind == "DELETED":
             self._known[resource].pop((identity.namespace, identity.name), None)
@@ -76,7 +64,7 @@ class Ledger:
             self._known[resource][identity.namespace, identity.name] = _Held(identity, bytes(manifest))
 
     def watched(self, kind: str, resource: str, manifest: bytes) -> Iterator[Change]:
-        """What a watch event changes: one Change, two when the object was replaced unseen, or none."""
+        """The changes of a watch event: one, none, or two if the object was replaced unnoticed."""
         manifest = cleaned(resource, manifest)
         identity = _identify(manifest)
         if kind == "DELETED":
@@ -85,7 +73,7 @@ class Ledger:
             yield from self._put(resource, identity, manifest)
 
     def listed(self, scope: Scope, manifests: Iterable[bytes]) -> Iterator[Change]:
-        """The difference between what is known of `scope` and the list of all there is in it now."""
+        """The difference between the known state of `scope` and a new list of it."""
         seen = set()
         for manifest in manifests:
             manifest = cleaned(scope.resource, manifest)
@@ -114,17 +102,17 @@ class Ledger:
 
 
 def marker(kind: str, resource: str, **about: Any) -> Change:
-    """A RELIST, GAP or BOOKMARK that says `about`."""
+    """A RELIST, GAP or BOOKMARK marker with the fields of `about`."""
     return Change(kind, resource, _encode({key: value for key, value in about.items() if value}))
 
 
 def initial_list_ended(resource: str) -> Change:
-    """The BOOKMARK behind the resource's initial list."""
+    """The BOOKMARK after the initial list of the resource."""
     return marker("BOOKMARK", resource, metadata={"annotations": {INITIAL_EVENTS_END: "true"}})
 
 
 def cleaned(resource: str, manifest: bytes) -> bytes:
-    """The manifest as it is recorded: with kind and apiVersion, which lists leave out, without managedFields."""
+    """The manifest to record: with kind and apiVersion, which lists omit, and without managedFields."""
     try:
         fields = _decode_fields(manifest)
         if b'"managedFields"' in manifest and "metadata" in fields:
@@ -134,8 +122,8 @@ def cleaned(resource: str, manifest: bytes) -> bytes:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{resource}: not a manifest: {error}") from None
     if "kind" not in fields or "apiVersion" not in fields:
-        version, kind = KINDS[resource]
-        fields = {"kind": _raw(kind), "apiVersion": _raw(version)} | fields
+        kind = BY_NAME[resource]
+        fields = {"kind": _raw(kind.kind), "apiVersion": _raw(kind.api_version)} | fields
     return _encode(fields)
 
 
@@ -154,6 +142,6 @@ def _identify(manifest: bytes) -> Identity:
 
 
 def _same(one: bytes, other: bytes) -> bool:
-    """Whether two manifests say the same, however they are written."""
-    # The length tells nearly all changes apart without decoding.
+    """Whether two manifests are equal as JSON values."""
+    # The length detects nearly all changes without decoding.
     return one == other or len(one) == len(other) and msgspec.json.decode(one) == msgspec.json.decode(other)

@@ -1,4 +1,4 @@
-"""What a recorder says while it records: one line that changes on a terminal, one now and then elsewhere."""
+"""Status of a running recorder: a live line in a terminal, periodic lines elsewhere."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from rich.console import Console
 
 from harness.record.recorder import Recorder
 from harness.record.watcher import Health
+from harness.wording import plural
 
 RATE_SECONDS = 10.0
 
 
 class Live:
-    """Call it with the recorder a few times a second; a context manager."""
+    """A context manager, to be called with the recorder a few times per second."""
 
     def __init__(self, console: Console, every_seconds: float) -> None:
         self._console, self._every = console, every_seconds
@@ -27,12 +28,12 @@ class Live:
             self._status.__enter__()
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *_exception: object) -> None:
         if self._status:
-            self._status.__exit__(*exception)
+            self._status.__exit__(None, None, None)
 
     def __call__(self, recorder: Recorder) -> None:
-        """Look, and say so when it is time."""
+        """Update the status, and print it when due."""
         now = time.monotonic()
         self._samples.append((now, recorder.counts.events, recorder.acknowledged))
         while now - self._samples[0][0] > RATE_SECONDS:
@@ -48,7 +49,7 @@ class Live:
         parts = [f"acknowledged seq {recorder.acknowledged}", f"{self._rate(1):,.0f} events/s"]
         if recorder.forwarder:
             lag = log.durable - recorder.forwarder.acknowledged
-            behind = f"{lag:,} events, {log.outstanding(recorder.forwarder.acknowledged):,} bytes"
+            behind = f"{plural(lag, 'event')}, {plural(log.outstanding(recorder.forwarder.acknowledged), 'byte')}"
             parts.append(f"topic behind {behind}, {self._rate(2):,.0f} events/s")
             if recorder.forwarder.trouble:
                 parts.append(recorder.forwarder.trouble)
@@ -60,7 +61,7 @@ class Live:
 
 
 def troubles(healths: list[Health]) -> list[str]:
-    """What each watcher suffers from, one phrase a reason: an API that is away is away for all of them."""
+    """The watchers' problems, grouped by reason, as an unavailable API affects all of them."""
     suffering: dict[tuple[str, str], list[str]] = {}
     for health in healths:
         if health.trouble:
@@ -69,13 +70,13 @@ def troubles(healths: list[Health]) -> list[str]:
 
 
 def summary(recorder: Recorder, complete: bool) -> str:
-    """The last words, after the log was closed."""
+    """The summary printed after the log is closed."""
     counts, seconds = recorder.counts, time.monotonic() - recorder.counts.began
     by_type = ", ".join(f"{count:,} {kind}" for kind, count in sorted(counts.types.items()))
-    text = f"recorded {counts.events:,} events in {seconds:,.1f} s, up to seq {recorder.log.durable}"
+    text = f"recorded {plural(counts.events, 'event')} in {seconds:,.1f} s, up to seq {recorder.log.durable}"
     if by_type:
         text += f": {by_type}"
-    if not complete:
+    if not complete and recorder.forwarder:
         missing = recorder.log.durable - recorder.forwarder.acknowledged
-        text += f"\nthe topic lacks the last {missing:,}; they are on the disk, the next harness record sends them"
+        text += f"\nthe topic lacks the last {missing:,}; they are on disk and will be sent by the next harness record"
     return text

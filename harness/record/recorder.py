@@ -1,4 +1,4 @@
-"""The recorder's main thread: messages of the watchers in, numbered and timed events out to the log."""
+"""The recorder's main thread: turns the watchers' messages into numbered, timed events in the log."""
 
 from __future__ import annotations
 
@@ -9,35 +9,40 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from harness.events import FORMAT, VERSION, Event, Header
-from harness.record.forward import Forwarder
-from harness.record.ledger import Change, Ledger, Scope, initial_list_ended, marker
+from harness.failure import Failure
+from harness.kube.scope import Scope
+from harness.log.events import FORMAT, VERSION, Event, Header, JsonObject
+from harness.record.ledger import Change, Ledger, initial_list_ended, marker
 from harness.record.log import Log
 from harness.record.watcher import Listed, Watched, Watcher
 
+if TYPE_CHECKING:
+    from harness.record.forward import Forwarder
+
 FLUSH_BYTES = 1 << 20
 QUEUED = 1_000
-"""Messages, each at most one read from a watch or one list."""
+"""Maximum queued messages, each at most one read from a watch or one list."""
 
 TICK_SECONDS = 0.25
 FIRST_TRIES = 5
-"""Failed lists in a row after which a recording that has not begun gives up. One that has goes on trying."""
+"""Consecutive failed lists after which a recording that has not begun gives up; a running one keeps trying."""
 
 
-class RecorderStopped(RuntimeError):
-    """It cannot go on without losing events; the message says why and what to do."""
+class RecorderStopped(Failure, RuntimeError):
+    """The recorder cannot continue without losing events; the message says why and what to do."""
 
 
 @dataclass
 class Counts:
-    """What was recorded in this run, and since when (monotonic seconds)."""
+    """What this run has recorded, and since when (monotonic seconds)."""
 
     began: float = field(default_factory=time.monotonic)
-    types: Counter = field(default_factory=Counter)
-    resources: Counter = field(default_factory=Counter)
+    types: Counter[str] = field(default_factory=Counter)
+    resources: Counter[str] = field(default_factory=Counter)
 
     @property
     def events(self) -> int:
@@ -47,7 +52,7 @@ class Counts:
 
 @dataclass
 class Mark:
-    """A marker of somebody who records along, written where it stands in the queue; `t` is then its time."""
+    """A marker from another thread, written at its position in the queue; `t` is then its time."""
 
     change: Change
     written: threading.Event = field(default_factory=threading.Event)
@@ -55,15 +60,15 @@ class Mark:
 
 
 class Clock:
-    """Nanoseconds of the recording: since `start`, never falling, also over restarts."""
+    """The recording's clock: nanoseconds since `start`, monotonic even across restarts."""
 
-    def __init__(self, start: str, last_t: int) -> None:
-        since = datetime.now(UTC) - datetime.fromisoformat(start)
+    def __init__(self, start: datetime, last_t: int) -> None:
+        since = datetime.now(UTC) - start
         elapsed = (since.days * 86_400 + since.seconds) * 10**9 + since.microseconds * 1_000
         self.origin = time.monotonic_ns() - max(elapsed, last_t)
 
     def now(self) -> int:
-        """Of this moment."""
+        """The current time."""
         return time.monotonic_ns() - self.origin
 
 
@@ -71,7 +76,7 @@ class Recorder:
     """Runs one recording; `watchers` feed `messages`."""
 
     def __init__(self, log: Log, ledger: Ledger, clock: Clock, fresh: bool, spool_bytes: int, flush_seconds: float):
-        """`fresh`: a new recording, whose initial lists all lie at t 0."""
+        """`fresh`: a new recording, whose initial lists are all at t 0."""
         self.log, self._ledger, self.clock, self._fresh = log, ledger, clock, fresh
         self._spool_bytes, self._flush_seconds = spool_bytes, flush_seconds
         self.messages: queue.Queue[Listed | Watched | Mark] = queue.Queue(QUEUED)
@@ -86,8 +91,8 @@ class Recorder:
         """Ask it to end; safe in a signal handler."""
         self._stopping.set()
 
-    def run(self, tell: Callable[[Recorder], None]) -> None:
-        """Record until `stop`; `tell` is called a few times a second. RecorderStopped, OSError, RecordingError."""
+    def run(self, report: Callable[[Recorder], None]) -> None:
+        """Record until `stop`, calling `report` a few times per second. RecorderStopped, OSError, RecordingError."""
         self._unlisted = {watcher.health.scope for watcher in self.watchers}
         for watcher in self.watchers:
             watcher.start()
@@ -99,14 +104,14 @@ class Recorder:
                     self.log.flush()
                     flush_at = time.monotonic() + self._flush_seconds
                     self._check()
-                    tell(self)
+                    report(self)
         finally:
             for watcher in self.watchers:
                 watcher.stop()
         self._drain()
 
-    def mark(self, type_: str, resource: str, about: dict, seconds: float) -> int | None:
-        """Write a marker, from any thread; its time in the recording, None when it was not written within `seconds`."""
+    def mark(self, type_: str, resource: str, about: JsonObject, seconds: float) -> int | None:
+        """Write a marker, from any thread; returns its time, or None if it was not written within `seconds`."""
         mark = Mark(marker(type_, resource, **about))
         try:
             self.messages.put(mark, timeout=seconds)
@@ -116,7 +121,7 @@ class Recorder:
 
     @property
     def acknowledged(self) -> int:
-        """The last seq that every place has for certain."""
+        """The last seq that is certainly in the file and the topic."""
         return min(self.log.durable, self.forwarder.acknowledged) if self.forwarder else self.log.durable
 
     def _take_one(self, timeout: float) -> None:
@@ -126,7 +131,7 @@ class Recorder:
             return
 
     def _drain(self) -> None:
-        """What had been read from the API when it was told to stop."""
+        """Record what had been read from the API before the stop."""
         while True:
             try:
                 self._record(self.messages.get_nowait())
@@ -143,7 +148,7 @@ class Recorder:
             else:
                 self._watched(message)
         except ValueError as error:
-            raise RecorderStopped(f"the API sent what cannot be recorded: {error}") from None
+            raise RecorderStopped(f"the API sent an object that cannot be recorded: {error}") from None
 
     def _watched(self, message: Watched) -> None:
         resource = message.scope.resource
@@ -182,7 +187,7 @@ class Recorder:
             if watcher.health.error:
                 raise watcher.health.error
             if watcher.health.denied and self._unlisted:
-                raise RecorderStopped(f"{watcher.health.denied}; the recorder's rights: docs/recording.md")
+                raise RecorderStopped(f"{watcher.health.denied}; for the permissions needed see docs/recording.md")
             if self._fresh and not watcher.health.lists and watcher.health.failures >= FIRST_TRIES:
                 raise RecorderStopped(f"cannot list {watcher.health.scope.resource}: {watcher.health.trouble}")
         if self.forwarder is None:
@@ -194,11 +199,11 @@ class Recorder:
             why = self.forwarder.trouble or "it is too slow"
             raise RecorderStopped(
                 f"the topic is {waiting:,} bytes behind, more than --spool-limit: {why};"
-                " nothing is lost, the next harness record sends what is on the disk first"
+                " nothing is lost, the next harness record first sends what is on disk"
             )
 
 
-def new_header(resources: Iterable[str], cluster: dict) -> Header:
-    """The header of a recording that starts now."""
+def new_header(resources: Iterable[str], cluster: JsonObject) -> Header:
+    """The header of a new recording that starts now."""
     start = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     return Header(FORMAT, VERSION, tuple(resources), start, cluster)

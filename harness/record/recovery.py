@@ -9,11 +9,10 @@
     AWAY          does not answer, or 5xx: it may restart     list    backoff  GAP, RELIST
     DENIED        said 401 or 403                             list    backoff  GAP, RELIST
 
-A watch that goes on from its resourceVersion misses nothing, so nothing is marked; every informer relies
-on that.  A backup that was restored shows: etcd's revision went back, or, when it was bumped as etcdutl
-advises, the version in hand is compacted (410).  A server that was
-away may have forgotten, or come back as another: only a new list tells the truth, and what happened
-between can have been missed.
+A watch resumed from its resourceVersion misses nothing, so nothing is marked; every informer relies on that.  A
+restored backup is noticed: etcd's revision went back, or, if it was bumped as recommended by etcdutl, the known version
+is compacted (410).  A server that was away may have lost its state or be a different one: only a new list is reliable,
+and events in between may have been missed.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ FIRST_SECONDS, MOST_SECONDS = 0.2, 30.0
 
 
 class Outcome(Enum):
-    """How a list or a watch ended."""
+    """How a list or watch ended."""
 
     LISTED = "listed"
     ENDED = "ended"
@@ -57,7 +56,7 @@ TABLE = {
 
 
 class Step(NamedTuple):
-    """What to do after `wait_seconds`: list anew, because of `gap`, or go on watching (None)."""
+    """What to do after `wait_seconds`: list again, because of `gap`, or continue watching (None)."""
 
     gap: str | None
     wait_seconds: float
@@ -65,9 +64,9 @@ class Step(NamedTuple):
 
 @dataclass
 class Recovery:
-    """One watcher's memory: how often it failed in a row, and whether it must list anew.
+    """One watcher's state: how often it failed in a row, and whether it must list again.
 
-    `chance` gives numbers from 0 to 1; waits are spread by it, so that many recorders do not come at once.
+    `chance` returns numbers from 0 to 1 for the jitter of waits, so that many recorders do not reconnect at once.
     """
 
     chance: Callable[[], float]
@@ -75,7 +74,7 @@ class Recovery:
     gap: str | None = None
 
     def after(self, outcome: Outcome, reason: str = "", progress: bool = False) -> Step:
-        """`progress`: events came before it ended, or it lasted; so the server is well."""
+        """`progress`: events arrived before the end, or it lasted long; so the server is healthy."""
         if outcome is Outcome.LISTED:
             self.gap = None
             return Step(None, 0.0)
@@ -83,11 +82,11 @@ class Recovery:
         if rule.relist:
             self.gap = self.gap or reason or outcome.value
         self.failures = (0 if progress else self.failures) + 1
-        # Even what needs no wait gets one when it happens twice: a server may expire every watch as it begins.
+        # Even outcomes without a wait get one if repeated: a server may expire every watch as it begins.
         return Step(self.gap, self._pause(self.failures if rule.wait else self.failures - 1))
 
     def _pause(self, tries: int) -> float:
         if tries <= 0:
             return 0.0
         longest = min(MOST_SECONDS, FIRST_SECONDS * 2 ** min(tries - 1, 16))
-        return longest * (0.5 + self.chance() / 2)
+        return float(longest * (0.5 + self.chance() / 2))

@@ -1,4 +1,4 @@
-"""Puts a recording together: where it goes, what of it exists already, and who watches what."""
+"""Sets up a recording: its destinations, what already exists of it, and the watchers."""
 
 from __future__ import annotations
 
@@ -6,16 +6,26 @@ import random
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from harness.events import OBJECT_TYPES, Event, Header
-from harness.kafka.address import Address
-from harness.record.api import CLUSTER_WIDE, Access, Api, ApiError, Disconnected
-from harness.record.ledger import Ledger, Scope
+from harness.kube.access import Access
+from harness.kube.client import ApiError, Disconnected
+from harness.kube.list_watch import ListWatch
+from harness.kube.resources import BY_NAME, PROXIED
+from harness.kube.scope import Scope
+from harness.log import RecordingError, open_source
+from harness.log.events import OBJECT_TYPES, Event, Header, JsonObject
+from harness.log.kafka.address import Address
+from harness.record.ledger import Ledger
 from harness.record.log import Log, spool_folder
 from harness.record.recorder import Clock, Recorder, RecorderStopped, new_header
 from harness.record.watcher import Watcher
-from harness.recording import RecordingError, open_source
+
+if TYPE_CHECKING:
+    from harness.log.kafka.sink import TopicWriter
+    from harness.record.forward import Forwarder
 
 CLOSING_SECONDS = 15.0
 NOT_RUNNING = "the recorder was not running"
@@ -23,12 +33,12 @@ NOT_RUNNING = "the recorder was not running"
 
 @dataclass(frozen=True)
 class Options:
-    """What a user may choose. `out`, `topic` or both; sizes in bytes."""
+    """The user's options: `out`, `topic` or both; sizes are in bytes."""
 
     out: Path | None = None
     topic: Address | None = None
     access: Access = Access()
-    resources: tuple[str, ...] = ("nodes", "services", "endpointslices")
+    resources: tuple[str, ...] = PROXIED
     namespaces: tuple[str, ...] = ()
     selectors: tuple[tuple[str, str], ...] = ()
     cluster: tuple[tuple[str, str], ...] = ()
@@ -39,7 +49,7 @@ class Options:
 
 @dataclass
 class Past:
-    """What a continued recording says already."""
+    """The state of a recording that is continued."""
 
     ledger: Ledger
     seq: int = 0
@@ -66,9 +76,11 @@ class Session:
     log: Log
     past: Past
     header: Header
+    notes: tuple[str, ...] = ()
+    """Warnings about what the header lacks, and why."""
 
     def close(self, patient: bool) -> bool:
-        """Flush, and give the topic some time to get the rest, if `patient`; whether every place has everything."""
+        """Flush, and if `patient` wait some time for the topic; returns whether every destination is complete."""
         self.log.close()
         forwarder = self.recorder.forwarder
         if forwarder is None:
@@ -80,12 +92,12 @@ class Session:
 
 
 def open_session(options: Options) -> Session:
-    """Begin a recording, or continue the one that is there.
+    """Begin a recording, or continue an existing one.
 
-    RecordingError when a place cannot hold it, AccessError, ApiError or Disconnected without a cluster.
+    RecordingError if a destination cannot hold it; AccessError, ApiError or Disconnected without a cluster.
     """
-    api = Api(options.access, dict(options.selectors))
-    log = Log(options.out) if options.out else Log(options.spool or spool_folder(options.topic.topic), spool=True)
+    api = ListWatch(options.access, dict(options.selectors))
+    log = Log(options.out) if options.out else Log(_spool(options), spool=True)
     try:
         return _open(options, api, log)
     except BaseException:
@@ -93,60 +105,76 @@ def open_session(options: Options) -> Session:
         raise
 
 
-def _open(options: Options, api: Api, log: Log) -> Session:
-    from harness.kafka.errors import BrokerAway
+def _open(options: Options, api: ListWatch, log: Log) -> Session:
+    from harness.log.kafka.trouble import BrokerAway
 
     me, writer = uuid.uuid4().bytes, None
     if options.topic:
         try:
             writer = _connect(options.topic, log.header if options.out else None, me)
         except BrokerAway:
-            # A file that is there already can go on without its topic for a while; anything else cannot.
+            # Only a recording with an existing file can continue without its topic for a while.
             if not (options.out and log.header):
                 raise
     header = log.header or (writer.header if writer else None)
     past = _past(log, options, writer.seq if writer else 0)
+    notes: tuple[str, ...] = ()
     if header is None:
-        header = new_header(options.resources, _cluster(api, options))
+        cluster, notes = _cluster(api, options)
+        header = new_header(options.resources, cluster)
     elif set(header.resources) != set(options.resources):
         raise RecordingError(
             str(options.out or options.topic), 1, f"was begun with {', '.join(header.resources)}; continue with these"
         )
+    clock = _clock(header.start, past.t, str(options.out or options.topic))
     log.start(header, past.seq)
     fresh = not past.listed.issuperset(options.resources)
-    clock = Clock(header.start, past.t)
     recorder = Recorder(log, past.ledger, clock, fresh, options.spool_bytes, options.flush_seconds)
     if options.topic:
-        recorder.forwarder = _forwarder(options, log, header, me, writer)
+        recorder.forwarder = _forwarder(options.topic, log, header, me, writer)
     chance = random.Random().random
     for scope in _scopes(options):
         gap = None if fresh else NOT_RUNNING
         recorder.watchers.append(Watcher(api, scope, recorder.messages, recorder.go, gap, chance))
-    return Session(recorder, log, past, header)
+    return Session(recorder, log, past, header, notes)
 
 
-def _connect(address: Address, header: Header | None, me: bytes):
-    from harness.kafka.sink import TopicWriter
+def _clock(start: str | None, last_t: int, place: str) -> Clock:
+    """RecordingError if the start time is unknown: new events could not be timed."""
+    try:
+        return Clock(datetime.fromisoformat(start or ""), last_t)
+    except (ValueError, TypeError):
+        found = f"start is {start!r}, not a time with a time zone such as 2026-01-31T12:00:00Z" if start else "no start"
+        raise RecordingError(place, 1, f"{found}: it cannot be continued; record to another file or topic") from None
+
+
+def _spool(options: Options) -> Path:
+    assert options.topic, "without a file there is a topic"
+    return options.spool or spool_folder(options.topic.topic)
+
+
+def _connect(address: Address, header: Header | None, me: bytes) -> TopicWriter:
+    from harness.log.kafka.sink import TopicWriter
 
     return TopicWriter(address, header, me)
 
 
-def _forwarder(options: Options, log: Log, header: Header, me: bytes, writer):
+def _forwarder(address: Address, log: Log, header: Header, me: bytes, writer: TopicWriter | None) -> Forwarder:
     from harness.record.forward import Forwarder
 
     if writer:
         writer.agree(header)
-    forwarder = Forwarder(log, lambda: _connect(options.topic, header, me), me, random.Random().random, writer)
+    forwarder = Forwarder(log, lambda: _connect(address, header, me), me, random.Random().random, writer)
     forwarder.start()
     return forwarder
 
 
 def _past(log: Log, options: Options, sent: int) -> Past:
-    """Folds the file; or the topic, and then what is in the spool and not in the topic."""
+    """Fold the file; or the topic, and then what is only in the spool."""
     past = Past(Ledger())
     if options.out is None and not log.keeps(sent):
-        later = f"ends at seq {sent}, the spool in {options.spool or spool_folder(options.topic.topic)} begins later"
-        raise RecordingError(str(options.topic), None, f"{later}: it is of another topic, or events were lost")
+        later = f"ends at seq {sent}, the spool in {_spool(options)} begins later"
+        raise RecordingError(str(options.topic), None, f"{later}: it belongs to another topic, or events were lost")
     if options.out is None and sent:
         with open_source(str(options.topic)) as recording:
             _fold(past, recording)
@@ -155,7 +183,7 @@ def _past(log: Log, options: Options, sent: int) -> Past:
         raise RecordingError(
             str(options.topic),
             None,
-            f"has seq {sent}, {options.out} ends at {past.seq}: the file is not the whole of it",
+            f"has seq {sent}, {options.out} ends at {past.seq}: the file is incomplete",
         )
     return past
 
@@ -165,18 +193,29 @@ def _fold(past: Past, events: Iterable[Event]) -> None:
         past.take(event)
 
 
-def _cluster(api: Api, options: Options) -> dict:
+def _cluster(api: ListWatch, options: Options) -> tuple[JsonObject, tuple[str, ...]]:
+    """The header's facts about the cluster, and warnings about missing ones."""
+    services: list[str] = []
+    notes: tuple[str, ...] = ()
     try:
-        version, services = api.version(), api.service_cidrs()
+        version = api.version()
+        try:
+            services = api.service_cidrs()
+        except ApiError as error:
+            if error.status != 403:
+                raise
+            notes = (
+                f"the recording's header will lack serviceCIDRs: {error}; to include them, allow listing servicecidrs",
+            )
     except (ApiError, Disconnected) as error:
         raise RecorderStopped(f"the API does not answer: {error}") from None
-    known = {"name": api.name, "version": version, "serviceCIDRs": services, **dict(options.cluster)}
-    return {key: value for key, value in known.items() if value}
+    known = {"name": api.cluster, "version": version, "serviceCIDRs": services, **dict(options.cluster)}
+    return {key: value for key, value in known.items() if value}, notes
 
 
 def _scopes(options: Options) -> list[Scope]:
     return [
         Scope(resource, namespace)
         for resource in options.resources
-        for namespace in (options.namespaces if resource not in CLUSTER_WIDE and options.namespaces else ("",))
+        for namespace in (options.namespaces if BY_NAME[resource].namespaced and options.namespaces else ("",))
     ]

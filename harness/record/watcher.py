@@ -1,4 +1,4 @@
-"""One scope's list and watch, as messages into the recorder's queue.  A thread; the rules are in `recovery`."""
+"""A thread that lists and watches one scope and queues messages for the recorder; `recovery` has the rules."""
 
 from __future__ import annotations
 
@@ -7,25 +7,27 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
-from harness.record.api import Api, ApiError, Disconnected, WatchEvent
-from harness.record.ledger import Scope
+from harness.kube.client import ApiError, Disconnected
+from harness.kube.list_watch import ListWatch, WatchEvent
+from harness.kube.scope import Scope
 from harness.record.recovery import Outcome, Recovery
 
 WATCH_SECONDS = (300, 600)
-"""A watch is ended by the server after a time between these, as with other clients."""
+"""Range of the server-side timeout of a watch, as used by other clients."""
 
 LASTED_SECONDS = 5.0
-"""A watch that held so long was well, though nothing came."""
+"""A watch that lasted this long counts as healthy, even without events."""
 
 _decode_event = msgspec.json.Decoder(WatchEvent).decode
 
 
 @dataclass
 class Listed:
-    """All there is in the scope at `version`; `gap` says why events before it can have been missed."""
+    """All objects in the scope at `version`; `gap` is why earlier events may have been missed."""
 
     scope: Scope
     manifests: list[bytes]
@@ -43,7 +45,7 @@ class Watched:
 
 @dataclass
 class Health:
-    """What a watcher is at, for the live line and for whoever waits for it."""
+    """The state of a watcher, for the live line and for waiters."""
 
     scope: Scope
     what: str = "listing"
@@ -58,9 +60,15 @@ class Watcher(threading.Thread):
     """Lists, then watches until `stop`. Every message goes through the bounded queue: a slow disk slows reading."""
 
     def __init__(
-        self, api: Api, scope: Scope, messages: queue.Queue, go: threading.Event, gap: str | None, chance: Callable
+        self,
+        api: ListWatch,
+        scope: Scope,
+        messages: queue.Queue[Any],
+        go: threading.Event,
+        gap: str | None,
+        chance: Callable[[], float],
     ) -> None:
-        """Watches begin once `go` is set; `gap` marks the first list of a recording that is continued."""
+        """Watching begins once `go` is set; `gap` marks the first list of a continued recording."""
         super().__init__(name=f"watch {scope.resource} {scope.namespace}", daemon=True)
         self._api, self._scope, self._messages, self._go, self._chance = api, scope, messages, go, chance
         self._recovery = Recovery(chance, gap=gap)
@@ -69,11 +77,11 @@ class Watcher(threading.Thread):
         self.health = Health(scope)
 
     def stop(self) -> None:
-        """Send nothing more; the connection ends with the process."""
+        """Queue no more messages; the connection ends with the process."""
         self._ending.set()
 
     def run(self) -> None:
-        """List and watch by the rules of `recovery`; an error that is ours ends up in `health`."""
+        """List and watch by the rules of `recovery`; unexpected errors are stored in `health`."""
         try:
             step = self._recovery.after(*self._list())
             while not self._ending.wait(step.wait_seconds):
@@ -88,7 +96,7 @@ class Watcher(threading.Thread):
             while True:
                 page = self._api.page(self._scope, token)
                 manifests += [bytes(item) for item in page.items or ()]
-                # Pages of one list all say the same version; a list that expired between them says 410.
+                # All pages of a list have the same version; a list that expires in between gets 410.
                 token = page.metadata.get("continue") or ""
                 if not token:
                     break
@@ -121,22 +129,22 @@ class Watcher(threading.Thread):
         return Outcome.ENDED, "", came or time.monotonic() - began > LASTED_SECONDS
 
     def _went_back(self) -> str | None:
-        """The server's resourceVersion, where it is older than ours: it lost its state, or is another.
+        """The server's resourceVersion if it is older than ours: it lost its state, or is a different server.
 
-        Such a server takes a watch from the future, and keeps silent until it gets there.
+        Such a server accepts a watch from a future version and stays silent until it reaches it.
         """
         now = self._api.page(self._scope, limit=1).metadata.get("resourceVersion") or ""
         return now if now.isdigit() and self._version.isdigit() and int(now) < int(self._version) else None
 
     def _take(self, lines: list[bytes]) -> ApiError | None:
-        """Pass events on; the error that the server sent instead of one, if it did."""
+        """Queue events; returns the error sent by the server instead of an event, if any."""
         events: list[tuple[str, bytes]] = []
         error = None
         for line in filter(None, lines):
             try:
                 event = _decode_event(line)
             except (msgspec.DecodeError, UnicodeDecodeError) as wrong:
-                raise Disconnected(f"the watch sent what is no event: {wrong}", reached=True) from None
+                raise Disconnected(f"the watch sent an invalid event: {wrong}", reached=True) from None
             if event.type == "ERROR":
                 status = msgspec.json.decode(event.object)
                 error = ApiError(int(status.get("code") or 500), str(status.get("message") or status.get("reason")))
@@ -147,7 +155,9 @@ class Watcher(threading.Thread):
             self._version = _version_of(events[-1][1]) or self._version
         return error
 
-    def _failed(self, error: ApiError | Disconnected, listing: bool, progress: bool = False):
+    def _failed(
+        self, error: ApiError | Disconnected, listing: bool, progress: bool = False
+    ) -> tuple[Outcome, str, bool]:
         outcome = _outcome(error, listing)
         self.health.what, self.health.trouble = "waiting", str(error)
         self.health.failures += 1
@@ -183,7 +193,7 @@ def _version_of(manifest: bytes) -> str:
 
 def _outcome(error: ApiError | Disconnected, listing: bool) -> Outcome:
     if isinstance(error, Disconnected):
-        # Half a list is nothing; half a watch is as far as it came.
+        # An incomplete list is useless; an incomplete watch is valid up to its end.
         return Outcome.BROKEN if error.reached and not listing else Outcome.AWAY
     if error.status in (401, 403):
         return Outcome.DENIED

@@ -1,4 +1,4 @@
-"""Documents to events: what is there first is the initial list, what comes after is change upon change."""
+"""Converts documents to events: first the initial list, then changes."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ from typing import Any
 
 import msgspec
 
-from harness.events import OBJECT_TYPES, Event
-from harness.imports import kwok
-from harness.imports.documents import Document
-from harness.recording import initial_events_end
-from harness.recording.kubectl import KINDS, LISTED, STEP_NS
-from harness.recording.state import API
+from harness.kube.resources import BY_NAME, PROXIED
+from harness.log import initial_events_end
+from harness.log.events import OBJECT_TYPES, Event
+from harness.log.imports import kwok
+from harness.log.imports.documents import Document
+from harness.log.kubectl import RESOURCES, STEP_NS
 
 Key = tuple[str, str, str]
 _encode = msgspec.json.Encoder().encode
-_GROUPS = {resource: version.rpartition("/")[0] for resource, (version, _) in API.items()}
 
 
 class Assembler:
-    """Takes documents in, gives `events`; counts what has no place in a recording as `dropped`, in words."""
+    """Converts documents to `events`; `dropped` counts what recordings cannot hold, by description."""
 
     def __init__(self, start: datetime) -> None:
         self.events: list[Event] = []
@@ -33,12 +32,12 @@ class Assembler:
         self._listing = True
 
     def add(self, document: Document) -> None:
-        """One document; ValueError, in words, when it cannot be understood."""
+        """Add one document; ValueError, with a message, if it is invalid."""
         self.documents += 1
         value = document.value
         kind = value.get("kind")
         if value.get("format") is not None:
-            raise ValueError("this is a recording already, or a part of one; it needs no import")
+            raise ValueError("this is already a recording, or a part of one, and needs no import")
         if kwok.is_patch(value):
             self._patch(kwok.resource_patch(value))
         elif isinstance(kind, str) and kind.endswith("List"):
@@ -51,11 +50,11 @@ class Assembler:
             raise ValueError("neither an object with a kind, nor a List, nor a watch event")
 
     def finish(self) -> None:
-        """End the initial list, if nothing has."""
+        """End the initial list, if it has not ended."""
         if self._listing:
             self._listing = False
             seen = {resource for resource, *_ in self._objects}
-            for resource in (*LISTED, *sorted(seen.difference(LISTED))):
+            for resource in (*PROXIED, *sorted(seen.difference(PROXIED))):
                 self.events.append(initial_events_end(len(self.events) + 1, self._t, resource))
 
     def _list(self, kind: str, items: Any) -> None:
@@ -64,7 +63,7 @@ class Assembler:
         for number, item in enumerate(items or (), 1):
             if not isinstance(item, dict):
                 raise ValueError(f"item {number} is {item!r}; an object is needed")
-            # Lists of one kind leave out what their items are.
+            # Lists of one kind omit the kind of their items.
             own = {"kind": kind.removesuffix("List")} if kind != "List" and "kind" not in item else {}
             try:
                 self._listed(own | item)
@@ -72,7 +71,7 @@ class Assembler:
                 raise ValueError(f"item {number}: {error}") from None
 
     def _listed(self, manifest: dict[str, Any]) -> None:
-        """An object of a dump: new, or told twice."""
+        """Add an object of a dump: new, or a repetition."""
         resource = self._place(manifest)
         if resource is None:
             return
@@ -82,10 +81,10 @@ class Assembler:
         elif _stripped(manifest) == known:
             self.dropped["told twice"] += 1
         else:
-            raise ValueError(f"{'/'.join(_key(resource, manifest))} is here a second time, and another")
+            raise ValueError(f"{'/'.join(_key(resource, manifest))} occurs twice with different contents")
 
     def _watched(self, kind: Any, manifest: dict[str, Any]) -> None:
-        """An event of a watch; after the leading ADDED run each is put a second after the one before."""
+        """Add an event of a watch; after the leading ADDED events, they are spaced one second apart."""
         if kind not in OBJECT_TYPES:
             self.dropped[f"watch event {kind}"] += 1
             return
@@ -108,20 +107,20 @@ class Assembler:
         key = resource, patch.target.namespace, patch.target.name
         known = self._objects.get(key)
         if patch.method == "create":
-            self._change("ADDED" if known is None else "MODIFIED", resource, patch.template)
+            self._change("ADDED" if known is None else "MODIFIED", resource, patch.template or {})
         elif known is None:
-            raise ValueError(f"{patch.method} of {'/'.join(filter(None, key))}, which is not there")
+            raise ValueError(f"{patch.method} of {'/'.join(filter(None, key))}, which does not exist")
         elif patch.method == "delete":
             self._change("DELETED", resource, known)
         else:
-            self._change("MODIFIED", resource, kwok.patched(resource, known, patch.template))
+            self._change("MODIFIED", resource, kwok.patched(resource, known, patch.template or {}))
 
     def _place(self, manifest: dict[str, Any]) -> str | None:
-        """The manifest's resource; None, counted, for what recordings do not hold."""
+        """The manifest's resource; None, and counted, if recordings do not hold it."""
         kind, version = manifest.get("kind"), manifest.get("apiVersion")
-        resource = KINDS.get(kind) if isinstance(kind, str) else None
+        resource = RESOURCES.get(kind) if isinstance(kind, str) else None
         group = str(version).rpartition("/")[0] if version is not None else None
-        if resource is None or group not in (None, _GROUPS[resource]):
+        if resource is None or group not in (None, BY_NAME[resource].group):
             self.dropped[f"kind {kind}" if resource is None else f"kind {kind} of {group}"] += 1
             return None
         return resource
@@ -142,7 +141,7 @@ def _key(resource: str, manifest: dict[str, Any]) -> Key:
     name = metadata.get("name") if isinstance(metadata, dict) else None
     if not isinstance(name, str) or not name:
         raise ValueError(f"{manifest.get('kind') or resource} without a metadata.name")
-    namespace = metadata.get("namespace") or ""
+    namespace = manifest["metadata"].get("namespace") or ""
     if not isinstance(namespace, str):
         raise ValueError(f"metadata.namespace is {namespace!r}; text is needed")
     return resource, namespace, name

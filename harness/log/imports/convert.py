@@ -7,20 +7,20 @@ from pathlib import Path
 
 import msgspec
 
-from harness.events import FORMAT, OBJECT_TYPES, VERSION, Header
-from harness.imports.assemble import Assembler
-from harness.imports.documents import documents
-from harness.recording import RecordingError, write_recording
-from harness.recording.kubectl import LISTED
+from harness.kube.resources import PROXIED
+from harness.log import RecordingError, write_recording
+from harness.log.events import FORMAT, OBJECT_TYPES, VERSION, Header
+from harness.log.imports.assemble import Assembler
+from harness.log.imports.documents import documents
 
 EPOCH = "2000-01-01T00:00:00Z"
-"""When a recording without a date began."""
+"""Start time of a recording without a date."""
 
 
 class Report(msgspec.Struct):
-    """What was done: `changes` come after the initial list, `slices` are events about EndpointSlices.
+    """What was converted: `changes` come after the initial list, `slices` are events about EndpointSlices.
 
-    `dropped` counts what has no place, by what it is.
+    `dropped` counts what was left out, by description.
     """
 
     documents: int = 0
@@ -31,9 +31,9 @@ class Report(msgspec.Struct):
 
 
 def convert(source: str, destination: str | Path, start: str | None = None, name: str | None = None) -> Report:
-    """Write what `source` holds as a recording, whole or not at all.
+    """Write the contents of `source` as a recording, completely or not at all.
 
-    `start` (RFC 3339) is when it began, which relative times count from; `name` the cluster's name.
+    `start` (RFC 3339) is its start time, which relative times count from; `name` the cluster's name.
     RecordingError with document and line for bad input, OSError when it cannot be written.
     """
     assembler = Assembler(datetime.fromisoformat(start or EPOCH))
@@ -47,7 +47,7 @@ def convert(source: str, destination: str | Path, start: str | None = None, name
     objects = [event for event in events if event.type in OBJECT_TYPES]
     if not objects:
         raise RecordingError(source, None, _nothing(assembler))
-    resources = (*LISTED, *sorted({event.resource for event in objects}.difference(LISTED)))
+    resources = (*PROXIED, *sorted({event.resource for event in objects}.difference(PROXIED)))
     write_recording(destination, Header(FORMAT, VERSION, resources, start, {"name": name} if name else {}), events)
     changes = sum(event.type != "ADDED" or event.t > 0 for event in objects)
     slices = sum(event.resource == "endpointslices" for event in objects)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import itertools
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import yaml
 import zstandard
 
-from harness.recording import RecordingError
+from harness.log import RecordingError
 
 _MARKER = re.compile(r"---(?=\s|$)")
 _SOLID = re.compile(r"\S")
@@ -30,7 +31,7 @@ class Document(NamedTuple):
 
 
 class _Loader(yaml.CSafeLoader):
-    """YAML's types as Kubernetes has them: a time is text, like all that JSON does not know."""
+    """YAML types as in Kubernetes: times, and everything else that JSON lacks, are text."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -40,10 +41,10 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def documents(path: str) -> Iterator[Document]:
-    """Every document that is not empty, of a file (plain, .gz, .zst) or `-`; RecordingError with the line."""
+    """All non-empty documents of a file (plain, .gz, .zst) or `-`; RecordingError with the line."""
     with _opened(path) as text:
         try:
-            first = text.readline()
+            first = text.readline().removeprefix("\ufeff")
             lines = itertools.chain([first], text)
             parts = _json(path, lines) if first.lstrip()[:1] in ("{", "[") else _yaml(path, lines)
             for number, (line, value) in enumerate(parts, 1):
@@ -51,6 +52,8 @@ def documents(path: str) -> Iterator[Document]:
                     raise RecordingError(path, line, f"document {number} is {_brief(value)}; an object is needed")
                 yield Document(number, line, value)
         except UnicodeDecodeError as error:
+            if bytes(error.object[:2]) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+                raise RecordingError(path, 1, "UTF-16 text, as PowerShell's > writes it: save it as UTF-8") from None
             raise RecordingError(path, None, f"not UTF-8 text ({error.reason}); YAML or JSON is needed") from None
         except (zstandard.ZstdError, EOFError, gzip.BadGzipFile) as error:
             raise RecordingError(path, None, f"cannot be decompressed: {error}") from None
@@ -70,7 +73,7 @@ def _yaml(path: str, lines: Iterator[str]) -> Iterator[tuple[int, Any]]:
 
 
 def _parsed(path: str, start: int, lines: list[str]) -> Iterator[tuple[int, Any]]:
-    """The document of these lines; comments, directives and blanks alone are none."""
+    """The document in these lines; only comments, directives and blanks are no document."""
     empty = 0
     while empty < len(lines) and (not lines[empty].strip() or lines[empty].lstrip()[0] in "#%"):
         empty += 1
@@ -89,7 +92,7 @@ def _parsed(path: str, start: int, lines: list[str]) -> Iterator[tuple[int, Any]
 
 
 def _json(path: str, lines: Iterator[str]) -> Iterator[tuple[int, Any]]:
-    """Values one behind the other, as kubectl's watch prints them."""
+    """Concatenated JSON values, as printed by kubectl's watch."""
     text = "".join(lines)
     decoder, offset, line = json.JSONDecoder(), 0, 1
     while found := _SOLID.search(text, offset):
@@ -99,7 +102,7 @@ def _json(path: str, lines: Iterator[str]) -> Iterator[tuple[int, Any]]:
             value, end = decoder.raw_decode(text, offset)
         except json.JSONDecodeError as error:
             at = text.count("\n", 0, error.pos) + 1
-            raise RecordingError(path, at, f"not JSON: {error.msg}; the output may be cut off") from None
+            raise RecordingError(path, at, f"not JSON: {error.msg}; the output may be truncated") from None
         except RecursionError:
             raise RecordingError(path, line, "nested too deeply") from None
         yield line, value
@@ -112,15 +115,16 @@ def _opened(path: str) -> io.TextIOWrapper:
     try:
         raw = open(sys.stdin.fileno() if path == "-" else path, "rb", closefd=path != "-")
     except IsADirectoryError:
-        raise RecordingError(path, None, "is a directory; name a file in it") from None
+        raise RecordingError(path, None, "is a directory; give a file in it") from None
     except OSError as error:
         raise RecordingError(path, None, f"cannot be read: {error.strerror}") from None
     start = raw.peek(4)[:4]
     form = next((name for magic, name in _MAGIC.items() if start.startswith(magic)), None)
     if form == "gzip":
-        raw = gzip.GzipFile(fileobj=raw)
-    elif form == "zstd":
-        raw = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True, closefd=True)
+        return io.TextIOWrapper(gzip.GzipFile(fileobj=raw), encoding="utf-8")
+    if form == "zstd":
+        whole = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True, closefd=True)
+        return io.TextIOWrapper(io.BufferedReader(whole), encoding="utf-8")
     return io.TextIOWrapper(raw, encoding="utf-8")
 
 

@@ -1,6 +1,6 @@
 """One step of a KWOK recording: the kind ResourcePatch of `kwokctl snapshot export --record`.
 
-The stream begins with the snapshot, every object a document; then each change is a document that says
+The stream begins with the snapshot, one document per object; then each change is a document that says
 when (nanoseconds since the recording began), to what, and how: `create` with the whole object, `patch` with
 a strategic merge patch, `delete` with nothing.  Times inside objects are kept relative to the beginning, as
 `$(time-offset-nanosecond N)`.
@@ -14,15 +14,11 @@ from typing import Any
 
 import msgspec
 
-from harness.serve.patches import strategic_merge_patch
+from harness.kube.patches import strategic_merge_patch
+from harness.kube.resources import BY_NAME, RECORDED
 
 KIND, GROUP = "ResourcePatch", "action.kwok.x-k8s.io"
-RESOURCES = {
-    ("", "services"): "services", ("", "nodes"): "nodes", ("", "pods"): "pods",
-    ("discovery.k8s.io", "endpointslices"): "endpointslices",
-}  # fmt: skip
-ATOMIC = {"endpointslices": frozenset({"ports", "endpoints", "addresses"})}
-"""Lists that the API replaces whole, although lists of that name merge in other resources."""
+RESOURCES = {(kind.group, kind.resource): kind.resource for kind in RECORDED}
 
 _OFFSET = re.compile(rb"\$\(time-offset-nanosecond (-?[0-9]{1,19})\)")
 
@@ -70,7 +66,7 @@ def resource_patch(document: dict[str, Any]) -> ResourcePatch:
 def patched(resource: str, manifest: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
     """The object after a patch; ValueError when it does not fit."""
     try:
-        return strategic_merge_patch(manifest, patch, ATOMIC.get(resource, frozenset()))
+        return strategic_merge_patch(manifest, patch, BY_NAME[resource].atomic)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"the patch does not fit the object ({error!r})") from None
 

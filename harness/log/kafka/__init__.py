@@ -1,4 +1,4 @@
-"""Kafka as a place for recordings: where a topic is, reading it, writing it, and a broker for trying out.
+"""Recordings in Kafka: addresses of topics, reading and writing them, and a local broker.
 
 One topic holds one recording: one partition, nothing compacted or expired (docs/recording-format.md).
 """

@@ -1,4 +1,4 @@
-"""Names of topics, and client settings, as users write them.
+"""Parses topic URLs and client settings.
 
     kafka://HOST:PORT[,HOST:PORT]/TOPIC[?config=FILE&from=POSITION&until=POSITION]
 
@@ -14,10 +14,10 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
-from harness.recording.errors import RecordingError
-from harness.recording.window import position
+from harness.log.errors import RecordingError
+from harness.log.positions import position
 
 SCHEME = "kafka://"
 ENVIRONMENT = "HARNESS_KAFKA_CONFIG"
@@ -26,7 +26,7 @@ SETTINGS = (
     "sasl_kerberos_service_name", "sasl_kerberos_domain_name", "ssl_cafile", "ssl_certfile", "ssl_keyfile",
     "ssl_password", "ssl_crlfile", "ssl_check_hostname", "request_timeout_ms", "proxy_url",
 )  # fmt: skip
-"""What may be set: how to reach and satisfy the brokers. What makes writing safe may not."""
+"""Allowed settings: connection and authentication. Settings that make writing safe are fixed."""
 
 ALIASES = {
     "sasl_username": "sasl_plain_username",
@@ -59,24 +59,31 @@ class Address:
 
 
 def parse_address(url: str) -> Address:
-    """The address in `url`; RecordingError says what is wrong with it."""
-    parts = urlsplit(url)
-    topic = parts.path.strip("/")
-    query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    if not parts.netloc or not topic:
+    """The address in `url`; RecordingError if invalid."""
+    # urllib refuses an IPv6 address behind another server's.
+    servers, _, rest = url.partition("://")[2].partition("/")
+    path, _, options = rest.partition("?")
+    topic, query = path.strip("/"), dict(parse_qsl(options, keep_blank_values=True))
+    if not servers or not topic:
         raise RecordingError(url, None, "kafka://HOST:PORT/TOPIC is needed")
     unknown = query.keys() - {"from", "until", "config"}
     if unknown:
         raise RecordingError(url, None, f"unknown: {', '.join(sorted(unknown))}; from, until and config are known")
     try:
-        start, until = position(query.get("from")), position(query.get("until"))
-        return make_address(parts.netloc, topic, settings_from(query.get("config")), start, until)
+        start, until = (None if text is None else position(text) for text in map(query.get, ("from", "until")))
+        return make_address(servers, topic, settings_from(query.get("config")), start, until)
     except ValueError as error:
         raise RecordingError(url, None, str(error)) from None
 
 
-def make_address(bootstrap: str, topic: str, settings: dict[str, Any], start=None, until=None) -> Address:
-    """The address of `topic` on HOST:PORT[,HOST:PORT]; ValueError for names that Kafka has not."""
+def make_address(
+    bootstrap: str,
+    topic: str,
+    settings: dict[str, Any],
+    start: tuple[str, int] | None = None,
+    until: tuple[str, int] | None = None,
+) -> Address:
+    """The address of `topic` on HOST:PORT[,HOST:PORT]; ValueError for names that Kafka does not allow."""
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", topic):
         raise ValueError(f"topic {topic!r}: letters, digits, '.', '_' and '-' are allowed, at most 249")
     servers = tuple(bootstrap.split(","))
@@ -87,9 +94,9 @@ def make_address(bootstrap: str, topic: str, settings: dict[str, Any], start=Non
 
 
 def settings_from(file: str | None, pairs: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Settings of a properties file (by default the environment's) and of KEY=VALUE pairs, which win.
+    """Settings of a properties file (by default the environment's) and of KEY=VALUE pairs, which override them.
 
-    ValueError names what is unknown, or the file that cannot be read.
+    ValueError for unknown settings, or a file that cannot be read.
     """
     file = file or os.environ.get(ENVIRONMENT)
     lines: list[tuple[str, str]] = []

@@ -1,7 +1,7 @@
-"""A real Apache Kafka on this machine, for tests and trying out: one node, KRaft, on loopback.
+"""A real Apache Kafka broker on this machine, for tests and experiments: one node, KRaft, on loopback.
 
-Maven fetches it once (`pom.xml` beside this) into the user's cache.  Everything that a broker writes is
-in one folder of its own; it is found and stopped by the pid that it left there.
+Maven downloads it once (`pom.xml` beside this) into the user's cache.  Everything that a broker writes is
+in its own folder; it is found and stopped by the pid file there.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.failure import Failure
+from harness.home import NoHome, cache_folder, state_folder
+
 POM = Path(__file__).with_name("pom.xml")
-READY_SECONDS, STOP_SECONDS = 120.0, 30.0
+READY_SECONDS, STOP_SECONDS, DOWNLOAD_SECONDS = 120.0, 30.0, 1800.0
 TRIES = 3
 PORTS = (20_000, 32_000)
-"""Where free ports are looked for: below those that the kernel gives to connections."""
+"""Range to search for free ports: below the kernel's ephemeral ports."""
 
 JVM = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=WARN")
 
@@ -51,16 +54,16 @@ group.initial.rebalance.delay.ms=0
 
 
 BOUND = ("setpriv", "--pdeathsig", "KILL")
-"""Before a command: it ends with the thread that started it."""
+"""Command prefix: the command ends with the thread that started it."""
 
 
-class BrokerError(RuntimeError):
-    """The broker cannot be had or does not start; the message says why and names the way out."""
+class BrokerError(Failure, RuntimeError):
+    """The broker is not available or does not start; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
 class Broker:
-    """A broker's folder. Whether one runs in it is asked of the kernel each time.
+    """A broker's folder. Whether the broker is running is checked each time.
 
     `extra` are more lines for PROPERTIES, in the same form; of a setting named twice the last counts.  With `bound`
     it ends when the thread that started it does, even by SIGKILL.
@@ -72,7 +75,7 @@ class Broker:
 
     @property
     def pid(self) -> int | None:
-        """Of the running broker; None when none runs. A pid that something else took over does not count."""
+        """The running broker's pid, or None. A pid reused by another process does not count."""
         try:
             pid = int((self.home / "pid").read_text())
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -82,7 +85,7 @@ class Broker:
 
     @property
     def port(self) -> int:
-        """Where it listens, or did last; 0 when it never ran."""
+        """The current or last port; 0 if it never ran."""
         try:
             return int((self.home / "port").read_text())
         except (OSError, ValueError):
@@ -90,11 +93,11 @@ class Broker:
 
     @property
     def bootstrap(self) -> str:
-        """What clients are given."""
+        """The bootstrap address for clients."""
         return f"127.0.0.1:{self.port}"
 
     def up(self, port: int = 0) -> None:
-        """Start unless it runs; returns when it serves. The port is kept from start to start. BrokerError."""
+        """Start unless running; returns when it serves. The port is kept across restarts. BrokerError."""
         if self.pid:
             return
         classpath = fetch()
@@ -105,12 +108,12 @@ class Broker:
             try:
                 return self._wait_until_ready(self._start(classpath))
             except BrokerError:
-                # A free port may be taken by another until the JVM gets there.
+                # Another process may take the free port before the JVM binds it.
                 if attempt == TRIES - 1 or not self._lost_a_port():
                     raise
 
     def down(self, sig: int = signal.SIGTERM) -> bool:
-        """Stop it; whether one ran. Data stays."""
+        """Stop the broker and keep its data; returns whether it was running."""
         pid = self.pid
         if pid is None:
             return False
@@ -136,13 +139,11 @@ class Broker:
             return
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A", 1)
         arguments = ["format", "-t", cluster, "-c", str(self.home / "server.properties")]
-        done = subprocess.run(
-            [_java(), *JVM, "-cp", classpath, "kafka.tools.StorageTool", *arguments], capture_output=True, text=True
-        )
+        done = _ended([_java(), *JVM, "-cp", classpath, "kafka.tools.StorageTool", *arguments], READY_SECONDS)
         if done.returncode:
             raise BrokerError(f"{self.home}: cannot be formatted: {done.stderr.strip() or done.stdout.strip()}")
 
-    def _start(self, classpath: str) -> subprocess.Popen:
+    def _start(self, classpath: str) -> subprocess.Popen[bytes]:
         command = [_java(), *JVM, "-cp", classpath, "kafka.Kafka", str(self.home / "server.properties")]
         if self.bound:
             command = [*BOUND, *command]
@@ -153,7 +154,7 @@ class Broker:
         (self.home / "pid").write_text(str(process.pid))
         return process
 
-    def _wait_until_ready(self, process: subprocess.Popen) -> None:
+    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
         from kafka import KafkaAdminClient
         from kafka.errors import KafkaError
 
@@ -173,14 +174,19 @@ class Broker:
 
 
 def default_home() -> Path:
-    """The user's own broker."""
-    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(state).expanduser() / "kube-proxy-harness" / "kafka"
+    """The folder of the user's default broker."""
+    try:
+        return state_folder() / "kafka"
+    except NoHome as error:
+        raise BrokerError(str(error)) from None
 
 
 def fetch() -> str:
     """The class path of Kafka, downloaded on the first call. BrokerError without Maven or network."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "kube-proxy-harness"
+    try:
+        cache = cache_folder()
+    except NoHome as error:
+        raise BrokerError(str(error)) from None
     libraries = cache / f"kafka-{hashlib.sha256(POM.read_bytes()).hexdigest()[:12]}"
     if not libraries.is_dir():
         _java()
@@ -190,7 +196,7 @@ def fetch() -> str:
             try:
                 (Path(partial) / "lib").rename(libraries)
             except OSError:
-                if not libraries.is_dir():  # else: someone else was quicker
+                if not libraries.is_dir():  # otherwise another process was faster
                     raise
     return f"{libraries}/*"
 
@@ -199,9 +205,16 @@ def _download(folder: Path) -> None:
     if shutil.which("mvn") is None:
         raise BrokerError("Maven is needed to fetch Kafka: sudo apt-get install maven")
     goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={folder}"]
-    done = subprocess.run(["mvn", "-B", "-q", "-ntp", "-f", str(POM), *goal], capture_output=True, text=True)
+    done = _ended(["mvn", "-B", "-q", "-ntp", "-f", str(POM), *goal], DOWNLOAD_SECONDS)
     if done.returncode:
         raise BrokerError(f"Maven cannot fetch Kafka:\n{(done.stdout + done.stderr).strip()[-2000:]}")
+
+
+def _ended(command: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        raise BrokerError(f"{Path(command[0]).name} had not ended after {seconds:.0f} s") from None
 
 
 def _java() -> str:
@@ -227,7 +240,7 @@ def _listens(port: int) -> bool:
 
 
 def _is_zombie(pid: int) -> bool:
-    """Whether it has ended and only its parent, this process, has not asked yet."""
+    """Whether it is a zombie of this process."""
     try:
         return os.waitpid(pid, os.WNOHANG)[0] == pid
     except ChildProcessError:

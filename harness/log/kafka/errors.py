@@ -1,4 +1,4 @@
-"""What can go wrong with a topic, sorted once: what passes by itself, and what somebody must change."""
+"""Classifies errors of topics: transient ones, and those that need a change."""
 
 from __future__ import annotations
 
@@ -8,23 +8,29 @@ from contextlib import contextmanager
 
 import kafka.errors as kafka
 
-from harness.kafka.address import Address
-from harness.recording.errors import RecordingError
+from harness.log.kafka.address import Address
+from harness.log.kafka.trouble import BrokerAway, TopicError
 
 _DENIED = (kafka.AuthorizationError, kafka.SaslAuthenticationFailedError, kafka.UnsupportedSaslMechanismError)
 _LIMITS = (kafka.MessageSizeTooLargeError, kafka.RecordListTooLargeError)
 _GAVE_UP = (kafka.KafkaTimeoutError, kafka.RequestTimedOutError)
+SILENT = "it accepts connections but does not answer requests; is its process stopped or overloaded?"
 _SETTINGS = (kafka.KafkaConfigurationError, kafka.InvalidTopicError, kafka.TopicAuthorizationFailedError)
 
 
 class _Failures(logging.Handler):
-    """Keeps why the last connection failed: a client that gives up says only that it did, and logs the reason."""
+    """Records why the last connection failed: the client's exception does not say, only its log does.
+
+    The attempt cut off by the client's deadline only timed out: the reason is that of earlier attempts.
+    """
 
     last: Exception | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         for argument in record.args if isinstance(record.args, tuple) else ():
-            if isinstance(argument, Exception) and not isinstance(argument, _GAVE_UP):
+            if not isinstance(argument, Exception) or isinstance(argument, _GAVE_UP):
+                continue
+            if self.last is None or "timed out" not in str(argument):
                 self.last = argument
 
 
@@ -32,27 +38,13 @@ _failures = _Failures(logging.WARNING)
 logging.getLogger("kafka.net.manager").addHandler(_failures)
 
 
-class TopicError(RecordingError):
-    """Somebody must change something: the topic, its settings, rights, or who else writes it."""
-
-    def __init__(self, address: Address, message: str, place: str | None = None) -> None:
-        super().__init__(str(address), place, message)
-
-
-class BrokerAway(RecordingError):
-    """The brokers do not answer, or not now; trying again later may help."""
-
-    def __init__(self, address: Address, message: str) -> None:
-        super().__init__(str(address), None, message)
-
-
 @contextmanager
-def explained(address: Address) -> Iterator[None]:
+def translate_errors(address: Address) -> Iterator[None]:
     """Turns kafka-python's errors into TopicError or BrokerAway.
 
-    What refuses a certificate, or a connection before it is authenticated, is told as such but counts as away:
-    brokers that restart look the same.  So does a fenced producer, as a coordinator that was away fences too;
-    who opens anew sees whether someone else has written.
+    Rejected certificates and connections closed before authentication are reported as such, but count as BrokerAway:
+    restarting brokers look the same.  So do fenced producers, as a coordinator that was away fences as well; a new
+    writer detects whether another process has written.
     """
     _failures.last = None
     try:
@@ -68,12 +60,12 @@ def explained(address: Address) -> Iterator[None]:
 
 
 def _reason(error: kafka.KafkaError) -> str:
-    """In words; why there was no connection, where that is it."""
+    """The reason as text, including why there was no connection."""
     cause = _failures.last if isinstance(error, kafka.KafkaTimeoutError) else None
     if cause is None:
-        return _text(error)
+        return SILENT if "bootstrap" in str(error) else _text(error)
     if "disconnected" in str(cause):
-        return "it ends every connection; does it want TLS, or another name and password? see --kafka-config"
+        return "it closes every connection; does it require TLS or other credentials? see --kafka-config"
     if "Handshake failed" in str(cause):
         return f"{_text(cause)}; see --kafka-config"
     return _text(cause)
@@ -81,3 +73,6 @@ def _reason(error: kafka.KafkaError) -> str:
 
 def _text(error: Exception) -> str:
     return str(error) or type(error).__name__
+
+
+__all__ = ["BrokerAway", "TopicError", "translate_errors"]

@@ -1,7 +1,7 @@
-"""A topic read as a recording: the same events, header and checksum as the file it is a copy of.
+"""Reads a topic as a recording: the same events, header and checksum as the file of the same recording.
 
-Only what was committed is read.  A seq that was here before is a repeat, made by whatever copied the
-topic at least once, and is passed over.
+Only committed records are read.  A seq that occurred before is a repeat, left by an at-least-once copy of the topic,
+and is skipped.
 """
 
 from __future__ import annotations
@@ -13,17 +13,16 @@ from collections.abc import Iterator
 import msgspec
 from kafka import KafkaConsumer, TopicPartition
 
-from harness.events import Event
-from harness.kafka.address import Address, parse_address
-from harness.kafka.errors import BrokerAway, TopicError, explained
-from harness.kafka.topic import require_topic
-from harness.recording.follow import Follow
-from harness.recording.lines import LineDecoder, decode_header
-from harness.recording.reader import WAITED
-from harness.recording.window import Window
+from harness.log.events import Event, Header
+from harness.log.follow import WAITED, Follow
+from harness.log.kafka.address import Address, parse_address
+from harness.log.kafka.errors import BrokerAway, TopicError, translate_errors
+from harness.log.kafka.topic import require_topic
+from harness.log.lines import LineDecoder, read_header
+from harness.log.window import Window
 
 SILENCE_SECONDS = 60.0
-"""How long a broker may keep silent before a reader that is not following gives up."""
+"""How long a broker may be silent before a reader that does not follow gives up."""
 
 POLL_MS = 500
 
@@ -46,54 +45,50 @@ def open_consumer(address: Address) -> KafkaConsumer:
 
 
 class KafkaRecording:
-    """A context manager that iterates `Event`s once, as `harness.recording.Recording` does."""
-
-    own_format = True
+    """A topic as a `Recording`."""
 
     def __init__(self, url: str, follow: Follow | None = None) -> None:
         self.address = parse_address(url)
         self.path = str(self.address)
-        self._decoder = LineDecoder(self.path, skip_repeats=True, unit="offset ")
         self._follow = follow
         self._window_taken = False
         self._sha = hashlib.sha256()
         require_topic(self.address)
-        with explained(self.address):
+        with translate_errors(self.address):
             self._consumer = open_consumer(self.address)
         try:
             self._partition = TopicPartition(self.address.topic, 0)
             self._values = self._read_values()
-            self.header = self._read_header()
+            self.header, self.version = self._read_header()
         except BaseException:
             self._consumer.close()
             raise
+        self._decoder = LineDecoder(self.path, self.version, skip_repeats=True, unit="offset ")
         self._events = self._read()
 
     def __enter__(self) -> KafkaRecording:
         return self
 
-    def __exit__(self, *_exception) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self._consumer.close()
 
     def __iter__(self) -> Iterator[Event]:
         if self.address.start and not self._window_taken:
-            raise TopicError(
-                self.address, "from= asks for a folded beginning, which replay and copy make; leave it out"
-            )
+            raise TopicError(self.address, "from= is supported only by replay and copy; leave it out")
         return self._events
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of what was read so far, as a .jsonl file of it would have."""
+        """SHA-256 of the data read so far, equal to that of the same .jsonl file."""
         return self._sha.hexdigest()
 
     @property
     def repeats(self) -> int:
-        """Records passed over because their event was there before."""
+        """Records skipped because their event was repeated."""
         return self._decoder.repeats
 
     def take_window(self) -> Window:
-        """The part that the URL asks for; who takes it sees to its start, the end is seen to here."""
+        """The part given in the URL; callers handle its start, its end is handled here."""
         self._window_taken = True
         return Window(self.address.start, self.address.until)
 
@@ -102,10 +97,10 @@ class KafkaRecording:
         return None
 
     def error(self, event: Event, message: str) -> TopicError:
-        """What is wrong with an event already given, with its place."""
+        """An error about an event already returned, with its place."""
         return TopicError(self.address, message, f"seq {event.seq}")
 
-    def _read_header(self):
+    def _read_header(self) -> tuple[Header, int]:
         offset, value = next((item for item in self._values if item[1] is not WAITED), (0, b""))
         try:
             decoded = msgspec.json.decode(value)
@@ -115,14 +110,14 @@ class KafkaRecording:
             found = f"starts with {value[:16]!r} at offset {offset}" if value else "is empty"
             raise TopicError(self.address, f"the topic {found}; a recording begins with its header, at offset 0")
         self._sha.update(value)
-        return decode_header(self.path, value, decoded)
+        return read_header(self.path, decoded)
 
     def _read(self) -> Iterator[Event]:
         decoder, follow = self._decoder, self._follow
         until = Window(None, self.address.until)
         for offset, line in self._values:
             if line is WAITED:
-                if tick := follow.tick():
+                if follow and (tick := follow.tick()):
                     yield tick
                 continue
             event = decoder.event(line, offset)
@@ -136,13 +131,13 @@ class KafkaRecording:
             yield event
 
     def _read_values(self) -> Iterator[tuple[int, bytes]]:
-        """Offset and line of each record up to where the topic ends now; when following, of those to come too."""
+        """Offset and line of each record up to the current end of the topic; when following, also of later ones."""
         consumer, partition = self._consumer, self._partition
-        with explained(self.address):
+        with translate_errors(self.address):
             end = consumer.end_offsets([partition])[partition]
             position, heard = 0, time.monotonic()
         while self._follow or position < end:
-            with explained(self.address):
+            with translate_errors(self.address):
                 found = consumer.poll(timeout_ms=POLL_MS)
                 reached = consumer.position(partition, timeout_ms=POLL_MS)
             for record in found.get(partition, ()):

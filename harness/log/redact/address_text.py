@@ -1,7 +1,7 @@
-"""Addresses as the API writes them: text in, mapped text of the same form out.
+"""Maps the text of addresses in API objects to text of the same form.
 
-Odd forms stay odd in the same way: leading zeros, blanks around, host bits behind a prefix, IPv6 in
-capitals.  What is no address at all gives None; the caller treats it as a name.
+Unusual forms are preserved: leading zeros, surrounding blanks, host bits in a prefix, uppercase IPv6.  Text
+that is not an address gives None; the caller treats it as a name.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from harness.redact.addresses import AddressMap
+from harness.log.redact.addresses import AddressMap
 
 _DOTTED = re.compile(r"(0*)([0-9]{1,3})\.(0*)([0-9]{1,3})\.(0*)([0-9]{1,3})\.(0*)([0-9]{1,3})", re.ASCII)
 _LENGTH = re.compile(r"[0-9]{1,4}", re.ASCII)
@@ -17,14 +17,14 @@ _WIDTHS = {4: 32, 6: 128}
 
 
 class AddressTexts:
-    """Maps the text of addresses and blocks; remembers what it has seen."""
+    """Maps the text of addresses and blocks, with a cache."""
 
     def __init__(self, addresses: AddressMap) -> None:
         self._addresses = addresses
         self._seen: dict[str, str | None] = {}
 
     def mapped(self, text: str) -> str | None:
-        """The address or block that `text` becomes, None when it is neither."""
+        """The mapped address or block, None if `text` is neither."""
         try:
             return self._seen[text]
         except KeyError:
@@ -45,7 +45,7 @@ class AddressTexts:
         return _format(version, self._addresses.value(version, value), zeros, text)
 
     def _block(self, address: str, length: str) -> str | None:
-        """A block whose host bits are zero keeps them so; others are an address with a length."""
+        """Host bits that are zero stay zero; otherwise the block is mapped as an address with a length."""
         parsed = _parse(address)
         if parsed is None or not _LENGTH.fullmatch(length):
             return None

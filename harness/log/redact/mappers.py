@@ -7,20 +7,20 @@ import re
 import uuid
 from collections import Counter
 
-from harness.redact.address_text import AddressTexts
-from harness.redact.names import Pseudonyms, parts_of, paths_of, words_of
-from harness.redact.schema import ADDRESS, KEPT_KEYS, KEY, PORT, TIME, UID, VERSION, Kind
+from harness.log.redact.address_text import AddressTexts
+from harness.log.redact.names import Pseudonyms, parts_of, paths_of, words_of
+from harness.log.redact.schema import ADDRESS, KEPT_KEYS, KEY, PORT, TIME, UID, VERSION, Kind
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _DIGITS = re.compile(r"\d+", re.ASCII)
 _KEPT_FORMS = {VERSION: _DIGITS, TIME: _TIME, PORT: _DIGITS}
 _NOT_SET = ("", "None")
-"""What `clusterIP` says where there is none."""
+"""The value of `clusterIP` without an address."""
 
 
 def stays(kind: Kind, text: str) -> bool:
-    """Whether a text says nothing of the cluster it is from."""
+    """Whether a text reveals nothing about its cluster."""
     form = _KEPT_FORMS.get(kind)
     if form is not None and form.fullmatch(text):
         return True
@@ -28,7 +28,7 @@ def stays(kind: Kind, text: str) -> bool:
 
 
 class Collector:
-    """Learns every text there is, and gives it back as it is."""
+    """Collects every text, and returns it unchanged."""
 
     def __init__(self, addresses: AddressTexts) -> None:
         self._addresses = addresses
@@ -38,7 +38,7 @@ class Collector:
         self._seen: set[tuple[Kind, str]] = set()
 
     def text(self, kind: Kind, text: str) -> str:
-        """Remember what will need a pseudonym."""
+        """Collect a text that needs a pseudonym."""
         if (kind, text) not in self._seen:
             self._seen.add((kind, text))
             self.words.update(words_of(text))
@@ -60,11 +60,11 @@ class Collector:
             (self.names if len(parts) == 1 else self.short).update(filter(None, parts))
 
     def dropped(self, path: str) -> None:
-        """What goes needs no pseudonym."""
+        """Nothing to do: a dropped text needs no pseudonym."""
 
 
 class Rewriter:
-    """Replaces every text; counts what is dropped, by path."""
+    """Replaces every text; counts dropped values by path."""
 
     def __init__(self, key: bytes, addresses: AddressTexts, pseudonyms: Pseudonyms) -> None:
         self._key, self._addresses, self._pseudonyms = key, addresses, pseudonyms
@@ -72,7 +72,7 @@ class Rewriter:
         self.dropped_fields: Counter[str] = Counter()
 
     def text(self, kind: Kind, text: str) -> str:
-        """What stands for it; KeyError when the collector has not seen it."""
+        """The replacement; KeyError if the collector has not seen the text."""
         found = self._seen.get((kind, text))
         if found is None:
             found = self._seen[kind, text] = ",".join(self._piece(kind, piece) for piece in _pieces(kind, text))

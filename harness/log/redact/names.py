@@ -1,8 +1,8 @@
-"""Pseudonyms: faker's words for names, chosen by a keyed hash, valid for their kind.
+"""Pseudonyms for names: faker's words, chosen by a keyed hash, valid for their kind.
 
-One string gets one pseudonym wherever it stands, and no other string gets the same.  A pseudonym has no word
-that was in the recording, so whoever searches the result for a word of the original finds nothing.
-Assignment is in sorted order: it depends on key and strings, never on the order of events.
+A string gets the same pseudonym wherever it occurs, and no other string gets that.  A pseudonym contains no word of
+the recording, so a search of the result for an original word finds nothing.  Assignment is in sorted order: it
+depends on key and strings, never on the order of events.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PLAIN_ATTEMPTS, _WORD_ATTEMPTS, _ATTEMPTS = 3, 40, 100_000
 
 @cache
 def vocabulary() -> tuple[str, ...]:
-    """English words that faker makes sentences of, of three to ten letters."""
+    """The English words of faker's sentences with three to ten letters."""
     from faker.providers.lorem.en_US import Provider
 
     words = dict.fromkeys(word.lower() for word in Provider.word_list)
@@ -30,17 +30,17 @@ def vocabulary() -> tuple[str, ...]:
 
 
 def words_of(text: str) -> Iterable[str]:
-    """The words in `text`, in lower case: what a search would look for."""
+    """The words in `text`, in lower case, as a search would find them."""
     return (word.lower() for word in WORD.findall(text))
 
 
 def paths_of(text: str) -> list[str]:
-    """What stands between slashes: `shop/web` names two things."""
+    """The parts between slashes: `shop/web` contains two names."""
     return text.split("/")
 
 
 def parts_of(name: str) -> list[str]:
-    """What stands between dots: parts of `db.example.com` are mapped apart, so that a domain's hosts stay in one."""
+    """The parts between dots: those of `db.example.com` are mapped separately, so that a domain's hosts share it."""
     parts = name.split(".")
     return parts if len(parts) <= MOST_PARTS else [name]
 
@@ -56,9 +56,9 @@ class Pseudonyms:
         words: Set[str],
         rivals: Iterable[Set[str]] = (),
     ) -> None:
-        """`short` are names of ports and parts of names; `words`, in lower case, must not come out.
+        """`short` are names of ports and parts of names; `words`, in lower case, must not occur in a pseudonym.
 
-        `rivals` are disjoint sets of names, in each of which the order stays.
+        `rivals` are disjoint sets of names whose order is preserved within each set.
         """
         self._key, self._words = key, words
         self._taken: set[str] = set()
@@ -78,16 +78,16 @@ class Pseudonyms:
         return ".".join(self._short[part] if part else "" for part in parts)
 
     def _keep_order(self, group: Set[str]) -> None:
-        """Deal the pseudonyms of a group out anew, the first to the first."""
+        """Reassign the pseudonyms of a group in order."""
         originals = sorted(self._names.keys() & group)
-        self._names.update(zip(originals, sorted(map(self._names.get, originals)), strict=True))
+        self._names.update(zip(originals, sorted(self._names[each] for each in originals), strict=True))
 
     def short(self, text: str) -> str:
         """For names of ports: at most 15 characters."""
         return self._short[text]
 
     def _choose(self, kind: str, text: str) -> str:
-        """The first candidate that is new and says nothing of the original."""
+        """The first candidate that is unused and reveals nothing of the original."""
         candidate = _short if kind == "short" else _label
         for attempt in range(_ATTEMPTS):
             message = f"{kind} {attempt} {text}".encode(errors="surrogatepass")
@@ -99,7 +99,7 @@ class Pseudonyms:
 
 
 def _label(digest: bytes, attempt: int) -> str:
-    """`figure-benefit`, `figure-benefit-kxzt` when that was taken, letters when every word was."""
+    """`figure-benefit`, `figure-benefit-kxzt` if that is taken, letters if every word is."""
     if attempt >= _WORD_ATTEMPTS:
         return _suffix(digest, 12)
     words = f"{_word(digest, 0)}-{_word(digest, 4)}"

@@ -1,4 +1,4 @@
-"""One redaction: a pass that learns what there is, a pass that writes.
+"""One redaction: a first pass collects, a second pass writes.
 
 SRC -- collect --> names, words -- key --> pseudonyms
 SRC ------------------------------------ rewrite --> DST
@@ -13,22 +13,22 @@ from typing import Any
 
 import msgspec
 
-from harness.events import FORMAT, OBJECT_TYPES, RESOURCES, VERSION, Event, Header
-from harness.recording import Recording, open_source, write_recording
-from harness.redact.address_text import AddressTexts
-from harness.redact.addresses import AddressMap
-from harness.redact.mappers import Collector, Rewriter, stays
-from harness.redact.names import Pseudonyms
-from harness.redact.rivals import Rivals
-from harness.redact.schema import CLUSTER, MARKER, OBJECTS, TIME
-from harness.redact.walk import Mapper, walk
+from harness.log import Recording, open_source, write_recording
+from harness.log.events import FORMAT, OBJECT_TYPES, RESOURCES, VERSION, Event, Header
+from harness.log.redact.address_text import AddressTexts
+from harness.log.redact.addresses import AddressMap
+from harness.log.redact.mappers import Collector, Rewriter, stays
+from harness.log.redact.names import Pseudonyms
+from harness.log.redact.rivals import Rivals
+from harness.log.redact.schema import CLUSTER, MARKER, OBJECTS, TIME
+from harness.log.redact.walk import Mapper, walk
 
 _WORD = re.compile(rb"[A-Za-z0-9]+")
 _encode = msgspec.json.Encoder().encode
 
 
 class Report(msgspec.Struct):
-    """What was done. `dropped` counts what has no place in a redacted recording, by path."""
+    """The result of a redaction.  `dropped` counts values that are not part of a redacted recording, by path."""
 
     events: int = 0
     names: int = 0
@@ -37,9 +37,9 @@ class Report(msgspec.Struct):
 
 
 def redact(source: str, destination: str | Path, key: bytes) -> Report:
-    """Read `source` twice and write the redacted recording, whole or not at all.
+    """Read `source` twice and write the redacted recording atomically.
 
-    RecordingError for bad input; OSError when the destination cannot be written.
+    RecordingError for bad input; OSError if the destination cannot be written.
     """
     addresses = AddressTexts(AddressMap(key))
     collector = Collector(addresses)
@@ -56,7 +56,7 @@ def redact(source: str, destination: str | Path, key: bytes) -> Report:
 
 
 def _collect(recording: Recording, collector: Collector) -> Rivals:
-    """Every text that will be mapped, and every word that stands anywhere, mapped or not."""
+    """Every text that will be mapped, and every word that occurs, mapped or not."""
     rivals = Rivals()
     header = _encode(recording.header)
     collector.words.update(_words(header))
@@ -74,7 +74,7 @@ def _words(text: bytes) -> Iterator[str]:
 
 
 def _header(header: Header, mapper: Mapper) -> Header:
-    """What made a recording would give it away: `generator` goes, and what is not of its form."""
+    """The header without `generator`, which would identify the recording, and without fields of invalid form."""
     start = header.start if header.start is None or stays(TIME, header.start) else None
     resources = tuple(resource for resource in header.resources if resource in RESOURCES)
     gone = {"generator": header.generator, "start": start != header.start, "resources": resources != header.resources}
@@ -89,7 +89,7 @@ def _rewritten(recording: Recording, rewriter: Rewriter) -> Iterator[Event]:
 
 
 def _object(recording: Recording, event: Event, mapper: Mapper) -> msgspec.Raw:
-    """The event's object through the mapper; markers may have none."""
+    """The event with a mapped object; markers may have none."""
     if not bytes(event.object):
         return event.object
     schema: Any = OBJECTS[event.resource] if event.type in OBJECT_TYPES else MARKER

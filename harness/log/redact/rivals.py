@@ -1,7 +1,7 @@
-"""Names that are compared: of rivals, a proxy takes the one that sorts first, so their order must stay.
+"""Names that are compared: of rivals, a proxy uses the one that sorts first, so their order must be preserved.
 
-Two slices of a Service that list one endpoint are rivals, and so are Services that want one address and port, or
-one node port.  Only rivals keep their order: that of all names would tell how they begin.
+Two slices of a Service that list the same endpoint are rivals, and so are Services with the same address and port, or
+the same node port.  Only rivals keep their order: the order of all names would reveal their first letters.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator
 from typing import Any
 
-SERVICE_NAME = "kubernetes.io/service-name"
+from harness.kube.resources import SERVICE_NAME
 
 
 class Rivals:
-    """Learns from manifests which names stand for the same thing; `groups` are sets of names to keep in order."""
+    """Collects rivals from manifests; `groups` are sets of names to keep in order."""
 
     def __init__(self) -> None:
         self._places: dict[Hashable, set[str]] = {}
 
     def observe(self, resource: str, manifest: Any) -> None:
-        """Take one manifest in; odd ones have no rivals."""
+        """Add one manifest; invalid ones have no rivals."""
         try:
             claims = list(_CLAIMS[resource](manifest)) if resource in _CLAIMS else []
         except (AttributeError, KeyError, TypeError):
@@ -30,7 +30,7 @@ class Rivals:
 
     @property
     def groups(self) -> list[set[str]]:
-        """Disjoint sets of two names or more; who shares a rival is a rival."""
+        """Disjoint sets of two or more names; rivalry is transitive."""
         group_of: dict[str, set[str]] = {}
         for names in self._places.values():
             merged = set(names).union(*(group_of.get(name, ()) for name in names))
@@ -45,7 +45,7 @@ def _of_slice(manifest: dict[str, Any]) -> Iterator[tuple[Hashable, str]]:
 
 
 def _of_service(manifest: dict[str, Any]) -> Iterator[tuple[Hashable, str]]:
-    """Names and namespaces apart: they are compared one after the other."""
+    """Names and namespaces separately, as they are compared one after the other."""
     metadata, spec = manifest["metadata"], manifest["spec"]
     addresses = {*_texts(spec.get("clusterIPs")), *_texts(spec.get("externalIPs")), *_ingress(manifest)}
     for port in spec.get("ports") or ():

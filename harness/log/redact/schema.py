@@ -1,11 +1,11 @@
-"""What a redacted recording may hold: every field that is kept, with how it is mapped.
+"""The schema of redacted recordings: every field that is kept, and how it is mapped.
 
-What is not listed is dropped and counted.  A frozenset lists the values that an enum may have; other values
-of such a field are mapped like names.  Numbers, true, false and null stay wherever they stand.
+Other fields are dropped and counted.  A frozenset lists the values of an enum; other values of such a field are
+mapped like names.  Numbers, true, false and null are kept everywhere.
 
     NAME         names of objects, namespaces, zones, hosts: one pseudonym for one string
     PORT         names of ports, or a port's number as text
-    ADDRESS      addresses and blocks; what is none is mapped like a name
+    ADDRESS      addresses and blocks; other text is mapped like a name
     KEY          keys of labels, annotations, taints; those of Kubernetes itself stay
     LABELS, ANNOTATIONS   keys and values; the few values that the proxy or Kubernetes reads stay
     UID, VERSION, TIME    stay of their form; versions and times stay as they are
@@ -33,7 +33,7 @@ class Kind(Enum):
 
 NAME, PORT, ADDRESS, KEY, LABELS, ANNOTATIONS, UID, VERSION, TIME = Kind
 NUMBER: frozenset[str] = frozenset()
-"""Fields that should be numbers or booleans: no text is kept."""
+"""Fields for numbers or booleans: text is not kept."""
 
 PROTOCOLS = frozenset({"TCP", "UDP", "SCTP"})
 POLICIES = frozenset({"Cluster", "Local"})
@@ -75,7 +75,7 @@ KEPT_VALUES = {
     "kubernetes.io/arch": frozenset({"amd64", "arm64"}),
     "beta.kubernetes.io/arch": frozenset({"amd64", "arm64"}),
 }
-"""Values with a meaning, by their key; `true`, `false` and nothing at all stay under every key."""
+"""Values with a defined meaning, by key; `true`, `false` and empty values are kept for every key."""
 
 TIME_KEYS = frozenset({"endpoints.kubernetes.io/last-change-trigger-time"})
 
@@ -98,7 +98,7 @@ APP_PROTOCOLS = frozenset({
 
 
 def _conditions(*types: str) -> list[dict[str, Any]]:
-    """Conditions; those types stay, reasons and messages go."""
+    """Conditions; these types are kept, reasons and messages are dropped."""
     return [{
         "type": frozenset(types), "status": STATUSES, "lastTransitionTime": TIME, "lastHeartbeatTime": TIME,
         "lastProbeTime": TIME, "observedGeneration": NUMBER,
@@ -192,14 +192,16 @@ MARKER = HEAD | {
     "namespace": NAME, "resourceVersion": VERSION,
     "fault": frozenset({
         "pod-kill", "pod-terminate", "pod-hang", "crash-loop", "slow-start", "readiness-flap", "probe-timeout",
-        "node-loss", "node-drain", "node-cut", "engine-crash", "engine-pause", "rules-flushed", "api-down",
-        "api-slow", "watch-drop", "gone-storm", "broker-down", "packet-loss", "packet-delay", "endpoint-churn",
+        "node-loss", "node-drain", "node-cut", "engine-crash", "engine-restart", "engine-pause", "rules-flushed",
+        "rules-damaged", "service-churn",
+        "api-down", "api-slow", "watch-drop", "gone-storm", "broker-down", "packet-loss", "packet-delay",
+        "endpoint-churn",
         "conntrack-full",
     }),
     "phase": frozenset({"inject", "heal", "heal-failed"}), "step": NUMBER,
     "pods": [NAME], "nodes": [NAME], "pod": NAME, "node": NAME, "target": NAME,
 }  # fmt: skip
-"""BOOKMARK, RELIST, GAP and FAULT: what a fault did to whom stays; parameters and reasons, which are free text, go."""
+"""Markers (BOOKMARK, RELIST, GAP, FAULT): a fault's kind and targets are kept; free text is dropped."""
 
 CLUSTER = {"name": NAME, "clusterCIDR": ADDRESS, "serviceCIDRs": [ADDRESS]}
 

@@ -1,7 +1,7 @@
-"""Walks a manifest along its schema: what is listed goes through a mapper, what is not is dropped.
+"""Walks a manifest along its schema: listed fields are mapped, all others are dropped.
 
-Nothing is trusted to have the type it should have: text in a number's place is mapped, an object or a list in
-a text's place comes out empty, so what was odd stays odd and says nothing.
+Types are not trusted: text in place of a number is mapped, an object or a list in place of text becomes empty, so
+invalid input stays invalid and reveals nothing.
 """
 
 from __future__ import annotations
@@ -9,23 +9,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from harness.redact.schema import ANNOTATIONS, KEPT_VALUES, KEY, LABELS, NAME, TIME, TIME_KEYS, Kind
+from harness.log.redact.schema import ANNOTATIONS, KEPT_VALUES, KEY, LABELS, NAME, TIME, TIME_KEYS, Kind
 
 PLAIN_VALUES = frozenset({"", "true", "false"})
 
 
 class Mapper(Protocol):
-    """What is done with each text, and with what is dropped."""
+    """Handles each text, and each dropped value."""
 
     def text(self, kind: Kind, text: str) -> str:
-        """What takes the place of a text."""
+        """The replacement of a text."""
 
     def dropped(self, path: str) -> None:
-        """Something at this path is left out."""
+        """A value at this path is dropped."""
 
 
 def walk(schema: Any, value: Any, mapper: Mapper, path: str) -> Any:
-    """`value` as the schema wants it: an object, a list of one element's schema, a kind, or an enum's values."""
+    """`value` mapped by the schema: an object, a list of one element's schema, a kind, or an enum's values."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, str):
@@ -59,7 +59,7 @@ def _text(schema: Any, text: str, mapper: Mapper) -> str:
 
 
 def _pairs(value: Any, mapper: Mapper, path: str) -> Any:
-    """Labels or annotations: every key and value, apart from those with a meaning of their own."""
+    """Labels or annotations: every key and value, except those with a defined meaning."""
     if not isinstance(value, dict):
         mapper.dropped(path)
         return []

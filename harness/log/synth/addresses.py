@@ -1,4 +1,4 @@
-"""Where addresses and ports come from: every allocator here gives a value to one holder at a time."""
+"""Allocators of addresses and ports; each value has one holder at a time."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def pod_ip(node: int, host: int, size: int, family: str) -> str:
 
 
 class ClusterIPs:
-    """Offsets into the service CIDRs, scattered, never given twice."""
+    """Offsets into the service CIDRs, scattered, never reused."""
 
     def __init__(self, rng: random.Random) -> None:
         """Start the walk at a random place."""
@@ -70,10 +70,10 @@ class ClusterIPs:
 
 
 class NodePorts:
-    """The range 30000-32767, shuffled; health check ports come out of it too."""
+    """The range 30000-32767, shuffled; health check ports are allocated from it too."""
 
     def __init__(self, rng: random.Random) -> None:
-        """Shuffle once; freed ports go to the back, so they are reused as late as can be."""
+        """Shuffle once; freed ports go to the back, so they are reused as late as possible."""
         ports = list(range(30_000, 32_768))
         rng.shuffle(ports)
         self._free = deque(ports)
@@ -83,11 +83,11 @@ class NodePorts:
         return len(self._free)
 
     def take(self) -> int:
-        """One free port; IndexError when there is none (check `len` first)."""
+        """One free port; IndexError if there is none (check `len` first)."""
         return self._free.popleft()
 
     def release(self, port: int) -> None:
-        """Give `port` back."""
+        """Free `port`."""
         self._free.append(port)
 
 

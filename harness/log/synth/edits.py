@@ -1,20 +1,20 @@
-"""Edits a person makes to a Service: a port, a node port, a traffic policy, or only a label."""
+"""Typical manual edits of a Service: a port, a node port, a traffic policy, or only a label."""
 
 from __future__ import annotations
 
-from harness.synth.model import Service
-from harness.synth.world import World
+from harness.log.synth.model import Service
+from harness.log.synth.world import World
 
 
 def edit(world: World, service: Service) -> None:
-    """Change one thing about `service`; a label when the edit drawn does not apply to it."""
+    """Change one thing about `service`; a label if the drawn edit does not apply to it."""
     drawn = world.rng.choice((_port, _node_port, _traffic_policy, _label))
     if not drawn(world, service):
         _label(world, service)
 
 
 def _port(world: World, service: Service) -> bool:
-    """Move the first port to a number none of the Service's ports has."""
+    """Change the first port to a number that the Service does not use."""
     ports = service.spec.get("ports")
     if not ports:
         return False
@@ -25,7 +25,7 @@ def _port(world: World, service: Service) -> bool:
 
 
 def _node_port(world: World, service: Service) -> bool:
-    """Take another node port for the first port, and free the old one."""
+    """Allocate another node port for the first port, and free the old one."""
     ports = service.spec.get("ports")
     if not ports or "nodePort" not in ports[0] or not len(world.shapes.node_ports):
         return False
@@ -47,6 +47,6 @@ def _traffic_policy(world: World, service: Service) -> bool:
 
 
 def _label(world: World, service: Service) -> bool:
-    """Set the release label: a proxy has nothing to do for it."""
+    """Set the release label, which requires no action of a proxy."""
     service.labels["release"] = f"r{world.rng.randrange(1000)}"
     return True

@@ -7,17 +7,17 @@ from collections.abc import Iterator
 
 import msgspec
 
-from harness.events import FORMAT, VERSION, Event, Header
-from harness.synth import addresses, manifests, stories
-from harness.synth.lost_node import node_lost
-from harness.synth.options import Options
-from harness.synth.world import Change, World
+from harness.kube.resources import PROXIED
+from harness.log.events import FORMAT, VERSION, Event, Header
+from harness.log.synth import addresses, manifests, stories
+from harness.log.synth.lost_node import node_lost
+from harness.log.synth.options import Options
+from harness.log.synth.world import Change, World
 
 START = "2026-01-01T00:00:00Z"
-RESOURCES = ("nodes", "services", "endpointslices")
 
 SPAN = 600 * stories.SECOND
-"""How long the churn takes, roughly, however many events it has."""
+"""Approximate duration of the churn, whatever the number of events."""
 
 GAP = SPAN * 6
 """Over the number of events: the longest wait between two stories' starts, so that churn fills SPAN."""
@@ -26,20 +26,20 @@ GAP = SPAN * 6
 def generate(options: Options) -> tuple[Header, Iterator[Event]]:
     """The header and a stream of events, the same for equal options on every machine.
 
-    Events are made as they are asked for. Raises ValueError when the churn uses up the podCIDRs.
+    Events are generated lazily.  Raises ValueError if the churn exhausts the podCIDRs.
     """
     return header(options), _number(options)
 
 
 def header(options: Options) -> Header:
-    """A header that names the seed and options, enough to make the recording again."""
+    """A header with the seed and options, which suffice to regenerate the recording."""
     dual = options.dual_stack
     service_cidrs = [addresses.SERVICE_CIDR4, *([addresses.SERVICE_CIDR6] if dual else [])]
     pod_cidrs = [addresses.POD_CIDR4, *([addresses.POD_CIDR6] if dual else [])]
     return Header(
         format=FORMAT,
         version=VERSION,
-        resources=RESOURCES,
+        resources=PROXIED,
         start=START,
         cluster={
             "name": f"synth-{options.seed}",
@@ -72,18 +72,18 @@ def _initial(world: World) -> Iterator[Change]:
         world.fill(service)
         for piece in service.slices:
             yield from world.say_slice("ADDED", service, piece)
-    for resource in RESOURCES:
+    for resource in PROXIED:
         yield "BOOKMARK", resource, manifests.bookmark(resource, world.version)
 
 
 def _churn(world: World, count: int) -> Iterator[tuple[int, Change]]:
     """`count` changes as (t in ns, change), t strictly rising; stories take turns by time."""
-    now = told = 0
+    now = done = 0
     gap = GAP // max(1, count)
-    # The second entry breaks ties, so that a heap never has to compare generators.
+    # The second entry breaks ties, so that the heap never compares generators.
     heap: list[tuple[int, int, stories.Story]] = [(SPAN * 3 // 10, 0, node_lost(world))]
     arrival, born = 0, 0
-    while told < count:
+    while done < count:
         while not heap or arrival <= heap[0][0]:
             born += 1
             heapq.heappush(heap, (arrival, born, _draw(world)))
@@ -92,14 +92,14 @@ def _churn(world: World, count: int) -> Iterator[tuple[int, Change]]:
         changes, delay = next(story, (None, 0))
         if changes is None:
             continue
-        for change in changes[: count - told]:
+        for change in changes[: count - done]:
             now = max(now + stories.MILLISECOND // 10, due)
-            told += 1
+            done += 1
             yield now, change
         heapq.heappush(heap, (max(now, due) + delay, order, story))
 
 
 def _draw(world: World) -> stories.Story:
     """A story of the mix."""
-    told = world.rng.choices([tell for tell, _ in stories.MIX], weights=[weight for _, weight in stories.MIX])
-    return told[0](world)
+    drawn = world.rng.choices([story for story, _ in stories.MIX], weights=[weight for _, weight in stories.MIX])
+    return drawn[0](world)

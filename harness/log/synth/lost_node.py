@@ -1,10 +1,10 @@
-"""The churn story told once in every recording: a node is lost, with all its endpoints."""
+"""The churn scenario that occurs once in every recording: a node is lost, with all its endpoints."""
 
 from __future__ import annotations
 
-from harness.synth.model import Service
-from harness.synth.stories import MILLISECOND, SECOND, Story
-from harness.synth.world import World
+from harness.log.synth.model import Service
+from harness.log.synth.stories import MILLISECOND, SECOND, Story
+from harness.log.synth.world import World
 
 
 def node_lost(world: World) -> Story:

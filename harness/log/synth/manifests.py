@@ -1,26 +1,20 @@
-"""State to manifests: dicts in the API's shape, without the fields no proxy reads."""
+"""Converts state to manifests in the API's form, without fields that no proxy reads."""
 
 from __future__ import annotations
 
-from harness.events import INITIAL_EVENTS_END
-from harness.synth.addresses import node_ip, pod_cidrs, pod_ip
-from harness.synth.model import Endpoint, Node, Service, Slice
-
-KINDS = {
-    "nodes": ("v1", "Node"),
-    "services": ("v1", "Service"),
-    "endpointslices": ("discovery.k8s.io/v1", "EndpointSlice"),
-}
+from harness.kube.resources import BY_NAME, ENDPOINT_SLICES, NODES, SERVICE_NAME, SERVICES
+from harness.log.events import INITIAL_EVENTS_END, JsonObject
+from harness.log.synth.addresses import node_ip, pod_cidrs, pod_ip
+from harness.log.synth.model import Endpoint, Node, Service, Slice
 
 
-def bookmark(resource: str, version: int) -> dict:
+def bookmark(resource: str, version: int) -> JsonObject:
     """The object of the BOOKMARK that ends `resource`'s initial list."""
-    api, kind = KINDS[resource]
     meta = {"resourceVersion": str(version), "annotations": {INITIAL_EVENTS_END: "true"}}
-    return {"apiVersion": api, "kind": kind, "metadata": meta}
+    return BY_NAME[resource].head | {"metadata": meta}
 
 
-def node_manifest(node: Node, version: int, size: int, dual_stack: bool, ready: str = "True") -> dict:
+def node_manifest(node: Node, version: int, size: int, dual_stack: bool, ready: str = "True") -> JsonObject:
     """A Node; `size` is its podCIDR's, `ready` the Ready condition's status."""
     cidrs = pod_cidrs(node.index, size, dual_stack)
     labels = {"kubernetes.io/hostname": node.name, "topology.kubernetes.io/zone": node.zone}
@@ -29,19 +23,17 @@ def node_manifest(node: Node, version: int, size: int, dual_stack: bool, ready: 
         {"type": "Hostname", "address": node.name},
     ]
     return {
-        "apiVersion": "v1",
-        "kind": "Node",
+        **NODES.head,
         "metadata": {"name": node.name, "uid": node.uid, "resourceVersion": str(version), "labels": labels},
         "spec": {"podCIDR": cidrs[0], "podCIDRs": cidrs},
         "status": {"addresses": addresses, "conditions": [{"type": "Ready", "status": ready}]},
     }
 
 
-def service_manifest(service: Service, version: int) -> dict:
+def service_manifest(service: Service, version: int) -> JsonObject:
     """A Service as it now is."""
     return {
-        "apiVersion": "v1",
-        "kind": "Service",
+        **SERVICES.head,
         "metadata": {
             "name": service.name,
             "namespace": service.namespace,
@@ -54,7 +46,9 @@ def service_manifest(service: Service, version: int) -> dict:
     }
 
 
-def slice_manifest(service: Service, piece: Slice, family: int, version: int, nodes: list[Node], size: int) -> dict:
+def slice_manifest(
+    service: Service, piece: Slice, family: int, version: int, nodes: list[Node], size: int
+) -> JsonObject:
     """The EndpointSlice of `piece` for family number `family` (0 IPv4, 1 IPv6).
 
     Without endpoints it is the controller's placeholder: null endpoints and ports.
@@ -62,16 +56,21 @@ def slice_manifest(service: Service, piece: Slice, family: int, version: int, no
     address_type = ("IPv4", "IPv6")[family]
     ports = [{"name": name, "port": port, "protocol": protocol} for name, port, protocol in service.target_ports]
     listed = [_endpoint(one, nodes[one.node], size, address_type) for one in piece.endpoints]
+    if service.spec.get("trafficDistribution"):
+        by_node = service.spec["trafficDistribution"] == "PreferSameNode"
+        for one in listed:
+            one["hints"] = {"forZones": [{"name": one["zone"]}]}
+            if by_node:
+                one["hints"]["forNodes"] = [{"name": one["nodeName"]}]
     meta = {
         "name": f"{service.name}-{piece.suffixes[family]}",
         "namespace": service.namespace,
         "uid": piece.uids[family],
         "resourceVersion": str(version),
-        "labels": {"kubernetes.io/service-name": service.name},
+        "labels": {SERVICE_NAME: service.name},
     }
     return {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
+        **ENDPOINT_SLICES.head,
         "metadata": meta,
         "addressType": address_type,
         "endpoints": listed or None,
@@ -79,7 +78,7 @@ def slice_manifest(service: Service, piece: Slice, family: int, version: int, no
     }
 
 
-def _endpoint(one: Endpoint, node: Node, size: int, address_type: str) -> dict:
+def _endpoint(one: Endpoint, node: Node, size: int, address_type: str) -> JsonObject:
     """One entry of an EndpointSlice's `endpoints`."""
     return {
         "addresses": [pod_ip(one.node, one.host, size, address_type)],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from harness.log.events import JsonObject
+
 
 class Node(msgspec.Struct, eq=False):
     """Node number `index`; `used` counts the addresses taken of its podCIDR."""
@@ -47,9 +49,9 @@ class Service(msgspec.Struct, eq=False):
     namespace: str
     name: str
     uid: str
-    labels: dict
-    spec: dict
-    status: dict
+    labels: JsonObject
+    spec: JsonObject
+    status: JsonObject
     target_ports: list[tuple[str, int, str]]
     slices: list[Slice]
     alive: bool = True
@@ -57,7 +59,7 @@ class Service(msgspec.Struct, eq=False):
     @property
     def has_slices(self) -> bool:
         """Whether the cluster makes EndpointSlices for it: not for an ExternalName."""
-        return self.spec["type"] != "ExternalName"
+        return bool(self.spec["type"] != "ExternalName")
 
     def endpoint_count(self) -> int:
         """Endpoints over all its slices."""

@@ -1,4 +1,4 @@
-"""Namespaces and Service names that read like a company's, out of faker's vocabulary."""
+"""Realistic namespaces and Service names from faker's vocabulary."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DRAWS = 250
 
 
 def slug(text: str) -> str:
-    """`text` as a DNS-1035 label of at most 20 characters, or "" when nothing usable is left."""
+    """`text` as a DNS-1035 label of at most 20 characters, or "" if nothing usable is left."""
     label = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
     label = label[:20].strip("-")
     return label if label[:1].isalpha() and len(label) > 2 else ""

@@ -1,8 +1,10 @@
-"""What a synthetic recording is asked to contain, and which requests make no sense."""
+"""The requested content of a synthetic recording, and its valid ranges."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+
+from harness.log.events import JsonObject
 
 MAX_SERVICES = 500_000
 MAX_ENDPOINTS_PER_SERVICE = 1_000
@@ -19,7 +21,9 @@ LONG_TAIL_MEAN = 6
 class Options:
     """Shape of a recording; `endpoints_per_service` None draws from a long tail (0 to 250, median 3-5).
 
-    `churn` counts the events after the initial list. Raises ValueError when a value is out of range.
+    `churn` counts the events after the initial list.  `rich` makes common what few Services have: node ports
+    and load balancers, UDP, source ranges, hints, endpoints that drain; of dual stack, a third of the Services.
+    Raises ValueError if a value is out of range.
     """
 
     services: int = 10_000
@@ -29,9 +33,10 @@ class Options:
     zones: int = 3
     dual_stack: bool = False
     seed: int = 1
+    rich: bool = False
 
     def __post_init__(self) -> None:
-        """Check every range; whoever holds an Options can generate from it."""
+        """Check every range, so that every Options value can be generated."""
         self._check("services", self.services, 1, MAX_SERVICES)
         if self.endpoints_per_service is not None:
             self._check("endpoints_per_service", self.endpoints_per_service, 0, MAX_ENDPOINTS_PER_SERVICE)
@@ -59,6 +64,7 @@ class Options:
         each = max(256, wanted * 3 // 2 // max(1, self.nodes - 1) + 4)
         return 1 << (each - 1).bit_length()
 
-    def as_dict(self) -> dict:
-        """The options for the header, without the seed, which the header names on its own."""
-        return {name: value for name, value in asdict(self).items() if name != "seed"}
+    def as_dict(self) -> JsonObject:
+        """The options for the header, without the seed, which the header names on its own, and `rich` unless set."""
+        left_out = {"seed"} if self.rich else {"seed", "rich"}
+        return {name: value for name, value in asdict(self).items() if name not in left_out}

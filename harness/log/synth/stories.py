@@ -1,16 +1,16 @@
-"""Churn: what happens to a cluster, each kind of thing a story told in steps.
+"""Churn of a cluster: each kind of change is a story, in steps.
 
 A story is a generator of (changes, delay in ns until it goes on).  Stories overlap, so after every
-wait a story looks again whether what it works on still exists.
+wait a story checks whether its objects still exist.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.synth.edits import edit
-from harness.synth.model import Endpoint, Service
-from harness.synth.world import Change, World
+from harness.log.synth.edits import edit
+from harness.log.synth.model import Endpoint, Service
+from harness.log.synth.world import Change, World
 
 MILLISECOND = 1_000_000
 SECOND = 1_000 * MILLISECOND
@@ -24,7 +24,7 @@ def seconds(world: World, low: int, high: int) -> int:
 
 
 def pick(world: World, with_endpoints: bool) -> Service | None:
-    """A random living Service, None when twenty tries found none with endpoints.
+    """A random existing Service, None if twenty tries found none with endpoints.
 
     Of two drawn the smaller: a change resends its whole slice, and large ones would swell the file.
     """
@@ -37,16 +37,16 @@ def pick(world: World, with_endpoints: bool) -> Service | None:
 
 
 def any_endpoint(world: World, service: Service) -> Endpoint | None:
-    """A random endpoint that is not on its way out, or None."""
+    """A random endpoint that is not terminating, or None."""
     staying = [one for piece in service.slices for one in piece.endpoints if not one.terminating]
     return staying[world.rng.randrange(len(staying))] if staying else None
 
 
 def set_conditions(world: World, service: Service, endpoint: Endpoint, **conditions: bool) -> list[Change]:
-    """Set conditions of an endpoint; no change when it or its Service has gone."""
+    """Set conditions of an endpoint; no change if it or its Service is gone."""
     piece = service.holder(endpoint) if service.alive else None
     if piece is None or (endpoint.terminating and conditions["ready"]):
-        return []  # a pod on its way out never becomes ready again
+        return []  # a terminating pod never becomes ready again
     if not world.nodes[endpoint.node].alive:
         conditions["ready"] = conditions["serving"] = False  # nothing reports from a lost node
     for name, value in conditions.items():
@@ -55,7 +55,7 @@ def set_conditions(world: World, service: Service, endpoint: Endpoint, **conditi
 
 
 def take_out(world: World, service: Service, endpoint: Endpoint) -> list[Change]:
-    """Remove an endpoint; no change when it or its Service has gone."""
+    """Remove an endpoint; no change if it or its Service is gone."""
     piece = service.holder(endpoint) if service.alive else None
     return [] if piece is None else world.remove(service, piece, [endpoint])
 
@@ -82,14 +82,14 @@ def probe_flap(world: World) -> Story:
     """A readiness probe fails, and passes again some seconds later."""
     service = pick(world, with_endpoints=True)
     endpoint = any_endpoint(world, service) if service else None
-    if endpoint is None:
+    if service is None or endpoint is None:
         return
     yield set_conditions(world, service, endpoint, ready=False, serving=False), seconds(world, 5, 30)
     yield set_conditions(world, service, endpoint, ready=True, serving=True), 0
 
 
 def scale_up(world: World) -> Story:
-    """One to four pods more; they start not ready."""
+    """Adds one to four pods, initially not ready."""
     service = pick(world, with_endpoints=False)
     if service is None or not service.slices:
         return  # an ExternalName, or so new that its slices have yet to come
@@ -102,11 +102,11 @@ def scale_up(world: World) -> Story:
 
 
 def scale_down(world: World) -> Story:
-    """One to three pods less; each drains first."""
+    """Removes one to three pods; each drains first."""
     service = pick(world, with_endpoints=True)
     for _ in range(world.rng.randint(1, 3)):
         endpoint = any_endpoint(world, service) if service and service.alive else None
-        if endpoint is None:
+        if service is None or endpoint is None:
             return
         yield set_conditions(world, service, endpoint, ready=False, terminating=True), seconds(world, 2, 15)
         yield take_out(world, service, endpoint), seconds(world, 0, 2)
@@ -119,12 +119,12 @@ def service_add(world: World) -> Story:
     if not service.alive:
         return
     world.fill(service)
-    # All in one step: a slice that other stories can find must have been said.
+    # All in one step: a slice that other stories can find must have been sent.
     yield [change for piece in service.slices for change in world.say_slice("ADDED", service, piece)], 0
 
 
 def service_edit(world: World) -> Story:
-    """Someone changes a port, a policy or a label."""
+    """A port, a policy or a label is changed."""
     service = pick(world, with_endpoints=False)
     if service is not None:
         edit(world, service)
@@ -132,7 +132,7 @@ def service_edit(world: World) -> Story:
 
 
 def service_delete(world: World) -> Story:
-    """A Service goes, its slices first; the last one stays, so that churn has something to work on."""
+    """A Service is deleted, its slices first; the last one stays, so that churn can continue."""
     if len(world.services) > 1:
         changes = world.delete_service(world.rng.randrange(len(world.services)))
         yield [change for step in changes for change in step], 0
@@ -142,4 +142,4 @@ MIX = (
     (rolling_update, 8), (probe_flap, 28), (scale_up, 11), (scale_down, 10),
     (service_add, 14), (service_edit, 26), (service_delete, 10),
 )  # fmt: skip
-"""(story, weight); a lost node is told once, not drawn."""
+"""(story, weight); the lost node occurs once and is not drawn."""

@@ -1,4 +1,4 @@
-"""The live cluster: creates, changes and removes objects, and says each change as a `Change`."""
+"""The live cluster: creates, changes and removes objects, and returns each change as a `Change`."""
 
 from __future__ import annotations
 
@@ -6,27 +6,28 @@ import random
 import uuid
 from collections.abc import Iterator
 
-from harness.synth import manifests
-from harness.synth.model import Endpoint, Node, Service, Slice
-from harness.synth.names import Names
-from harness.synth.options import Options
-from harness.synth.shapes import Shapes, long_tail
+from harness.log.events import JsonObject
+from harness.log.synth import manifests
+from harness.log.synth.model import Endpoint, Node, Service, Slice
+from harness.log.synth.names import Names
+from harness.log.synth.options import Options
+from harness.log.synth.shapes import Shapes, long_tail
 
 SLICE_LIMIT = 100
 
-Change = tuple[str, str, dict]
+Change = tuple[str, str, JsonObject]
 """(event type, resource, manifest)."""
 
 
 class World:
-    """All state of one recording. Manifests are made when a change is said, and not kept."""
+    """All state of one recording. Manifests are generated per change, and not kept."""
 
     def __init__(self, options: Options) -> None:
         """An empty cluster with its nodes; Services come with `add_service`."""
         self.options = options
         self.rng = random.Random(options.seed)
         self.names = Names(self.rng, options.seed, options.services)
-        self.shapes = Shapes(self.rng, options.dual_stack)
+        self.shapes = Shapes(self.rng, options.dual_stack, options.rich)
         self.families = 2 if options.dual_stack else 1
         self.size = options.pods_per_node
         self.services: list[Service] = []
@@ -56,10 +57,11 @@ class World:
         return kind, "services", manifests.service_manifest(service, self.next_version())
 
     def say_slice(self, kind: str, service: Service, piece: Slice) -> list[Change]:
-        """A change of `piece` in every address family, as it now is."""
-        return [(kind, "endpointslices", self._slice(service, piece, family)) for family in range(self.families)]
+        """A change of `piece` in each of the Service's address families, as it now is."""
+        families = range(len(service.spec["ipFamilies"]))
+        return [(kind, "endpointslices", self._slice(service, piece, family)) for family in families]
 
-    def _slice(self, service: Service, piece: Slice, family: int) -> dict:
+    def _slice(self, service: Service, piece: Slice, family: int) -> JsonObject:
         """The manifest of one family's EndpointSlice, at the next version."""
         version = self.next_version()
         return manifests.slice_manifest(service, piece, family, version, self.nodes, self.size)
@@ -67,7 +69,7 @@ class World:
     def new_endpoint(self, ready: bool = True) -> Endpoint:
         """A pod on a random living node, or on the next with an address left.
 
-        Raises ValueError when no living node has one.
+        Raises ValueError if no living node has one.
         """
         start = self.rng.randrange(len(self.alive_nodes))
         for step in range(len(self.alive_nodes)):
@@ -99,6 +101,9 @@ class World:
         fixed = self.options.endpoints_per_service
         count = long_tail(self.rng) if fixed is None else fixed
         pods = [self.new_endpoint() for _ in range(count)]
+        if self.options.rich and self.rng.randrange(8) == 0:
+            for pod in pods:  # it is terminating, and serves until its end
+                pod.ready, pod.terminating = False, True
         starts = range(0, max(1, count), SLICE_LIMIT)
         service.slices = [self._new_slice(pods[start : start + SLICE_LIMIT]) for start in starts]
 

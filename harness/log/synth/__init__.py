@@ -1,0 +1,7 @@
+"""Synthetic recordings: Services, EndpointSlices and Nodes of a generated cluster, deterministic in the seed."""
+
+from harness.log.synth.every_rule import every_rule
+from harness.log.synth.generate import generate
+from harness.log.synth.options import Options
+
+__all__ = ["Options", "every_rule", "generate"]
