@@ -1,102 +1,175 @@
-"""The events' fold and the table of destinations that follows from it."""
+"""The fold of the events, and the table of destinations computed from it."""
 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import msgspec
 
-from harness.behaviour import Behaviour, Destination
-from harness.events import OBJECT_TYPES, Event
-from harness.oracle.frontends import Port
-from harness.oracle.rules import Hints, cluster_set, local_set, usable
-from harness.oracle.settings import PROTOCOLS, Settings, block, packed
+from harness.judge.behaviour import PROTOCOLS, Behaviour, Chains, Destination, Key, Target
+from harness.judge.oracle import ipsets
+from harness.judge.oracle.frontends import Port, Ranges
+from harness.judge.oracle.rules import Hints, cluster_set, local_set, usable
+from harness.judge.oracle.settings import Settings, block, packed
+from harness.log.events import OBJECT_TYPES, Event, JsonObject
 
-IGNORED = ("service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless")
+PROXY_NAME, HEADLESS = "service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"
 TOPOLOGY_MODES = ("service.kubernetes.io/topology-aware-hints", "service.kubernetes.io/topology-mode")
 DEFAULT_AFFINITY_SECONDS = 10800
 HOLDING_ADDRESSES = ("ipvs", "userspace")
-"""Modes in which a Service's addresses become local ones."""
+"""Modes that make Service addresses local."""
+ACCEPTING_HEALTH_CHECKS = ("iptables", "ipvs")
+"""Modes that accept packets to health check ports (IPT-06, IPVS-15)."""
+
+
+class _Chains(NamedTuple):
+    """`Chains` under construction."""
+
+    external: set[str]
+    firewalls: set[str]
+    guarded: set[Key]
+
+    def frozen(self) -> Chains:
+        return Chains(frozenset(self.external), frozenset(self.firewalls), frozenset(self.guarded))
 
 
 class Oracle:
-    """Cluster state as plain manifests, seen from one node: the first one observed where none is named."""
+    """Cluster state as plain manifests, for one node: the first one observed unless one is given."""
 
     def __init__(self, node_name: str | None, settings: Settings | None = None) -> None:
         self._node_name = node_name
         self.settings = settings or Settings()
-        self._objects: dict[str, dict[tuple[str, str], dict]] = {"services": {}, "endpointslices": {}, "nodes": {}}
-        self._node: dict = {}
+        self._objects: dict[str, dict[tuple[str, str], JsonObject]] = {
+            "services": {},
+            "endpointslices": {},
+            "nodes": {},
+        }
+        self._node: JsonObject = {}
         self._mode = "nftables"
 
     def observe(self, event: Event) -> None:
-        """Fold one event; markers and other resources change nothing."""
+        """Fold one event; markers and other resources are ignored."""
         if event.type not in OBJECT_TYPES or event.resource not in self._objects:
             return
         manifest = msgspec.json.decode(event.object)
         meta = manifest["metadata"]
         key = (meta.get("namespace", ""), meta["name"])
-        if event.type == "DELETED":
+        if event.type == "DELETED":  # only the name matters; a deleted node keeps its addresses
             self._objects[event.resource].pop(key, None)
-        else:
-            self._objects[event.resource][key] = manifest
+            return
+        self._objects[event.resource][key] = manifest
         if event.resource == "nodes":
             self._node_name = self._node_name or meta["name"]
             if meta["name"] == self._node_name:
                 self._node = manifest
 
+    @property
+    def node_name(self) -> str | None:
+        """The node whose rules are computed."""
+        return self._node_name
+
+    def manifests(self, resource: str) -> Iterable[JsonObject]:
+        """All current objects of a resource."""
+        return self._objects[resource].values()
+
+    def endpoints(self, name: tuple[str, str], port: JsonObject, size: int) -> dict[Target, JsonObject]:
+        """All listed endpoints of a Service port, with their manifests."""
+        self._slices = self._slices_by_service(f"IPv{4 if size == 4 else 6}")
+        return self._endpoints(name, port, size)
+
     def behaviour(self, family: int, mode: str = "nftables") -> Behaviour:
-        """Everything the node must do in one family in one proxy mode."""
+        """The expected behaviour of the node for one family and proxy mode."""
         self._slices = self._slices_by_service(f"IPv{family}")
         self._mode, self._size = mode, 4 if family == 4 else 16
-        destinations: dict = {}
-        nodeports: dict = {}
-        cluster_ips = set()
+        destinations: dict[Key, Destination] = {}
+        nodeports: dict[tuple[int, int], Destination] = {}
+        cluster_ips: set[bytes] = set()
+        health_check_ports: set[int] = set()
+        self._chains, self._sets = _Chains(set(), set(), set()), ipsets.none()
+        taking = self._taking_node_ports()
         for name in sorted(self._objects["services"]):
             service = self._objects["services"][name]
-            cluster_ip = _cluster_ip(service, self._size)
+            cluster_ip = _cluster_ip(service, self._size, self._hiding(PROXY_NAME))
             if cluster_ip is None:
                 continue
             cluster_ips.add(cluster_ip)
+            health_check_ports |= _health_check_ports(service["spec"])
             ports = service["spec"].get("ports") or ()
             for port in sorted(ports, key=lambda p: (p.get("name") or "", PROTOCOLS[p.get("protocol") or "TCP"])):
                 self._port(name, service, port, cluster_ip, destinations, nodeports)
-        taking = self._taking_node_ports()
-        if mode == "iptables":  # no rule is about a whole address
+                if mode == "ipvs":
+                    self._entries(service, port, cluster_ip, taking)
+        if mode == "iptables":  # no rule matches a whole address
             cluster_ips.clear()
-        if mode in HOLDING_ADDRESSES:  # one virtual server or socket for each, and every other address is local
+        if (
+            mode in HOLDING_ADDRESSES
+        ):  # one virtual server or socket per node address, and all other addresses are local
             taking, nodeports = (taking, nodeports) if taking and nodeports else (frozenset(), {})
             cluster_ips |= {key[0] for key in destinations}.difference(self._local_addresses())
-        return Behaviour(destinations, nodeports, frozenset(cluster_ips), taking)
+        return Behaviour(
+            destinations,
+            nodeports,
+            frozenset(cluster_ips),
+            taking,
+            frozenset(health_check_ports) if mode in ACCEPTING_HEALTH_CHECKS else frozenset(),
+            self._chains.frozen() if mode == "iptables" else None,
+            self._all_sets(family, cluster_ips, health_check_ports) if mode == "ipvs" else None,
+            frozenset(self._own_endpoints(family)) if mode == "nftables" else None,
+        )
 
-    def _slices_by_service(self, address_type: str) -> dict[tuple[str, str], list[dict]]:
-        grouped: dict[tuple[str, str], list[dict]] = {}
+    def _own_endpoints(self, family: int) -> Iterator[Key]:
+        for protocol in PROTOCOLS.values():
+            for address, port in self.on_node(family, protocol):
+                yield address, protocol, port
+
+    def _all_sets(self, family: int, held: set[bytes], health_check_ports: set[int]) -> ipsets.Sets:
+        """The entries of frontends, and those of addresses and endpoints."""
+        sets = self._sets
+        sets["IPVS-IPS"] |= {str(ipaddress.ip_address(address)) for address in held}
+        sets["HEALTH-CHECK-NODE-PORT"] |= set(map(str, health_check_ports))
+        for address, protocol, port in self._own_endpoints(family):
+            sets["LOOP-BACK"].add(f"{ipsets.ip_port(address, protocol, port)},{ipaddress.ip_address(address)}")
+        return sets
+
+    def _hiding(self, label: str) -> tuple[str, ...]:
+        """Labels that exclude an object from this proxy: since 1.36 each kind has its own (SVC-01a)."""
+        return (label,) if self.settings.version >= (1, 36) else (PROXY_NAME, HEADLESS)
+
+    def _slices_by_service(self, address_type: str) -> dict[tuple[str, str], list[JsonObject]]:
+        grouped: dict[tuple[str, str], list[JsonObject]] = {}
         for (namespace, _), manifest in sorted(self._objects["endpointslices"].items(), key=lambda item: item[0]):
             labels = manifest["metadata"].get("labels") or {}
             service = labels.get("kubernetes.io/service-name")
-            if service and manifest.get("addressType") == address_type and not any(i in labels for i in IGNORED):
+            if (
+                service
+                and manifest.get("addressType") == address_type
+                and not any(i in labels for i in self._hiding(HEADLESS))
+            ):
                 grouped.setdefault((namespace, service), []).append(manifest)
         return grouped
 
     def _taking_node_ports(self) -> frozenset[bytes] | None:
-        """Addresses that take node ports (NP-01 to NP-03, NP-06)."""
-        asked = self.settings.node_port_addresses or (("primary",) if self._mode == "nftables" else ())
-        if tuple(asked) == ("primary",):
-            return frozenset(a for a in self.node_ips(self._size) if not ipaddress.ip_address(a).is_loopback)
+        """Addresses that accept node ports (NP-01 to NP-03, NP-06)."""
+        unset = ("primary",) if self._mode == "nftables" else ()
+        asked = self.settings.node_port_addresses or unset
+        blocks = self.settings.node_port_blocks(self._size, self.node_ips(self._size), unset)
         loopback = self._mode == "iptables" and self._size == 4 and self.settings.localhost
-        blocks = [b for b in map(block, asked) if len(b.network_address.packed) == self._size]
-        if not blocks or any(b.prefixlen == 0 for b in blocks):
-            if self._mode not in HOLDING_ADDRESSES:
+        if not blocks:
+            # In mode nftables a list with `primary` is always a set of addresses, since it may change.
+            if self._mode not in HOLDING_ADDRESSES and not (self._mode == "nftables" and "primary" in asked):
                 return None
             blocks = [block("0.0.0.0/0"), block("::/0")]
-        local = [*self._local_addresses(), packed("127.0.0.1")] if loopback else self._local_addresses()
+        local = [*self._local_addresses(), *self.node_ips(self._size)]
+        local += [packed("127.0.0.1")] if loopback else []
         mine = {a for a in local if any(ipaddress.ip_address(a) in b for b in blocks)}
         if self._mode in HOLDING_ADDRESSES:  # NP-07
             mine = {a for a in mine if not (self._size == 16 and ipaddress.ip_address(a).is_link_local)}
         return frozenset(a for a in mine if loopback or not ipaddress.ip_address(a).is_loopback)
 
     def node_ips(self, size: int) -> list[bytes]:
-        """The node's IP of a family: the first internal one, else the first external one (CFG-20)."""
+        """The node IP of a family: the first internal address, else the first external one (CFG-20)."""
         if self.settings.node_ips:
             listed = [packed(text) for text in self.settings.node_ips]
         else:
@@ -115,13 +188,14 @@ class Oracle:
     def _zone(self) -> str:
         if ("", self._node_name) not in self._objects["nodes"]:
             return ""
-        return (self._node["metadata"].get("labels") or {}).get("topology.kubernetes.io/zone", "")
+        zone: str = (self._node["metadata"].get("labels") or {}).get("topology.kubernetes.io/zone", "")
+        return zone
 
-    def _endpoints(self, name, port: dict, size: int) -> dict[tuple[bytes, int], dict]:
+    def _endpoints(self, name: tuple[str, str], port: JsonObject, size: int) -> dict[Target, JsonObject]:
         wanted = (port.get("name") or "", port.get("protocol") or "TCP")
         if self._mode == "userspace" and wanted[1] == "SCTP":
             return {}
-        found: dict[tuple[bytes, int], dict] = {}
+        found: dict[Target, JsonObject] = {}
         for manifest in self._slices.get(name, ()):
             for slice_port in manifest.get("ports") or ():
                 offered = (slice_port.get("name"), slice_port.get("protocol") or "TCP")
@@ -129,17 +203,29 @@ class Oracle:
                     continue
                 for endpoint in manifest.get("endpoints") or ():
                     address = packed(endpoint["addresses"][0]) if endpoint.get("addresses") else b""
-                    here = endpoint.get("nodeName") == self._node_name
                     key = (address, slice_port["port"])
-                    if len(address) == size and (key not in found or here):
+                    if len(address) == size and (key not in found or self._wins(endpoint)):
                         found[key] = endpoint
         return found
 
-    def _port(self, name, service, port, cluster_ip, destinations, nodeports) -> None:
-        spec, size = service["spec"], self._size
+    def _wins(self, endpoint: JsonObject) -> bool:
+        """Whether an endpoint replaces an earlier one with the same address and port (EPS-05, EPS-05a)."""
+        if self.settings.version < (1, 36):
+            return endpoint.get("nodeName") == self._node_name
+        return (endpoint.get("conditions") or {}).get("terminating") is not True
+
+    def _port(
+        self,
+        name: tuple[str, str],
+        service: JsonObject,
+        port: JsonObject,
+        cluster_ip: bytes,
+        destinations: dict[Key, Destination],
+        nodeports: dict[tuple[int, int], Destination],
+    ) -> None:
+        spec = service["spec"]
         number, protocol = port["port"], PROTOCOLS[port.get("protocol") or "TCP"]
-        balancers = [ip for ip in self._balancer_ips(service) if len(ip) == size]
-        plain = [ip for ip in _external_ips(spec) if len(ip) == size]
+        plain, balancers = self._outside(service)
         rules = self._rules(name, service, port, bool(port.get("nodePort") or balancers or plain))
         destinations.setdefault((cluster_ip, protocol, number), rules.internal())
         allowed = self._allowed(spec, balancers)
@@ -147,14 +233,42 @@ class Oracle:
             destinations.setdefault((ip, protocol, number), rules.external_address())
         for ip in balancers:
             key = (ip, protocol, number)
-            if self._mode == "iptables":  # who comes first is asked for source ranges, or nobody is
+            if self._mode == "iptables":  # only the first Service's source ranges apply, if any
                 destinations.setdefault(key, rules.external_address(allowed))
             else:
                 destinations[key] = _unless_taken(destinations, key, rules, allowed)
         if port.get("nodePort"):
             nodeports.setdefault((protocol, port["nodePort"]), rules.external())
+        if rules.some and (port.get("nodePort") or balancers or plain):
+            self._chains.external.add(_port_name(name, port))
+            if allowed is not None and balancers:
+                self._chains.firewalls.add(_port_name(name, port))
+                self._chains.guarded.update((ip, protocol, number) for ip in balancers)
 
-    def _rules(self, name, service: dict, port: dict, accessible: bool) -> Port:
+    def _entries(
+        self, service: JsonObject, port: JsonObject, cluster_ip: bytes, taking: frozenset[bytes] | None
+    ) -> None:
+        spec, sets, local = service["spec"], self._sets, _external_local(service["spec"])
+        number, protocol = port["port"], PROTOCOLS[port.get("protocol") or "TCP"]
+        plain, balancers = self._outside(service)
+        sets["CLUSTER-IP"].add(ipsets.ip_port(cluster_ip, protocol, number))
+        ipsets.add_outside(sets, "EXTERNAL-IP", plain, protocol, number, local)
+        ipsets.add_outside(sets, "LOAD-BALANCER", balancers, protocol, number, local)
+        allowed = self._allowed(spec, balancers)
+        if allowed is not None:
+            ipsets.add_ranges(sets, balancers, protocol, number, allowed)
+        if port.get("nodePort"):
+            ipsets.add_node_port(sets, taking or (), protocol, port["nodePort"], local)
+
+    def _outside(self, service: JsonObject) -> tuple[list[bytes], list[bytes]]:
+        """External and load balancer addresses of the family."""
+        listed = _external_ips(service["spec"]) if self.settings.gate("AllowServiceExternalIPs") else []
+        plain, balancers = (
+            [ip for ip in ips if len(ip) == self._size] for ips in (listed, self._balancer_ips(service))
+        )
+        return plain, balancers
+
+    def _rules(self, name: tuple[str, str], service: JsonObject, port: JsonObject, accessible: bool) -> Port:
         spec, settings = service["spec"], self.settings
         endpoints = self._endpoints(name, port, self._size)
         rules = Port(
@@ -175,19 +289,21 @@ class Oracle:
         return rules
 
     def on_node(self, family: int, protocol: int) -> set[tuple[bytes, int]]:
-        """This node's endpoints of that protocol, ready or not (HAIR-02)."""
+        """This node's endpoints of the protocol, ready or not (HAIR-02)."""
         self._slices = self._slices_by_service(f"IPv{family}")
         size = 4 if family == 4 else 16
-        found = set()
+        found: set[Target] = set()
         for name, service in self._objects["services"].items():
-            for port in service["spec"].get("ports") or () if _cluster_ip(service, size) else ():
+            for port in (
+                service["spec"].get("ports") or () if _cluster_ip(service, size, self._hiding(PROXY_NAME)) else ()
+            ):
                 if PROTOCOLS[port.get("protocol") or "TCP"] == protocol:
                     ends = self._endpoints(name, port, size)
                     found |= {target for target, e in ends.items() if e.get("nodeName") == self._node_name}
         return found
 
-    def _hints(self, service: dict) -> Hints:
-        """The node and zone whose hints count (TOPO-01 to TOPO-05)."""
+    def _hints(self, service: JsonObject) -> Hints:
+        """The node and zone whose hints apply (TOPO-01 to TOPO-05)."""
         settings = self.settings
         annotations = service["metadata"].get("annotations") or {}
         asked = next((annotations[key] for key in TOPOLOGY_MODES if key in annotations), "")
@@ -197,12 +313,12 @@ class Oracle:
         by_node = settings.gate("PreferSameTrafficDistribution")
         return Hints((self._node_name or "") if by_node else "", self._zone())
 
-    def _balancer_ips(self, service: dict) -> list[bytes]:
+    def _balancer_ips(self, service: JsonObject) -> list[bytes]:
         ingress = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
         bypass = self.settings.gate("LoadBalancerIPMode")
         return [packed(i["ip"]) for i in ingress if i.get("ip") and not (bypass and i.get("ipMode") == "Proxy")]
 
-    def _allowed(self, spec: dict, balancers: list[bytes]):
+    def _allowed(self, spec: JsonObject, balancers: list[bytes]) -> Ranges | None:
         networks = [block(text) for text in spec.get("loadBalancerSourceRanges") or ()]
         networks = [n for n in networks if len(n.network_address.packed) == self._size]
         if not networks:
@@ -210,32 +326,32 @@ class Oracle:
         mine = self.node_ips(self._size)
         if mine and any(ipaddress.ip_address(mine[0]) in n for n in networks):
             networks += [ipaddress.ip_network(ip) for ip in balancers]
-        kept = [n for n in set(networks) if not any(n != other and n.subnet_of(other) for other in networks)]
-        return frozenset((n.network_address.packed, n.broadcast_address.packed) for n in kept)
+        ranges = {(n.network_address.packed, n.broadcast_address.packed) for n in networks}
+        return frozenset(r for r in ranges if not any(r != o and o[0] <= r[0] and r[1] <= o[1] for o in ranges))
 
 
-def _unless_taken(destinations: dict, key: tuple, rules: Port, allowed) -> Destination:
-    """An address that is taken keeps its outcome, and is restricted all the same."""
+def _unless_taken(destinations: dict[Key, Destination], key: Key, rules: Port, allowed: Ranges | None) -> Destination:
+    """An address already in use keeps its outcome, but the source ranges are added."""
     taken = destinations.get(key)
     if taken is None:
         return rules.external(allowed)
     return taken if allowed is None else taken._replace(allowed=allowed | (taken.allowed or frozenset()))
 
 
-def _external_ips(spec: dict) -> list[bytes]:
+def _external_ips(spec: JsonObject) -> list[bytes]:
     found = []
     for text in spec.get("externalIPs") or ():
         try:
             found.append(packed(text))
         except ValueError:
-            continue  # blank or no address: skipped, SVC-05
+            continue  # blank or not an address: skipped, SVC-05
     return found
 
 
-def _cluster_ip(service: dict, size: int) -> bytes | None:
+def _cluster_ip(service: JsonObject, size: int, hiding: tuple[str, ...]) -> bytes | None:
     spec, labels = service["spec"], service["metadata"].get("labels") or {}
     headless = spec.get("clusterIP", "") in ("", "None") or spec.get("type") == "ExternalName"
-    if headless or any(label in labels for label in IGNORED):
+    if headless or any(label in labels for label in hiding):
         return None
     families = spec.get("ipFamilies") or ()
     wanted = f"IPv{4 if size == 4 else 6}"
@@ -247,6 +363,19 @@ def _cluster_ip(service: dict, size: int) -> bytes | None:
     return next((ip for ip in map(packed, listed) if len(ip) == size), None)
 
 
-def _external_local(spec: dict) -> bool:
+def _port_name(service: tuple[str, str], port: JsonObject) -> str:
+    """The text that the names of a port's chains are derived from (IPT-02)."""
+    suffix = f":{port['name']}" if port.get("name") else ""
+    return f"{'/'.join(service)}{suffix}{(port.get('protocol') or 'TCP').lower()}"
+
+
+def _health_check_ports(spec: JsonObject) -> set[int]:
+    """Only load balancers with policy Local have them (SVC-09)."""
+    number = spec.get("healthCheckNodePort") or 0
+    asked = spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local" and spec.get("ports")
+    return {number} if asked and number else set()
+
+
+def _external_local(spec: JsonObject) -> bool:
     reachable = spec.get("type") in ("NodePort", "LoadBalancer") or spec.get("externalIPs")
     return bool(reachable) and spec.get("externalTrafficPolicy") == "Local"

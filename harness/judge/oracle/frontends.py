@@ -1,59 +1,70 @@
-"""One port of a Service as each kind of client meets it: outcomes and masquerade, mode by mode.
+"""One port of a Service from the view of each kind of client: outcomes and masquerade, by mode.
 
-The columns of a `Destination` are a pod, the node and an external client.  Where there is no way to tell
-pods nobody is in the first column: they count as external clients (ETP-05).
+The columns of a `Destination` are a pod, the node and an external client.  If pods cannot be detected, the first
+column is unused: they count as external clients (ETP-05).
 """
 
 from __future__ import annotations
 
-from harness.behaviour import Destination, Outcome
+from harness.judge.behaviour import Destination, Masquerade, Outcome, Target
 
-LIMIT, LIMIT_WITH_AFFINITY = 3071, 1535
-"""Endpoints that one nftables port can tell apart."""
+Ranges = frozenset[tuple[bytes, bytes]]
+"""(first, last) addresses of allowed sources."""
 
 _ALWAYS = (True, True, True)
-"""What a connection of the proxy's own looks like to an endpoint: from the node (userspace)."""
+"""Connections of a userspace proxy always reach endpoints from the node's address."""
+
+
+_Columns = tuple[Outcome, Outcome, Outcome]
 
 
 class Port:
-    """Endpoint sets and policies of one port, the mode and the settings that decide about it."""
+    """Endpoint sets and policies of one port, with the mode and settings that apply."""
 
-    def __init__(self, mode: str, tells_pods: bool, masquerade_all: bool, everywhere, here, some: bool) -> None:
+    def __init__(
+        self,
+        mode: str,
+        tells_pods: bool,
+        masquerade_all: bool,
+        everywhere: list[Target],
+        here: list[Target],
+        some: bool,
+    ) -> None:
         self._mode, self._tells_pods, self._masquerade_all = mode, tells_pods, masquerade_all
-        self._everywhere, self._here, self._some = everywhere, here, some
+        self._everywhere, self._here, self.some = everywhere, here, some
         self.internal_local = self.external_local = False
         self.uses_cluster = True
         self.affinity_seconds = 0
         self.silent = False
-        """Whether some may be let in and others told nothing: a datagram at an open port (userspace)."""
+        """Whether refused clients get no answer: a datagram at a port open to others (userspace)."""
 
     def internal(self) -> Destination:
         """The cluster IP (ITP-01, CIP-04)."""
         others = self._masquerade_all or self._tells_pods
         masquerade = (self._masquerade_all, others, others) if self._mode != "userspace" else _ALWAYS
-        return self._destination((self._set(self.internal_local),) * 3, masquerade)
+        return self._destination(self._everyone(self._set(self.internal_local)), masquerade)
 
-    def external(self, allowed=None) -> Destination:
+    def external(self, allowed: Ranges | None = None) -> Destination:
         """Node ports, external and load balancer addresses (ETP-01 to ETP-07)."""
         if not self.external_local:
-            return self._destination((self._set(False),) * 3, _ALWAYS, allowed)
+            return self._destination(self._everyone(self._set(False)), _ALWAYS, allowed)
         outside = self._set(True)
         if self._mode == "ipvs":
-            return self._destination((outside,) * 3, (False, False, False), allowed)
+            return self._destination(self._everyone(outside), (False, False, False), allowed)
         inside = self._set(False) if self._everywhere else outside
         if self.silent and inside[0] == "dnat" and outside[0] == "reject":
             outside = ("drop",)
         masquerade = (False, True, False) if self._mode != "userspace" else _ALWAYS
-        # Where pods are told by a rule that is not there, they are in the last column altogether (ETP-05).
+        # Without a rule that detects pods, they are treated as external clients (ETP-05).
         pod = outside if self._mode == "iptables" and not self._tells_pods else inside
         return self._destination((pod, inside, outside), masquerade, allowed)
 
-    def external_address(self, allowed=None) -> Destination:
-        """An external or load balancer address: in mode iptables nothing is refused on its way out (NOEP-03)."""
+    def external_address(self, allowed: Ranges | None = None) -> Destination:
+        """An external or load balancer address: mode iptables rejects nothing on output (NOEP-03)."""
         found = self.external(allowed)
         if self._mode != "iptables":
             return found
-        if not self._some:  # no chain for source ranges either (LB-04)
+        if not self.some:  # no chain for source ranges either (LB-04)
             return found._replace(node=("none",), allowed=None)
         return found
 
@@ -63,11 +74,15 @@ class Port:
         else:
             chosen = self._here
         if chosen:
-            limit = LIMIT_WITH_AFFINITY if self.affinity_seconds else LIMIT
-            return ("dnat", frozenset(sorted(chosen)[:limit] if self._mode == "nftables" else chosen))
-        return ("drop",) if self._some and self._mode not in ("ipvs", "userspace") else ("reject",)
+            return ("dnat", frozenset(chosen))
+        return ("drop",) if self.some and self._mode not in ("ipvs", "userspace") else ("reject",)
 
-    def _destination(self, outcomes, masquerade, allowed=None) -> Destination:
-        masquerade = tuple(m and o[0] == "dnat" for m, o in zip(masquerade, outcomes, strict=True))
+    def _destination(self, outcomes: _Columns, masquerade: Masquerade, allowed: Ranges | None = None) -> Destination:
+        pod, node, external = (m and o[0] == "dnat" for m, o in zip(masquerade, outcomes, strict=True))
         translated = any(outcome[0] == "dnat" for outcome in outcomes)
-        return Destination(*outcomes, allowed, masquerade, self.affinity_seconds if translated else 0)
+        seconds = self.affinity_seconds if translated else 0
+        return Destination(*outcomes, allowed, (pod, node, external), seconds)
+
+    @staticmethod
+    def _everyone(outcome: Outcome) -> _Columns:
+        return outcome, outcome, outcome

@@ -1,21 +1,38 @@
-"""What must become of one packet, by the events alone."""
+"""The expected fate of one packet, derived from events alone."""
 
 from __future__ import annotations
 
 import ipaddress
+from typing import NamedTuple
 
-from harness.behaviour import Behaviour, Destination
-from harness.oracle.fold import Oracle
-from harness.oracle.settings import PROTOCOLS, Settings, block
-from harness.trace.packet import Outcome, Packet
+from harness.judge.behaviour import PROTOCOLS, Behaviour, Destination, Target
+from harness.judge.oracle.fold import Oracle
+from harness.judge.oracle.settings import LOCALHOST_GATE, Settings, block
+from harness.judge.packet import Outcome, Packet
 
 POD, NODE, EXTERNAL = 0, 1, 2
 
 
+class Fate(NamedTuple):
+    """Like Outcome, but `masquerade` excludes the endpoints in `hairpins`, whose source is always replaced."""
+
+    kind: str
+    endpoints: frozenset[Target] = frozenset()
+    masquerade: bool = False
+    hairpins: frozenset[Target] = frozenset()
+
+
 def expected(oracle: Oracle, packet: Packet, mode: str = "nftables") -> Outcome:
-    """The outcome that the specification demands (NFT-07, LB-04, LB-05)."""
+    """The outcome that the specification requires (NFT-07, LB-04, LB-05)."""
+    found = fate(oracle, packet, mode, oracle.behaviour(4 if len(packet.destination) == 4 else 6, mode))
+    return Outcome(found.kind, found.endpoints, found.masquerade or bool(found.hairpins))
+
+
+def fate(oracle: Oracle, packet: Packet, mode: str, behaviour: Behaviour) -> Fate:
+    """The same per endpoint; `behaviour` must be that of `oracle`."""
     size = len(packet.destination)
-    behaviour = oracle.behaviour(4 if size == 4 else 6, mode)
+    if mode == "nftables" and _rejected_on_loopback(behaviour, packet, oracle.settings):
+        return Fate("reject")
     found = _frontend(behaviour, packet, oracle.settings, mode)
     if mode == "iptables":
         found = _refused_on_arrival(found, packet)
@@ -23,44 +40,56 @@ def expected(oracle: Oracle, packet: Packet, mode: str = "nftables") -> Outcome:
     if mode == "userspace" and oracle.settings.pod_block(size) is None:  # a socket sees no interface
         client = NODE if packet.source_local else EXTERNAL
     if found is None:
-        return Outcome(_unknown(behaviour, packet, oracle.settings, mode))
-    kind, *targets = found[client]
+        return Fate(_unknown(behaviour, packet, oracle.settings, mode))
+    outcome = found.outcomes[client]
+    kind = outcome[0]
     barred = found.allowed is not None and not any(a <= packet.source <= b for a, b in found.allowed)
     if barred and mode == "ipvs" and packet.source_local:
-        # The node is barred when it comes from the very address that it asks for, and behind IP_VS (LB-05).
+        # The node is barred only if source and destination are equal, and only after IP_VS (LB-05).
         barred = kind == "dnat" and packet.source == packet.destination
     if barred and mode == "userspace":
-        return Outcome(_refusal(found, packet.protocol))
+        return Fate(_refusal(found, packet.protocol))
     if barred or (mode == "iptables" and kind != "dnat" and _martian(packet, oracle.settings)):
-        return Outcome("drop")
-    if kind != "dnat":
-        return Outcome("no-op" if kind == "none" else kind)
-    masqueraded = bool(found.masquerade[client])
-    own = {target for target in targets[0] if target[0] == packet.source}
-    if mode == "ipvs":  # HAIR-02, IPVS-12
+        return Fate("drop")
+    if outcome[0] != "dnat":
+        return Fate("no-op" if outcome[0] == "none" else outcome[0])
+    targets = outcome[1]
+    masqueraded = found.masquerade is not None and found.masquerade[client]
+    own = frozenset(target for target in targets if target[0] == packet.source)
+    if own and mode == "nftables" and oracle.settings.version >= (1, 36):  # HAIR-01a
         own &= oracle.on_node(4 if size == 4 else 6, packet.protocol)
+    if mode == "ipvs":  # HAIR-02, IPVS-12
+        own = own and own & oracle.on_node(4 if size == 4 else 6, packet.protocol)
         masqueraded &= not ipaddress.ip_address(packet.source).is_loopback
-        # Where nothing tells pods, a source that is itself a cluster IP shows that the node chose it (CIP-04).
+        # Without a local-traffic detector, a cluster IP as source means that the node chose it (CIP-04).
         masqueraded |= _from_cluster_ip(oracle, behaviour, packet)
-    return Outcome("dnat", targets[0], masqueraded or bool(own))
+    return Fate("dnat", targets, masqueraded, own)
+
+
+def _rejected_on_loopback(behaviour: Behaviour, packet: Packet, settings: Settings) -> bool:
+    """Whether it is to a node port on loopback, where at most the proxy's own TCP listeners answer (NP-12)."""
+    if not (ipaddress.ip_address(packet.destination).is_loopback and settings.gate(LOCALHOST_GATE)):
+        return False
+    served = packet.protocol == PROTOCOLS["TCP"] and settings.localhost_served(len(packet.destination))
+    return (packet.protocol, packet.port) in behaviour.nodeports and not served
 
 
 def _from_cluster_ip(oracle: Oracle, behaviour: Behaviour, packet: Packet) -> bool:
-    """To a cluster IP, from one of the same port."""
+    """Whether it is sent to a cluster IP from a cluster IP, both with the same port."""
     settings = oracle.settings
-    told = settings.pod_block(len(packet.source)) is not None or settings.pod_interface
+    detects_pods = settings.pod_block(len(packet.source)) is not None or settings.pod_interface
     services = [(address, packet.protocol, packet.port) for address in (packet.source, packet.destination)]
-    return not told and all(s in behaviour.destinations and s[0] in behaviour.cluster_ips for s in services)
+    return not detects_pods and all(s in behaviour.destinations and s[0] in behaviour.cluster_ips for s in services)
 
 
 def _refusal(destination: Destination, protocol: int) -> str:
-    """How a proxy of sockets refuses: by a closed port; where others are let in by a reset, or silence (UDP)."""
-    is_open = any(outcome[0] == "dnat" for outcome in destination[:3])
+    """How a userspace proxy refuses: by a closed port; if others are accepted, by a reset, or silently (UDP)."""
+    is_open = any(outcome[0] == "dnat" for outcome in destination.outcomes)
     return "drop" if is_open and protocol == PROTOCOLS["UDP"] else "reject"
 
 
 def client_of(packet: Packet, settings: Settings) -> int:
-    """The column of a Destination that a packet is in: told as a pod, else the node's own, else external."""
+    """The column of a Destination for a packet: detected as a pod's, else the node's, else external."""
     pods = settings.pod_block(len(packet.source))
     if pods is not None:
         is_pod = ipaddress.ip_address(packet.source) in pods
@@ -89,25 +118,28 @@ def _frontend(behaviour: Behaviour, packet: Packet, settings: Settings, mode: st
     if taken:
         return found
     if mode == "iptables" and packet.destination_local and found.external[0] != "dnat":
-        return Destination(*(found.external,) * 3, masquerade=(False,) * 3)  # refused on any address (NOEP-03)
+        outcome = found.external
+        return Destination(
+            outcome, outcome, outcome, masquerade=(False, False, False)
+        )  # rejected on any address (NOEP-03)
     return None
 
 
 def _refused_on_arrival(found: Destination | None, packet: Packet) -> Destination | None:
-    """What is refused to others is refused to the node too, where its packets come in again (NOEP-03)."""
+    """The node's packets to itself are rejected on input like those of others (NOEP-03)."""
     if found is None or not packet.destination_local or found.node != ("none",):
         return found
     return found._replace(node=found.external)
 
 
 def _martian(packet: Packet, settings: Settings) -> bool:
-    """Whether somebody else asks for a loopback address, which mode iptables has opened (NP-05)."""
+    """Whether it is sent to a loopback address from elsewhere, which mode iptables has enabled (NP-05)."""
     source, destination = ipaddress.ip_address(packet.source), ipaddress.ip_address(packet.destination)
     return settings.localhost and destination.version == 4 and destination.is_loopback and not source.is_loopback
 
 
 def _unknown(behaviour: Behaviour, packet: Packet, settings: Settings, mode: str) -> str:
-    """No frontend has the destination (CIP-02, CIP-03)."""
+    """The outcome for a destination that is no frontend (CIP-02, CIP-03)."""
     destination = packet.destination
     if mode == "iptables":
         return "drop" if _martian(packet, settings) else "no-op"

@@ -1,41 +1,49 @@
-"""Which endpoints may be used, from manifests as they are (KEP-1669, KEP-2433, KEP-4444)."""
+"""Selects the usable endpoints from raw manifests (KEP-1669, KEP-2433, KEP-4444)."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from harness.judge.behaviour import Target
+from harness.log.events import JsonObject
+
 
 class Hints(NamedTuple):
-    """The node and the zone whose hints are looked at, empty where they are not."""
+    """The node and zone whose hints apply; empty if hints are ignored."""
 
     node: str
     zone: str
 
 
-def ready(endpoint: dict) -> bool:
-    """Nil counts as ready."""
+def ready(endpoint: JsonObject) -> bool:
+    """Whether the endpoint is ready; nil counts as ready."""
     return (endpoint.get("conditions") or {}).get("ready") is not False
 
 
-def draining(endpoint: dict) -> bool:
-    """Terminating and still serving."""
+def may_serve(endpoint: JsonObject) -> bool:
+    """Nothing says that it does not."""
+    return (endpoint.get("conditions") or {}).get("serving") is not False
+
+
+def draining(endpoint: JsonObject) -> bool:
+    """Whether the endpoint is terminating and still serving."""
     conditions = endpoint.get("conditions") or {}
-    return conditions.get("terminating") is True and conditions.get("serving") is not False
+    return conditions.get("terminating") is True and may_serve(endpoint)
 
 
-def usable(endpoint: dict) -> bool:
-    """May ever get traffic."""
+def usable(endpoint: JsonObject) -> bool:
+    """Whether the endpoint may get traffic."""
     return ready(endpoint) or draining(endpoint)
 
 
-def local_set(endpoints: dict, node: str | None) -> list:
-    """Ready endpoints of this node, else its draining ones."""
+def local_set(endpoints: dict[Target, JsonObject], node: str | None) -> list[Target]:
+    """This node's ready endpoints, else its draining ones."""
     here = {target: e for target, e in endpoints.items() if node and e.get("nodeName") == node}
     return [t for t, e in here.items() if ready(e)] or [t for t, e in here.items() if draining(e)]
 
 
-def cluster_set(endpoints: dict, wanted_hints: Hints) -> list:
-    """Ready endpoints, narrowed by hints that all of them have; else all draining ones."""
+def cluster_set(endpoints: dict[Target, JsonObject], wanted_hints: Hints) -> list[Target]:
+    """Ready endpoints, filtered by hints if all of them have any; else all draining ones."""
     chosen = {target: e for target, e in endpoints.items() if ready(e)}
     if not chosen:
         return [target for target, e in endpoints.items() if draining(e)]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+from collections.abc import Iterator
+from itertools import count
 
 _GETSETELEM = 0x0A0D
 _REQUEST_DUMP = 0x301
@@ -12,23 +14,35 @@ _ERROR, _DONE = 2, 3
 _DUMP_INTERRUPTED = 0x10
 _PROTOCOL = {4: 2, 6: 10}
 _RETRIES = 10
+_ANSWER_SECONDS = 60
+_numbers = count(1)
 _ELEMENTS, _KEY, _DATA, _KEY_END = 3, 1, 2, 10
 
 
 class KernelReadError(RuntimeError):
-    """The kernel would not let a set be read."""
+    """The kernel refused to dump a set."""
 
 
 class NoSuchSet(KernelReadError):
     """The kernel has no such table or set."""
 
 
-def dump(sock: socket.socket, family: int, set_name: str) -> dict[bytes, bytes]:
-    """{key: data} in raw register bytes; for ranges the key is first address block then last."""
+Verbs = dict[tuple[str, bytes], str]
+"""The verdicts of elements of verdict maps, by (map, key): goto, jump, or the verdict's number."""
+
+
+def dump(sock: socket.socket, family: int, set_name: str, verbs: Verbs | None = None) -> dict[bytes, bytes]:
+    """{key: data} in raw register bytes; for ranges the key is the first address followed by the last.
+
+    For a verdict, data is the chain's name; goto or jump goes into `verbs`.
+    """
     for _ in range(_RETRIES):
         elements = _dump_once(sock, family, set_name)
         if elements is not None:
-            return elements
+            codes = {key: code for key, (_, code) in elements.items() if code is not None}
+            if verbs is not None:
+                verbs |= {(set_name, key): _VERBS.get(code, str(code)) for key, code in codes.items()}
+            return {key: data for key, (data, _) in elements.items()}
     raise KernelReadError(f"set {set_name} kept changing while it was read")
 
 
@@ -36,37 +50,50 @@ def _attribute(kind: int, payload: bytes) -> bytes:
     return struct.pack("=HH", 4 + len(payload), kind) + payload + bytes(-len(payload) % 4)
 
 
-def _dump_once(sock: socket.socket, family: int, set_name: str) -> dict[bytes, bytes] | None:
+def _received(sock: socket.socket, set_name: str) -> bytes:
+    try:
+        return sock.recv(1 << 20)
+    except OSError as error:
+        raise KernelReadError(f"set {set_name}: {error.strerror or error}") from None
+
+
+def _dump_once(sock: socket.socket, family: int, set_name: str) -> Elements | None:
     body = struct.pack("=BBH", _PROTOCOL[family], 0, 0)
     body += _attribute(1, b"kube-proxy\0") + _attribute(2, set_name.encode() + b"\0")
-    sock.send(struct.pack("=IHHII", 16 + len(body), _GETSETELEM, _REQUEST_DUMP, 1, 0) + body)
-    elements: dict[bytes, bytes] = {}
+    asked = next(_numbers)
+    sock.settimeout(_ANSWER_SECONDS)
+    sock.send(struct.pack("=IHHII", 16 + len(body), _GETSETELEM, _REQUEST_DUMP, asked, 0) + body)
+    elements: Elements = {}
     interrupted = False
     while True:
-        data = sock.recv(1 << 20)
+        data = _received(sock, set_name)
         offset = 0
         while offset + 16 <= len(data):
-            length, kind, flags = struct.unpack_from("=IHH", data, offset)
+            at = offset
+            length, kind, flags, number = struct.unpack_from("=IHHI", data, at)
+            offset += (length + 3) & ~3
+            if number != asked:  # left over from an abandoned dump
+                continue
             interrupted = interrupted or bool(flags & _DUMP_INTERRUPTED)
             if kind in (_ERROR, _DONE):
-                code = struct.unpack_from("=i", data, offset + 16)[0] if kind == _ERROR else 0
+                code = struct.unpack_from("=i", data, at + 16)[0] if kind == _ERROR else 0
                 if code == -errno.ENOENT:
                     raise NoSuchSet(set_name)
                 if code:
                     raise KernelReadError(f"set {set_name}: error {-code}")
                 return None if interrupted else elements
-            _collect(data, offset + 20, offset + length, elements)
-            offset += (length + 3) & ~3
+            collect(data, at + 20, at + length, elements)
 
 
-def _attributes(data: bytes, start: int, end: int):
+def _attributes(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
     while start + 4 <= end:
         length, kind = struct.unpack_from("=HH", data, start)
         yield kind & 0x3FFF, start + 4, start + length
         start += (length + 3) & ~3
 
 
-def _collect(data: bytes, start: int, end: int, elements: dict[bytes, bytes]) -> None:
+def collect(data: bytes, start: int, end: int, elements: Elements) -> None:
+    """Add the elements in the attributes of one message."""
     for kind, first, last in _attributes(data, start, end):
         if kind != _ELEMENTS:
             continue
@@ -78,16 +105,18 @@ def _collect(data: bytes, start: int, end: int, elements: dict[bytes, bytes]) ->
             if _KEY_END in parts:
                 start, stop = parts[_KEY_END]
                 key += data[start + 4 : stop]
-            elements[key] = _data(data, *parts[_DATA]) if _DATA in parts else b""
+            elements[key] = _data(data, *parts[_DATA]) if _DATA in parts else (b"", None)
 
 
-def _data(data: bytes, start: int, end: int) -> bytes:
-    """The value, or of a verdict the name of its chain."""
+def _data(data: bytes, start: int, end: int) -> tuple[bytes, int | None]:
+    """The value; for a verdict, its chain's name and its number."""
     if data[start + 2] & 0x3F != _VERDICT:
-        return data[start + 4 : end]
-    chains = [data[s:e] for kind, s, e in _attributes(data, start + 4, end) if kind == _VERDICT_CHAIN]
-    return chains[0].rstrip(b"\0") if chains else b""
+        return data[start + 4 : end], None
+    parts = {kind: data[s:e] for kind, s, e in _attributes(data, start + 4, end)}
+    return parts.get(_VERDICT_CHAIN, b"").rstrip(b"\0"), struct.unpack(">i", parts[_VERDICT_CODE])[0]
 
 
-_VERDICT, _VERDICT_CHAIN = 2, 2
+_VERDICT, _VERDICT_CODE, _VERDICT_CHAIN = 2, 1, 2
+_VERBS = {-3: "jump", -4: "goto"}
 _VALUES = frozenset((_KEY, _DATA, _KEY_END))
+Elements = dict[bytes, tuple[bytes, int | None]]

@@ -1,7 +1,7 @@
-"""iptables rules as text, by table and chain: what `iptables-restore` takes and `iptables-save` prints.
+"""iptables rules as text, by table and chain: the format of `iptables-restore` and `iptables-save`.
 
-A rule stays the line that it was (`-A CHAIN ...`); the tracer reads the few that a packet meets, the
-read-back reads them all.
+Rules are kept as lines (`-A CHAIN ...`); the tracer parses only those that a packet reaches, the readback
+parses all.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ _COUNTERS = re.compile(r"\[\d+:\d+\] (?=-)")
 
 
 class Tables:
-    """Chains of one family, built up by any number of texts as `iptables-restore --noflush` would.
+    """Chains of one family, built from any number of texts, as by `iptables-restore --noflush`.
 
-    `chains`: the rules of each (table, chain); `policies`: what becomes of packets at the end of a
-    built-in chain, where it is not ACCEPT.
+    `chains`: the rules of each (table, chain); `policies`: the policies of built-in chains other than ACCEPT.
     """
 
     def __init__(self, text: str = "") -> None:
@@ -26,10 +25,10 @@ class Tables:
         self.feed(text)
 
     def feed(self, text: str) -> None:
-        """Apply one text line by line; ValueError, with the line, for what is no such text."""
+        """Apply one text line by line; ValueError with the line if it is invalid."""
         table, chains = "", self.chains
         for line in text.splitlines():
-            if line[:3] == "-A ":  # nearly all of them
+            if line[:3] == "-A ":  # most lines
                 chain = line[3 : line.index(" ", 3)] if " " in line[3:] else line[3:]
                 rules = chains.get((table, chain))
                 if rules is None:
@@ -41,7 +40,7 @@ class Tables:
                 self._command(table, line)
 
     def rules(self, table: str, chain: str) -> list[str]:
-        """The lines of a chain; an absent one has none."""
+        """The lines of a chain, none if it does not exist."""
         return self.chains.get((table, chain), [])
 
     def _built_in(self, table: str, chain: str, line: str) -> list[str]:
@@ -72,7 +71,7 @@ class Tables:
             raise ValueError(f"not a line of iptables-restore: {line}")
 
     def _declare(self, table: str, line: str) -> None:
-        """`:CHAIN POLICY [counters]` makes a chain, or empties it unless it is a built-in one."""
+        """`:CHAIN POLICY [counters]` creates a chain, or flushes it unless it is built in."""
         chain, policy = line[1:].split()[:2]
         if chain in BUILT_IN:
             self.chains.setdefault((table, chain), [])
@@ -83,14 +82,14 @@ class Tables:
             self.chains[table, chain] = []
 
     def _insert(self, table: str, chain: str, rest: str, line: str) -> None:
-        """`-I CHAIN [number] rule`: before the rule of that number, the first by default."""
+        """`-I CHAIN [number] rule`: inserts before the rule of that number, by default the first."""
         number, _, rule = rest.partition(" ")
         if not number.isdigit():
             number, rule = "1", rest
         self._built_in_or_own(table, chain, line).insert(int(number) - 1, f"-A {chain} {rule}")
 
     def _delete(self, table: str, chain: str, line: str) -> None:
-        """`-D CHAIN rule`: the first rule of the same words."""
+        """`-D CHAIN rule`: deletes the first rule with the same text."""
         rules = self._built_in_or_own(table, chain, line)
         wanted = shlex.split(line)[2:]
         for place, rule in enumerate(rules):
@@ -104,7 +103,7 @@ class Tables:
         return self._built_in(table, chain, line) if rules is None else rules
 
     def _remove(self, table: str, chain: str) -> None:
-        """`-X CHAIN`: refused by the kernel, and so here, for one with rules or a missing one."""
+        """`-X CHAIN`: refused, as by the kernel, for a missing chain or one with rules."""
         if self.chains.get((table, chain)) != []:
-            raise ValueError(f"-X {chain}: table {table!r} has no such chain, or it has rules")
+            raise ValueError(f"-X {chain}: table {table!r} does not have that chain, or it has rules")
         del self.chains[table, chain]

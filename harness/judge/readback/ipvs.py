@@ -1,9 +1,9 @@
-"""From virtual servers, ipsets and addresses, read back with the tools, to behaviour.
+"""Derives behaviour from virtual servers, ipsets and addresses, as printed by the tools.
 
-    ipvsadm -Sn, ipset save, ip address -> Read -> meaning() -> Behaviour
+    ipvsadm -Sn, ipset save, ip address -> Read -> behaviour_of() -> Behaviour
 
-A virtual server sends a new connection to any destination whose weight is above 0; one without
-such destinations refuses it.  Whose traffic it is makes no difference in this mode.
+A virtual server sends a new connection to any destination with a weight above 0, and refuses it if there
+is none.  The client makes no difference in this mode.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import ipaddress
 import re
 from dataclasses import dataclass, field
 
-from harness.behaviour import Behaviour, Destination
+from harness.judge.behaviour import PROTOCOL_NUMBERS, Behaviour, Destination, Outcome
 
-PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 DEVICE = "kube-ipvs0"
 _FLAGS = {"-t": "tcp", "-u": "udp", "--sctp-service": "sctp"}
 _NODE_PORT_SETS = {"NODE-PORT-TCP": 6, "NODE-PORT-UDP": 17, "NODE-PORT-SCTP-HASH": 132}
@@ -26,9 +25,10 @@ Server = tuple[bytes, int, int]
 
 @dataclass
 class Read:
-    """One family as it is. `servers`: weights by (packed address, port); `options`: as ipvsadm writes them.
+    """The state of one family.  `servers`: weights by (packed address, port); `options`: as printed by ipvsadm.
 
-    `sets` by full name; `rules` the lines `-A CHAIN ...` by table.
+    `sets` by full name; `rules`: the lines `-A CHAIN ...` by table; `otherwise`: destinations that are not
+    forwarded to by masquerading (NAT).
     """
 
     servers: dict[Server, dict[tuple[bytes, int], int]] = field(default_factory=dict)
@@ -36,10 +36,11 @@ class Read:
     sets: dict[str, set[str]] = field(default_factory=dict)
     addresses: set[bytes] = field(default_factory=set)
     rules: dict[str, list[str]] = field(default_factory=dict)
+    otherwise: list[str] = field(default_factory=list)
 
 
 def read_servers(text: str, family: int, into: Read) -> None:
-    """`ipvsadm -Sn` (or a program's lines for `ipvsadm -R`); ValueError for a line that makes no sense."""
+    """`ipvsadm -Sn` (or a program's lines for `ipvsadm -R`); ValueError for an invalid line."""
     for line in text.splitlines():
         words = line.split()
         if not words or words[0] not in ("-A", "-a"):
@@ -47,17 +48,19 @@ def read_servers(text: str, family: int, into: Read) -> None:
         address, port = endpoint(words[2])
         if len(address) != (4 if family == 4 else 16):
             continue
-        server = (address, PROTOCOLS[_FLAGS[words[1]]], port)
+        server = (address, PROTOCOL_NUMBERS[_FLAGS[words[1]]], port)
         if words[0] == "-A":
             into.servers[server] = {}
             into.options[server] = " ".join(words[3:])
         else:
             weight = int(words[words.index("-w") + 1])
+            if "-m" not in words:
+                into.otherwise.append(line)
             into.servers[server][endpoint(words[words.index("-r") + 1])] = weight
 
 
 def read_sets(text: str, family: int, into: Read) -> None:
-    """`ipset save`; sets of the other family are left out."""
+    """`ipset save`; sets of the other family are skipped."""
     for line in text.splitlines():
         words = line.split()
         if not words or not words[1].startswith("KUBE-") or words[1].startswith("KUBE-6-") != (family == 6):
@@ -69,7 +72,7 @@ def read_sets(text: str, family: int, into: Read) -> None:
 
 
 def _unfold(entry: str) -> list[str]:
-    """A bitmap is saved with ranges: `30000-30002` is three ports."""
+    """Expands the ranges of a saved bitmap: `30000-30002` is three ports."""
     if re.fullmatch(r"\d+-\d+", entry):
         first, last = map(int, entry.split("-"))
         return [str(port) for port in range(first, last + 1)]
@@ -77,7 +80,7 @@ def _unfold(entry: str) -> list[str]:
 
 
 def read_addresses(text: str, into: Read) -> None:
-    """`ip -o address show dev kube-ipvs0` of one family; the link-local one is the kernel's own."""
+    """`ip -o address show dev kube-ipvs0` of one family, without the kernel's own link-local address."""
     for line in text.splitlines():
         address = ipaddress.ip_address(line.split()[3].split("/")[0])
         if not (address.version == 6 and address.is_link_local):
@@ -107,8 +110,8 @@ def set_name(family: int, name: str) -> str:
     return f"KUBE-{name}" if family == 4 else f"KUBE-6-{name}"[:_SETS_SEEN]
 
 
-def meaning(family: int, read: Read) -> Behaviour:
-    """The behaviour that these give; ValueError where servers, addresses and sets contradict each other."""
+def behaviour_of(family: int, read: Read) -> Behaviour:
+    """The resulting behaviour; ValueError if servers, addresses and sets are inconsistent."""
     entries = {
         name: {_server(entry) for entry in read.sets.get(set_name(family, name), ())}
         for name in ("CLUSTER-IP", "EXTERNAL-IP", "EXTERNAL-IP-LOCAL", "LOAD-BALANCER", "LOAD-BALANCER-FW")
@@ -116,7 +119,7 @@ def meaning(family: int, read: Read) -> Behaviour:
     named = set().union(*entries.values())
     missing = named - read.servers.keys()
     if missing:
-        raise ValueError(f"in a set but no virtual server: {sorted(missing)[:5]}")
+        raise ValueError(f"in a set but without a virtual server: {sorted(missing)[:5]}")
     bound = {ipaddress.ip_address(text).packed for text in read.sets.get(set_name(family, "IPVS-IPS"), ())}
     if bound != read.addresses:
         raise ValueError(f"set IPVS-IPS and {DEVICE} differ: {sorted(bound ^ read.addresses)[:5]}")
@@ -131,14 +134,14 @@ def meaning(family: int, read: Read) -> Behaviour:
 def _server(entry: str) -> Server:
     address, _, rest = entry.partition(",")
     protocol, _, port = rest.partition(":")
-    return ipaddress.ip_address(address).packed, PROTOCOLS[protocol], int(port)
+    return ipaddress.ip_address(address).packed, PROTOCOL_NUMBERS[protocol], int(port)
 
 
-def _destination(server: Server, read: Read, allowed=None) -> Destination:
+def _destination(server: Server, read: Read, allowed: frozenset[tuple[bytes, bytes]] | None = None) -> Destination:
     targets = frozenset(target for target, weight in read.servers[server].items() if weight)
-    outcome = ("dnat", targets) if targets else ("reject",)
+    outcome: Outcome = ("dnat", targets) if targets else ("reject",)
     persistent = re.search(r"-p (\d+)", read.options[server])
-    seconds = int(persistent[1]) if persistent and targets else 0  # nobody to stay with
+    seconds = int(persistent[1]) if persistent and targets else 0  # without endpoints there is no affinity
     return Destination(outcome, outcome, outcome, allowed, affinity_seconds=seconds)
 
 
@@ -149,19 +152,21 @@ def _allowed(family: int, server: Server, read: Read) -> frozenset[tuple[bytes, 
             destination, _, source = entry.rpartition(",")
             if _server(destination) == server:
                 networks.append(ipaddress.ip_network(source))
-    # A set cannot hold /0: it is there as its two halves.
-    merged = ipaddress.collapse_addresses(networks) if {n.prefixlen for n in networks} == {1} else networks
+    # A set cannot hold /0: it is stored as two halves.
+    halves = len(set(networks)) == 2 and all(n.prefixlen == 1 for n in networks)
+    merged = [networks[0].supernet()] if halves else networks
     return frozenset((n.network_address.packed, n.broadcast_address.packed) for n in merged)
 
 
-def _nodeports(family: int, read: Read, servers: set[Server]):
-    """Servers on node addresses: the same on each of them, and each port in its set."""
+def _nodeports(family: int, read: Read, servers: set[Server]) -> tuple[dict[tuple[int, int], Destination], set[bytes]]:
+    """Servers on node addresses: they must be the same on each address, and each port must be in its set."""
     addresses = {address for address, _, _ in servers}
     nodeports = {}
     for server in servers:
         _, protocol, port = server
-        found = [read.servers.get((address, protocol, port)) for address in sorted(addresses)]
-        if any(weights != found[0] for weights in found):
+        keys = [(address, protocol, port) for address in sorted(addresses)]
+        found = [(read.servers.get(key), read.options.get(key)) for key in keys]
+        if any(each != found[0] for each in found):
             raise ValueError(f"node port {port} differs between node addresses")
         nodeports[protocol, port] = _destination(server, read)
     listed = set()

@@ -1,8 +1,8 @@
-"""Connects to a sample of Services with real packets, inside the throwaway namespace only.
+"""Connects to a sample of Services with real packets, only inside the throwaway namespace.
 
-Endpoints' addresses are put on loopback for the while, something listens on each, and a client
-connects to the Service's address: it must arrive at one of the endpoints that it should, or be
-refused at once where it should be refused.
+Endpoints' addresses are temporarily added to loopback with a listener on each, and a client connects
+to the Service's address: it must arrive at one of the expected endpoints, or be refused at once if a
+refusal is expected.
 """
 
 from __future__ import annotations
@@ -14,22 +14,21 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from subprocess import CompletedProcess
 
-from harness.behaviour import Behaviour, Destination
+from harness.judge.behaviour import PROTOCOL_NAMES, Behaviour, Destination
 
 TCP, UDP = 6, 17
 SAMPLE = 24
 OUTLET = "probe-outlet"
-"""A bridge without ports that leads nowhere: loopback as the way out would swallow ICMP errors."""
+"""A bridge without ports: if loopback were the egress interface, ICMP errors would be lost."""
 LARGEST = 32
-"""Destinations with more endpoints are left to the read-back: each endpoint costs a listener."""
+"""Destinations with more endpoints are only read back, as each endpoint needs a listener."""
 TIMEOUT_SECONDS = 2.0
 TRIES = 2
 
-CLIENTS = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
-"""Where connections come from: documentation addresses (RFC 5737, RFC 3849), no pod and no node."""
+CLIENTS: dict[int, str] = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
+"""Source of the connections: documentation addresses (RFC 5737, RFC 3849), neither pod nor node."""
 
 _KIND = {TCP: socket.SOCK_STREAM, UDP: socket.SOCK_DGRAM}
-_NAMES = {TCP: "tcp", UDP: "udp"}
 
 Key = tuple[bytes, int, int]
 MakeSocket = Callable[[int, int, int], socket.socket]
@@ -37,7 +36,7 @@ Run = Callable[[list[str], bytes], CompletedProcess[bytes]]
 
 
 def probe(make_socket: MakeSocket, run: Run, behaviour: Behaviour) -> tuple[int, list[str]]:
-    """Number of connections tried, and a line for each that went elsewhere; for both families apart."""
+    """The number of attempted connections, and a line for each with a wrong result, per family."""
     chosen = _sample(behaviour.destinations)
     if not chosen:
         return 0, []
@@ -48,7 +47,7 @@ def probe(make_socket: MakeSocket, run: Run, behaviour: Behaviour) -> tuple[int,
         ready = stack.enter_context(selectors.DefaultSelector())
         for target in sorted(targets):
             listener = stack.enter_context(_listener(make_socket, family, target))
-            ready.register(listener, selectors.EVENT_READ, target)
+            ready.register(listener, selectors.EVENT_READ, (listener, target))
         for key, destination in chosen:
             for _ in range(TRIES):
                 problems += _judge(key, destination, _connect(make_socket, family, key, ready))
@@ -62,7 +61,7 @@ def _targets(destination: Destination) -> frozenset[tuple[bytes, int]]:
 def _listener(make_socket: MakeSocket, family: int, target: tuple[int, bytes, int]) -> socket.socket:
     protocol, address, port = target
     listener = make_socket(family, _KIND[protocol], 0)
-    # The probe before left connections of this address in TIME_WAIT.
+    # The previous probe left connections from this address in TIME_WAIT.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((_text(address), port))
     if protocol == TCP:
@@ -71,29 +70,32 @@ def _listener(make_socket: MakeSocket, family: int, target: tuple[int, bytes, in
 
 
 def _judge(key: Key, destination: Destination, seen: tuple[int, bytes, int] | str) -> list[str]:
-    """A line when the connection did not do what it should."""
+    """A line if the connection's result is wrong."""
     targets = _targets(destination)
     fine = seen == "refused" if not targets else not isinstance(seen, str) and seen[1:] in targets
     if fine:
         return []
     where = seen if isinstance(seen, str) else f"arrived at {_text(seen[1])} port {seen[2]}"
     wanted = f"arrive at one of {len(targets)} endpoints" if targets else "be refused"
-    return [f"{_text(key[0])} {_NAMES[key[1]]}/{key[2]}: a connection {where}, it should {wanted}"]
+    return [f"{_text(key[0])} {PROTOCOL_NAMES[key[1]]}/{key[2]}: a connection {where}, it should {wanted}"]
 
 
 def _sample(destinations: dict[Key, Destination]) -> list[tuple[Key, Destination]]:
-    """Evenly spread over all TCP and UDP destinations that are open to everyone."""
+    """Spread evenly over all TCP and UDP destinations that are open to all clients."""
     fit = sorted(key for key, destination in destinations.items() if key[1] in (TCP, UDP) and _fits(destination))
     step = max(1, len(fit) // SAMPLE)
     return [(key, destinations[key]) for key in fit[::step][:SAMPLE]]
 
 
 def _fits(destination: Destination) -> bool:
-    kind, *targets = destination.node
-    return destination.allowed is None and (kind == "reject" or (kind == "dnat" and len(targets[0]) <= LARGEST))
+    outcome = destination.node
+    fits = outcome[0] == "reject" or (outcome[0] == "dnat" and len(outcome[1]) <= LARGEST)
+    return destination.allowed is None and fits
 
 
-def _connect(make_socket: MakeSocket, family: int, key: Key, ready) -> tuple[int, bytes, int] | str:
+def _connect(
+    make_socket: MakeSocket, family: int, key: Key, ready: selectors.BaseSelector
+) -> tuple[int, bytes, int] | str:
     """The target at which one connection arrived, `refused` or `timed out`."""
     address, protocol, port = key
     with make_socket(family, _KIND[protocol], 0) as client:
@@ -112,21 +114,26 @@ def _connect(make_socket: MakeSocket, family: int, key: Key, ready) -> tuple[int
             return "refused"
         except TimeoutError:
             return "timed out"
+        except OSError as error:  # for example no route: the effect of a wrong rule is a result too
+            return f"failed ({error.strerror})"
 
 
-def _arrival(ready, client: socket.socket, protocol: int) -> tuple[int, bytes, int]:
-    """The target whose listener got it; a refusal shows as an error of the client's next call.
+def _arrival(ready: selectors.BaseSelector, client: socket.socket, protocol: int) -> tuple[int, bytes, int]:
+    """The target whose listener received it; a refusal appears as an error of the client's next call.
 
-    Where the kernel forwards, both are there at once; a proxy takes a moment, and resets what it refuses.
+    With forwarding in the kernel either is immediate; a userspace proxy takes a moment, and resets what it refuses.
     """
     for key, _ in ready.select(TIMEOUT_SECONDS):
         if key.fileobj is client:
             continue
+        listener: socket.socket
+        target: tuple[int, bytes, int]
+        listener, target = key.data
         if protocol == TCP:
-            key.fileobj.accept()[0].close()
+            listener.accept()[0].close()
         else:
-            key.fileobj.recv(64)
-        return key.data
+            listener.recv(64)
+        return target
     client.setblocking(False)
     with suppress(BlockingIOError):
         client.recv(1)
@@ -135,7 +142,7 @@ def _arrival(ready, client: socket.socket, protocol: int) -> tuple[int, bytes, i
 
 @contextmanager
 def _addresses(run: Run, family: int, addresses: set[bytes]) -> Iterator[None]:
-    """Addresses on loopback for the while, and a way out for everything else."""
+    """Temporary addresses on loopback, and a default route for everything else."""
     version, width, suffix = ("-4", 32, "") if family == socket.AF_INET else ("-6", 128, " nodad")
     wanted = [f"{CLIENTS[family]}/{width} dev {OUTLET}"]
     wanted += [f"{_text(address)}/{width} dev lo" for address in sorted(addresses)]

@@ -1,21 +1,20 @@
-"""Reads a userspace proxy back: what it says of itself, held against the kernel's addresses and sockets.
+"""Reads a userspace proxy back: compares its reported state with the kernel's addresses and sockets.
 
-Said is the proxy's own account as plain JSON values: frontends by name (`10.96.0.1:80/tcp`,
-`*:30080/tcp`), endpoint sets by name, sources and addresses.
+The report consists of plain JSON values: frontends by name (`10.96.0.1:80/tcp`, `*:30080/tcp`), endpoint
+sets by name, sources and addresses.
 """
 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from typing import Any
 
-from harness.behaviour import Behaviour, Destination, Outcome
-
-PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
+from harness.judge.behaviour import PROTOCOL_NUMBERS, Behaviour, Destination, Outcome
 
 
 def read_addresses(text: str) -> set[str]:
-    """`ip -o address show dev lo` of one family, without loopback's own."""
+    """`ip -o address show dev lo` of one family, without loopback's own addresses."""
     found = {line.split()[3].split("/")[0] for line in text.splitlines()}
     return {address for address in found if not ipaddress.ip_address(address).is_loopback}
 
@@ -33,11 +32,11 @@ def read_sockets(text: str) -> set[str]:
     return found
 
 
-def meaning(said: dict[str, Any], addresses: set[str], sockets: set[str]) -> Behaviour:
-    """The behaviour that these give; ValueError where the account and the kernel contradict each other."""
+def behaviour_of(said: dict[str, Any], addresses: set[str], sockets: set[str]) -> Behaviour:
+    """The resulting behaviour; ValueError if the proxy's report and the kernel disagree."""
     claimed = set(said.get("addresses_added", ()))
     if claimed != addresses:
-        raise ValueError(f"on one side only of loopback and the proxy's account: {sorted(claimed ^ addresses)[:5]}")
+        raise ValueError(f"on one side only of loopback and the proxy's report: {sorted(claimed ^ addresses)[:5]}")
     taking = said.get("node_addresses") or ()
     _judge_sockets(said, taking, claimed, sockets)
     destinations, nodeports = {}, {}
@@ -55,8 +54,8 @@ def meaning(said: dict[str, Any], addresses: set[str], sockets: set[str]) -> Beh
     )
 
 
-def _judge_sockets(said: dict[str, Any], taking, addresses: set[str], sockets: set[str]) -> None:
-    """Open where somebody is let in, closed where nobody is."""
+def _judge_sockets(said: dict[str, Any], taking: Sequence[str], addresses: set[str], sockets: set[str]) -> None:
+    """Open if any client is admitted, else closed."""
     wanted = set()
     for name, rule in said.get("rules", {}).items():
         if rule["inside"] or rule["outside"]:
@@ -66,7 +65,7 @@ def _judge_sockets(said: dict[str, Any], taking, addresses: set[str], sockets: s
     ours = {name for name in sockets if _split(name)[0] in addresses}
     wrong = sorted(wanted - sockets)[:5] or sorted(ours - wanted)[:5]
     if wrong:
-        raise ValueError(f"sockets that the kernel has and those that the proxy needs differ: {wrong}")
+        raise ValueError(f"the kernel's sockets and those that the proxy needs differ: {wrong}")
 
 
 def _socket(host: str, name: str) -> str:
@@ -77,20 +76,20 @@ def _socket(host: str, name: str) -> str:
 def _split(name: str) -> tuple[str, int, int]:
     place, _, protocol = name.rpartition("/")
     host, _, port = place.rpartition(":")
-    return host.strip("[]"), PROTOCOLS[protocol], int(port)
+    return host.strip("[]"), PROTOCOL_NUMBERS[protocol], int(port)
 
 
 def _destination(said: dict[str, Any], name: str, rule: dict[str, str | None]) -> Destination:
-    # Where some are let in the port is open, and a datagram of others is not answered.
-    refused = ("drop",) if name.endswith("/udp") and (rule["inside"] or rule["outside"]) else ("reject",)
+    # If some clients are admitted the port is open, and datagrams from others are not answered.
+    refused: Outcome = ("drop",) if name.endswith("/udp") and (rule["inside"] or rule["outside"]) else ("reject",)
     inside, outside = (_outcome(said, rule[side], refused) for side in ("inside", "outside"))
     used = [said["sets"][rule[side]] for side in ("inside", "outside") if rule[side]]
     networks = [ipaddress.ip_network(text) for text in said.get("allowed", {}).get(name, ())]
     allowed = frozenset((n.network_address.packed, n.broadcast_address.packed) for n in networks)
-    outcomes = (inside, inside, outside)
-    masquerade = tuple(outcome[0] == "dnat" for outcome in outcomes)  # the proxy's own connection
+    led_in = inside[0] == "dnat"
+    masquerade = (led_in, led_in, outside[0] == "dnat")  # the proxy's own connection
     affinity = used[0].get("affinity_seconds", 0) if used else 0
-    return Destination(*outcomes, allowed or None, masquerade, affinity)
+    return Destination(inside, inside, outside, allowed or None, masquerade, affinity)
 
 
 def _outcome(said: dict[str, Any], name: str | None, refused: Outcome) -> Outcome:

@@ -1,14 +1,14 @@
-"""Every way that random draws may lead one packet, one after the other."""
+"""Enumerates all paths of one packet through random draws."""
 
 from __future__ import annotations
 
-from harness.trace.packet import Outcome
+from harness.judge.packet import Outcome
 
 _PATH_LIMIT = 100_000
 
 
 class Choices:
-    """Enumerates every sequence of draws, first to last; or always the same one."""
+    """Enumerates every sequence of draws in order; or always repeats the same one."""
 
     def __init__(self, fixed: int | None = None) -> None:
         self._fixed = fixed
@@ -26,11 +26,11 @@ class Choices:
         return self._path[self._depth - 1][0]
 
     def advance(self) -> bool:
-        """Move on to the next sequence; False when all were taken."""
+        """Advance to the next sequence; False if there is none."""
         self._depth = 0
         self._walked += 1
         if self._walked > _PATH_LIMIT:
-            raise ValueError(f"more than {_PATH_LIMIT} ways for one packet")
+            raise ValueError(f"more than {_PATH_LIMIT} paths for one packet")
         while self._path:
             self._path[-1][0] += 1
             if self._path[-1][0] < self._path[-1][1]:
@@ -40,7 +40,7 @@ class Choices:
 
 
 def merged(outcomes: list[Outcome]) -> Outcome:
-    """All ways as one outcome; ValueError when the kinds differ."""
+    """The outcomes of all paths merged into one; ValueError if their kinds differ."""
     if len({outcome.kind for outcome in outcomes}) > 1:
         raise ValueError(f"draws lead to different outcomes: {sorted({o.kind for o in outcomes})}")
     endpoints = frozenset().union(*(outcome.endpoints for outcome in outcomes))

@@ -1,11 +1,11 @@
-"""One packet through the nat and filter tables of iptables, as the kernel would take it.
+"""Traces one packet through the nat and filter tables of iptables, in the kernel's order.
 
     forwarded:  nat PREROUTING -> filter FORWARD -> nat POSTROUTING
     to node:    nat PREROUTING -> filter INPUT
-    from node:  nat OUTPUT -> filter OUTPUT -> nat POSTROUTING -> [filter INPUT, when it stays here]
+    from node:  nat OUTPUT -> filter OUTPUT -> nat POSTROUTING -> [filter INPUT, if its destination is local]
 
-Where a rule draws (`statistic`) the packet takes both ways, one after the other; clients that a rule
-noted (`recent`) are remembered by the tracer's own clock.
+If a rule draws at random (`statistic`) the packet follows both branches in turn; clients that a rule
+records (`recent`) expire by the tracer's own clock.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from __future__ import annotations
 import ipaddress
 from typing import Any
 
-from harness.check.iptables_text import Tables
-from harness.trace.choices import Choices, merged
-from harness.trace.iptables_rules import Around, Header, Rule, marked, read_rule
-from harness.trace.packet import Outcome, Packet, Trace
+from harness.judge.packet import Outcome, Packet, Trace
+from harness.judge.readback.iptables_text import Tables
+from harness.judge.trace.choices import Choices, merged
+from harness.judge.trace.iptables_rules import Around, Header, Rule, marked, read_rule
 
 _REFUSED = {"DROP": "drop", "REJECT": "reject"}
 _ENDS = {"ACCEPT", "DNAT", "MASQUERADE", *_REFUSED}
@@ -25,7 +25,7 @@ _MARTIANS = "127.0.0.0/8"
 
 
 class IptablesTracer:
-    """One family from text: programs as they print themselves, or what `iptables-save` prints."""
+    """The rules of one family from text: printed programs, or the output of `iptables-save`."""
 
     def __init__(self, family: int, local_addresses: frozenset[bytes] = frozenset()) -> None:
         self.now = 0.0
@@ -35,13 +35,13 @@ class IptablesTracer:
         self._clients: dict[tuple[str, bytes], float] = {}
 
     def feed(self, text: str) -> None:
-        """Apply one text as `iptables-restore --noflush` would; ValueError for what it cannot read."""
+        """Apply one text as `iptables-restore --noflush` would; ValueError if it cannot be parsed."""
         self._tables.feed(text)
         self._read.clear()
         self._forget_lists()
 
     def _forget_lists(self) -> None:
-        """The kernel forgets a list of clients with the last rule that names it."""
+        """Drop a list of clients with the last rule that names it, as the kernel does."""
         names = {name for name, _ in self._clients}
         if names:
             rules = (rule for lines in self._tables.chains.values() for rule in lines if "--name " in rule)
@@ -49,7 +49,7 @@ class IptablesTracer:
             self._clients = {key: at for key, at in self._clients.items() if key[0] not in names}
 
     def trace(self, packet: Packet) -> Trace:
-        """Every way the packet may go; nothing is remembered of it."""
+        """All possible paths of the packet, without recording its client."""
         outcomes: dict[Outcome, None] = {}
         steps: dict[str, None] = {}
         for walk in self._walks(packet):
@@ -58,7 +58,7 @@ class IptablesTracer:
         return Trace(merged(list(outcomes)), tuple(steps))
 
     def connect(self, packet: Packet, index: int = 0) -> Outcome:
-        """One connection, on the way of that number, in turn; its client is remembered."""
+        """One connection on the path with that number, modulo their count; its client is recorded."""
         walks = self._walks(packet)
         walk = walks[index % len(walks)]
         self._clients.update(walk.noted)
@@ -82,11 +82,11 @@ class IptablesTracer:
         return (table, chain) in self._tables.chains
 
     def policy(self, table: str, chain: str) -> str:
-        """What becomes of packets at the end of a built-in chain."""
+        """The policy of a built-in chain."""
         return self._tables.policies.get((table, chain), "ACCEPT")
 
     def last_seen(self, name: str, address: bytes) -> float | None:
-        """When a list of clients last took an address."""
+        """When an address was last recorded in a list of clients."""
         return self._clients.get((name, address))
 
     def _rule(self, line: str) -> Rule:
@@ -96,7 +96,7 @@ class IptablesTracer:
         return found
 
     def _walks(self, packet: Packet) -> list[_Walk]:
-        """Walks on every way."""
+        """One walk per path."""
         choices, walks = Choices(), []
         while True:
             walks.append(_Walk(self, packet, choices))
@@ -105,7 +105,7 @@ class IptablesTracer:
 
 
 class _Walk:
-    """One packet on one way: its `outcome`, the rules that held as `steps`, and the lists that `noted` its client."""
+    """One packet on one path: its `outcome`, the matching rules as `steps`, and the lists that `noted` its client."""
 
     def __init__(self, tracer: IptablesTracer, packet: Packet, choices: Choices) -> None:
         self._tracer, self._packet, self._choices = tracer, packet, choices
@@ -142,9 +142,9 @@ class _Walk:
         return self._chain(table, chain, 0) or self._tracer.policy(table, chain)
 
     def _chain(self, table: str, chain: str, depth: int) -> str | None:
-        """The verdict of a chain, None when it was left at its end or by RETURN."""
+        """The verdict of a chain, None if it ended without one or by RETURN."""
         if depth > _DEPTH:
-            raise ValueError(f"chains of table {table} go round in a circle at {chain}")
+            raise ValueError(f"chains of table {table} form a loop at {chain}")
         for rule in self._tracer.rules(table, chain):
             if not rule.holds(self._header, self._around):
                 continue
@@ -158,7 +158,7 @@ class _Walk:
         return None
 
     def _apply(self, table: str, rule: Rule, depth: int) -> str | None:
-        """The verdict of a rule that held, None when the next one follows."""
+        """The verdict of a matching rule, None to continue with the next."""
         if rule.target == "MARK":
             self._header = marked(self._header, rule.argument)
             return None
@@ -185,7 +185,7 @@ class _Walk:
         )
 
     def _seen(self, name: str, address: bytes, seconds: int | None) -> bool:
-        """Whether a list has seen a client lately; with None it does now."""
+        """Whether a list recorded a client within the given seconds; None records it now."""
         if seconds is None:
             self.noted[name, address] = self._tracer.now
             return True
@@ -194,5 +194,5 @@ class _Walk:
 
 
 def tracer(family: int, local_addresses: frozenset[bytes]) -> IptablesTracer:
-    """A tracer without rules yet."""
+    """A tracer, initially without rules."""
     return IptablesTracer(family, local_addresses)

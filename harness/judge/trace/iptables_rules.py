@@ -1,6 +1,6 @@
-"""Rules in the words of `iptables-save`: read once, then matched against one packet of a new connection.
+"""Rules in the syntax of `iptables-save`: parsed once, then matched against one packet of a new connection.
 
-Knows the matches that proxies write; anything else is an error, so that no rule is skipped in silence.
+Supports the matches that proxies write; anything else is an error, so that no rule is silently skipped.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import shlex
 from collections.abc import Callable
 from typing import NamedTuple
 
-PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
+from harness.judge.behaviour import PROTOCOL_NUMBERS
+
 _MODULES = {
     "comment", "set", "addrtype", "physdev", "mark", "conntrack", "ipvs", "tcp", "udp", "sctp",
     "nfacct", "recent", "statistic",
@@ -18,9 +19,9 @@ _MODULES = {
 
 
 class Header(NamedTuple):
-    """What rules look at. `virtual` is the virtual server (address, protocol, port) that took the packet.
+    """The fields that rules match.  `virtual` is the virtual server (address, protocol, port) that accepted the packet.
 
-    `translated`: its destination is no longer the one that the client asked for.
+    `translated`: its destination is no longer the one that the client used.
     """
 
     source: bytes
@@ -35,24 +36,28 @@ class Header(NamedTuple):
     translated: bool = False
 
 
-class Around(NamedTuple):
-    """What rules ask beyond the packet, each by a function; absent where a mode has no such thing.
+def _absent(*_: object) -> bool:
+    raise ValueError("a rule needs a feature that its mode does not have")
 
-    `in_set`: whether a set (name, directions such as `dst,dst,src`) holds the packet.  `drawn`: whether a
-    rule that matches at random does this time.  `seen`: whether a list of clients (`recent`) has an address,
-    of at most so many seconds ago; `None` seconds puts it there and holds.
+
+class Around(NamedTuple):
+    """Functions for matches on state beyond the packet; a mode may lack some.
+
+    `in_set`: whether a set (name, directions such as `dst,dst,src`) contains the packet.  `drawn`: whether a
+    random match succeeds this time.  `seen`: whether a list of clients (`recent`) has recorded an address within
+    the given seconds; `None` seconds records it and matches.
     """
 
-    in_set: Callable[[str, str, Header], bool] | None = None
-    drawn: Callable[[], bool] | None = None
-    seen: Callable[[str, bytes, int | None], bool] | None = None
+    in_set: Callable[[str, str, Header], bool] = _absent
+    drawn: Callable[[], bool] = _absent
+    seen: Callable[[str, bytes, int | None], bool] = _absent
 
 
 Match = Callable[[Header, Around], bool]
 
 
 class Rule(NamedTuple):
-    """One `-A` line. `argument` is the target's own option, such as a mark's value/mask."""
+    """One `-A` line.  `argument` is the target's own option, such as a mark's value/mask."""
 
     text: str
     matches: tuple[Match, ...]
@@ -65,7 +70,7 @@ class Rule(NamedTuple):
 
 
 def read_rule(text: str) -> Rule:
-    """A rule from its line; ValueError for an option that is not known."""
+    """Parses a rule's line; ValueError for an unknown option."""
     words = shlex.split(text)[2:]
     matches: list[Match] = []
     recent: dict[str, str] = {}
@@ -107,7 +112,7 @@ def _match(option: str, words: list[str], negated: bool, text: str) -> Match:
 
 
 def _recent(options: dict[str, str], text: str) -> Match:
-    """A look into a list of clients, or a note in it; its options come in any order."""
+    """A lookup in a list of clients, or a record in it; its options come in any order."""
     name = options.get("--name", "DEFAULT")
     if "--set" in options:
         return lambda header, around: around.seen(name, header.source, None)
@@ -157,12 +162,12 @@ def _port(text: str) -> Match:
 
 
 def _protocol(name: str) -> Match:
-    number = PROTOCOLS.get(name)
+    number = PROTOCOL_NUMBERS.get(name)
     return lambda header, _: header.protocol == number
 
 
 def _states(text: str) -> Match:
-    """`NEW` is every packet here; `DNAT` the one whose destination was replaced."""
+    """Every traced packet is `NEW`; it is `DNAT` if its destination was translated."""
     states = set(text.split(","))
     return lambda header, _: "NEW" in states or ("DNAT" in states and header.translated)
 
@@ -173,12 +178,12 @@ def _random(mode: str) -> Match:
     return lambda _, around: around.drawn()
 
 
-def _virtual(field: int, value) -> Match:
+def _virtual(field: int, value: bytes | int | None) -> Match:
     return lambda header, _: header.virtual is not None and header.virtual[field] == value
 
 
 _WITHOUT_MEANING = {"--comment": 1, "--probability": 1, "--nfacct-name": 1}
-"""Words that decide nothing here: how likely a draw is says nothing about what it may lead to."""
+"""Skips words without effect here: the probability of a draw does not change its possible results."""
 
 _RECENT = {
     "--name": True, "--seconds": True, "--mask": True,
@@ -195,7 +200,7 @@ _MATCHES: dict[str, tuple[int, Callable[..., Match]]] = {
     "--match-set": (2, lambda name, directions: lambda header, around: around.in_set(name, directions, header)),
     "--dst-type": (1, lambda kind: _local(kind, "destination_local")),
     "--src-type": (1, lambda kind: _local(kind, "source_local")),
-    "--physdev-is-in": (0, lambda: lambda header, _: False),  # no bridge is traced
+    "--physdev-is-in": (0, lambda: lambda header, _: False),  # bridges are not traced
     "--mark": (1, _mark),
     "--ctstate": (1, _states),
     "--mode": (1, _random),

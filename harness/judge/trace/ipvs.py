@@ -1,12 +1,12 @@
-"""One packet through IP_VS, its ipsets and iptables rules, as the kernel would take it.
+"""Traces one packet through IP_VS, its ipsets and iptables rules, in the kernel's order.
 
     from elsewhere:  nat PREROUTING -> [on the node] filter INPUT -> IP_VS -> filter OUTPUT -> POSTROUTING
                                     -> [not on it]   filter FORWARD
     from the node:   nat OUTPUT -> IP_VS -> filter OUTPUT -> POSTROUTING
-                                -> [not IP_VS's, on the node] filter INPUT
+                                -> [no virtual server, on the node] filter INPUT
 
-The scheduler may choose any destination whose weight is above 0; a client of a persistent virtual
-server keeps its destination by the tracer's own clock.
+The scheduler may choose any destination with a weight above 0; a client of a persistent virtual server
+keeps its destination, by the tracer's own clock.
 """
 
 from __future__ import annotations
@@ -15,20 +15,22 @@ import ipaddress
 import re
 from typing import Any, NamedTuple
 
-from harness.check.ipvs import PROTOCOLS, Read, endpoint
-from harness.trace.iptables_rules import Around, Header, Rule, marked, read_rule
-from harness.trace.packet import Outcome, Packet, Trace
+from harness.judge.behaviour import PROTOCOL_NAMES, PROTOCOL_NUMBERS
+from harness.judge.packet import Outcome, Packet, Trace
+from harness.judge.readback.ipvs import Read, endpoint
+from harness.judge.trace.iptables_rules import Around, Header, Rule, marked, read_rule
 
 Server = tuple[bytes, int, int]
-_NAMES = {number: name for name, number in PROTOCOLS.items()}
 _SERVICE_FLAGS = {"-t": "tcp", "-u": "udp", "--sctp-service": "sctp"}
 _REFUSED = {"DROP": "drop", "REJECT": "reject"}
 _ENDS = {"ACCEPT", "RETURN", *_REFUSED}
 _DEPTH = 16
 
+Weights = dict[tuple[bytes, int], int]
+
 
 class IpvsTracer:
-    """One family from text: programs as they print themselves, or what the tools' own `save` prints."""
+    """The state of one family from text: printed programs, or the output of the tools' `save`."""
 
     def __init__(self, family: int, local_addresses: frozenset[bytes] = frozenset()) -> None:
         self.now = 0.0
@@ -41,7 +43,7 @@ class IpvsTracer:
         self._clients: dict[tuple[Server, bytes], tuple[float, tuple[bytes, int]]] = {}
 
     def feed(self, text: str) -> None:
-        """Take one line after another; ValueError for a rule that cannot be read."""
+        """Apply one text line by line; ValueError for a rule that cannot be parsed."""
         for line in text.splitlines():
             words = line.split()
             if not words or line.startswith("#") or words[0] == "COMMIT" or words[1:2] == ["="]:
@@ -86,7 +88,7 @@ class IpvsTracer:
     def _feed_server(self, words: list[str]) -> None:
         verb = words[0]
         address, port = endpoint(words[2])
-        server = (address, PROTOCOLS[_SERVICE_FLAGS[words[1]]], port)
+        server = (address, PROTOCOL_NUMBERS[_SERVICE_FLAGS[words[1]]], port)
         if verb in ("-A", "-E"):
             self._read.servers.setdefault(server, {})
             self._read.options[server] = " ".join(words[3:])
@@ -104,7 +106,7 @@ class IpvsTracer:
         return _Walk(self, packet).run()
 
     def connect(self, packet: Packet, index: int = 0) -> Outcome:
-        """One connection, to the destination that its client had, or to the one at `index`, in turn."""
+        """One connection, to its client's previous destination, or to the one at `index` modulo their count."""
         outcome = self.trace(packet).outcome
         if outcome.kind != "dnat":
             return outcome
@@ -119,13 +121,13 @@ class IpvsTracer:
         return outcome._replace(endpoints=frozenset([chosen]))
 
     def persistent_seconds(self, server: Server) -> int:
-        """How long a virtual server keeps a client's destination; 0 where it does not."""
+        """How long a virtual server keeps a client's destination; 0 if it is not persistent."""
         found = re.search(r"-p (\d+)", self._read.options[server])
         return int(found[1]) if found else 0
 
     def facts(self) -> dict[str, Any]:
-        """Virtual servers and ipset entries as a case asserts them."""
-        names = {s: f"{_socket(s[0], s[2])}/{_NAMES[s[1]].upper()}" for s in self._read.servers}
+        """Virtual servers and ipset entries in the form that cases assert."""
+        names = {s: f"{_socket(s[0], s[2])}/{PROTOCOL_NAMES[s[1]].upper()}" for s in self._read.servers}
         return {
             "virtual_servers": {n: sorted(_socket(*t) for t in self._read.servers[s]) for s, n in names.items()},
             "ipsets": {name: sorted(entries) for name, entries in self._read.sets.items()},
@@ -139,36 +141,36 @@ class IpvsTracer:
         return [name for option, name in {"-p": "persistent", "-b": "scheduler flags"}.items() if option in options]
 
     def is_local(self, address: bytes) -> bool:
-        """Whether the node owns it, the dummy device's addresses included."""
+        """Whether the node owns an address, including those of the dummy device."""
         return address in self._local or address in self._read.addresses
 
     def rules(self, table: str, chain: str) -> list[Rule]:
         """A chain's rules; an absent built-in chain has none."""
         return self._chains.get((table, chain), [])
 
-    def server(self, header: Header) -> tuple[Server, dict] | None:
-        """The virtual server that takes a packet, with its destinations' weights."""
+    def server(self, header: Header) -> tuple[Server, Weights] | None:
+        """The virtual server for a packet, with its destinations' weights."""
         server = (header.destination, header.protocol, header.port)
         return (server, self._read.servers[server]) if server in self._read.servers else None
 
     def server_text(self, server: Server) -> str:
         """As `ipvsadm -Sn` prints it."""
-        flag = {"tcp": "-t", "udp": "-u", "sctp": "--sctp-service"}[_NAMES[server[1]]]
+        flag = {"tcp": "-t", "udp": "-u", "sctp": "--sctp-service"}[PROTOCOL_NAMES[server[1]]]
         return f"ipvs: -A {flag} {_socket(server[0], server[2])} {self._read.options[server]}"
 
     def holds(self, name: str, directions: str, header: Header) -> bool:
-        """Whether a set has the packet, each dimension taken from the source or the destination."""
+        """Whether a set contains the packet, with each dimension from the source or the destination."""
         if name not in self._read.sets:
-            raise ValueError(f"a rule looks into set {name}, which is not there")
+            raise ValueError(f"a rule matches set {name}, which does not exist")
         sides = directions.split(",")
         kinds = self._types[name].partition(":")[2].split(",")
         address = {"src": header.source, "dst": header.destination}
         parts = []
         for kind, side in zip(kinds, sides, strict=True):
             if kind == "port":
-                # A source port is never one that a set names: clients use others.
+                # A source port never matches a set: clients use ports outside it.
                 number = header.port if side == "dst" else 0
-                parts.append(str(number) if kinds == ["port"] else f"{_NAMES[header.protocol]}:{number}")
+                parts.append(str(number) if kinds == ["port"] else f"{PROTOCOL_NAMES[header.protocol]}:{number}")
             else:
                 parts.append(str(ipaddress.ip_address(address[side])))
         entries = self._read.sets[name]
@@ -179,14 +181,14 @@ class IpvsTracer:
 
 
 class _Done(NamedTuple):
-    """A verdict that ends the hook, and the packet as it is then."""
+    """A verdict that ends the hook, and the packet at that point."""
 
     verdict: str
     header: Header
 
 
 class _Walk:
-    """One packet; `steps` are the rules that held, in order."""
+    """One packet; `steps` are the matching rules in order."""
 
     def __init__(self, tracer: IpvsTracer, packet: Packet) -> None:
         self._tracer = tracer
@@ -222,8 +224,8 @@ class _Walk:
                 return Outcome(refused)
         return Outcome("no-op")
 
-    def _balance(self, header: Header, server: Server, weights: dict) -> Outcome:
-        """IP_VS has it: refused without destinations, else sent on through OUTPUT and POSTROUTING."""
+    def _balance(self, header: Header, server: Server, weights: Weights) -> Outcome:
+        """Handled by IP_VS: refused without destinations, else sent on through OUTPUT and POSTROUTING."""
         targets = sorted(target for target, weight in weights.items() if weight)
         text = self._tracer.server_text(server)
         if not targets:
@@ -243,9 +245,9 @@ class _Walk:
         return self._chain(table, chain, header, 0) or _Done("ACCEPT", self._header)
 
     def _chain(self, table: str, chain: str, header: Header, depth: int) -> _Done | None:
-        """The verdict of a chain, None when it was left at its end or by RETURN; `_header` is the packet then."""
+        """The verdict of a chain, None if it ended without one or by RETURN; updates `_header`."""
         if depth > _DEPTH:
-            raise ValueError(f"chains of table {table} go round in a circle at {chain}")
+            raise ValueError(f"chains of table {table} form a loop at {chain}")
         self._header = header
         for rule in self._tracer.rules(table, chain):
             if not rule.holds(self._header, Around(in_set=self._tracer.holds)):
@@ -270,5 +272,5 @@ def _socket(address: bytes, port: int) -> str:
 
 
 def tracer(family: int, local_addresses: frozenset[bytes]) -> IpvsTracer:
-    """A tracer without rules yet."""
+    """A tracer, initially without rules."""
     return IpvsTracer(family, local_addresses)

@@ -1,28 +1,29 @@
-"""One packet through tables `ip kube-proxy` and `ip6 kube-proxy`, as the kernel would take it.
+"""Traces one packet through tables `ip kube-proxy` and `ip6 kube-proxy`, in the kernel's order.
 
     forwarded:  prerouting (dnat) -> forward -> postrouting (masquerade)
     to node:    prerouting (dnat) -> input
-    from node:  output (dnat) -> postrouting -> [prerouting filters -> input, when it stays here]
+    from node:  output (dnat) -> postrouting -> [prerouting filters -> input, if its destination is local]
 
-Where a rule draws a random number the packet takes every branch, one after the other; what was
-remembered for a client (`update @MAP`) counts by the tracer's own clock.
+If a rule draws a random number the packet follows every branch in turn; entries recorded for a client
+(`update @MAP`) expire by the tracer's own clock.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
-from harness.trace.choices import Choices, merged
-from harness.trace.expressions import Break, Cursor, Expressions, find
-from harness.trace.packet import Outcome, Packet, Trace
-from harness.trace.ruleset import Element, Ruleset, Table, duration_seconds
+from harness.judge.packet import Outcome, Packet, Trace
+from harness.judge.trace.choices import Choices, merged
+from harness.judge.trace.expressions import Break, Cursor, Expressions, find
+from harness.judge.trace.ruleset import Element, Key, Ruleset, Table, duration_seconds
 
 _TERMINAL = {"accept", "drop", "reject"}
 _MATCHES = {"meta", "ct", "ip", "ip6", "th", "tcp", "udp", "sctp", "fib", "iifname", "mark", "l4proto"}
 
 
 class NftablesTracer:
-    """Rules of one family from text; feed it more text as programs follow each other."""
+    """The rules of one family from text; `feed` applies the text of each following program."""
 
     def __init__(self, family: int, local_addresses: frozenset[bytes] = frozenset()) -> None:
         self._ip = "ip" if family == 4 else "ip6"
@@ -32,7 +33,7 @@ class NftablesTracer:
 
     @property
     def now(self) -> float:
-        """The clock by which clients are forgotten, in seconds."""
+        """The clock by which clients' entries expire, in seconds."""
         return self._clients.now
 
     @now.setter
@@ -40,11 +41,11 @@ class NftablesTracer:
         self._clients.now = seconds
 
     def feed(self, text: str) -> None:
-        """Apply `nft -f` input, or take what `nft list ruleset` printed; ValueError for what it cannot read."""
+        """Apply input of `nft -f` or output of `nft list ruleset`; ValueError if it cannot be parsed."""
         self._ruleset.feed(text)
 
     def trace(self, packet: Packet) -> Trace:
-        """Every way the packet may go; nothing is remembered of it."""
+        """All possible paths of the packet, without recording its client."""
         outcomes: dict[Outcome, None] = {}
         steps: dict[str, None] = {}
         choices = Choices()
@@ -55,29 +56,49 @@ class NftablesTracer:
             if not choices.advance():
                 return Trace(merged(list(outcomes)), tuple(steps))
 
+    def facts(self) -> dict[str, Any]:
+        """Empty: in this mode cases assert only packets."""
+        return {}
+
     def connect(self, packet: Packet, index: int = 0) -> Outcome:
-        """One connection, drawing `index` wherever a draw is made; the client is remembered."""
+        """One connection, with `index` as the result of every draw; its client is recorded."""
         walk = self._walk(packet, Choices(fixed=index))
         outcome = walk.run()
-        self._clients.entries.update(walk.remembered)
+        self._clients.remember(walk.remembered)
         return outcome
 
+    @property
+    def table(self) -> Table:
+        """The proxy's present table."""
+        return self._ruleset.tables.get((self._ip, "kube-proxy"), Table())
+
     def _walk(self, packet: Packet, choices: Choices) -> _Walk:
-        table = self._ruleset.tables.get((self._ip, "kube-proxy"), Table())
-        return _Walk(self._ip, table, packet, choices, self._local, self._clients)
+        return _Walk(self._ip, self.table, packet, choices, self._local, self._clients)
+
+
+Remembered = dict[tuple[str, Key], tuple[float, Key] | None]
+"""Elements that one packet changed; None for a deleted one."""
 
 
 @dataclass
 class _Clients:
-    """What the rules remembered: {(set, key): (expiry in seconds, data)}."""
+    """The elements recorded by rules: {(set, key): (expiry in seconds, data)}."""
 
     now: float = 0.0
-    entries: dict[tuple[str, tuple], tuple[float, tuple]] = field(default_factory=dict)
+    entries: dict[tuple[str, Key], tuple[float, Key]] = field(default_factory=dict)
 
-    def find(self, name: str, key: tuple) -> Element | None:
+    def find(self, name: str, key: Key) -> Element | None:
         """The data of an element that has not expired."""
         expires, data = self.entries.get((name, key), (0.0, ()))
-        return Element("a client seen before", data) if expires > self.now else None
+        return Element("a known client", data) if expires > self.now else None
+
+    def remember(self, changes: Remembered) -> None:
+        """Apply the changes of one packet."""
+        for place, entry in changes.items():
+            if entry is None:
+                self.entries.pop(place, None)
+            else:
+                self.entries[place] = entry
 
 
 class _Verdict(Exception):
@@ -92,13 +113,15 @@ class _Return(Exception):
 
 
 class _Walk:
-    """One packet on one way through the hooks."""
+    """One packet on one path through the hooks."""
 
-    def __init__(self, ip: str, table: Table, packet: Packet, choices: Choices, local, clients) -> None:
+    def __init__(
+        self, ip: str, table: Table, packet: Packet, choices: Choices, local: frozenset[bytes], clients: _Clients
+    ) -> None:
         self._ip, self._table, self._packet, self._choices = ip, table, packet, choices
         self._local, self._clients = local, clients
         self.steps: list[str] = []
-        self.remembered: dict[tuple[str, tuple], tuple[float, tuple]] = {}
+        self.remembered: Remembered = {}
         self._masquerade = False
         self._target: tuple[bytes, int] | None = None
         self._note: list[str] = []
@@ -111,6 +134,7 @@ class _Walk:
             "meta priority": 0,
             "meta mark": 0,
             "meta iifname": "" if here else packet.interface,
+            "ct protocol": packet.protocol,
             "ct state": frozenset(("new",)),
             "ct status": frozenset(),
             "fib saddr type": "local" if here else "unicast",
@@ -119,7 +143,7 @@ class _Walk:
         self._evaluate = Expressions(self._fields, choices.draw, self._look_up)
 
     def run(self) -> Outcome:
-        """The outcome, all hooks passed."""
+        """The outcome after all hooks."""
         first = "output" if self._packet.source_local else "prerouting"
         verdict = self._hooks(first)
         stays = self._fields["fib daddr type"] == "local"
@@ -136,7 +160,7 @@ class _Walk:
         return Outcome("dnat", frozenset((self._target,)), self._masquerade)
 
     def _hooks(self, hook: str, only: str | None = None) -> str | None:
-        """Drop or reject when a chain of the hook says so."""
+        """Drop or reject, if a chain of the hook does."""
         chains = sorted((p, name) for name, (kind, at, p) in self._table.hooks.items() if at == hook)
         for _, name in chains:
             kind = self._table.hooks[name][0]
@@ -177,7 +201,7 @@ class _Walk:
         return target if verdict == "goto" else None
 
     def _apply(self, cursor: Cursor) -> tuple[str | None, str]:
-        """Statement by statement; where to jump or go to, (None, "") when the next rule follows."""
+        """Apply statement by statement; returns the jump or goto, (None, "") to continue with the next rule."""
         while cursor.peek() is not None:
             if cursor.peek() in ("goto", "jump"):
                 return cursor.take(), cursor.take()
@@ -188,19 +212,24 @@ class _Walk:
                 cursor.take("vmap")
                 return self._evaluate.found(cursor, key).data
             if cursor.peek() not in _MATCHES:
-                raise ValueError(f"rule `{' '.join(cursor.words)}`: {cursor.peek()!r} is nothing this tracer knows")
+                raise ValueError(f"rule `{' '.join(cursor.words)}`: the tracer does not support {cursor.peek()!r}")
             self._evaluate.match(cursor)
         return None, ""
 
     def _statement(self, cursor: Cursor) -> bool:
-        """Apply the statement that comes next; False when an expression comes instead."""
+        """Apply the next statement; False if an expression follows instead."""
         word = cursor.peek()
         if word in _TERMINAL:
             raise _Verdict(cursor.take())
         if word == "return":
             raise _Return
-        if word == "counter" or word == ";":
+        if word == ";":
             cursor.take()
+        elif word == "counter":
+            cursor.take()
+            if cursor.peek() == "name":
+                cursor.take("name")
+                cursor.take()
         elif word in ("meta", "mark") and "set" in (cursor.peek(1), cursor.peek(2)):
             self._set(cursor)
         elif word == "dnat":
@@ -208,8 +237,8 @@ class _Walk:
         elif word == "masquerade":
             self._masquerade = True
             raise _Verdict("accept")
-        elif word in ("update", "add"):
-            self._update(cursor)
+        elif word in ("update", "delete"):
+            self._dynamic(cursor)
         else:
             return False
         return True
@@ -231,8 +260,9 @@ class _Walk:
         self._fields["ct status"] = frozenset(("dnat",))
         raise _Verdict("accept")
 
-    def _update(self, cursor: Cursor) -> None:
-        cursor.take()
+    def _dynamic(self, cursor: Cursor) -> None:
+        """`update`, which renews the timeout of an existing element and keeps its data, or `delete`."""
+        verb = cursor.take("update", "delete")
         cursor.take("@")
         name = cursor.take()
         cursor.take("{")
@@ -244,9 +274,13 @@ class _Walk:
         cursor.take(":")
         data = self._evaluate.concat(cursor)
         cursor.take("}")
-        self.remembered[name, key] = (self._clients.now + seconds, data)
+        if verb == "delete":
+            self.remembered[name, key] = None
+            return
+        there = None if (name, key) in self.remembered else self._clients.find(name, key)
+        self.remembered[name, key] = (self._clients.now + seconds, there.data if there else data)
 
-    def _look_up(self, name: str, key: tuple) -> Element | None:
+    def _look_up(self, name: str, key: Key) -> Element | None:
         found = find(self._table, name, key) or self._clients.find(name, key)
         if found:
             self._note.append(f"@{name} {{ {found.text} }}")
@@ -262,5 +296,5 @@ def _rule_text(words: list[str]) -> str:
 
 
 def tracer(family: int, local_addresses: frozenset[bytes]) -> NftablesTracer:
-    """A tracer without rules yet."""
+    """A tracer, initially without rules."""
     return NftablesTracer(family, local_addresses)

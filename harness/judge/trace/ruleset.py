@@ -1,7 +1,7 @@
-"""nftables text to rules and elements: what `nft -f` is fed, and what `nft list` prints.
+"""Parses nftables text, the input of `nft -f` or output of `nft list`, into rules and elements.
 
-Reads the part of the language that the proxy's tables use (nft(8)) and refuses the rest.  A rule is kept
-as its words; `nft_rules` gives them meaning.  Values are packed addresses and plain numbers.
+Supports the part of the language (nft(8)) that the proxy's tables use and refuses the rest.  A rule is kept
+as a list of words, evaluated by `nftables`.  Values are packed addresses and plain numbers.
 """
 
 from __future__ import annotations
@@ -10,18 +10,21 @@ import functools
 import ipaddress
 import re
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
+from harness.judge.behaviour import PROTOCOL_NUMBERS
+
 _WORD = re.compile(r'"[^"]*"|[{}();,@]|!=|==|[^\s{}();,"]+|\n')
 _DURATION = re.compile(r"(\d+)(d|h|m|s|ms)?")
 _SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 0.001, None: 1}
 _PRIORITIES = {"raw": -300, "mangle": -150, "dstnat": -100, "filter": 0, "srcnat": 100}
 
-_NAMED = PROTOCOLS | {"none": 0}
-"""`none` is how nft prints priority 0:0."""
+_NAMED = PROTOCOL_NUMBERS | {"none": 0}
+"""nft prints priority 0:0 as `none`."""
 
-Key = tuple
+Value = Any
+"""A packed address, Range of addresses, number, or word, depending on the field."""
+Key = tuple[Value, ...]
 
 
 class Range(NamedTuple):
@@ -32,30 +35,35 @@ class Range(NamedTuple):
 
 
 class Element(NamedTuple):
-    """An element as written, and its data: () in a set, ("goto", chain) in a verdict map."""
+    """An element's text, and its data: () in a set, ("goto", chain) in a verdict map."""
 
     text: str
-    data: tuple
+    data: Key
 
 
 @dataclass
 class Table:
-    """One table: chains as lists of rules (each a list of words), named sets and maps as {key: Element}."""
+    """One table: chains as lists of rules (each a list of words), named sets and maps as {key: Element}.
+
+    `declared` is a set's declaration without its elements.
+    """
 
     chains: dict[str, list[list[str]]] = field(default_factory=dict)
     hooks: dict[str, tuple[str, str, int]] = field(default_factory=dict)
     sets: dict[str, dict[Key, Element]] = field(default_factory=dict)
     ranges: set[str] = field(default_factory=set)
+    policies: dict[str, str] = field(default_factory=dict)
+    declared: dict[str, list[list[str]]] = field(default_factory=dict)
 
 
 class Ruleset:
-    """Tables by (family word, name), built up by any number of texts."""
+    """Tables by (family word, name), built from any number of texts."""
 
     def __init__(self) -> None:
         self.tables: dict[tuple[str, str], Table] = {}
 
     def feed(self, text: str) -> None:
-        """Apply one text in order; ValueError for what it cannot read."""
+        """Apply one text in order; ValueError if it cannot be parsed."""
         words = _Words(_WORD.findall(text))
         while (word := words.skip_newlines()) is not None:
             if word == "table":
@@ -63,7 +71,7 @@ class Ruleset:
             elif word in ("add", "delete"):
                 self._command(word, words)
             elif word != "#":
-                raise ValueError(f"nft command {word!r} is not one that proxy tables need")
+                raise ValueError(f"unsupported nft command {word!r}")
 
     def _command(self, verb: str, words: _Words) -> None:
         kind = words.next()
@@ -75,8 +83,10 @@ class Ruleset:
                 self.tables.setdefault(key, Table())
         elif kind == "element":
             self._elements(self.tables[key], verb, words)
+        elif kind == "chain" and verb == "delete":
+            del self.tables[key].chains[words.next()]
         else:
-            raise ValueError(f"nft command `{verb} {kind}` is not one that proxy tables need")
+            raise ValueError(f"unsupported nft command `{verb} {kind}`")
 
     def _elements(self, table: Table, verb: str, words: _Words) -> None:
         name = words.next()
@@ -96,23 +106,31 @@ class Ruleset:
                 _chain(table, words)
             elif word in ("set", "map"):
                 _set(table, words)
+            elif word == "counter":
+                while words.next() != "}":
+                    pass
             elif word == "comment":
                 words.line()
             else:
-                raise ValueError(f"{word!r} in a table is not something that proxy tables need")
+                raise ValueError(f"unsupported {word!r} in a table")
+
+
+def words_of(text: str) -> list[str]:
+    """Splits a rule's text into the words kept in `Table`."""
+    return _WORD.findall(text)
 
 
 class _Words:
-    """A cursor over the words of a text; line ends are words of their own."""
+    """A cursor over the words of a text; line ends are separate words."""
 
     def __init__(self, words: list[str]) -> None:
-        self._words = words
+        self._words = [*words, "\n"]
         self._at = 0
 
     def next(self) -> str:
         """The next word; ValueError at the end."""
         if self._at >= len(self._words):
-            raise ValueError("the nftables text ends in the middle")
+            raise ValueError("the nftables text is truncated")
         self._at += 1
         return self._words[self._at - 1]
 
@@ -121,19 +139,24 @@ class _Words:
         return self._words[self._at] if self._at < len(self._words) else None
 
     def skip_newlines(self) -> str | None:
-        """The next word that is no line end or `;`; None at the end."""
+        """The next word other than a line end or `;`; None at the end."""
         while self.peek() in ("\n", ";"):
             self._at += 1
         return self.next() if self.peek() is not None else None
 
     def expect(self, word: str) -> None:
-        """Take exactly this word."""
+        """Consume exactly this word."""
         found = self.skip_newlines()
         if found != word:
             raise ValueError(f"{word!r} expected in the nftables text, found {found!r}")
 
     def line(self) -> list[str]:
         """Words up to the end of the line."""
+        end = self._words.index("\n", self._at)
+        whole = self._words[self._at : end]
+        if whole.count("{") == whole.count("}"):
+            self._at = end
+            return whole
         words = []
         depth = 0
         while (word := self.peek()) is not None and not (word == "\n" and not depth):
@@ -150,10 +173,12 @@ def _chain(table: Table, words: _Words) -> None:
     words.expect("{")
     while (word := words.skip_newlines()) != "}":
         if word is None:
-            raise ValueError(f"chain {name} is cut off")
+            raise ValueError(f"chain {name} is truncated")
         rule = [word, *words.line()]
         if rule[0] == "type":
             table.hooks[name] = _hook(rule)
+            if "policy" in rule:
+                table.policies[name] = rule[rule.index("policy") + 1]
         elif rule[0] != "comment":
             rules.append(rule)
 
@@ -175,20 +200,22 @@ def _set(table: Table, words: _Words) -> None:
     words.expect("{")
     while (word := words.skip_newlines()) != "}":
         if word is None:
-            raise ValueError(f"set {name} is cut off")
+            raise ValueError(f"set {name} is truncated")
         if word == "elements":
             words.expect("=")
             elements.update(_elements(words))
-        elif word == "flags" and "interval" in words.line():
-            table.ranges.add(name)
-        elif word != "flags":
-            words.line()
+        else:
+            declared = [word, *words.line()]
+            table.declared.setdefault(name, []).append(declared)
+            if word == "flags" and "interval" in declared:
+                table.ranges.add(name)
 
 
 def _elements(words: _Words) -> list[tuple[Key, Element]]:
     """Elements between braces: `{ KEY [timeout T ...] [: DATA], ... }`."""
     words.expect("{")
-    found, pending = [], []
+    found: list[tuple[Key, Element]] = []
+    pending: list[str] = []
     while True:
         word = words.next()
         if word in (",", "}"):
@@ -208,7 +235,7 @@ def _element(words: list[str]) -> tuple[Key, Element]:
     return tuple(value(part) for part in head.split(" . ")), Element(text, _data(data))
 
 
-def _data(text: str) -> tuple:
+def _data(text: str) -> tuple[Any, ...]:
     if not text:
         return ()
     verdict, _, chain = text.partition(" ")
@@ -218,7 +245,7 @@ def _data(text: str) -> tuple:
 
 
 @functools.lru_cache(1 << 16)
-def value(text: str):
+def value(text: str) -> Value:
     """A constant: packed address, Range of addresses, or number (`3:1` is 0x30001)."""
     if text in _NAMED:
         return _NAMED[text]
@@ -240,9 +267,9 @@ def value(text: str):
     try:
         return ipaddress.ip_address(text).packed
     except ValueError:
-        raise ValueError(f"{text!r} is not a value that proxy tables use") from None
+        raise ValueError(f"unsupported value {text!r}") from None
 
 
 def duration_seconds(text: str) -> float:
-    """Seconds of `3h`, `1m30s`, `600s`."""
+    """Converts `3h`, `1m30s`, `600s` to seconds."""
     return sum(int(number) * _SECONDS[unit or None] for number, unit in _DURATION.findall(text))

@@ -1,23 +1,24 @@
-"""One packet at the userspace proxy: which frontend takes it, and the endpoint set that its client is let into.
+"""Traces one packet at the userspace proxy: its frontend, and the endpoint set chosen for its client.
 
-[a socket of its own, or a node port's] -> sources -> inside or outside -> endpoint set
-[an address of loopback, no socket]     -> refused
+[socket of the destination, or of a node port] -> sources -> inside or outside -> endpoint set
+[address on loopback without a socket]         -> refused
 """
 
 from __future__ import annotations
 
 import ipaddress
+from typing import Any
 
 import msgspec
 
 from engine.backends.userspace.program import NODE, Rule, UserspaceProgram, frontend_name
 from engine.backends.userspace.tables import Tables
 from engine.model import UDP
-from harness.trace.packet import Outcome, Packet, Trace
+from harness.judge.packet import Outcome, Packet, Trace
 
 
 class UserspaceTracer:
-    """One family from the programs' own JSON; `local` addresses are known by the packets themselves."""
+    """The state of one family from the programs' JSON; whether an address is local is part of the packet."""
 
     def __init__(self, family: int) -> None:
         self.now = 0.0
@@ -25,7 +26,7 @@ class UserspaceTracer:
         self._clients: dict[tuple[str, bytes], tuple[float, tuple[bytes, int]]] = {}
 
     def feed(self, text: str) -> None:
-        """Take one program in."""
+        """Apply one program."""
         self._tables.apply(msgspec.json.decode(text, type=UserspaceProgram))
 
     def trace(self, packet: Packet) -> Trace:
@@ -38,7 +39,7 @@ class UserspaceTracer:
             return Trace(Outcome("no-op"), (f"no frontend {name}",))
         steps = [f"frontend {name}: inside {rule.inside}, outside {rule.outside}"]
         if not (rule.inside or rule.outside) or name.endswith("/sctp"):
-            return Trace(Outcome("reject"), (*steps, "nobody is let in: the port is closed"))
+            return Trace(Outcome("reject"), (*steps, "no client is admitted: the port is closed"))
         refused = Outcome("drop" if packet.protocol == UDP else "reject")  # at an open port
         allowed = self._tables.allowed.get(name)
         if allowed and not _within(packet.source, allowed):
@@ -50,22 +51,26 @@ class UserspaceTracer:
         steps.append(f"set {chosen}: {', '.join(targets)}")
         return Trace(Outcome("dnat", frozenset(map(_target, targets)), True), tuple(steps))
 
+    def facts(self) -> dict[str, Any]:
+        """Empty: in this mode cases assert only packets."""
+        return {}
+
     def connect(self, packet: Packet, index: int = 0) -> Outcome:
-        """One connection: to the endpoint that the client had, or to the one at `index`, in turn."""
-        outcome = self.trace(packet).outcome
-        if outcome.kind != "dnat":
+        """One connection, to its client's previous endpoint, or to the one at `index` modulo their count."""
+        outcome, (_, rule) = self.trace(packet).outcome, self._frontend(packet)
+        chosen = self._chosen(packet, rule, []) if rule else None
+        if outcome.kind != "dnat" or chosen is None:
             return outcome
-        chosen = self._chosen(packet, self._frontend(packet)[1], [])
         targets = list(map(_target, self._tables.sets[chosen].targets))
         seconds = self._tables.sets[chosen].affinity_seconds
-        until, kept = self._clients.get((chosen, packet.source), (0.0, None))
+        until, kept = self._clients.get((chosen, packet.source), (0.0, (b"", 0)))
         target = kept if until > self.now and kept in targets else targets[index % len(targets)]
         if seconds:
             self._clients[chosen, packet.source] = self.now + seconds, target
         return outcome._replace(endpoints=frozenset([target]))
 
     def _frontend(self, packet: Packet) -> tuple[str, Rule | None]:
-        """The name and rule of a frontend of the destination itself, else of a node port."""
+        """The name and rule of the destination's frontend, else that of a node port."""
         name = frontend_name(packet.destination, packet.protocol, packet.port)
         if name in self._tables.rules:
             return name, self._tables.rules[name]
@@ -75,7 +80,7 @@ class UserspaceTracer:
         return name, None
 
     def _chosen(self, packet: Packet, rule: Rule, steps: list[str]) -> str | None:
-        """The endpoint set for the client; by what it was told is added to `steps`."""
+        """The endpoint set for the client; the reason is added to `steps`."""
         pods = self._tables.pods
         if pods and _within(packet.source, (pods,)):
             steps.append(f"a pod, by {pods}")
@@ -95,5 +100,5 @@ def _target(text: str) -> tuple[bytes, int]:
 
 
 def tracer(family: int, local_addresses: frozenset[bytes]) -> UserspaceTracer:
-    """The mode's tracer; what is local it learns packet by packet."""
+    """The mode's tracer."""
     return UserspaceTracer(family)

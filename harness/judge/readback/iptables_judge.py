@@ -1,0 +1,41 @@
+"""Mode iptables: compares the complete saved rules with the expected state."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from harness.judge.behaviour import Behaviour
+from harness.judge.oracle.settings import Settings
+from harness.judge.readback import iptables_fixed
+from harness.judge.readback.compare import compare
+from harness.judge.readback.iptables import Context, behaviour_of
+from harness.judge.readback.iptables_text import Tables
+from harness.judge.readback.judged import Judged, attempted, nothing, settings_differ
+
+ROUTE_LOCALNET = "net.ipv4.conf.all.route_localnet"
+
+
+class Held(NamedTuple):
+    """One family's tables; `sysctls` is None if there are none; `alone`: no other program has rules there."""
+
+    tables: Tables
+    sysctls: dict[str, str] | None
+    alone: bool
+
+
+def judge(family: int, held: Held | None, expected: Behaviour, settings: Settings) -> Judged:
+    """Every rule and chain, the policies, and the sysctl for node ports on loopback (NP-05)."""
+    if held is None:
+        return nothing(expected)
+    tables = held.tables
+    found = iptables_fixed.differences(family, tables, expected, settings, held.alone)
+    context = Context(family, settings, expected.chains, expected.node_addresses is None)
+    actual = attempted(lambda: behaviour_of(tables, context))
+    found += [actual] if isinstance(actual, str) else compare(expected, actual)
+    checked = {"chains": len(tables.chains), "rules": sum(map(len, tables.chains.values()))}
+    if held.sysctls is None:
+        return Judged(found, checked, ["sysctls: the kernel is in memory"])
+    if family == 4 and settings.localhost:
+        found += settings_differ({ROUTE_LOCALNET: "1"}, held.sysctls)
+        checked["sysctls"] = 1
+    return Judged(found, checked, [])
