@@ -7,66 +7,94 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import product
 
 from engine.backends.iptables.names import CANARY
 from engine.kernel.iptables import IptablesKernel, IptablesMemory
 from engine.kernel.iptables.variant import VARIANTS, tool
-from harness.behaviour import Behaviour
-from harness.check.iptables import meaning
-from harness.check.iptables_text import Tables
-from harness.modes.place import Opened, Place
-
-COMMANDS = {"iptables-nft-restore": "iptables", "iptables-legacy-restore": "iptables"}
-"""Programs that must be there, and the packages that bring them."""
+from harness.judge.behaviour import Behaviour
+from harness.judge.oracle import Settings
+from harness.judge.readback.iptables import behaviour_of
+from harness.judge.readback.iptables_judge import ROUTE_LOCALNET, Held, judge
+from harness.judge.readback.iptables_text import Tables
+from harness.judge.readback.judged import Judged
+from harness.judge.trace.iptables import tracer
+from harness.modes.mode import Mode, Notices
+from harness.modes.opened import Opened
+from harness.places.place import Place, sysctls, tool_version
 
 
 class View:
-    """What a kernel of this mode holds, by what `iptables-save` prints of it."""
+    """The kernel state of this mode, from `iptables-save`; `place` None: in memory."""
 
-    def __init__(self, save: Callable[[int], str]) -> None:
-        self.save = save
+    def __init__(self, save: Callable[[int], str], place: Place | None = None) -> None:
+        self.save, self._place = save, place
+
+    def read(self, family: int) -> Held | None:
+        """None if nothing was programmed for the family."""
+        tables = Tables(self.save(family))
+        if ("nat", "KUBE-SERVICES") not in tables.chains:
+            return None
+        if self._place is None:
+            return Held(tables, None, alone=True)
+        return Held(tables, sysctls(self._place, (ROUTE_LOCALNET,)), alone=self._place.kind != "host")
 
     def behaviour(self, family: int) -> Behaviour | None:
         """As `View.behaviour`."""
-        tables = Tables(self.save(family))
-        return meaning(tables) if ("nat", "KUBE-SERVICES") in tables.chains else None
+        held = self.read(family)
+        return behaviour_of(held.tables) if held else None
+
+    def judged(self, family: int, expected: Behaviour, settings: Settings) -> Judged:
+        """As `View.judged`."""
+        return judge(family, self.read(family), expected, settings)
 
 
 def memory() -> Opened:
-    """A kernel that only remembers."""
+    """An in-memory kernel."""
     kernel = IptablesMemory()
     return Opened(kernel, View(kernel.save), {})
 
 
 @contextmanager
 def real(place: Place, variant: str | None = None) -> Iterator[Opened]:
-    """The kernel of `place`, by the tools of a variant, `legacy` or `nft`; by default the place's own."""
-    if place.kind == "uml":
-        variant = variant or "legacy"  # its nf_tables has no families ip and ip6
-    with _own_lock(place) as place:
-        kernel = IptablesKernel(place.run, variant, place.make_socket)
-        words = place.run([tool(kernel.variant, 4), "-V"], b"").stdout.decode().split()
+    """The kernel of `place`, with the tools of a variant, `legacy` or `nft`; by default the detected one."""
+    with _own_lock(place) as (place, lock):
+        kernel = IptablesKernel(place.run, variant, place.make_socket, lock)
+        version = tool_version(place, [tool(kernel.variant, 4), "-V"])
         try:
-            yield Opened(kernel, View(kernel.save), {"iptables": f"{words[1].lstrip('v')} ({kernel.variant})"})
+            yield Opened(
+                kernel, View(kernel.save, place), {"iptables": f"{version} ({kernel.variant})"}, kernel.missing
+            )
         finally:
             kernel.close()
 
 
 @contextmanager
-def _own_lock(place: Place) -> Iterator[Place]:
-    """`place` with, where it is a throwaway namespace, a lock of its own for the tools."""
+def _own_lock(place: Place) -> Iterator[tuple[Place, str | None]]:
+    """`place` and its lock; a throwaway namespace gets a separate lock file for the tools."""
     with tempfile.NamedTemporaryFile(prefix="xtables-", suffix=".lock") as lock:
-        yield place if place.kind == "host" else replace(place, run=_locked(place.run, lock.name))
+        if place.kind == "host":
+            yield place, None
+        else:
+            yield replace(place, run=_locked(place.run, lock.name)), lock.name
 
 
-def _locked(run, path: str) -> Callable[[list[str], bytes], subprocess.CompletedProcess[bytes]]:
-    """`run` with a lock file that no one else waits for, and that needs no rights over the host's."""
+def _locked(
+    run: Callable[[list[str], bytes], subprocess.CompletedProcess[bytes]], path: str
+) -> Callable[[list[str], bytes], subprocess.CompletedProcess[bytes]]:
+    """`run` with a lock file that no other program uses, and that needs no privileges on the host."""
     return lambda command, stdin: run(["env", f"XTABLES_LOCKFILE={path}", *command], stdin)
 
 
+def notices(place: Place) -> Notices:
+    """Notifications: the nft variant's changes are nftables transactions."""
+    nft = b"nf_tables" in place.run(["iptables", "-V"], b"").stdout
+    return Notices.TRANSACTIONS if nft else Notices.NONE
+
+
 def leftovers(place: Place) -> str | None:
-    """What of a proxy in this mode `place` holds already."""
+    """Rules of a proxy in this mode that already exist in `place`."""
     for variant, family in product(VARIANTS, (4, 6)):
         if place.run([tool(variant, family), "-w", "-t", "nat", "-S", CANARY], b"").returncode == 0:
             return f"chain {CANARY} of {tool(variant, family)}"
@@ -74,7 +102,7 @@ def leftovers(place: Place) -> str | None:
 
 
 def clean(place: Place) -> None:
-    """Remove all that this mode made."""
+    """Remove everything created by this mode."""
     for variant in VARIANTS:
         kernel = IptablesKernel(place.run, variant, place.make_socket)
         for family in (4, 6):
@@ -83,13 +111,27 @@ def clean(place: Place) -> None:
 
 
 def forget_clients(place: Place) -> None:
-    """Empty the lists in which rules remember clients (AFF-02): the kernel drops one with its last rule.
+    """Clear the lists in which rules record clients (AFF-02): the kernel drops a list with its last rule.
 
-    Their files below /proc take no writes from a user namespace.
+    Their files in /proc are not writable from a user namespace.
     """
-    with _own_lock(place) as place:
+    with _own_lock(place) as (place, _):
         for variant, family in product(VARIANTS, (4, 6)):
             saved = place.run([tool(variant, family, "save"), "-t", "nat"], b"").stdout
             without = b"".join(line for line in saved.splitlines(keepends=True) if b" -m recent " not in line)
             for text in (without, saved) if without != saved else ():
                 place.run([tool(variant, family, "restore")], text)
+
+
+MODE = Mode(
+    name="iptables",
+    commands={"iptables-nft-restore": "iptables", "iptables-legacy-restore": "iptables"},
+    memory=memory,
+    real=real,
+    tracer=tracer,
+    leftovers=leftovers,
+    clean=clean,
+    variants={variant: partial(real, variant=variant) for variant in VARIANTS},
+    forget_clients=forget_clients,
+    notices=notices,
+)

@@ -12,23 +12,24 @@ from engine.backends.ipvs.sets import full_name
 from engine.kernel.base import KernelError
 from engine.kernel.ipvs import IpvsKernel, IpvsMemory
 from engine.kernel.ipvs.real import iptables_variant
-from harness.behaviour import Behaviour
-from harness.check import ipvs as check
-from harness.modes.place import Opened, Place
-
-COMMANDS = {"ipset": "ipset", "iptables": "iptables", "ipvsadm": "ipvsadm", "ip": "iproute2"}
-"""Programs that must be there, and the packages that bring them."""
-
-UNPRIVILEGED = False
-"""IP_VS is closed to user namespaces."""
+from harness.judge.behaviour import Behaviour
+from harness.judge.oracle import Settings
+from harness.judge.readback import ipvs as check
+from harness.judge.readback.iptables_text import Tables
+from harness.judge.readback.ipvs_judge import SYSCTLS, Held, judge
+from harness.judge.readback.judged import Judged
+from harness.judge.trace.ipvs import tracer
+from harness.modes.mode import Mode
+from harness.modes.opened import Opened
+from harness.places.place import Place, sysctls, tool_version
 
 _FORGET_SECONDS = 5.0
 _HEADINGS = 2
-"""Lines of `ipvsadm -Lnc` before the first connection."""
+"""Header lines of `ipvsadm -Lnc`."""
 
 
 def missing(place: Place) -> str | None:
-    """Why the kernel of `place` cannot do this mode, None when it can."""
+    """Why the kernel of `place` does not support this mode, None if it does."""
     try:
         IpvsKernel(place.make_socket, place.run).close()
     except KernelError as error:
@@ -37,13 +38,13 @@ def missing(place: Place) -> str | None:
 
 
 class MemoryView:
-    """What an `IpvsMemory` holds."""
+    """The state of an `IpvsMemory`."""
 
     def __init__(self, kernel: IpvsMemory) -> None:
         self._kernel = kernel
 
     def read(self, family: int) -> check.Read | None:
-        """The same values as a read-back of the real kernel gives."""
+        """The same values as from a readback of the real kernel."""
         held = self._kernel.held.get(family)
         if held is None:
             return None
@@ -60,20 +61,33 @@ class MemoryView:
         check.read_rules(restore_text(held.rules, held.jumps), read)
         return read
 
+    def judged(self, family: int, expected: Behaviour, settings: Settings) -> Judged:
+        """As `View.judged`."""
+        return judge(family, self.held(family), expected, settings)
+
+    def held(self, family: int) -> Held | None:
+        """Everything of one family."""
+        read, held = self.read(family), self._kernel.held.get(family)
+        return (
+            Held(read, Tables(restore_text(held.rules, held.jumps)), held.sysctls, alone=True)
+            if read and held
+            else None
+        )
+
     def behaviour(self, family: int) -> Behaviour | None:
         """As `View.behaviour`."""
         read = self.read(family)
-        return check.meaning(family, read) if read else None
+        return check.behaviour_of(family, read) if read else None
 
 
 class KernelView:
-    """What the kernel of a place holds, read with the tools users have."""
+    """The kernel state of a place, read with the standard tools."""
 
     def __init__(self, place: Place) -> None:
         self._place = place
 
     def read(self, family: int) -> check.Read | None:
-        """None when the family's sets were never made."""
+        """None if the family's sets were never created."""
         read = check.Read()
         check.read_sets(self._run("ipset", "save"), family, read)
         if not read.sets:
@@ -83,13 +97,25 @@ class KernelView:
         return read
 
     def rules(self, family: int, read: check.Read) -> None:
-        """The iptables rules as well, which behaviour has no need of and a trace has."""
+        """Includes the iptables rules, which a trace needs and behaviour does not."""
         check.read_rules(self._run(f"{iptables_variant(self._place.run, family)}-save"), read)
+
+    def judged(self, family: int, expected: Behaviour, settings: Settings) -> Judged:
+        """As `View.judged`."""
+        return judge(family, self.held(family), expected, settings)
+
+    def held(self, family: int) -> Held | None:
+        """Everything of one family."""
+        read = self.read(family)
+        if read is None:
+            return None
+        tables = Tables(self._run(f"{iptables_variant(self._place.run, family)}-save"))
+        return Held(read, tables, sysctls(self._place, SYSCTLS), alone=self._place.kind != "host")
 
     def behaviour(self, family: int) -> Behaviour | None:
         """As `View.behaviour`."""
         read = self.read(family)
-        return check.meaning(family, read) if read else None
+        return check.behaviour_of(family, read) if read else None
 
     def _run(self, *command: str) -> str:
         result = self._place.run(list(command), b"")
@@ -99,7 +125,7 @@ class KernelView:
 
 
 def memory() -> Opened:
-    """A kernel that only remembers."""
+    """An in-memory kernel."""
     kernel = IpvsMemory()
     return Opened(kernel, MemoryView(kernel), {})
 
@@ -107,19 +133,16 @@ def memory() -> Opened:
 @contextmanager
 def real(place: Place) -> Iterator[Opened]:
     """The kernel of `place`."""
-    versions = {}
-    for tool in ("ipset", "ipvsadm", "iptables"):
-        words = place.run([tool, "--version"], b"").stdout.decode().replace(",", " ").split()
-        versions[tool] = next((word.lstrip("v") for word in words if word.lstrip("v")[:1].isdigit()), "unknown")
+    versions = {tool: tool_version(place, [tool, "--version"]) for tool in ("ipset", "ipvsadm", "iptables")}
     kernel = IpvsKernel(place.make_socket, place.run)
     try:
-        yield Opened(kernel, KernelView(place), versions)
+        yield Opened(kernel, KernelView(place), versions, kernel.missing)
     finally:
         kernel.close()
 
 
 def leftovers(place: Place) -> str | None:
-    """What of a proxy in this mode `place` holds already."""
+    """Objects of a proxy in this mode that already exist in `place`."""
     if place.run(["ip", "link", "show", "dev", check.DEVICE], b"").returncode == 0:
         return f"device {check.DEVICE}"
     if place.run(["ipvsadm", "-Sn"], b"").stdout.strip():
@@ -128,7 +151,7 @@ def leftovers(place: Place) -> str | None:
 
 
 def clean(place: Place) -> None:
-    """Remove all that this mode made: servers, device, rules, then the sets that rules held (CLN-03)."""
+    """Remove everything created by this mode: servers, device, rules, then the sets used by rules (CLN-03)."""
     place.run(["ipvsadm", "-C"], b"")
     place.run(["ip", "link", "delete", check.DEVICE], b"")
     for family in (4, 6):
@@ -140,10 +163,10 @@ def clean(place: Place) -> None:
 
 
 def forget_clients(place: Place) -> None:
-    """Make every virtual server anew, once the kernel has let go of what it remembered of the old ones (IPVS-05).
+    """Recreate every virtual server, once the kernel has dropped the state of the old ones (IPVS-05).
 
-    It does as `expire_nodest_conn` says, which this mode sets, from a work queue: since Linux 5.9.  A server's first
-    client always gets the destination that was added last: by chance another one each time.
+    The kernel does so because this mode sets `expire_nodest_conn`, from a work queue since Linux 5.9.  A server's first
+    client always gets the destination that was added last, so the order is random each time.
     """
     saved = place.run(["ipvsadm", "-Sn"], b"").stdout.decode().splitlines()
     servers = [line for line in saved if line.startswith("-A ")]
@@ -153,12 +176,12 @@ def forget_clients(place: Place) -> None:
     until = time.monotonic() + _FORGET_SECONDS
     while len(place.run(["ipvsadm", "-Lnc"], b"").stdout.splitlines()) > _HEADINGS:
         if time.monotonic() > until:
-            raise KernelError(f"IP_VS remembers clients of servers that are gone, after {_FORGET_SECONDS:g} s")
+            raise KernelError(f"IP_VS still has clients of removed servers after {_FORGET_SECONDS:g} s")
     place.run(["ipvsadm", "-R"], "".join(f"{line}\n" for line in servers + destinations).encode())
 
 
 def _without_kube(saved: str) -> str:
-    """Text that deletes the jumps into KUBE chains, and these chains, from what `iptables-save` printed."""
+    """Text that deletes KUBE chains and the jumps to them, from the output of `iptables-save`."""
     lines = []
     chains: list[str] = []
     for line in saved.splitlines():
@@ -174,3 +197,18 @@ def _without_kube(saved: str) -> str:
         elif line == "COMMIT":
             lines += [f"-X {chain}" for chain in chains] + [line]
     return "\n".join(lines) + "\n"
+
+
+MODE = Mode(
+    name="ipvs",
+    commands={"ipset": "ipset", "iptables": "iptables", "ipvsadm": "ipvsadm", "ip": "iproute2"},
+    memory=memory,
+    real=real,
+    tracer=tracer,
+    leftovers=leftovers,
+    clean=clean,
+    missing=missing,
+    everywhere=False,
+    forget_clients=forget_clients,
+    user_namespaces=False,  # they cannot access IP_VS
+)

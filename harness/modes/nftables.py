@@ -2,75 +2,115 @@
 
 from __future__ import annotations
 
-import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from engine.kernel.netlink import NETFILTER
 from engine.kernel.nftables import NftablesKernel, NftablesMemory
-from harness.behaviour import Behaviour
-from harness.check import readback
-from harness.check.meaning import meaning
-from harness.modes.place import Opened, Place
-
-COMMANDS = {"nft": "nftables"}
-"""Programs that must be there, and the packages that bring them."""
-
-NOT_IN_UML = "Debian's user-mode Linux has no nf_tables families ip and ip6"
-"""Why the mode cannot run there."""
-
-SETS = (
-    "services", "external-services", "local-services", "short-circuits", "nodeports", "local-nodeports",
-    "short-circuit-nodeports", "cluster-ips", "reject-services", "drop-services", "reject-nodeports",
-    "drop-nodeports", "nodeport-ips", "firewalled", "firewall-allowed",
-    "tcp-endpoints", "udp-endpoints", "sctp-endpoints", "picks", "affinity-picks", "affinity-slots",
-    "affinity-members", "affinity-tcp", "affinity-udp", "affinity-sctp",
-)  # fmt: skip
-_NETLINK_NETFILTER = 12
+from harness.judge.behaviour import Behaviour
+from harness.judge.oracle import Settings
+from harness.judge.readback import elements as readback
+from harness.judge.readback.judged import Judged
+from harness.judge.readback.nftables import behaviour_of
+from harness.judge.readback.nftables_judge import OF_VERSIONS, SETS, Held, judge
+from harness.judge.trace.nftables import tracer
+from harness.judge.trace.ruleset import Ruleset, Table
+from harness.modes.mode import Mode, Notices
+from harness.modes.opened import Opened
+from harness.places.place import Place, tool_version
 
 
 class MemoryView:
-    """What a `NftablesMemory` holds."""
+    """The state of a `NftablesMemory`."""
 
     def __init__(self, kernel: NftablesMemory) -> None:
         self._kernel = kernel
 
+    def read(self, family: int) -> Held | None:
+        """None when nothing of the family was programmed."""
+        found = self._kernel.tables.get(family)
+        return Held({name: dict(found.get(name, {})) for name in (*SETS, *OF_VERSIONS)}, None, None) if found else None
+
+    def judged(self, family: int, expected: Behaviour, settings: Settings) -> Judged:
+        """As `View.judged`."""
+        return judge(family, self.read(family), expected, settings)
+
     def behaviour(self, family: int) -> Behaviour | None:
         """As `View.behaviour`."""
-        found = self._kernel.tables.get(family)
-        return meaning(family, {name: dict(found.get(name, {})) for name in SETS}) if found else None
+        held = self.read(family)
+        return behaviour_of(family, held.sets) if held else None
+
+
+LEFT_OVER = "kube-proxy-shadow"
+"""The shadow table, which is active while the rules of an earlier run are replaced."""
 
 
 class KernelView:
-    """What the kernel's own tables hold, read by netlink."""
+    """The kernel's tables: elements read by netlink, rules as listed by nft."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
+    def __init__(self, sock: socket.socket, place: Place) -> None:
+        self._sock, self._place = sock, place
+
+    def read(self, family: int) -> Held | None:
+        """None when nothing of the family was programmed."""
+        verbs: readback.Verbs = {}
+        sets = self._elements(family, verbs)
+        if sets is None:
+            return None
+        ip = "ip" if family == 4 else "ip6"
+        listed = self._place.run(["nft", "--terse", "list", "table", ip, "kube-proxy"], b"")
+        rules = Ruleset()
+        rules.feed(listed.stdout.decode())
+        return Held(sets, verbs, rules.tables.get((ip, "kube-proxy")) or Table())
+
+    def _elements(self, family: int, verbs: readback.Verbs) -> dict[str, dict[bytes, bytes]] | None:
+        found: dict[str, dict[bytes, bytes]] = {}
+        for name in (*SETS, *OF_VERSIONS):
+            try:
+                found[name] = readback.dump(self._sock, family, name, verbs)
+            except readback.NoSuchSet:
+                found[name] = {}
+        return found if any(found.values()) else None
+
+    def judged(self, family: int, expected: Behaviour, settings: Settings) -> Judged:
+        """As `View.judged`."""
+        try:
+            held = self.read(family)
+        except (ValueError, readback.KernelReadError) as error:
+            return Judged([f"the table cannot be read: {error}"], {}, [])
+        found = judge(family, held, expected, settings)
+        return found._replace(differences=found.differences + self._left_over(family))
+
+    def _left_over(self, family: int) -> list[str]:
+        """What covers a restart has hooks too: once rules are written, its old state must not decide about packets."""
+        ip = "ip" if family == 4 else "ip6"
+        there = self._place.run(["nft", "--terse", "list", "table", ip, LEFT_OVER], b"").returncode == 0
+        return [f"table {LEFT_OVER} is still there"] if there else []
 
     def behaviour(self, family: int) -> Behaviour | None:
         """As `View.behaviour`."""
-        try:
-            return meaning(family, {name: readback.dump(self._sock, family, name) for name in SETS})
-        except readback.NoSuchSet:
-            return None
+        found = self._elements(family, {})
+        return behaviour_of(family, found) if found else None
 
 
 def memory() -> Opened:
-    """A kernel that only remembers."""
+    """An in-memory kernel."""
     kernel = NftablesMemory()
     return Opened(kernel, MemoryView(kernel), {})
 
 
 @contextmanager
 def real(place: Place) -> Iterator[Opened]:
-    """The kernel of `place`; one socket writes, another reads back."""
-    words = place.run(["nft", "--version"], b"").stdout.decode().split()
+    """The kernel of `place`, with separate sockets for writing and readback."""
     with _netlink(place) as sock, _netlink(place) as reader:
-        yield Opened(NftablesKernel(sock, place.run), KernelView(reader), {"nft": words[1].lstrip("v")})
+        tools = {"nft": tool_version(place, ["nft", "--version"])}
+        kernel = NftablesKernel(sock, place.run)
+        yield Opened(kernel, KernelView(reader, place), tools, kernel.missing)
 
 
 def leftovers(place: Place) -> str | None:
-    """What of a proxy in this mode `place` holds already."""
+    """Tables of a proxy in this mode that already exist in `place`."""
     for family in ("ip", "ip6"):
         if place.run(["nft", "list", "table", family, "kube-proxy"], b"").returncode == 0:
             return f"table `{family} kube-proxy`"
@@ -78,20 +118,30 @@ def leftovers(place: Place) -> str | None:
 
 
 def clean(place: Place) -> None:
-    """Remove all that this mode made."""
+    """Remove everything created by this mode."""
     for family in ("ip", "ip6"):
         place.run(["nft", "delete", "table", family, "kube-proxy"], b"")
 
 
 def forget_clients(place: Place) -> None:
-    """Empty the maps in which rules remember clients (AFF)."""
+    """Clear the maps in which rules record clients (AFF)."""
     for family in ("ip", "ip6"):
-        listed = place.run(["nft", "-t", "list", "maps", family], b"").stdout.decode()
-        names = re.findall(r"map (affinity-clients-\d+)", listed)
-        script = "".join(f"flush map {family} kube-proxy {name}\n" for name in names)
-        if script:
-            place.run(["nft", "-f", "-"], script.encode())
+        maps = (f"flush map {family} kube-proxy sticky-{kind}-clients\n" for kind in ("cluster", "local"))
+        place.run(["nft", "-f", "-"], "".join(maps).encode())
 
 
 def _netlink(place: Place) -> socket.socket:
-    return place.make_socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
+    return place.make_socket(socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER)
+
+
+MODE = Mode(
+    name="nftables",
+    commands={"nft": "nftables"},
+    memory=memory,
+    real=real,
+    tracer=tracer,
+    leftovers=leftovers,
+    clean=clean,
+    forget_clients=forget_clients,
+    notices=lambda place: Notices.ELEMENTS,
+)

@@ -9,38 +9,46 @@ import msgspec
 
 from engine.kernel.base import KernelError
 from engine.kernel.userspace import UserspaceKernel, UserspaceMemory
-from harness.behaviour import Behaviour
-from harness.check import userspace as check
-from harness.modes.place import Opened, Place
-
-COMMANDS = {"ip": "iproute2", "ss": "iproute2"}
-"""Programs that must be there, and the packages that bring them."""
-
-TRANSLATES = False
-"""Sockets, no rules: conntrack knows nothing of what becomes of a datagram."""
+from harness.judge.behaviour import Behaviour
+from harness.judge.oracle import Settings
+from harness.judge.readback import userspace as check
+from harness.judge.readback.compare import by_behaviour
+from harness.judge.readback.judged import Judged
+from harness.judge.trace.userspace import tracer
+from harness.modes.mode import Mode, Reporting
+from harness.modes.opened import Opened
+from harness.places.place import Place, tool_version
 
 LABEL = "lo:kube-proxy"
 
 
 class MemoryView:
-    """What a `UserspaceMemory` holds."""
+    """The state of a `UserspaceMemory`."""
 
     def __init__(self, kernel: UserspaceMemory) -> None:
         self._kernel = kernel
+
+    def judged(self, family: int, expected: Behaviour, settings: Settings) -> Judged:
+        """As `View.judged`."""
+        return by_behaviour(lambda: self.behaviour(family), expected)
 
     def behaviour(self, family: int) -> Behaviour | None:
         """As `View.behaviour`."""
         tables = self._kernel.tables.get(family)
         if tables is None:
             return None
-        return check.meaning(msgspec.to_builtins(tables.everything()), tables.addresses, tables.sockets())
+        return check.behaviour_of(msgspec.to_builtins(tables.everything()), tables.addresses, tables.sockets())
 
 
 class KernelView:
-    """What the proxy process says it does, and the addresses and sockets that the kernel has for it."""
+    """The state reported by the proxy process, and its addresses and sockets in the kernel."""
 
-    def __init__(self, kernel: UserspaceKernel, place: Place) -> None:
+    def __init__(self, kernel: Reporting, place: Place) -> None:
         self._kernel, self._place = kernel, place
+
+    def judged(self, family: int, expected: Behaviour, settings: Settings) -> Judged:
+        """As `View.judged`."""
+        return by_behaviour(lambda: self.behaviour(family), expected)
 
     def behaviour(self, family: int) -> Behaviour | None:
         """As `View.behaviour`."""
@@ -49,7 +57,7 @@ class KernelView:
             return None
         addresses = check.read_addresses(self._run("ip", f"-{family}", "-o", "address", "show", "dev", "lo"))
         sockets = check.read_sockets(self._run("ss", f"-{family}", "-Hltun"))
-        return check.meaning(msgspec.to_builtins(said), addresses, sockets)
+        return check.behaviour_of(msgspec.to_builtins(said), addresses, sockets)
 
     def _run(self, *command: str) -> str:
         result = self._place.run(list(command), b"")
@@ -59,33 +67,45 @@ class KernelView:
 
 
 def memory() -> Opened:
-    """A proxy that only remembers."""
+    """An in-memory proxy."""
     kernel = UserspaceMemory()
     return Opened(kernel, MemoryView(kernel), {})
 
 
 @contextmanager
 def real(place: Place) -> Iterator[Opened]:
-    """A proxy process in `place`; KernelError where no process may stay."""
+    """A proxy process in `place`; KernelError if a process cannot be kept there."""
     if place.start is None:
         raise KernelError(
-            "mode userspace has no kernel to send single packets to: its proxy answers whole connections only"
+            "mode userspace cannot be tested with single packets: its proxy handles only whole connections"
         )
-    words = place.run(["ip", "-V"], b"").stdout.decode().replace(",", " ").split()
-    version = next((word.removeprefix("iproute2-") for word in words if word.startswith("iproute2-")), "unknown")
     kernel = UserspaceKernel(place.start)
     try:
-        yield Opened(kernel, KernelView(kernel, place), {"iproute2": version})
+        yield Opened(kernel, KernelView(kernel, place), {"iproute2": tool_version(place, ["ip", "-V"])})
     finally:
         kernel.close()
 
 
 def leftovers(place: Place) -> str | None:
-    """What of a proxy in this mode `place` holds already."""
+    """Addresses of a proxy in this mode that already exist in `place`."""
     listed = place.run(["ip", "-o", "address", "show", "dev", "lo", "label", LABEL], b"").stdout
     return f"addresses labelled {LABEL}" if listed.strip() else None
 
 
 def clean(place: Place) -> None:
-    """Remove what a proxy that was killed had no time to: its addresses."""
+    """Remove the addresses that a killed proxy left."""
     place.run(["ip", "address", "flush", "dev", "lo", "label", LABEL], b"")
+
+
+MODE = Mode(
+    name="userspace",
+    commands={"ip": "iproute2", "ss": "iproute2"},
+    memory=memory,
+    real=real,
+    tracer=tracer,
+    leftovers=leftovers,
+    clean=clean,
+    translates=False,  # sockets, no rules: conntrack does not contain the forwarded datagrams
+    daemon="harness.lab.dataplane.userspace_engine",
+    beside=KernelView,
+)

@@ -1,8 +1,8 @@
 """A throwaway user and network namespace: real kernel, no root, nothing left behind.
 
-The harness itself stays outside with its own rights to files.  An agent process inside makes
-sockets and passes them out; commands enter with nsenter.  The namespace lives exactly as long as
-that agent, which ends when this process does, however it ends.
+The harness itself stays outside and keeps its file permissions.  An agent process inside creates
+sockets and passes them out; commands enter with nsenter.  The namespace lives as long as the agent,
+which ends with this process, however that ends.
 """
 
 from __future__ import annotations
@@ -12,34 +12,41 @@ import subprocess
 import sys
 from pathlib import Path
 
+from harness.places import commands
+
 AGENT = Path(__file__).with_name("netns_agent.py")
-START_TIMEOUT_SECONDS = 20
+START_TIMEOUT_SECONDS = 60
+WAYS_OUT = (
+    "allow unprivileged user namespaces (sysctl user.max_user_namespaces=10000, kernel.unprivileged_userns_clone=1,"
+    " kernel.apparmor_restrict_unprivileged_userns=0; in a container --privileged or another seccomp profile)"
+)
 
 
 class NamespaceError(RuntimeError):
-    """No namespace is to be had here; the message names the ways out."""
+    """Namespaces are not available; the message says what to do."""
 
 
 class Namespace:
-    """Context manager around one namespace; raises NamespaceError where they are refused.
+    """Context manager for one namespace; raises NamespaceError if namespaces are not available.
 
-    One made `beside` another shares its user namespace, so that links may join the two.  `user` False,
-    for root only: a network namespace alone, where root keeps all its rights.
+    A namespace created `beside` another shares its user namespace, so that links can connect the two.  With `user`
+    False, for root only, it is only a network namespace, in which root keeps all its privileges.
     """
 
     def __init__(self, beside: Namespace | None = None, user: bool = True) -> None:
         self._beside = beside
-        self._user = beside._user if beside else user
+        self._user: bool = beside._user if beside else user
 
     def __enter__(self) -> Namespace:
         self._channel, inside = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        unshare = ["unshare", "-Urn" if self._user else "-n"]
+        # The user namespace is mapped first: legacy iptables needs a network namespace whose root is a known user.
+        unshare = [*(["unshare", "-Ur"] if self._user else []), "unshare", "-n"]
         if self._beside and self._user:
             enter = ["nsenter", "-t", str(self._beside.pid), "-U", "--preserve-credentials", "--"]
             unshare = [*enter, "unshare", "-n"]
         command = [*unshare, sys.executable, "-I", "-S", str(AGENT), str(inside.fileno())]
         try:
-            # A session of its own: Ctrl-C must reach the harness, which then ends the agent.
+            # A new session: Ctrl-C must reach only the harness, which then ends the agent.
             self._agent = subprocess.Popen(
                 command,
                 pass_fds=[inside.fileno()],
@@ -52,12 +59,12 @@ class Namespace:
         inside.close()
         self._channel.settimeout(START_TIMEOUT_SECONDS)
         if self._receive_ready() != b"ready\n":
-            error = self._agent.stderr.read().decode(errors="replace").strip()
+            self._agent.kill()  # it may hang
+            error = self._agent.stderr.read().decode(errors="replace").strip() if self._agent.stderr else ""
             self.__exit__()
             raise NamespaceError(
-                f"cannot make a user and network namespace: {error or 'no answer'}; allow unprivileged user"
-                " namespaces (sysctl kernel.unprivileged_userns_clone=1 or"
-                " kernel.apparmor_restrict_unprivileged_userns=0), run as root, or use --kernel memory"
+                f"cannot make a user and network namespace: {error or 'no answer'}; {WAYS_OUT},"
+                " or use --kernel vm or --kernel memory"
             )
         return self
 
@@ -67,11 +74,12 @@ class Namespace:
         except OSError:
             return b""
 
-    def __exit__(self, *_exception) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self._channel.close()
         self._agent.kill()
         self._agent.wait()
-        self._agent.stderr.close()
+        if self._agent.stderr:
+            self._agent.stderr.close()
 
     @property
     def pid(self) -> int:
@@ -79,18 +87,22 @@ class Namespace:
         return self._agent.pid
 
     def socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
-        """A socket that lives in the namespace."""
+        """A socket in the namespace."""
         self._channel.send(f"{family} {kind} {protocol}".encode())
         _, descriptors, _, _ = socket.recv_fds(self._channel, 16, 1)
         return socket.socket(fileno=descriptors[0])
 
     def run(self, command: list[str], stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        """Run a command inside; its output is captured."""
-        return subprocess.run([*self._enter(), *command], input=stdin, capture_output=True, check=False)
+        """Run a command inside and capture its output."""
+        return commands.run(command, stdin, self._enter())
 
     def start(self, command: list[str], descriptor: int) -> subprocess.Popen[bytes]:
         """Start a command inside that inherits one file descriptor and must end when that closes."""
-        return start([*self._enter(), *command], descriptor)
+        return start(self.inside(command), descriptor)
+
+    def inside(self, command: list[str]) -> list[str]:
+        """The command line that runs a command inside; the process execs the command."""
+        return [*self._enter(), *command]
 
     def _enter(self) -> list[str]:
         rights = ["-U", "--preserve-credentials"] if self._user else []
@@ -98,5 +110,5 @@ class Namespace:
 
 
 def start(command: list[str], descriptor: int) -> subprocess.Popen[bytes]:
-    """Start a command here, in a session of its own so that Ctrl-C is left to this process."""
+    """Start a command in a new session, so that Ctrl-C reaches only this process."""
     return subprocess.Popen(command, pass_fds=[descriptor], stdin=subprocess.DEVNULL, start_new_session=True)

@@ -1,4 +1,4 @@
-"""Packets as bytes: the first of a connection, its answer, and what an observer sees pass by.
+"""Packets as bytes: the first of a connection, its answer, and those that an observer sees.
 
 Each attempt carries a number that survives translation: in the sequence number of TCP, the payload of
 UDP, the initiate tag of SCTP (RFC 9293, RFC 768, RFC 9260).  ICMP errors quote it.
@@ -9,8 +9,10 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
+from crc32c import crc32c
+
 TCP, UDP, SCTP, ICMP, ICMPV6 = 6, 17, 132, 1, 58
-_SYN, _RST, _ACK = 0x02, 0x04, 0x10
+_SYN, _RST, _PSH, _ACK = 0x02, 0x04, 0x08, 0x10
 _INIT, _INIT_ACK, _ABORT = 1, 2, 6
 _QUESTION, _ANSWER = b"question", b"answer.."
 _EXTENSIONS = {0, 43, 44, 60}
@@ -18,9 +20,10 @@ _ERRORS = {ICMP: {3}, ICMPV6: {1}}
 
 
 class Seen(NamedTuple):
-    """A packet of attempt `number`: request, answer, reset, or an ICMP error about a request.
+    """A packet of attempt `number`: request, segment (data of an established connection), answer, reset, or an ICMP
+    error about a request (unreachable).
 
-    `source` and `destination` are (packed address, port), ports 0 for an error.
+    `source` and `destination` are (packed address, port), with port 0 for an error.
     """
 
     kind: str
@@ -35,17 +38,27 @@ def request(number: int, protocol: int, source: tuple[bytes, int], destination: 
     return _packet(protocol, source, destination, _SYN, number, 0)
 
 
+def segment(number: int, first: int, source: tuple[bytes, int], destination: tuple[bytes, int]) -> bytes:
+    """Data of a TCP connection that attempt `first` established; always the same bytes."""
+    body = struct.pack("!HHIIBBHHH", source[1], destination[1], first + 1, 2, 5 << 4, _PSH | _ACK, 64240, 0, 0)
+    body += _QUESTION + struct.pack("!I", number)
+    body = _with_checksum(body, 16, source[0], destination[0], TCP)
+    return _header(source[0], destination[0], TCP, len(body)) + body
+
+
 def reset(number: int, source: tuple[bytes, int], destination: tuple[bytes, int]) -> bytes:
-    """A TCP reset of a connection that nobody knows, which conntrack takes for INVALID."""
+    """A TCP reset of an unknown connection, which conntrack classifies as INVALID."""
     return _packet(TCP, source, destination, _RST | _ACK, 1, number)
 
 
 def answer(seen: Seen) -> bytes:
-    """What a server answers to a request."""
+    """A server's answer to a request."""
     return _packet(seen.protocol, seen.destination, seen.source, _SYN | _ACK, 1, seen.number)
 
 
-def _packet(protocol: int, source, destination, flags: int, number: int, echoed: int) -> bytes:
+def _packet(
+    protocol: int, source: tuple[bytes, int], destination: tuple[bytes, int], flags: int, number: int, echoed: int
+) -> bytes:
     ports = struct.pack("!HH", source[1], destination[1])
     if protocol == TCP:
         acknowledged = (echoed + 1) & 0xFFFFFFFF if flags & _ACK else 0
@@ -61,14 +74,14 @@ def _packet(protocol: int, source, destination, flags: int, number: int, echoed:
 
 
 def _sctp(ports: bytes, flags: int, number: int, echoed: int) -> bytes:
-    """INIT, or INIT ACK under the peer's tag; the checksum is CRC32c over the packet with a zero in its place."""
+    """INIT, or INIT ACK under the peer's tag; the checksum is CRC32c over the packet with a zero checksum."""
     if flags & _ACK:
         cookie = struct.pack("!HH4s", 7, 8, b"none")
         chunk = struct.pack("!BBHIIHHI", _INIT_ACK, 0, 20 + len(cookie), number, 65536, 1, 1, 1) + cookie
     else:
         chunk = struct.pack("!BBHIIHHI", _INIT, 0, 20, number, 65536, 1, 1, 1)
     tag = struct.pack("!I", echoed if flags & _ACK else 0)
-    return ports + tag + struct.pack("<I", _crc32c(ports + tag + bytes(4) + chunk)) + chunk
+    return ports + tag + struct.pack("<I", crc32c(ports + tag + bytes(4) + chunk)) + chunk
 
 
 def _header(source: bytes, destination: bytes, protocol: int, length: int) -> bytes:
@@ -88,30 +101,11 @@ def _sum(data: bytes) -> int:
     total = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
-
-
-def _crc_table() -> list[int]:
-    table = []
-    for value in range(256):
-        for _ in range(8):
-            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
-        table.append(value)
-    return table
-
-
-_CRC = _crc_table()
-
-
-def _crc32c(data: bytes) -> int:
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = crc >> 8 ^ _CRC[(crc ^ byte) & 0xFF]
-    return crc ^ 0xFFFFFFFF
+    return int(~total & 0xFFFF)
 
 
 def parse(packet: bytes) -> Seen | None:
-    """What a packet with its IP header is to us; None for anything that is no attempt's."""
+    """Parse a packet with its IP header; None if it belongs to no attempt."""
     try:
         split = _split(packet)
         return _classify(*split) if split else None
@@ -132,7 +126,7 @@ def _split(packet: bytes) -> tuple[int, bytes, bytes, bytes] | None:
 
 
 def parse_body(protocol: int, source: bytes, destination: bytes, body: bytes) -> Seen | None:
-    """As `parse`, for a packet whose IP header was taken off."""
+    """Like `parse`, for a packet without its IP header."""
     try:
         return _classify(protocol, source, destination, body)
     except (struct.error, IndexError):
@@ -155,13 +149,14 @@ def _error(protocol: int, source: bytes, destination: bytes, body: bytes) -> See
     quoted = _split(body[8:])
     if quoted is None or quoted[0] not in (TCP, UDP, SCTP):
         return None
-    number = {TCP: _tcp_number, UDP: _udp, SCTP: _init}[quoted[0]](quoted[3])
-    number = number if isinstance(number, int) else number[1]
+    body = quoted[3]
+    number = _tcp_number(body) if quoted[0] == TCP else (_udp if quoted[0] == UDP else _init)(body)[1]
     return Seen("unreachable", number, quoted[0], (source, 0), (destination, 0))
 
 
 def _tcp_number(body: bytes) -> int:
-    return struct.unpack_from("!I", body, 4)[0]
+    (number,) = struct.unpack_from("!I", body, 4)
+    return int(number)
 
 
 def _tcp(body: bytes) -> tuple[str, int]:
@@ -170,7 +165,8 @@ def _tcp(body: bytes) -> tuple[str, int]:
         return "reset", (acknowledged - 1) & 0xFFFFFFFF
     if flags & _SYN:
         return ("answer", (acknowledged - 1) & 0xFFFFFFFF) if flags & _ACK else ("request", number)
-    return "", 0
+    data = body[(body[12] >> 4) * 4 :]
+    return ("segment", struct.unpack_from("!I", data, 8)[0]) if data[:8] == _QUESTION else ("", 0)
 
 
 def _udp(body: bytes) -> tuple[str, int]:

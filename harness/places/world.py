@@ -1,10 +1,10 @@
-"""Network namespaces around one node, joined by veth pairs, and sockets at every place packets pass.
+"""Network namespaces around one node, connected by veth pairs, with sockets wherever packets pass.
 
     namespace pods  <--veth-->  namespace node  <--veth-->  namespace outside
     (pods, endpoints)           (rules, addresses)          (external clients, pods of other nodes)
 
-The far namespaces have no addresses: every address there is played by the harness, which reads and
-writes whole packets.  So any source address and SCTP are to be had, and nothing answers by itself.
+The other namespaces have no addresses: the harness plays every address there, reading and writing
+whole packets.  So any source address and SCTP can be used, and no kernel answers by itself.
 """
 
 from __future__ import annotations
@@ -16,16 +16,15 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
-from harness.namespace import Namespace
-from harness.oracle.settings import packed
-from harness.packets.wire import ICMP, ICMPV6, SCTP, TCP, UDP, Seen, answer, parse, parse_body
+from harness.places.namespace import Namespace
+from harness.places.wire import ICMP, ICMPV6, SCTP, TCP, UDP, Seen, answer, parse, parse_body
 
 OUTSIDE_INTERFACE = "eth0"
 _ETHERTYPES = {4: 0x0800, 6: 0x86DD}
 _IPPROTO_RAW = 255
 _NODE_LINK, _FAR_LINK = "02:00:00:00:00:01", "02:00:00:00:00:02"
-MASQUERADE_ADDRESSES = ("198.18.0.1", "2001:2::1")
-"""The node's own on each link, by which a replaced source shows even when the node is the client (RFC 2544, 5180)."""
+MASQUERADE_ADDRESSES = ("198.19.255.1", "2001:2:0:255::1")
+"""The node's addresses on each link; they reveal a replaced source even if the node is the client (RFC 2544, 5180)."""
 _BUFFER_BYTES = 8 << 20
 _SYSCTLS = (
     "net.ipv4.ip_forward=1", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.default.rp_filter=0",
@@ -33,11 +32,11 @@ _SYSCTLS = (
     "net.ipv4.conf.all.accept_local=1", "net.ipv4.icmp_ratemask=0",
     "net.ipv6.conf.all.forwarding=1", "net.ipv6.conf.default.accept_dad=0", "net.ipv6.icmp.ratemask=255",
 )  # fmt: skip
-"""The masks name no type that is sent, so no ICMP error counts against any limit, the kernel's global one included."""
+"""The masks exclude all types that are sent, so that no ICMP error is rate-limited, not even globally."""
 
 
 class Sighting:
-    """A packet and where it was seen: at the node itself, or beyond `interface`."""
+    """A packet and where it was seen: at the node itself (""), or behind an interface."""
 
     __slots__ = ("place", "seen")
 
@@ -69,7 +68,7 @@ class World:
             raise
         return self
 
-    def __exit__(self, *_exception) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self._stack.close()
 
     def _connect(self) -> None:
@@ -79,9 +78,9 @@ class World:
             peer = ["peer", "name", name, "address", _FAR_LINK, "netns", str(far.pid)]
             self._must(self.node, ["ip", "link", "add", name, "address", _NODE_LINK, "type", "veth", *peer])
             for end in (self.node, far):
-                # Without ARP every neighbour is known at once, by a link address the far end does not take.
+                # Without ARP every neighbour is known at once, by a link address that the peer does not accept.
                 self._must(end, ["ip", "link", "set", name, "arp", "off", "up"])
-            self._batch(f"addr add {_prefix(packed(a))} dev {name}" for a in MASQUERADE_ADDRESSES)
+            self._batch(f"addr add {_prefix(ipaddress.ip_address(a).packed)} dev {name}" for a in MASQUERADE_ADDRESSES)
         for family in ("-4", "-6"):
             self._must(self.node, ["ip", family, "route", "add", "default", "dev", OUTSIDE_INTERFACE])
 
@@ -112,8 +111,30 @@ class World:
         self._sockets[sock.fileno()] = sock
         return sock
 
+    def links(self) -> list[socket.socket]:
+        """New packet sockets, to be closed by the caller: per family, one for pods and one for the outside."""
+        found = []
+        for ethertype in _ETHERTYPES.values():
+            for name, far in ((self.pods_interface, self._pods), (OUTSIDE_INTERFACE, self._outside)):
+                link = far.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ethertype))
+                link.bind((name, ethertype))
+                found.append(link)
+        return found
+
+    def forget(self) -> None:
+        """Discard everything received so far, without answering."""
+        for sock in self._sockets.values():
+            with suppress(BlockingIOError):
+                while True:
+                    sock.recv(65536)
+
+    @staticmethod
+    def own_address(family: int) -> bytes:
+        """The node's address of a family, which is on every link."""
+        return ipaddress.ip_address(MASQUERADE_ADDRESSES[0 if family == 4 else 1]).packed
+
     def add_addresses(self, addresses: list[bytes]) -> None:
-        """Make addresses the node's own; loopback ones are already."""
+        """Add addresses to the node; loopback addresses are already there."""
         wanted = [a for a in addresses if not ipaddress.ip_address(a).is_loopback]
         self._batch(f"addr replace {_prefix(a)} dev {OUTSIDE_INTERFACE}" for a in wanted)
 
@@ -122,7 +143,7 @@ class World:
         self._batch(f"addr del {_prefix(a)} dev {OUTSIDE_INTERFACE}" for a in addresses)
 
     def route_to_pods(self, addresses: list[bytes]) -> None:
-        """Send what is for these addresses to the namespace of pods."""
+        """Route these addresses to the namespace of pods."""
         self._batch(f"route replace {_prefix(a)} dev {self.pods_interface}" for a in addresses)
 
     def _batch(self, lines: Iterator[str]) -> None:
@@ -131,18 +152,17 @@ class World:
             self._must(self.node, ["ip", "-batch", "-"], text.encode())
 
     def send(self, origin: str, packet: bytes) -> None:
-        """Send a packet from the node itself ("") or from beyond an interface."""
+        """Send a packet from the node itself ("") or from behind an interface; OSError if the node cannot send it."""
         family = packet[0] >> 4
         if origin:
             link = bytes.fromhex(_NODE_LINK.replace(":", ""))
             self._frames[origin, family].sendto(packet, (origin, _ETHERTYPES[family], 0, 0, link))
             return
         destination = packet[16:20] if family == 4 else packet[24:40]
-        with suppress(PermissionError):  # a packet that rules drop on its way out is the sender's error
-            self._senders[family].sendto(packet, (str(ipaddress.ip_address(destination)), 0))
+        self._senders[family].sendto(packet, (str(ipaddress.ip_address(destination)), 0))
 
     def sightings(self, quiet_seconds: float, limit_seconds: float) -> Iterator[Sighting]:
-        """Packets as they come, until nothing comes for a while; requests beyond an interface are answered."""
+        """Packets as they arrive, until none arrives for a while; requests behind an interface are answered."""
         until = time.monotonic() + limit_seconds
         poll = select.poll()
         for descriptor in self._sockets:
@@ -165,7 +185,7 @@ class World:
         seen = parse(packet) if direction != socket.PACKET_OUTGOING else None
         if seen is None:
             return None
-        if seen.kind == "request":
+        if seen.kind == "request":  # data of an established connection needs no answer
             self.send(name, answer(seen))
         return Sighting(name, seen)
 

@@ -1,4 +1,4 @@
-"""Replay: a recording through the engine, by the recording's own clock, measured and judged.
+"""Replays a recording through the engine on the recording's clock, measures and judges it.
 
 schedule (batches) -> session (observe, sync, time) -> verify (kernel against oracle) -> result
 """

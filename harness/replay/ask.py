@@ -1,24 +1,30 @@
-"""One packet asked about in a recording or a dump: whose it is, where to, and what becomes of it."""
+"""Traces one packet in a recording or dump: its source, its destination, and its fate."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from engine.config import NEWEST
 from engine.manifest import ManifestError
 from engine.proxier import Proxier
-from harness.events import OBJECT_TYPES, Event
-from harness.oracle.settings import PROTOCOLS, Settings, packed
-from harness.recording import Recording, open_source
-from harness.recording.state import State, folded, key_of
-from harness.trace.case_config import proxy_config
-from harness.trace.packet import Packet
-from harness.trace.run import Tracers, shown
+from harness.acceptance.case_config import proxy_config
+from harness.acceptance.run import Tracers, shown
+from harness.judge.behaviour import PROTOCOL_NAMES, PROTOCOLS
+from harness.judge.oracle.settings import Settings, packed
+from harness.judge.packet import Packet
+from harness.log import Recording, open_source
+from harness.log.events import Event, JsonObject
+from harness.log.node_names import NodeNames
+from harness.log.positions import Position
+from harness.log.state import Key, State, folded, require
+from harness.replay.effects import service_of
 
 _TO = re.compile(r"(?P<address>\[[0-9a-fA-F:.]+\]|[0-9.]+):(?P<port>\d+)(/(?P<protocol>\w+))?")
 _SERVICE = re.compile(r"svc:(?P<namespace>[^/:]+)/(?P<name>[^/:]+)(:(?P<port>[^/:]+))?(/(?P<protocol>\w+))?")
@@ -26,12 +32,11 @@ _SERVICE = re.compile(r"svc:(?P<namespace>[^/:]+)/(?P<name>[^/:]+)(:(?P<port>[^/
 
 @dataclass(frozen=True)
 class _Cluster:
-    """What OBJECTS say: manifests by resource and (namespace, name), and the events that led there."""
+    """The contents of OBJECTS: manifests by resource and (namespace, name), and their events."""
 
     header: dict[str, Any]
-    objects: dict[str, dict[tuple[str, str], dict]]
+    objects: dict[str, dict[tuple[str, str], JsonObject]]
     events: list[Event]
-    first_node: str
 
 
 def explain(
@@ -42,26 +47,61 @@ def explain(
     version: tuple[int, int],
     *,
     node: str | None = None,
-    at: int | None = None,
+    at: Position | None = None,
     cluster_cidr: str | None = None,
 ) -> dict[str, Any]:
     """Packet, steps and outcome as JSON; ValueError for an unknown pod, Service or address."""
     with open_source(path) as recording:
-        cluster = _read(recording, at)
-        settings = Settings(
-            cluster_cidr=cluster_cidr or cluster.header.get("clusterCIDR") or "",
-            service_cidrs=tuple(cluster.header.get("serviceCIDRs") or ()),
-        )
-        addresses = _node_addresses(cluster, node or cluster.first_node)
-        tracers = Tracers(mode, frozenset(addresses))
-        proxier = Proxier(mode, proxy_config(settings, version), tracers, time.perf_counter, node)
-        for event in cluster.events:
-            try:
-                proxier.state.observe(event.type, event.resource, event.object)
-            except ManifestError as error:
-                raise recording.error(event, f"{event.type} {event.resource}: {error}") from error
-    proxier.sync()
+        nodes = NodeNames(path)
+        cluster = _read(recording, at, nodes)
+        nodes.require(node)
+        nodes.note_deleted(node or nodes.first)
+        return _explained(cluster, source, target, mode, version, node, nodes.first, cluster_cidr, recording.error)
+
+
+def explain_state(
+    cluster: JsonObject, objects: Mapping[Key, msgspec.Raw], source: str, target: str, mode: str, node: str | None
+) -> dict[str, Any]:
+    """The same for given objects; `cluster` is that of the recording's header.
+
+    ManifestError for an object that the API would never send.
+    """
+    events = [Event(number, 0, "ADDED", key[0], raw) for number, (key, raw) in enumerate(sorted(objects.items()))]
+    first = node or next((key[2] for key in sorted(objects) if key[0] == "nodes"), None)
+    return _explained(_Cluster(cluster, _decoded(objects), events), source, target, mode, NEWEST, first, first)
+
+
+def _explained(
+    cluster: _Cluster,
+    source: str,
+    target: str,
+    mode: str,
+    version: tuple[int, int],
+    node: str | None,
+    first: str | None,
+    cluster_cidr: str | None = None,
+    error: Callable[[Event, str], Exception] | None = None,
+) -> dict[str, Any]:
+    """`first` is the node used without `node`; `error` creates the exception for a bad event."""
+    settings = Settings(
+        cluster_cidr=cluster_cidr or cluster.header.get("clusterCIDR") or "",
+        service_cidrs=tuple(cluster.header.get("serviceCIDRs") or ()),
+    )
+    addresses = _node_addresses(cluster, node or first)
+    tracers = Tracers(mode, frozenset(addresses))
+    proxier = Proxier(mode, proxy_config(settings, version), tracers, time.perf_counter, node)
     destination, protocol, port = _destination(cluster, target)
+    concerned = _concerned(cluster, destination, port, addresses)
+    for event in cluster.events:
+        if event.resource in ("services", "endpointslices") and service_of(event) not in concerned:
+            continue  # none of its rules affects this packet
+        try:
+            proxier.state.observe(event.type, event.resource, event.object)
+        except ManifestError as bad:
+            if error is None:
+                raise
+            raise error(event, f"{event.type} {event.resource}: {bad}") from bad
+    proxier.sync()
     packet = _packet(cluster, source, destination, protocol, port, addresses)
     if len(packet.source) != len(destination):
         raise ValueError(f"--from {source} and --to {target} are of different IP families")
@@ -69,28 +109,54 @@ def explain(
     return {
         "mode": mode,
         "node": proxier.state.node_name,
-        "packet": f"{_text(packet.source)} -> {_text(destination)} {_name(protocol)}/{port}",
+        "packet": f"{_text(packet.source)} -> {_text(destination)} {PROTOCOL_NAMES[protocol]}/{port}",
         "steps": list(trace.steps),
         "outcome": shown(trace.outcome),
     }
 
 
-def _read(recording: Recording, at: int | None) -> _Cluster:
-    state, events, first_node = State(), [], ""
+def _read(recording: Recording, at: Position | None, nodes: NodeNames) -> _Cluster:
+    state, events = State(), list[Event]()
     for event in folded(recording, state, until=at):
         events.append(event)
-        if event.resource == "nodes" and event.type in OBJECT_TYPES:
-            first_node = first_node or key_of(event)[2]
-    objects: dict[str, dict[tuple[str, str], dict]] = {}
-    for (resource, *name), manifest in state.objects.items():
-        objects.setdefault(resource, {})[tuple(name)] = msgspec.json.decode(manifest)
-    return _Cluster(recording.header.cluster, objects, events, first_node)
+        nodes.observe(event)
+    require(at, events[-1].seq if events else None)
+    return _Cluster(recording.header.cluster, _decoded(state.objects), events)
 
 
-def _node_addresses(cluster: _Cluster, node: str) -> list[bytes]:
-    manifest = cluster.objects.get("nodes", {}).get(("", node)) or {}
+def _decoded(objects: Mapping[Key, msgspec.Raw]) -> dict[str, dict[tuple[str, str], JsonObject]]:
+    found: dict[str, dict[tuple[str, str], JsonObject]] = {}
+    for (resource, namespace, name), manifest in objects.items():
+        found.setdefault(resource, {})[namespace, name] = msgspec.json.decode(manifest)
+    return found
+
+
+def _node_addresses(cluster: _Cluster, node: str | None) -> list[bytes]:
+    manifest = cluster.objects.get("nodes", {}).get(("", node or "")) or {}
     listed = (manifest.get("status") or {}).get("addresses") or ()
     return [packed(a["address"]) for a in listed if a["type"] == "InternalIP"]
+
+
+def _concerned(cluster: _Cluster, destination: bytes, port: int, mine: list[bytes]) -> set[tuple[str, str]]:
+    """Services that the packet may be for: by address, or, on an address of the node, by node port."""
+    ours = destination in mine or ipaddress.ip_address(destination).is_loopback
+    found = set()
+    for name, manifest in cluster.objects.get("services", {}).items():
+        spec = manifest.get("spec") or {}
+        ingress = ((manifest.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
+        texts = [spec.get("clusterIP"), *(spec.get("clusterIPs") or ()), *(spec.get("externalIPs") or ())]
+        texts += [each.get("ip") for each in ingress]
+        by_port = ours and any(each.get("nodePort") == port for each in spec.get("ports") or ())
+        if by_port or destination in filter(None, map(_packed, texts)):
+            found.add(name)
+    return found
+
+
+def _packed(text: str | None) -> bytes | None:
+    try:
+        return packed(text) if text else None
+    except ValueError:
+        return None  # "None", or an external IP that is not an address
 
 
 def _packet(cluster: _Cluster, source: str, destination: bytes, protocol: int, port: int, mine: list[bytes]) -> Packet:
@@ -106,18 +172,18 @@ def _packet(cluster: _Cluster, source: str, destination: bytes, protocol: int, p
     if kind == "pod":
         address = _pod_address(cluster, rest, len(destination))
         return Packet(address, destination, protocol, port, False, ours, "pods0")
-    raise ValueError(f"--from {source!r} is none of pod:NAME, node, external:IP")
+    raise ValueError(f"--from {source!r} is not one of pod:NAME, node, external:IP")
 
 
 def _own_sources(destination: bytes, mine: list[bytes]) -> list[bytes]:
-    """Addresses by which the node sends: to a loopback address from that very one."""
+    """Source addresses of the node; to a loopback address it is that same address."""
     if ipaddress.ip_address(destination).is_loopback:
         return [destination]
     return [a for a in mine if len(a) == len(destination)]
 
 
 def _pod_address(cluster: _Cluster, name: str, size: int) -> bytes:
-    """A pod's address: given, of its Pod object, or of an endpoint that names it."""
+    """A pod's address: as given, from its Pod object, or from an endpoint that references it."""
     try:
         return packed(name)
     except ValueError:
@@ -174,12 +240,8 @@ def _port(text: str) -> int:
 def _protocol(text: str | None) -> int:
     found = PROTOCOLS.get((text or "TCP").upper())
     if found is None:
-        raise ValueError(f"--to: protocol {text!r} is none of tcp, udp, sctp")
+        raise ValueError(f"--to: protocol {text!r} is not one of tcp, udp, sctp")
     return found
-
-
-def _name(protocol: int) -> str:
-    return next(name.lower() for name, number in PROTOCOLS.items() if number == protocol)
 
 
 def _text(address: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Opens what a replay programs: a throwaway namespace or kernel, memory, or (only when spelled out) the host."""
+"""Opens the kernel that a replay programs: a throwaway namespace or machine, memory, or (only explicitly) the host."""
 
 from __future__ import annotations
 
@@ -6,155 +6,165 @@ import os
 import platform
 import shutil
 import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
-from engine.kernel.base import Conntrack, Kernel
-from engine.kernel.conntrack import NETLINK_NETFILTER, ConntrackTable
-from harness import uml
-from harness.modes import module_of, user_namespace
-from harness.modes.place import Opened, Place, View
-from harness.namespace import Namespace, NamespaceError, start
+from engine.kernel.base import Conntrack, KernelOfMode
+from engine.kernel.conntrack import ConntrackTable
+from engine.kernel.netlink import NETFILTER
+from harness.failure import Failure
+from harness.modes import mode_of
+from harness.modes.mode import Mode
+from harness.modes.opened import Opened, View
+from harness.places import vm
+from harness.places.commands import run
+from harness.places.namespace import Namespace, NamespaceError, start
+from harness.places.place import Place
+from harness.places.world import World
 
 
-class KernelUnavailable(RuntimeError):
-    """The kernel asked for is not to be had; the message names the way out."""
+class KernelUnavailable(Failure, RuntimeError):
+    """The requested kernel is not available; the message says what to do."""
 
 
 class Target(NamedTuple):
-    """A kernel with its view, what to print of it, the place it is in and its connections (None in memory)."""
+    """A kernel with its view, facts to print, its place and its connections (None in memory)."""
 
-    kernel: Kernel
+    kernel: KernelOfMode
     view: View
     facts: dict[str, str]
     place: Place | None
     conntrack: Conntrack | None = None
 
 
-def needs_uml(kind: str, mode: str) -> bool:
-    """Whether the whole command has to run in user-mode Linux: asked for, or all that offers the mode here.
-
-    KernelUnavailable when it is asked for and cannot be there.
-    """
-    if uml.inside() or kind not in ("auto", "uml"):
+def needs_vm(kind: str, mode: str) -> bool:
+    """Whether the whole command has to run in a virtual machine: requested, or the only way to get the mode."""
+    if vm.inside() or kind.partition(":")[0] not in ("auto", "vm"):
         return False
-    module = module_of(mode)
-    if kind == "uml":
-        if hasattr(module, "NOT_IN_UML"):
-            raise KernelUnavailable(f"{module.NOT_IN_UML}: mode {mode} needs --kernel netns")
+    if kind != "auto":
         return True
-    if not hasattr(module, "missing") or not uml.installed():
+    asked = mode_of(mode)
+    if asked.everywhere or vm.missing():
         return False
     try:
-        with _namespace(module):
+        with _namespace(asked):
             return False
     except KernelUnavailable:
         return True
 
 
 @contextmanager
-def open_kernel(kind: str, mode: str, variant: str | None = None) -> Iterator[Target]:
-    """`kind` is auto, netns, uml, memory or host; uml only where `needs_uml`. Raises KernelUnavailable.
+def open_kernel(kind: str, mode: str, variant: str | None = None, packets: bool = False) -> Iterator[Target]:
+    """Open a kernel; `kind` is auto, netns, memory or host, as virtual machines run whole commands.
 
-    `variant`: for mode iptables alone, whose tools to use; None where the place is to tell.
+    `variant`: the variant of tools, for mode iptables only; None to detect it.  `packets`: whether to surround a
+    throwaway namespace with pods and an outside.  Raises KernelUnavailable.
     """
-    module = module_of(mode)
+    asked = mode_of(mode)
     if kind == "memory":
-        yield _in_memory(module.memory(), {})
+        yield _in_memory(asked.memory(), {})
     elif kind == "host":
-        yield from _on_host(module, variant)
-    elif kind == "uml":
-        yield from _inside_uml(module, variant)
+        yield from _on_host(asked, variant)
     else:
-        yield from _in_namespace(module, variant, fall_back=kind == "auto")
+        yield from _in_namespace(asked, variant, packets, fall_back=kind == "auto")
 
 
 def _in_memory(opened: Opened, extra: dict[str, str]) -> Target:
     return Target(opened.kernel, opened.view, {"kind": "memory", **extra}, None)
 
 
-def _in_namespace(module, variant: str | None, fall_back: bool) -> Iterator[Target]:
+def _in_namespace(mode: Mode, variant: str | None, packets: bool, fall_back: bool) -> Iterator[Target]:
     with ExitStack() as stack:
         try:
-            place = stack.enter_context(_namespace(module))
+            place = stack.enter_context(_namespace(mode, packets))
         except KernelUnavailable as error:
             if not fall_back:
                 raise
-            yield _in_memory(module.memory(), {"reason": str(error)})
+            yield _in_memory(mode.memory(), {"reason": str(error)})
             return
-        yield from _real(module, place, variant)
+        yield from _real(mode, place, variant)
 
 
 @contextmanager
-def _namespace(module) -> Iterator[Place]:
-    """A throwaway namespace whose kernel can do the mode; KernelUnavailable where there is none."""
-    _require(module)
-    try:
-        namespace = Namespace(user=user_namespace(module)).__enter__()
-    except NamespaceError as error:
-        raise KernelUnavailable(str(error)) from None
-    try:
-        place = Place("netns", namespace.socket, namespace.run, namespace.start)
-        _able(module, place)
+def _namespace(mode: Mode, packets: bool = False) -> Iterator[Place]:
+    """A throwaway namespace whose kernel supports the mode; KernelUnavailable if not possible."""
+    _require(mode)
+    with ExitStack() as stack:
+        try:
+            place = _surrounded(mode, stack) if packets else None
+            if place is None:
+                namespace = stack.enter_context(Namespace(user=mode.user_namespace))
+                place = Place("netns", namespace.socket, namespace.run, namespace.start)
+        except NamespaceError as error:
+            raise KernelUnavailable(str(error)) from None
+        _able(mode, place)
         yield place
-    finally:
-        namespace.__exit__()
 
 
-def _able(module, place: Place) -> None:
-    why = module.missing(place) if hasattr(module, "missing") else None
-    if why:
-        raise KernelUnavailable(f"{why}; Debian's user-mode-linux has it: --kernel uml")
+def _surrounded(mode: Mode, stack: ExitStack) -> Place | None:
+    """A node between pods and an outside; None if links cannot be created, or if the mode uses sockets, not rules."""
+    if not mode.translates:
+        return None
+    try:
+        world = stack.enter_context(World(user=mode.user_namespace))
+    except OSError:
+        return None
+    return Place("netns", world.node.socket, world.node.run, world.node.start, world)
 
 
-def _inside_uml(module, variant: str | None) -> Iterator[Target]:
-    """The kernel that was booted for this command: all of it is throwaway."""
-    if not uml.inside():
-        raise KernelUnavailable("--kernel uml boots a kernel for a whole command; this one cannot run in it")
-    _require(module)
-    yield from _real(module, Place("uml", socket.socket, _run, start), variant)
+def _able(mode: Mode, place: Place) -> None:
+    if why := mode.missing(place):
+        raise KernelUnavailable(f"{why}; use --kernel vm for a kernel that has it{_how()}, or --kernel memory for none")
 
 
-def _run(command: list[str], stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(command, input=stdin, capture_output=True, check=False)
+def _how() -> str:
+    why = vm.missing()
+    return f" ({why})" if why else ""
 
 
-def _on_host(module, variant: str | None) -> Iterator[Target]:
+def _on_host(mode: Mode, variant: str | None) -> Iterator[Target]:
     if os.geteuid() != 0:
         raise KernelUnavailable("--kernel host programs this machine's own rules and needs root")
-    _require(module)
-    place = Place("host", socket.socket, _run, start)
-    _able(module, place)
-    found = module.leftovers(place)
+    _require(mode)
+    place = Place("host", socket.socket, run, start)
+    _able(mode, place)
+    found = mode.leftovers(place)
     if found:
-        raise KernelUnavailable(f"this host has {found} already: a proxy runs here, or ran; remove it first")
+        raise KernelUnavailable(f"this host already has {found}: a proxy is or was running here; remove it first")
     try:
-        yield from _real(module, place, variant)
+        yield from _real(mode, place, variant)
     finally:
-        module.clean(place)
+        mode.clean(place)
 
 
-def _real(module, place: Place, variant: str | None) -> Iterator[Target]:
-    with module.real(place, variant) if variant else module.real(place) as opened:
-        facts = {"kind": place.kind, "release": platform.release(), **opened.tools}
-        if not getattr(module, "TRANSLATES", True):
+def _real(mode: Mode, place: Place, variant: str | None) -> Iterator[Target]:
+    with (mode.variants[variant] if variant else mode.real)(place) as opened:
+        _probe(opened)
+        facts = {"kind": place.kind, **_machine(), "release": platform.release(), **opened.tools}
+        if not mode.translates:
             yield Target(opened.kernel, opened.view, facts, place)
             return
-        table = ConntrackTable(place.make_socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER))
+        table = ConntrackTable(place.make_socket(socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER))
         try:
             yield Target(opened.kernel, opened.view, facts, place, table)
         finally:
             table.close()
 
 
-def _require(module) -> None:
-    missing = [f"{command} (package {package})" for command, package in module.COMMANDS.items() if not _found(command)]
+def _probe(opened: Opened) -> None:
+    """Raise KernelUnavailable if the kernel or a tool lacks something that the engine checks at its start."""
+    families = (4, 6) if os.path.exists("/proc/net/if_inet6") else (4,)
+    if why := opened.lacking(families):
+        raise KernelUnavailable(f"{why}; use another kernel with --kernel vm{_how()}")
+
+
+def _machine() -> dict[str, str]:
+    return {"machine": vm.accelerator()} if vm.inside() else {}
+
+
+def _require(mode: Mode) -> None:
+    needed = mode.commands.items()
+    missing = [f"{command} (package {package})" for command, package in needed if not shutil.which(command)]
     if missing:
-        raise KernelUnavailable(f"not installed: {', '.join(missing)}")
-
-
-def _found(command: str) -> bool:
-    # Debian keeps these where only root's PATH looks.
-    return shutil.which(command, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin") is not None
+        raise KernelUnavailable(f"not installed: {', '.join(missing)}; install it, or use --kernel memory")

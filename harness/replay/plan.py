@@ -1,4 +1,4 @@
-"""The complete program of a mode for a cluster's state at one point of a recording, as values."""
+"""The complete program of a mode for the state at a point of a recording, as values."""
 
 from __future__ import annotations
 
@@ -6,41 +6,57 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from engine.backends.kernelspace import KernelspaceBackend
-from engine.config import ProxyConfig
+from engine.config import NEWEST, ProxyConfig
 from engine.dataplane import Dataplane
 from engine.manifest import ManifestError
 from engine.model import ADDRESS_BYTES, Network
+from engine.modes import MODES
 from engine.program import Program
-from engine.proxier import BACKENDS
 from engine.tracking import ClusterState
-from harness.events import OBJECT_TYPES
-from harness.recording import Recording, open_source
+from harness.log import Recording, open_source
+from harness.log.events import OBJECT_TYPES, JsonObject
+from harness.log.node_names import NodeNames
+from harness.log.positions import Position
+from harness.log.state import require
+from harness.log.window import Window
 from harness.replay.config import proxy_config
 
-PLANNERS = {**BACKENDS, "kernelspace": KernelspaceBackend}
-"""Every mode there is a program for, also those that no kernel here can take."""
+PLANNERS = {**{mode.name: mode.backend for mode in MODES.values()}, "kernelspace": KernelspaceBackend}
+"""All modes with a program, including those without a kernel here."""
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What a user may choose; `at` is a seq, None the end, `families` some of 4 and 6."""
+    """The user's options; `at` is a position, None for the end; `families` are some of 4 and 6."""
 
     mode: str
-    at: int | None = None
+    at: Position | None = None
     families: tuple[int, ...] = tuple(ADDRESS_BYTES)
     node: str | None = None
     pod_networks: tuple[Network, ...] | None = None
     source_vip: str = ""
     enable_dsr: bool = False
+    version: tuple[int, int] = NEWEST
 
 
 def programs(source: str, choices: Choices) -> list[Program]:
-    """One program a family, from scratch. RecordingError for bad input, LookupError when there is no such seq."""
+    """One program per family, from scratch. RecordingError for bad input, LookupError if the seq does not exist."""
     with open_source(source) as recording:
-        config = proxy_config(source, recording.header.cluster, choices.pod_networks)
-        state = _state(recording, choices)
+        config = proxy_config(source, recording.header.cluster, choices.pod_networks, choices.version)
+        state = _state(source, recording, choices)
     config = replace(config, winkernel_source_vip=choices.source_vip, winkernel_enable_dsr=choices.enable_dsr)
     return list(_planned(state, config, choices))
+
+
+def program_of(header: JsonObject, objects: Iterable[tuple[str, bytes]], mode: str, node: str | None) -> list[Program]:
+    """One program per family for given objects, as (resource, manifest); `header` is the recording's cluster.
+
+    ManifestError for an object that the API would never send.
+    """
+    state = ClusterState(node, NEWEST)
+    for resource, manifest in objects:
+        state.observe("ADDED", resource, manifest)
+    return list(_planned(state, proxy_config("", header, None, NEWEST), Choices(mode)))
 
 
 def _planned(state: ClusterState, config: ProxyConfig, choices: Choices) -> Iterable[Program]:
@@ -50,18 +66,20 @@ def _planned(state: ClusterState, config: ProxyConfig, choices: Choices) -> Iter
         yield PLANNERS[choices.mode](family, config).plan(changes, host)
 
 
-def _state(recording: Recording, choices: Choices) -> ClusterState:
-    state, last = ClusterState(choices.node), None
+def _state(source: str, recording: Recording, choices: Choices) -> ClusterState:
+    nodes, window = NodeNames(source), Window(until=choices.at)
+    state, last = ClusterState(choices.node, choices.version), None
     for event in recording:
-        if choices.at is not None and event.seq > choices.at:
+        if window.after(event):
             break
         last = event.seq
+        nodes.observe(event)
         if event.type in OBJECT_TYPES:
             try:
                 state.observe(event.type, event.resource, event.object)
             except ManifestError as error:
                 raise recording.error(event, f"{event.type} {event.resource}: {error}") from error
-    if choices.at not in (None, last):
-        where = "the recording has no events" if last is None else f"the last one before it is {last}"
-        raise LookupError(f"no event has seq {choices.at}; {where}")
+    require(choices.at, last)
+    nodes.require(choices.node)
+    nodes.note_deleted(state.node_name)
     return state

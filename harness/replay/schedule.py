@@ -1,4 +1,4 @@
-"""Cuts a recording into batches by its own clock: what each sync carries never depends on the machine.
+"""Cuts a recording into batches on its own clock: the contents of a sync never depend on the machine.
 
 The initial list is one batch.  After it, an event is due at once unless the last sync was due less
 than `min_sync_period` earlier; all events up to that moment share the batch (SYNC-02).
@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from harness.events import OBJECT_TYPES, Event
-from harness.recording.window import Window
-
-REQUIRED_LISTS = frozenset({"services", "endpointslices"})
+from harness.log.events import OBJECT_TYPES, Event
+from harness.log.window import Window
 
 
 class Batch(NamedTuple):
@@ -23,34 +21,11 @@ class Batch(NamedTuple):
     initial: bool
 
 
-def initial_part(events: Iterator[Event], window: Window) -> tuple[Iterator[Event], list[Event]]:
-    """An iterator over the initial list, and a list that holds the first later event once it ends.
-
-    The list ends with the bookmarks that end the lists of Services and EndpointSlices (SYNC-01), or,
-    in a recording without them, before the first MODIFIED or DELETED; at the window's start if later.
-    """
-    rest: list[Event] = []
-
-    def walk() -> Iterator[Event]:
-        missing = set(REQUIRED_LISTS)
-        for event in events:
-            if window.after(event):
-                return
-            changed = event.type in ("MODIFIED", "DELETED")
-            if (changed or not missing) and not window.before(event):
-                rest.append(event)
-                return
-            if event.ends_initial_list:
-                missing.discard(event.resource)
-            yield event
-
-    return walk(), rest
-
-
 def batches(first: list[Event], events: Iterable[Event], window: Window, min_sync_period: int) -> Iterator[Batch]:
-    """Batches of everything behind the initial list; markers carry no object, but tell that time has passed."""
+    """Batches of all events after the initial list; markers contain no object, but advance the time."""
     pending: list[Event] = []
-    due = last_due = None
+    due = 0
+    last_due: int | None = None
     for event in _chain(first, events):
         if window.after(event):
             break

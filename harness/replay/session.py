@@ -1,8 +1,8 @@
-"""One run: the initial list to every rule live, then batch after batch, each change timed.
+"""One run: the initial list until every rule is live, then batch after batch, timing each change.
 
-A change's convergence is counted on the recording's clock: from the event to the end of the sync
-that carried it, where a sync starts when it is due or when the one before has ended, whichever is
-later.  So a slow sync makes the next one late, and no wait is hidden, at any replay speed.
+A change's convergence is measured on the recording's clock: from the event to the moment its rules were live, where a
+sync starts when it is due or when the previous one has ended, whichever is later.  So a slow sync delays the next one,
+and no wait is hidden, at any replay speed.  The times reported by a sync are only compared with the harness's clock.
 """
 
 from __future__ import annotations
@@ -10,30 +10,38 @@ from __future__ import annotations
 import resource as process
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from engine.addresses import format_address
-from engine.config import ProxyConfig
+from engine.config import NEWEST, ProxyConfig
 from engine.manifest import ManifestError
 from engine.model import Network
 from engine.proxier import Proxier, Sync
-from harness.events import OBJECT_TYPES, Event
-from harness.oracle import Oracle, Settings
-from harness.recording import open_source
-from harness.recording.follow import Follow
-from harness.recording.window import Window
+from harness.judge.packets.lookout import Lookout, Seen
+from harness.judge.packets.questions import Question
+from harness.log import open_source
+from harness.log.events import OBJECT_TYPES, Event, JsonObject
+from harness.log.follow import Follow
+from harness.log.initial import initial_part
+from harness.log.node_names import NodeNames
+from harness.log.window import Window
+from harness.replay.checks import WAYS, Checks, Moment
 from harness.replay.config import proxy_config
+from harness.replay.effects import NOTHING, SENT, Effects
 from harness.replay.kernels import Target
 from harness.replay.result import Result
-from harness.replay.schedule import Batch, batches, initial_part
-from harness.replay.verify import connections, differences
+from harness.replay.rolling import Sample, Watchers
+from harness.replay.schedule import Batch, batches
+from harness.replay.timeline import Stretch
 
 NS = 1_000_000_000
+ONE_TRANSACTION_BYTES = 64 << 10
+"""Bytes up to which a sync must fit into one transaction."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a user may choose; `speed` None is as fast as possible, periods in nanoseconds."""
+    """The user's options; `speed` None is as fast as possible, periods are in nanoseconds."""
 
     mode: str = "nftables"
     min_sync_period: int = NS
@@ -41,9 +49,15 @@ class Options:
     node: str | None = None
     pod_networks: tuple[Network, ...] | None = None
     window: Window = Window()
-    verify: bool = True
-    check_every: int = 500
+    verify: str = "full"
+    check_every: int | None = None
     follow: Follow | None = None
+    version: tuple[int, int] = NEWEST
+
+    @property
+    def packets(self) -> bool:
+        """Whether verification sends packets."""
+        return "packets" in WAYS[self.verify]
 
 
 Progress = Callable[[str, int], None]
@@ -52,18 +66,25 @@ Progress = Callable[[str, int], None]
 class Session:
     """Replays one source into one opened kernel; use once."""
 
-    def __init__(self, source: str, options: Options, target: Target, progress: Progress) -> None:
+    def __init__(
+        self, source: str, options: Options, target: Target, progress: Progress, watchers: Watchers | None = None
+    ) -> None:
         self._source = source
         self._options = options
         self._target = target
         self._progress = progress
+        self._watchers = watchers or Watchers()
         self._events = 0
+        self._doing = "reading the initial list, events"
         self._finished = 0.0
-        self._unseen: list[Event] = []
-        self._oracle: Oracle | None = None
+        self._initial_seconds: float | None = None
+
+    def first_figure(self) -> str:
+        """Initial convergence, as soon as it is known: long before the checks are done."""
+        return "" if self._initial_seconds is None else f"initial convergence {self._initial_seconds:.3f} s"
 
     def run(self) -> Result:
-        """RecordingError for bad input, KernelError when the kernel refuses."""
+        """Raises RecordingError for bad input, KernelError if the kernel rejects the rules."""
         started = time.perf_counter()
         with open_source(self._source, self._options.follow) as recording:
             self._recording, self._window = recording, _narrowed(self._options.window, recording.take_window())
@@ -81,30 +102,38 @@ class Session:
                 engine={"mode": self._options.mode, "min_sync_period_seconds": self._options.min_sync_period / NS},
                 kernel=self._target.facts,
             )
+            self._checks = Checks(
+                self._proxier,
+                self._options.mode,
+                self._target,
+                self._result,
+                self._options.verify,
+                self._options.check_every,
+            )
+            self._nodes = NodeNames(self._source)
             rest = self._initial(events, started)
             self._churn(batches(rest, events, self._window, self._options.min_sync_period))
             for _ in () if self._options.follow else events:
-                pass  # the rest of a cut-off recording still belongs to its checksum
+                pass  # the checksum covers the rest of a recording beyond the window
             self._result.recording["sha256"] = recording.sha256
         return self._finish()
 
-    def _config(self, cluster: dict) -> ProxyConfig:
-        """The options', else what the recording's header says of the cluster."""
-        return proxy_config(self._source, cluster, self._options.pod_networks)
-
-    def _settings(self) -> Settings:
-        """The configuration in the oracle's words."""
-        networks = self._proxier.config.pod_networks
-        return Settings(cluster_cidr=",".join(f"{format_address(n.address)}/{n.prefix}" for n in networks))
+    def _config(self, cluster: JsonObject) -> ProxyConfig:
+        """The options' pod CIDRs, else those in the recording's header."""
+        return proxy_config(self._source, cluster, self._options.pod_networks, self._options.version)
 
     def _initial(self, events: Iterator[Event], started: float) -> list[Event]:
-        walk, rest = initial_part(events, self._window)
+        awaited = frozenset({"nodes"}).intersection(self._recording.header.resources)
+        walk, rest = initial_part(events, self._window, awaited)
         services = 0
         for event in walk:
             self._observe(event)
+            self._nodes.observe(event)
             if event.resource == "services":
                 services += (event.type == "ADDED") - (event.type == "DELETED")
+        self._nodes.require(self._options.node)
         read = time.perf_counter() - started
+        self._progress("computing and applying the initial program", 0)
         sync = self._proxier.sync()
         self._account(sync)
         self._result.initial = {
@@ -114,52 +143,140 @@ class Session:
             "apply_seconds": sync.apply_seconds,
             "conntrack_seconds": sync.conntrack_seconds,
         }
+        self._initial_seconds = self._result.initial["seconds"]
         state = self._proxier.state
         self._result.recording["services"] = services
         self._result.recording["endpoints"] = sum(
             len(piece.endpoints) for slices in state.slices.values() for piece in slices.values()
         )
         self._result.engine["node"] = state.node_name
-        self._check("the initial sync", packets=True)
+        self._check("the initial sync", Moment.FIRST)
         return rest
 
     def _churn(self, cut: Iterator[Batch]) -> None:
         origin = None
+        self._doing = "replaying and checking, events"
+        self._progress(self._doing, self._events)
         wall = time.perf_counter()
-        for batch in cut:
-            origin = batch.events[0].t if origin is None else origin
-            if self._options.speed:
-                due = wall + (batch.due - origin) / NS / self._options.speed
-                time.sleep(max(0.0, due - time.perf_counter()))
-            self._sync_batch(batch)
-            if self._result.syncs % self._options.check_every == 0:
-                self._check(f"sync {self._result.syncs}")
+        with self._looking_out() as lookout:
+            for batch in cut:
+                origin = batch.events[0].t if origin is None else origin
+                if self._options.speed:
+                    due = wall + (batch.due - origin) / NS / self._options.speed
+                    time.sleep(max(0.0, due - time.perf_counter()))
+                synced = self._sync_batch(batch, lookout)
+                ignored = f"seq {batch.events[-1].seq}, which asked for no sync"
+                self._check(f"sync {self._result.syncs}" if synced else ignored, Moment.BETWEEN)
 
-    def _sync_batch(self, batch: Batch) -> None:
+    @contextmanager
+    def _looking_out(self) -> Iterator[Lookout | None]:
+        """The observer during syncs, if there is a kernel."""
+        place = self._target.place
+        if place is None or not self._checks.ways:
+            yield None
+            return
+        with Lookout(place) as lookout:
+            yield lookout
+
+    def _sync_batch(self, batch: Batch, lookout: Lookout | None) -> bool:
+        """Observe a batch and sync; False if nothing required a sync."""
+        effects = Effects(batch.events, self._proxier.dataplanes)
+        steady = self._checks.steady(effects.names)
+        if lookout:
+            lookout.watch(steady)
         started = time.perf_counter()
         changed = [event for event in batch.events if self._observe(event)]
-        if not self._proxier.state.pending:
-            return
         observed = time.perf_counter() - started
+        for event in batch.events:
+            self._nodes.observe(event)
+        if not self._proxier.state.pending:
+            self._result.not_counted[NOTHING] += len(changed)
+            if lookout:
+                lookout.report()
+            return False
         sync = self._proxier.sync()
+        took = time.perf_counter() - started
+        generation = lookout.generation() if lookout else None
         self._account(sync)
-        work = observed + sync.compute_seconds + sync.apply_seconds
-        self._finished = max(batch.due / NS, self._finished) + work + sync.conntrack_seconds
-        for event in changed:
-            latency = self._finished - event.t / NS
-            self._result.convergence.record(latency)
-            self._result.work.record(work)
-            self._result.conntrack.record(sync.conntrack_seconds)
-            self._result.by_kind[_kind(event)].record(latency)
+        seen = lookout.report() if lookout else None
+        live = self._account_seen(seen, sync, steady, started) if seen else None
+        if seen and live is not None and generation == seen.generations[-1].id:
+            live = min(live, took)  # rules were live when the sync returned; a later notification was only read late
+        counted = list(zip(changed, effects.of(changed, sync.bytes > 0), strict=True))
+        self._measure(batch, counted, sync, observed, (took, live))
+        return True
+
+    def _account_seen(self, seen: Seen, sync: Sync, steady: list[Question], started: float) -> float | None:
+        """Record the observations of a sync; returns seconds until the kernel's last notification, None without one."""
+        moment = f"during sync {self._result.syncs}"
+        self._result.between.add(seen)
+        for target, seconds in seen.gaps.items():
+            self._result.differences.append(
+                f"{moment}: {steady[target]}: it did not change, but connections were lost for {seconds:.3f} s"
+            )
+        for name, seconds in seen.apart.items() if sync.bytes <= ONE_TRANSACTION_BYTES else ():
+            self._result.differences.append(
+                f"{moment}: an element deleted in {name} was added again {seconds:.3f} s later, in another transaction"
+            )
+        if seen.generations and not seen.overrun:
+            return seen.generations[-1].at - started
+        if self._options.mode == "nftables" and sync.bytes and not seen.overrun:
+            self._result.differences.append(
+                f"{moment}: {sync.bytes} bytes were sent, but the kernel announced no change"
+            )
+        return None
+
+    def _measure(
+        self,
+        batch: Batch,
+        changes: list[tuple[Event, str]],
+        sync: Sync,
+        observed: float,
+        took: tuple[float, float | None],
+    ) -> None:
+        """`took`: duration of the whole sync by the harness's clock, and until the kernel's last notification, if any.
+
+        Work after the rules are live is counted separately, but a change is not complete before its stale flows are
+        removed.
+        """
+        whole, live = took
+        work = whole - sync.conntrack_seconds if live is None else live
+        through = whole if live is None or sync.conntrack_removed else live
+        result = self._result
+        word = observed + sync.compute_seconds + sync.apply_seconds
+        due = batch.due / NS
+        queue = max(0.0, self._finished - due)
+        begun = due + queue
+        self._finished = begun + whole
+        stretch = Stretch(due, 1, 0, sync.operations, work, queue)
+        for event, effect in changes:
+            if effect != SENT:
+                result.not_counted[effect] += 1
+                continue
+            latency = begun + through - event.t / NS
+            result.clocks["harness" if live is None else "kernel"] += 1
+            result.convergence.record(latency)
+            result.work.record(work)
+            result.engine_word.record(word)
+            result.hidden.record(work - word)
+            result.conntrack.record(sync.conntrack_seconds)
+            result.queue.record(queue)
+            result.queued += queue > 0
+            result.pacing.record(due - event.t / NS)
+            result.by_kind[kind_of(event)].record(latency)
+            self._watchers.changed(Sample(work, queue, latency))
+            stretch.changes += 1
+            stretch.convergence_seconds = max(stretch.convergence_seconds, latency)
+        result.timeline.add(stretch)
+        self._watchers.synced(self._events, len(result.differences))
 
     def _observe(self, event: Event) -> bool:
         if event.ticks:
             return False
         self._events += 1
-        if self._options.verify:
-            self._unseen.append(event)
+        self._checks.observe(event)
         if self._events % 1000 == 0:
-            self._progress("events", self._events)
+            self._progress(self._doing, self._events)
         if event.type not in OBJECT_TYPES:
             return False
         try:
@@ -173,40 +290,30 @@ class Session:
         self._result.bytes += sync.bytes
         self._result.flows_removed += sync.conntrack_removed
 
-    def _check(self, moment: str, packets: bool = False) -> None:
-        """Compare kernel and oracle now, outside all measured time; `packets`: by connecting too."""
-        if not self._options.verify:
-            return
-        self._progress("checking", self._events)
-        if self._oracle is None:
-            self._oracle = Oracle(self._proxier.state.node_name, self._settings())
-        for event in self._unseen:
-            self._oracle.observe(event)
-        self._unseen.clear()
-        found = differences(self._proxier, self._target.view, self._oracle, self._options.mode)
-        if packets and self._target.place and self._target.place.kind in ("netns", "uml"):
-            tried, lost = connections(self._proxier, self._target.place, self._oracle, self._options.mode)
-            self._result.connections += tried
-            found += lost
-        self._result.checks += 1
-        self._result.differences += [f"after {moment}: {line}" for line in found]
+    def _check(self, when: str, moment: Moment) -> None:
+        if moment != Moment.BETWEEN:
+            self._progress(f"checking the kernel after {when}", 0)
+        self._checks.check(when, moment)
 
     def _finish(self) -> Result:
-        self._check("the last sync", packets=True)
+        self._check("the last sync", Moment.LAST)
+        self._nodes.note_deleted(self._proxier.state.node_name)
         result = self._result
         result.recording["events"] = self._events
         result.digest = self._proxier.digest
-        result.verified = not result.differences if self._options.verify else "unknown"
+        result.engine["node"] = self._proxier.state.node_name
+        result.verified, result.verification = self._checks.verdict()
         result.peak_rss_bytes = process.getrusage(process.RUSAGE_SELF).ru_maxrss * 1024
         return result
 
 
 def _narrowed(asked: Window, named: Window) -> Window:
-    """The options' window, and where they leave an end open, the one in the source's name."""
+    """The options' window; ends that are not set are taken from the source's URL."""
     return Window(asked.start or named.start, asked.until or named.until)
 
 
-def _kind(event: Event) -> str:
+def kind_of(event: Event) -> str:
+    """The kind of change that an event is counted as."""
     if event.type == "DELETED":
         return "deletes"
     return "service-edits" if event.resource == "services" else "endpointslice-changes"

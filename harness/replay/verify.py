@@ -1,44 +1,37 @@
-"""Is the kernel what the events say?  Read it back and hold it against the oracle.
+"""Verifies kernel state against the oracle.
 
-Independent checks: what the kernel holds means what the oracle computes from the events alone; the
-engine's incremental plans equal plans made from scratch; and, where the kernel is a throwaway one,
-connections to a sample of Services arrive where the oracle says.
+Independent checks: the state read back from the kernel has the behaviour that the oracle computes from events alone;
+the engine's incremental plans equal plans made from scratch; and, in a throwaway kernel, connections to a sample of
+Services arrive where the oracle expects them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from engine.dataplane import Dataplane
 from engine.proxier import Proxier
-from harness.check.compare import compare
-from harness.check.probe import probe
-from harness.modes.place import Place, View
-from harness.oracle import Oracle
+from harness.judge.behaviour import Behaviour
+from harness.judge.oracle import Oracle
+from harness.judge.readback.judged import Judged
+from harness.judge.readback.probe import probe
+from harness.judge.verify import readback
+from harness.modes.opened import View
+from harness.places.place import Place
 
 
-def differences(proxier: Proxier, view: View, oracle: Oracle, mode: str) -> list[str]:
-    """Readable differences of every kind, empty when all agree."""
-    found = []
-    for family, dataplane in proxier.dataplanes.items():
-        found += _from_scratch(family, dataplane, proxier)
-        expected = oracle.behaviour(family, mode)
-        try:
-            actual = view.behaviour(family)
-        except ValueError as error:
-            found.append(f"IPv{family}: the kernel's elements contradict each other: {error}")
-            continue
-        if actual is None:
-            if dataplane.plans or expected.destinations:
-                found.append(f"IPv{family}: the kernel has no table, {len(dataplane.plans)} Services expected")
-            continue
-        found += [f"IPv{family}: {line}" for line in compare(expected, actual)]
-    return found
+def held(proxier: Proxier, view: View, oracle: Oracle, mode: str) -> Judged:
+    """Compare the kernel's state with the oracle, and the engine's plans with plans made from scratch."""
+    found = readback(view, oracle, mode, proxier.dataplanes)
+    plans = [line for family, each in proxier.dataplanes.items() for line in _from_scratch(family, each, proxier)]
+    return found._replace(differences=plans + found.differences)
 
 
-def connections(proxier: Proxier, place: Place, oracle: Oracle, mode: str) -> tuple[int, list[str]]:
-    """How many connections were tried with real packets, and which went elsewhere."""
+def connections(place: Place, behaviours: Mapping[int, Behaviour]) -> tuple[int, list[str]]:
+    """The number of connections attempted with real packets, and those that went elsewhere."""
     tried, found = 0, []
-    for family in proxier.dataplanes:
-        count, lines = probe(place.make_socket, place.run, oracle.behaviour(family, mode))
+    for behaviour in behaviours.values():
+        count, lines = probe(place.make_socket, place.run, behaviour)
         tried += count
         found += lines
     return tried, found
@@ -52,4 +45,6 @@ def _from_scratch(family: int, dataplane: Dataplane, proxier: Proxier) -> list[s
         for name in scratch.plans.keys() | dataplane.plans.keys()
         if scratch.plans.get(name) != dataplane.plans.get(name)
     ]
-    return [f"IPv{family}: incremental plan of {name} differs from a fresh one" for name in sorted(wrong)[:10]]
+    return [
+        f"IPv{family}: incremental plan of {name} differs from one made from scratch" for name in sorted(wrong)[:10]
+    ]

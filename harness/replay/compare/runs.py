@@ -1,4 +1,4 @@
-"""A replay in one mode, as a process of its own: its memory is its own, and it may need another kernel."""
+"""Replays one mode in a separate process: memory is measured per mode, and each may need another kernel."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _END_SECONDS = 20
 
 @dataclass(frozen=True)
 class Run:
-    """What came of one mode: `result` as `harness replay --json` documents it, or `reason` why there is none."""
+    """The outcome of one mode: `result` as documented for `harness replay --json`, or the `reason` for its absence."""
 
     mode: str
     exit_code: int
@@ -43,17 +43,17 @@ def run_mode(source: str, mode: str, options: Sequence[str]) -> Run:
 
 
 def _judged(mode: str, code: int, result: dict[str, Any] | None, complaint: str, memory: bool) -> Run:
-    """A replay that fell back to memory has no figures to compare with a kernel's."""
+    """A replay that fell back to memory counts as having no figures."""
     reason = complaint.strip().removeprefix("error: ") if code else ""
     if result and result["kernel"]["kind"] == "memory" and not memory:
-        return Run(mode, 1, None, result["kernel"].get("reason", "no kernel is to be had"))
+        return Run(mode, 1, None, result["kernel"].get("reason", "no kernel is available"))
     if result is None:
-        return Run(mode, code or 1, None, reason.splitlines()[-1] if reason else f"it ended with exit code {code}")
+        return Run(mode, code or 1, None, reason.splitlines()[-1] if reason else f"exit code {code}")
     return Run(mode, code, result, reason)
 
 
 def _finish(command: list[str]) -> tuple[int, str]:
-    """Exit code and standard error; an interruption is passed on and waited for."""
+    """Exit code and standard error; an interruption is forwarded to the process, whose end is awaited."""
     process = None
     try:
         with _held_back():
@@ -63,6 +63,7 @@ def _finish(command: list[str]) -> tuple[int, str]:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 start_new_session=True,
+                env=os.environ | {"HARNESS_PROGRESS": "none"},
             )
         _, complaint = process.communicate()
     except BaseException:
@@ -73,7 +74,7 @@ def _finish(command: list[str]) -> tuple[int, str]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Its own clean-up runs on SIGTERM, and what it started ends with it."""
+    """Terminate the process, giving it time to clean up; kill its process group after that."""
     process.send_signal(signal.SIGTERM)
     try:
         process.communicate(timeout=_END_SECONDS)
@@ -84,7 +85,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def _held_back() -> Iterator[None]:
-    """Signals wait until the end: one that interrupts the start of a process would leave it behind, unknown."""
+    """Defer signals: one that interrupts the start of a process would leak it."""
     held: list[tuple[Any, int, Any]] = []
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
@@ -95,5 +96,5 @@ def _held_back() -> Iterator[None]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    for handler, number, frame in held:
-        handler(number, frame)
+    for handle, caught, frame in held:
+        handle(caught, frame)

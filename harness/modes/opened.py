@@ -1,0 +1,35 @@
+"""The result of opening a mode in a place: a kernel to program, and a view to verify it with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Protocol
+
+from engine.kernel.base import KernelOfMode
+from harness.judge.behaviour import Behaviour
+from harness.judge.oracle import Settings
+from harness.judge.readback.judged import Judged
+
+
+class View(Protocol):
+    """The present kernel state of one mode, in the oracle's types."""
+
+    def behaviour(self, family: int) -> Behaviour | None:
+        """None if nothing of the family was programmed; ValueError if its parts are inconsistent."""
+
+    def judged(self, family: int, expected: Behaviour, settings: Settings) -> Judged:
+        """Compares the complete state, including fixed rules, with the expected one; never raises for differences."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A kernel to program, the view to verify it with, and its tools' names and versions to print.
+
+    `lacking` is why the engine cannot run on it for these families, None if it can.
+    """
+
+    kernel: KernelOfMode
+    view: View
+    tools: dict[str, str]
+    lacking: Callable[[Collection[int]], str | None] = lambda families: None

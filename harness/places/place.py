@@ -1,0 +1,41 @@
+"""A network namespace for rules, in which sockets can be created and commands run."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from harness.places.world import World
+
+
+@dataclass(frozen=True)
+class Place:
+    """Functions that act in one network namespace: `make_socket(family, type, protocol)`, `run(command, stdin)`, and
+    `start(command, descriptor)` for background processes, None if these are not allowed.  `world` is the network
+    around it, if packets can be sent from outside.
+    """
+
+    kind: str
+    make_socket: Callable[[int, int, int], socket.socket]
+    run: Callable[[list[str], bytes], subprocess.CompletedProcess[bytes]]
+    start: Callable[[list[str], int], subprocess.Popen[bytes]] | None = None
+    world: World | None = None
+
+
+def tool_version(place: Place, command: list[str]) -> str:
+    """The first version number printed by `command`, or `unknown`."""
+    found = re.search(r"\d+(\.\d+)+", place.run(command, b"").stdout.decode(errors="replace"))
+    return found[0] if found else "unknown"
+
+
+def sysctls(place: Place, names: Iterable[str]) -> dict[str, str]:
+    """Values of sysctls in the network namespace of `place`; those that the kernel lacks are left out."""
+    found = {}
+    for name in names:
+        result = place.run(["cat", f"/proc/sys/{name.replace('.', '/')}"], b"")
+        if result.returncode == 0:
+            found[name] = result.stdout.decode().strip()
+    return found

@@ -1,0 +1,173 @@
+"""When and how a replay verifies kernel state against the oracle, outside measured time, and the results."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Set
+from enum import Enum
+from typing import Any
+
+from engine.addresses import format_network
+from engine.proxier import Proxier
+from harness.judge.oracle import Oracle, Settings
+from harness.judge.oracle.scene import Name
+from harness.judge.packets.judge import EMULATED, ENOUGH, FULL, PacketJudge
+from harness.judge.packets.questions import Question
+from harness.log.events import Event
+from harness.places.place import Place
+from harness.replay.kernels import Target
+from harness.replay.result import Result
+from harness.replay.verify import connections, held
+
+WAYS = {"full": ("readback", "packets"), "readback": ("readback",), "packets": ("packets",), "none": ()}
+"""Ways of checking, by the value of --verify."""
+SPARSE, AT_FIRST_SECONDS, A_BATCH_SECONDS, AT_LEAST_SECONDS = 500, 1.0, 0.05, 10.0
+"""Maximum batches between checks; time always available to each way of checking: initially, added per batch, and in
+total.  So a small recording is checked throughout."""
+
+
+class Moment(Enum):
+    """The time of a check: after the initial sync, after a batch of the churn, or at the end."""
+
+    FIRST, BETWEEN, LAST = range(3)
+
+
+class Checks:
+    """All checks of a run; `asked` is a key of WAYS, `every` the batches between checks (None: by time)."""
+
+    def __init__(
+        self, proxier: Proxier, mode: str, target: Target, result: Result, asked: str, every: int | None
+    ) -> None:
+        self._proxier, self._mode, self._target, self._result = proxier, mode, target, result
+        self._asked, self._every = asked, every
+        self.ways = WAYS[asked]
+        self._unseen: list[Event] = []
+        self._oracle: Oracle | None = None
+        self._started = time.perf_counter()
+        self._spent: dict[str, float] = {way: 0.0 for way in WAYS[asked]}
+        self._judged = self._batches = 0
+        self._checked: Counter[str] = Counter()
+        self._unchecked: dict[str, None] = {}
+        self._packet_judge: PacketJudge | None = None
+        self._touched: set[Name] = set()
+        self._sent: Counter[str] = Counter()
+        self._packets_after = 0
+
+    @property
+    def _told(self) -> Oracle:
+        """Made at the first check, when the configuration stands."""
+        if self._oracle is None:
+            self._oracle = Oracle(self._proxier.state.node_name, self._settings())
+        return self._oracle
+
+    def observe(self, event: Event) -> None:
+        """Keep an event for the oracle."""
+        if self.ways:
+            self._unseen.append(event)
+
+    def steady(self, names: Set[Name]) -> list[Question]:
+        """Destinations that answered and are not affected by a sync of these Services."""
+        self._touched |= names
+        if self._packet_judge is None or len(self._result.differences) >= ENOUGH:
+            return []
+        return self._packet_judge.steady(self._touched)
+
+    def check(self, when: str, moment: Moment) -> None:
+        """Compare kernel and oracle now; between the first and the last sync, only in the ways that are due."""
+        self._batches += moment == Moment.BETWEEN
+        ways = self._due() if moment == Moment.BETWEEN else set(self.ways)
+        if not ways:
+            return
+        begun = time.perf_counter()
+        for event in self._unseen:
+            self._told.observe(event)
+        self._unseen.clear()
+        self._judged += sum(len(dataplane.plans) for dataplane in self._proxier.dataplanes.values())
+        found: list[str] = []
+        for way, look in (("readback", self._read_back), ("packets", lambda: self._packets(moment))):
+            if way in ways:
+                found += look()
+                self._spent[way] += time.perf_counter() - begun
+                begun = time.perf_counter()
+        self._result.checks += 1
+        self._result.differences += [f"after {when}: {line}" for line in found]
+
+    def _read_back(self) -> list[str]:
+        """Differences between the kernel's state and the expected state."""
+        found = held(self._proxier, self._target.view, self._told, self._mode)
+        self._checked.update(found.checked)
+        self._unchecked.update(dict.fromkeys(found.unchecked))
+        return found.differences
+
+    def _packets(self, moment: Moment) -> list[str]:
+        """Differences between the fates of packets and the oracle."""
+        place = self._target.place
+        if place is None or place.kind == "host":
+            self._unchecked["by packets: everything, as they are sent only in a throwaway kernel"] = None
+            return []
+        if place.world is None:
+            return self._connections(place) if moment != Moment.BETWEEN else []
+        if self._packet_judge is None:
+            limits = EMULATED if self._target.facts.get("machine") == "tcg" else FULL
+            self._packet_judge = PacketJudge(place.world, self._mode, self._proxier.dataplanes, limits)
+        judge, syncs = self._packet_judge, self._result.syncs - self._packets_after
+        self._packets_after = self._result.syncs
+        if moment == Moment.BETWEEN:
+            found = judge.changed(self._told, self._touched, syncs)
+        else:
+            found = judge.everything(self._told, moment == Moment.LAST, self._touched, syncs)
+        self._touched.clear()
+        self._sent.update(found.sent)
+        self._unchecked.update(found.unchecked)
+        self._result.connections += found.sent.total()
+        return found.differences
+
+    def _connections(self, place: Place) -> list[str]:
+        """Check with the node's own sockets if raw packets cannot be sent."""
+        expected = {family: self._told.behaviour(family, self._mode) for family in self._proxier.dataplanes}
+        tried, lost = connections(place, expected)
+        self._result.connections += tried
+        self._sent["connections from the node"] += tried
+        self._unchecked["by packets: clients other than the node"] = None
+        return lost
+
+    def _due(self) -> set[str]:
+        """The ways of checking due after this batch: each may take at most half of the replay's time."""
+        if self._every:
+            return set(self.ways) if self._batches % self._every == 0 else set()
+        if self._batches % SPARSE == 0:
+            return set(self.ways)
+        replaying = time.perf_counter() - self._started - sum(self._spent.values())
+        given = replaying / 2 + min(AT_FIRST_SECONDS + self._batches * A_BATCH_SECONDS, AT_LEAST_SECONDS)
+        return {way for way in self.ways if self._spent[way] < given}
+
+    def _settings(self) -> Settings:
+        """The configuration as the oracle's settings."""
+        config = self._proxier.config
+        pods, services = (
+            tuple(format_network(n) for n in networks) for networks in (config.pod_networks, config.service_networks)
+        )
+        return Settings(cluster_cidr=",".join(pods), service_cidrs=services, version=config.version)
+
+    def verdict(self) -> tuple[bool | str, dict[str, Any]]:
+        """`verified`, and the reason."""
+        facts = self._target.facts
+        unknown = ""
+        if not self.ways:
+            unknown = "it was disabled (--verify none)"
+        elif facts["kind"] == "memory" and "reason" in facts:
+            unknown = "no kernel held the rules"
+        elif not self._judged:
+            unknown = "there was nothing to verify: no Service has an address"
+        about = {
+            "kind": self._asked,
+            "held_by": "memory" if facts["kind"] == "memory" else "kernel",
+            "unknown_because": unknown,
+            "checked": dict(self._checked),
+            "packets": dict(self._sent),
+            "not_checked": list(self._unchecked),
+        }
+        if self._result.differences:
+            return False, about | {"unknown_because": ""}
+        return "unknown" if unknown else True, about

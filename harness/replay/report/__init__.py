@@ -1,0 +1,1 @@
+"""Human-readable results: terminal output and HTML pages."""

@@ -1,1 +1,0 @@
-"""Results for people: what is printed to a terminal."""
