@@ -1,4 +1,4 @@
-"""The lab's control socket: one JSON object a line, `{"op": NAME, ...}` -> `{"result": ...}` or `{"error": TEXT}`.
+"""The lab's control socket: one JSON object per line, `{"op": NAME, ...}` -> `{"result": ...}` or `{"error": TEXT}`.
 
 The server is the supervisor's; the client is everyone else's (`harness lab`, chaos, tests).
 """
@@ -14,17 +14,20 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from harness.failure import Failure
+from harness.places import commands
+
 SOCKET, FACTS = "control.sock", "lab.json"
 TIMEOUT_SECONDS = 60
 _LONGEST_LINE = 16 << 20
 
 
-class LabError(RuntimeError):
-    """The lab refused, or there is none; the message says which and what to do."""
+class LabError(Failure, RuntimeError):
+    """The lab rejected a request, or does not exist; the message says which, and what to do."""
 
 
 async def serve(path: Path, dispatch: Callable[[str, dict[str, Any]], Awaitable[Any]]) -> asyncio.Server:
-    """Answer on a Unix socket until closed; `dispatch` gets the operation and its arguments."""
+    """Serve on a Unix socket until closed; `dispatch` executes an operation with its arguments."""
 
     async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -47,7 +50,13 @@ async def serve(path: Path, dispatch: Callable[[str, dict[str, Any]], Awaitable[
 
 
 class LabClient:
-    """A running lab, by its folder; LabError when it does not answer."""
+    """A running lab, identified by its folder; LabError if it does not answer.
+
+    If started by this process, `process` is its supervisor, and it ends when the descriptor `lifeline` is closed.
+    """
+
+    process: subprocess.Popen[bytes] | None = None
+    lifeline: int | None = None
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
@@ -57,7 +66,7 @@ class LabClient:
             raise LabError(f"no lab in {self.folder}; start one with `harness lab up`") from None
 
     def call(self, op: str, **arguments: Any) -> Any:
-        """One operation; its result. LabError holds the lab's words when it refuses."""
+        """Execute one operation and return its result; LabError with the lab's message if it is rejected."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             sock.settimeout(TIMEOUT_SECONDS)
             try:
@@ -77,18 +86,18 @@ class LabClient:
         return answer["result"]
 
     def inside(self, namespace: str | None, command: list[str]) -> list[str]:
-        """The command as it must be started out here to run in one of the lab's namespaces, None being the router."""
+        """The command line that runs a command in one of the lab's namespaces from outside; None is the router."""
         rights = ["-U", "--preserve-credentials"] if self.facts["user_namespace"] else []
         enter = ["nsenter", "-t", str(self.facts["pid"]), *rights, "-m", "-n", "-p", "--"]
         return [*enter, *(["ip", "netns", "exec", namespace] if namespace else []), *command]
 
     def run(self, namespace: str | None, command: list[str], stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        """Run a command in a namespace; its output is captured."""
-        return subprocess.run(self.inside(namespace, command), input=stdin, capture_output=True, check=False)
+        """Run a command in a namespace and capture its output."""
+        return commands.run(command, stdin, self.inside(namespace, []))
 
 
 def _connect(sock: socket.socket, path: Path) -> None:
-    """Connect, by a short name where the path is longer than a socket's address may be."""
+    """Connect, using a short alias if the path is too long for a socket address."""
     try:
         sock.connect(str(path))
     except OSError as error:

@@ -1,7 +1,7 @@
-"""Starts a lab from outside, waits until it is ready, ends it; nothing of it outlives its first process.
+"""Starts a lab, waits until it is ready, and stops it; nothing of it outlives its first process.
 
-`unshare --kill-child` makes the supervisor process 1 of a PID namespace: when it ends the kernel ends all
-others, and with them the network namespaces.  All that stays is the folder.
+`unshare --kill-child` makes the supervisor process 1 of a PID namespace: when it ends, the kernel ends all other
+processes, and with them the network namespaces.  Only the folder remains.
 """
 
 from __future__ import annotations
@@ -24,9 +24,13 @@ from typing import BinaryIO
 
 import msgspec
 
+from harness.extras import missing as missing_package
 from harness.lab.control import FACTS, SOCKET, LabClient, LabError
+from harness.lab.dataplane.processes import prefer
 from harness.lab.topology import LabOptions
-from harness.modes import module_of
+from harness.modes import mode_of
+from harness.places import vm
+from harness.places.namespace import WAYS_OUT
 
 LOG, OPTIONS, RECORDING = "supervisor.log", "options.json", "events.jsonl"
 START_SECONDS, STOP_SECONDS = 120.0, 20.0
@@ -34,13 +38,13 @@ _NEEDED = {"unshare": "util-linux", "nsenter": "util-linux", "ip": "iproute2", "
 
 
 def default_folder() -> Path:
-    """Where the lab is kept when nothing else is said: a folder of this user."""
+    """The default folder of a lab, in the user's state directory."""
     base = os.environ.get("XDG_RUNTIME_DIR") or f"{tempfile.gettempdir()}/kube-proxy-harness-{os.getuid()}"
     return Path(base) / "kube-proxy-lab"
 
 
-def start(options: LabOptions, folder: Path, tell: Callable[[str], None], detach: bool = False) -> LabClient:
-    """Start a lab and wait until it is ready; LabError when it does not get so, with nothing left behind.
+def start(options: LabOptions, folder: Path, report: Callable[[str], None], detach: bool = False) -> LabClient:
+    """Start a lab and wait until it is ready; LabError, with nothing left behind, if it does not become ready.
 
     Unless `detach`, it ends when this process does.
     """
@@ -48,13 +52,14 @@ def start(options: LabOptions, folder: Path, tell: Callable[[str], None], detach
     locked = _take(folder)
     locked.write(msgspec.json.encode(options))
     locked.flush()
-    user = os.geteuid() != 0 or options.mode != "ipvs"
+    user = mode_of(options.mode).user_namespace
     facts = {"user_namespace": user, "options": msgspec.to_builtins(options)}
-    told, telling = os.pipe()
+    ready_reader, ready_writer = os.pipe()
     lifeline, held = os.pipe()
-    passed = [telling] if detach else [telling, lifeline]
-    command = ["unshare", f"-{'Ur' if user else ''}nmpf", "--mount-proc", "--kill-child=KILL", sys.executable, "-m"]
-    command += ["harness.lab.supervisor", str(folder), *map(str, passed)]
+    passed = [ready_writer] if detach else [ready_writer, lifeline]
+    command = ["unshare", "-Ur"] if user else []  # first, as in harness.places.namespace
+    command += ["unshare", "-nmpf", "--mount-proc", "--kill-child=KILL"]
+    command += [sys.executable, "-m", "harness.lab.supervisor", str(folder), *map(str, passed)]
     with open(folder / LOG, "wb") as log:
         process = subprocess.Popen(
             command,
@@ -64,11 +69,12 @@ def start(options: LabOptions, folder: Path, tell: Callable[[str], None], detach
             stderr=log,
             start_new_session=True,
         )
+    prefer(process.pid)
     locked.close()
-    os.close(telling)
+    os.close(ready_writer)
     os.close(lifeline)
     try:
-        _await_ready(told, tell, folder)
+        _await_ready(ready_reader, report, folder)
         facts["pid"] = _peer(folder / SOCKET)
         (folder / FACTS).write_text(json.dumps(facts))
         client = LabClient(folder)
@@ -79,7 +85,7 @@ def start(options: LabOptions, folder: Path, tell: Callable[[str], None], detach
         shutil.rmtree(folder, ignore_errors=True)
         raise
     finally:
-        os.close(told)
+        os.close(ready_reader)
     if detach:
         os.close(held)
     else:
@@ -89,7 +95,7 @@ def start(options: LabOptions, folder: Path, tell: Callable[[str], None], detach
 
 
 def stop(folder: Path, keep_recording: str | None = None) -> None:
-    """End a folder's lab and take the folder away, its recording kept where asked; LabError when there is none."""
+    """Stop a folder's lab and remove the folder, saving its recording if requested; LabError if there is none."""
     client = LabClient(folder)
     pid = client.facts["pid"]
     try:
@@ -101,7 +107,7 @@ def stop(folder: Path, keep_recording: str | None = None) -> None:
             _end(client, watched)
         finally:
             os.close(watched)
-    if getattr(client, "process", None):
+    if client.process:
         client.process.wait()
     if keep_recording:
         shutil.copyfile(folder / RECORDING, keep_recording)
@@ -119,38 +125,42 @@ def _end(client: LabClient, watched: int) -> None:
 
 
 @contextmanager
-def lab(options: LabOptions, folder: Path, tell: Callable[[str], None] = lambda _: None) -> Iterator[LabClient]:
-    """A lab for as long as the block runs."""
-    client = start(options, folder, tell)
+def lab(options: LabOptions, folder: Path, report: Callable[[str], None] = lambda _: None) -> Iterator[LabClient]:
+    """A lab within the context."""
+    client = start(options, folder, report)
     try:
         yield client
     finally:
-        os.close(client.lifeline)
+        process, lifeline = client.process, client.lifeline
+        assert process and lifeline is not None, "it was not detached"
+        os.close(lifeline)
         try:
-            client.process.wait(STOP_SECONDS)
+            process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            client.process.kill()
-            client.process.wait()
+            process.kill()
+            process.wait()
 
 
 def _require(mode: str) -> None:
-    needed = _NEEDED | module_of(mode).COMMANDS
+    if said := missing_package("kubernetes"):
+        raise LabError(said)
+    needed = {**_NEEDED, **mode_of(mode).commands}
     missing = sorted({package for tool, package in needed.items() if not shutil.which(tool)})
     if missing:
         raise LabError(f"a lab in mode {mode} needs {', '.join(missing)}; install: apt-get install {' '.join(missing)}")
 
 
 def _take(folder: Path) -> BinaryIO:
-    """Make the folder ours: refuse when a lab runs or starts in it, sweep what a dead one left; its options' file.
+    """Claim the folder: refuse if a lab runs or starts in it, sweep up after a dead one; its options file.
 
-    The file is locked for as long as any process has it open, so that the lock ends with the lab, however it ends.
+    The file is locked as long as any process has it open, so that the lock ends with the lab, however that ends.
     """
     if (folder / OPTIONS).exists():
         with open(folder / OPTIONS, "rb") as left:
             _lock(left, folder)
             shutil.rmtree(folder)
     elif folder.exists() and any(folder.iterdir()):
-        raise LabError(f"{folder} holds other things; name an empty folder or one that does not exist yet")
+        raise LabError(f"{folder} contains other files; choose an empty folder or one that does not exist")
     folder.mkdir(parents=True, mode=0o700, exist_ok=True)
     taken = open(folder / OPTIONS, "ab")
     _lock(taken, folder)
@@ -163,34 +173,33 @@ def _lock(file: BinaryIO, folder: Path) -> None:
     except BlockingIOError:
         file.close()
         raise LabError(
-            f"a lab runs in {folder} already (or starts, or ends); end it by `harness lab down`, or name another --lab"
+            f"a lab is already running, starting or stopping in {folder}; use `harness lab down`, or another --lab"
         ) from None
 
 
-def _await_ready(told: int, tell: Callable[[str], None], folder: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
+def _await_ready(ready_reader: int, report: Callable[[str], None], folder: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS * vm.patience()
     text = b""
     while time.monotonic() < deadline:
-        if not select.select([told], [], [], 0.5)[0]:
+        if not select.select([ready_reader], [], [], 0.5)[0]:
             continue
-        chunk = os.read(told, 4096)
+        chunk = os.read(ready_reader, 4096)
         *lines, text = (text + chunk).split(b"\n")
         for line in map(bytes.decode, lines):
             if line == "ready":
                 return
             if line.startswith("failed: "):
                 raise LabError(line.removeprefix("failed: "))
-            tell(line)
+            report(line)
         if not chunk:
             break
     words = (folder / LOG).read_bytes()[-1500:].decode(errors="replace").strip()
-    raise LabError(
-        f"the lab did not start: {words or 'no answer in time'}; allow unprivileged user namespaces, or run as root"
-    )
+    way_out = f"; {WAYS_OUT}" if "unshare" in words else ""
+    raise LabError(f"the lab did not start: {words or 'no answer in time'}{way_out}")
 
 
 def _peer(path: Path) -> int:
-    """The process that listens on a socket, as this PID namespace numbers it."""
+    """The pid of the process that listens on a socket, in this PID namespace."""
     from harness.lab.control import _connect
 
     with socket.socket(socket.AF_UNIX) as sock:

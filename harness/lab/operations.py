@@ -1,40 +1,55 @@
-"""What can be asked of a running lab, one method an operation; `harness lab` and chaos use nothing else.
+"""The operations of a running lab, one method each; `harness lab` and chaos use nothing else.
 
 Names are `NOUN.VERB` on the control socket and `noun_verb` here.  Each returns JSON; LookupError for an unknown
-pod or node, ValueError or OSError where it cannot be done.  Times are seconds on the event log's clock.
+pod or node, ValueError or OSError if the operation fails.  Times are seconds on the event log's clock.
 """
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from typing import Any
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from harness.lab import conntrack, network
-from harness.lab.controllers import node_is_ready
-from harness.lab.endpointslices import is_ready
-from harness.lab.forward import serve_inside
-from harness.lab.processes import cpu_seconds
+from harness.lab.control_plane import spares
+from harness.lab.control_plane.controllers import node_is_ready
+from harness.lab.control_plane.endpointslices import is_ready
+from harness.lab.dataplane import conntrack, network
+from harness.lab.dataplane.container import Container
+from harness.lab.dataplane.engines import Engine
+from harness.lab.dataplane.forward import serve_inside
+from harness.lab.dataplane.observer import is_ready_endpoint
+from harness.lab.dataplane.processes import cpu_seconds, memory_bytes
+from harness.lab.topology import CHECK_PORT, CHECKED
+
+if TYPE_CHECKING:
+    from harness.lab.supervisor import Lab
+
+Thing = TypeVar("Thing")
 
 
 class Operations:
     """The operations of one lab."""
 
-    def __init__(self, lab) -> None:
+    def __init__(self, lab: Lab) -> None:
         self._lab = lab
 
     async def dispatch(self, op: str, arguments: dict[str, Any]) -> Any:
-        """Carry out one request of the control socket."""
+        """Execute one request from the control socket."""
         method = getattr(self, op.replace(".", "_"), None)
         if op.startswith("_") or op == "dispatch" or method is None:
             raise LookupError(f"unknown operation {op!r}")
         return await method(**arguments)
 
     async def status(self) -> dict[str, Any]:
-        """Nodes, engines, pods and Services as they are."""
+        """The current nodes, engines, pods and Services."""
         lab = self._lab
-        engines = await asyncio.gather(*(engine.healthy() for engine in lab.engines.values()))
-        health = dict(zip(lab.engines, engines, strict=True))
+        well, synced = [
+            await asyncio.gather(*(look(engine) for engine in lab.engines.values()))
+            for look in (Engine.healthy, Engine.synced)
+        ]
+        health = dict(zip(lab.engines, zip(well, synced, strict=True), strict=True))
         pods = [self._pod_status(pod) for pod in lab.api.pods()]
         return {
             "folder": str(lab.folder),
@@ -47,12 +62,13 @@ class Operations:
             "pods": pods,
             "services": [self._service_status(service) for service in lab.api.services()],
             "replicas": lab.replicas.wanted,
+            "spares": [len(lab.api.names(resource, spares.NAMESPACE)) for resource in ("services", "endpointslices")],
             "faults": sorted(lab.faults.active),
             "watches": lab.faults.live.watchers,
             "watches_wanted": lab.watches_wanted,
         }
 
-    def _node_status(self, node: dict[str, Any], health: dict[str, bool]) -> dict[str, Any]:
+    def _node_status(self, node: dict[str, Any], health: dict[str, tuple[bool, bool]]) -> dict[str, Any]:
         name = node["metadata"]["name"]
         engine, kubelet = self._lab.engines[name], self._lab.kubelets[name]
         return {
@@ -62,8 +78,9 @@ class Operations:
             "ready": node_is_ready(node),
             "schedulable": not node["spec"].get("unschedulable", False),
             "kubelet": kubelet.alive,
-            "engine_pid": engine.process.pid if engine.running else None,
-            "engine_healthy": health[name],
+            "engine_pid": engine.pid,
+            "engine_healthy": health[name][0],
+            "engine_synced": health[name][1],
             "engine_stopped": engine.stopped,
             "wired": name not in self._lab.unplugged,
             "caller": engine.node.caller,
@@ -82,7 +99,7 @@ class Operations:
             "running": bool(container and container.running),
             "stopped": bool(container and container.stopped),
             "health": container.health if container else None,
-            "pid": container.process.pid if container and container.running else None,
+            "pid": container.pid if container else None,
             "restarts": container.restarts if container else 0,
         }
 
@@ -91,9 +108,12 @@ class Operations:
         ingress = (service["status"].get("loadBalancer") or {}).get("ingress") or []
         return {
             "name": service["metadata"]["name"],
-            "cluster_ip": spec["clusterIP"],
+            "cluster_ip": spec.get("clusterIP", ""),
             "balancer": ingress[0]["ip"] if ingress else None,
-            "ports": {port["name"]: {"port": port["port"], "node_port": port["nodePort"]} for port in spec["ports"]},
+            "ports": {
+                port.get("name", ""): {"port": port["port"], "node_port": port.get("nodePort")}
+                for port in spec.get("ports") or ()
+            },
         }
 
     async def stop(self) -> None:
@@ -101,32 +121,65 @@ class Operations:
         self._lab.ending.set()
 
     async def observations(self, since: float = 0.0) -> list[dict[str, Any]]:
-        """When each node's kernel followed each change of the slices asked for since then."""
+        """When each node's kernel had followed each change of the slices since the given time."""
         return [o for o in self._lab.observations if o["asked"] >= since]
 
     async def open_questions(self) -> int:
-        """How many kernels have not yet followed a change."""
-        return sum(witness.open_questions for witness in self._lab.witnesses.values())
+        """The number of kernels that have not yet followed a change."""
+        return sum(observer.open_questions for observer in self._lab.observers.values())
 
     async def forward_open(self, namespace: str, port: int) -> str:
-        """A Unix socket that leads to the port on the namespace's loopback: see `forward`."""
+        """A Unix socket forwarded to the port on the namespace's loopback address: see `forward`."""
         path = self._lab.folder / f"forward-{namespace}-{port}.sock"
         path.unlink(missing_ok=True)
         await serve_inside(path, namespace, port)
         return str(path)
 
     async def flows_lookup(self, flows: list[dict[str, Any]]) -> list[dict[str, Any] | None]:
-        """Which node and endpoint each flow went to, None where no node knows: see `flows`."""
+        """The node and endpoint of each flow, None if no node knows it: see `flows`."""
         pods = {pod["status"].get("podIP"): pod["metadata"]["name"] for pod in self._lab.api.pods()}
         return [self._lab.lookup.find(flow, pods) for flow in flows]
 
-    async def engine_cpu(self) -> dict[str, float]:
-        """CPU seconds that each node's running engine has used."""
-        running = {name: engine for name, engine in self._lab.engines.items() if engine.running}
-        return {name: cpu_seconds(engine.process.pid) for name, engine in running.items()}
+    async def engine_usage(self) -> dict[str, dict[str, Any]]:
+        """`pid`, `cpu_seconds` and (resident) `memory_bytes` of each node's running engine."""
+        running = {name: pid for name, engine in self._lab.engines.items() if (pid := engine.pid) is not None}
+        return {
+            name: {"pid": pid, "cpu_seconds": cpu_seconds(pid), "memory_bytes": memory_bytes(pid)}
+            for name, pid in running.items()
+        }
+
+    async def transactions(self) -> dict[str, list[float] | None]:
+        """When each transaction on each node's rules took effect; None if the kernel does not announce them."""
+        return {name: observer.moments for name, observer in self._lab.observers.items()}
+
+    async def rewrites(self) -> dict[str, list[float] | None]:
+        """When a whole table of each node's rules was replaced or deleted; None if that cannot be detected."""
+        return {name: observer.rewrites for name, observer in self._lab.observers.items()}
+
+    async def kernels_judge(self, nodes: list[str] | None = None) -> dict[str, dict[str, Any]]:
+        """Compare each node's kernel, read back, with the API's objects: `differences`, and what was read."""
+        return dict(await asyncio.gather(*(self._judged(name) for name in nodes or self._lab.observers)))
+
+    async def _judged(self, node: str) -> tuple[str, dict[str, Any]]:
+        self._node(self._lab.observers, node)
+        found = await asyncio.to_thread(lambda: self._lab.observers[node].judged(self._lab.oracle(node)))
+        differences = found.differences + await self._checked(node)
+        return node, found._asdict() | {"differences": differences}
+
+    async def _checked(self, node: str) -> list[str]:
+        """Wrong answers of the node's health check port about local endpoints."""
+        engine = self._lab.engines[node]
+        if not engine.has_metrics or not engine.running:
+            return []
+        ends = [end for piece in self._lab.api.slices(CHECKED) for end in piece.get("endpoints") or ()]
+        here = sum(end.get("nodeName") == node and is_ready_endpoint(end) for end in ends)
+        status, count = await engine.local_endpoints(CHECK_PORT)
+        if (status, count) == (200 if here else 503, here):
+            return []
+        return [f"health check port {CHECK_PORT}: {status or 'nothing'} and {count} endpoints, where {here} are ready"]
 
     async def fault_note(self, what: dict[str, Any]) -> float:
-        """Write a FAULT event; the time of it."""
+        """Write a FAULT event; returns its time."""
         return self._lab.log.mark("FAULT", "nodes" if what.get("nodes") else "pods", what)
 
     async def pod_signal(self, pod: str, number: str) -> None:
@@ -139,28 +192,50 @@ class Operations:
         await self._lab.kubelets[container.node].start(container)
 
     async def pod_health(self, pod: str, word: str) -> None:
-        """What the pod's /healthz does: ok, fail or hang."""
+        """Set the behaviour of the pod's /healthz: ok, fail or hang."""
         self._container(pod).set_health(word)
 
     async def pod_delete(self, pod: str, grace_seconds: int) -> None:
-        """Delete the pod in the API; a replacement is made."""
+        """Delete the pod in the API; it is replaced."""
         self._container(pod)
         await self._lab.api.remove("pods", pod, grace_seconds)
 
+    async def spares_set(self, services: int, slices: int, host: int = 1) -> None:
+        """Set the number of unused Services, how many have their slice, and its endpoint.
+
+        Delayed while the API is down; see `spares`.
+        """
+        if not 0 <= slices <= services <= spares.LARGEST:
+            raise ValueError(f"{services} Services and {slices} slices; at most {spares.LARGEST}, slices no more")
+        self._writing = asyncio.create_task(self._spares(services, slices, host))
+
+    async def _spares(self, services: int, slices: int, host: int) -> None:
+        api = self._lab.api
+        for resource, count, make in (
+            ("services", services, spares.service),
+            ("endpointslices", slices, partial(spares.slice_of, host=host)),
+        ):
+            wanted = {spares.name_of(number): number for number in range(1, count + 1)}
+            there = api.names(resource, spares.NAMESPACE)
+            for name in sorted(there - wanted.keys()):
+                await api.remove(resource, name, namespace=spares.NAMESPACE)
+            for number in wanted.values():
+                await api.write(resource, make(number))
+
     async def pods_scale(self, replicas: int) -> None:
-        """How many pods there are to be."""
+        """Set the number of pods."""
         if replicas < 0:
             raise ValueError(f"{replicas} pods; 0 or more are needed")
         self._lab.replicas.wanted = replicas
         self._lab.wake()
 
     async def node_kubelet(self, node: str, running: bool) -> None:
-        """End the node's kubelet, or bring it back."""
+        """Stop the node's kubelet, or start it again."""
         kubelet = self._node(self._lab.kubelets, node)
         kubelet.resume() if running else kubelet.stop()
 
     async def node_wire(self, node: str, up: bool) -> None:
-        """Plug the node into the network, or out of it."""
+        """Connect the node to the network, or disconnect it."""
         self._node(self._lab.kubelets, node)
         network.set_wire(node, up)
         (self._lab.unplugged.discard if up else self._lab.unplugged.add)(node)
@@ -176,12 +251,12 @@ class Operations:
         await self._lab.api.update("nodes", node, change)
 
     async def node_fill_conntrack(self, node: str, free: int) -> int:
-        """Fill the node's connection tracking table until only `free` entries fit; how many were added."""
+        """Fill the node's conntrack table until only `free` entries fit; returns the number added."""
         self._node(self._lab.kubelets, node)
         return await asyncio.to_thread(conntrack.fill, node, free)
 
     async def node_empty_conntrack(self, node: str) -> None:
-        """Take away what `node.fill_conntrack` added."""
+        """Remove the entries added by `node.fill_conntrack`."""
         self._node(self._lab.kubelets, node)
         await asyncio.to_thread(conntrack.empty, node)
 
@@ -194,21 +269,21 @@ class Operations:
         await self._node(self._lab.engines, node).start()
 
     async def api_fault(self, kind: str, **how: Any) -> None:
-        """Make the API down, slow, drop its watches or answer 410: see `api_faults`."""
+        """Stop or slow down the API, or make it drop watches or answer 410: see `api_faults`."""
         await self._lab.faults.set(kind, **how)
 
     async def api_heal(self) -> None:
-        """The API is well again."""
+        """Heal the API."""
         await self._lab.faults.clear()
 
-    def _container(self, pod: str):
+    def _container(self, pod: str) -> Container:
         for kubelet in self._lab.kubelets.values():
             if pod in kubelet.containers:
                 return kubelet.containers[pod]
         raise LookupError(f"no pod {pod!r} runs in the lab")
 
     @staticmethod
-    def _node(things: dict[str, Any], node: str):
+    def _node(things: Mapping[str, Thing], node: str) -> Thing:
         if node not in things:
             raise LookupError(f"no node {node!r}; there are: {', '.join(things)}")
         return things[node]

@@ -1,8 +1,8 @@
-"""The lab's first process: builds everything, keeps the control plane going, ends it all.
+"""The lab's first process: sets everything up, runs the control plane, and shuts down.
 
     python -m harness.lab.supervisor FOLDER READY_FD [LIFELINE_FD]
 
-Run by `launch` as process 1 of the lab's namespaces.  It tells its progress as lines on READY_FD, the last one
+Run by `launch` as process 1 of the lab's namespaces.  It reports its progress as lines on READY_FD, the last one
 `ready`; it ends at an operation `stop`, at SIGTERM, or when the other end of LIFELINE_FD closes.
 """
 
@@ -14,22 +14,33 @@ import signal
 import socket
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from harness.lab import control, network
-from harness.lab.api import SERVICE_LABEL, Api
-from harness.lab.api_server import ApiServer
-from harness.lab.background import add_background
-from harness.lab.balancer import Balancer
-from harness.lab.controllers import Nodes, Replicas, Slices
-from harness.lab.engines import Engine
-from harness.lab.flows import Lookup
-from harness.lab.kubelet import Kubelet
+from harness.apiserver.journal import Journal
+from harness.apiserver.kubeconfig import write_kubeconfig
+from harness.apiserver.live import LiveStore
+from harness.apiserver.store import Change
+from harness.judge.oracle import Oracle, Settings
+from harness.kube.resources import PROXIED, SERVICE_NAME
+from harness.lab import control
+from harness.lab.control_plane import spares
+from harness.lab.control_plane.api_server import ApiServer
+from harness.lab.control_plane.background import add_background
+from harness.lab.control_plane.controllers import Nodes, Replicas, Slices
+from harness.lab.control_plane.kubelet import Kubelet
+from harness.lab.control_plane.objects import Api
+from harness.lab.dataplane import network
+from harness.lab.dataplane.balancer import Balancer
+from harness.lab.dataplane.engines import Engine
+from harness.lab.dataplane.flows import Lookup
+from harness.lab.dataplane.observer import KernelObserver, questions, used_addresses
 from harness.lab.launch import OPTIONS, RECORDING
 from harness.lab.operations import Operations
 from harness.lab.topology import (
@@ -40,26 +51,23 @@ from harness.lab.topology import (
     nodes_of,
     service_manifests,
 )
-from harness.lab.witness import NodeWitness, questions, ready_addresses
-from harness.modes import module_of
-from harness.modes.place import Place
-from harness.serve.journal import Journal
-from harness.serve.kubeconfig import write_kubeconfig
-from harness.serve.live import LiveStore
-from harness.serve.store import Change
+from harness.log.events import Event
+from harness.modes import mode_of
+from harness.places import vm
+from harness.places.place import Place
 
 READY_SECONDS = 90.0
 CLUSTER = {"name": "lab", "clusterCIDR": POD_NETWORK, "serviceCIDRs": [SERVICE_NETWORK]}
 
 
 class Lab:
-    """Everything that runs; made inside the namespaces."""
+    """Everything that runs in the lab; created inside the namespaces."""
 
     def __init__(self, options: LabOptions, folder: Path) -> None:
         self.options, self.folder = options, folder
         self.recording = folder / RECORDING
         self.nodes = nodes_of(options)
-        self.api = Api(LiveStore())
+        self.api = Api(LiveStore(), [node.name for node in self.nodes])
         self.faults = ApiServer(self.api)
         kubeconfig = folder / "kubeconfig"
         self.kubelets = {n.name: Kubelet(n, options, self.api, folder / "pods") for n in self.nodes}
@@ -67,29 +75,38 @@ class Lab:
         self.replicas, self._slices = Replicas(options, self.api), Slices(self.api)
         self.unplugged: set[str] = set()
         self.watches_wanted = 0
-        """How many watches the engines have while all of them follow the API."""
+        """The number of watches when all engines follow the API."""
         self._stack = ExitStack()
         self.observations: list[dict[str, Any]] = []
         self.ending = asyncio.Event()
         self._changed = asyncio.Event()
-        self._tasks: list[asyncio.Task] = []
+        self._tasks: list[asyncio.Task[None]] = []
 
-    async def start(self, tell) -> None:
-        """Bring everything up; `tell(line)` gets the progress. RuntimeError when it does not get ready in time."""
+    async def start(self, report: Callable[[str], None]) -> None:
+        """Bring everything up; `report(line)` gets the progress. RuntimeError when it does not get ready in time."""
         _require_kernel(self.options.mode)
-        tell("network")
+        report("network")
         network.build(self.nodes)
-        translates = getattr(module_of(self.options.mode), "TRANSLATES", True)
+        translates = mode_of(self.options.mode).translates
         self.lookup = Lookup(n.name for n in self.nodes if translates)
-        tell("api")
+        report("api")
         add_background(self.api.store, self.options.background_services, self.options.seed)
         for manifest in [node_manifest(n) for n in self.nodes]:
             await self.api.write("nodes", manifest)
-        for manifest in service_manifests():
+        for manifest in service_manifests() + [spares.service(n + 1) for n in range(spares.USUAL)]:
             await self.api.write("services", manifest)
+        for number in range(spares.USUAL):
+            await self.api.write("endpointslices", spares.slice_of(number + 1))
         self.log = self._stack.enter_context(Journal(self.recording, self.api.store, CLUSTER))
-        self.witnesses = {
-            n.name: NodeWitness(n.name, n.address, self.options.mode, self._report, lambda: self.log.seconds)
+        self.observers = {
+            n.name: KernelObserver(
+                n.name,
+                n.address,
+                self.options.mode,
+                self.observations.append,
+                lambda: self.log.seconds,
+                bool(self.options.external),
+            )
             for n in self.nodes
         }
         self._loop = asyncio.get_running_loop()
@@ -97,7 +114,7 @@ class Lab:
         self._stack.enter_context(self.faults.live)
         write_kubeconfig(self.folder / "kubeconfig", self.faults.live.kubeconfig())
         await self._start_loops()
-        await self._get_ready(tell)
+        await self._get_ready(report)
 
     async def _start_loops(self) -> None:
         loops = [kubelet.run() for kubelet in self.kubelets.values()]
@@ -113,8 +130,8 @@ class Lab:
             await engine.start()
         self.wake()
 
-    def _loop_ended(self, task: asyncio.Task) -> None:
-        """A loop that fails ends the lab, loudly: half a control plane would lie."""
+    def _loop_ended(self, task: asyncio.Task[None]) -> None:
+        """End the lab with a message if a loop fails: a partial control plane would be misleading."""
         if not task.cancelled() and task.exception():
             print(f"the lab ends: {task.exception()!r}", file=sys.stderr, flush=True)
             task.print_stack()
@@ -127,21 +144,21 @@ class Lab:
             await self.replicas.step()
             await self._slices.step()
 
-    async def _get_ready(self, tell) -> None:
-        deadline = asyncio.get_running_loop().time() + READY_SECONDS
-        told = ""
+    async def _get_ready(self, report: Callable[[str], None]) -> None:
+        deadline = asyncio.get_running_loop().time() + READY_SECONDS * vm.patience()
+        reported = ""
         while missing := await self._missing():
-            if missing != told:
-                tell(missing)
-                told = missing
+            if missing != reported:
+                report(missing)
+                reported = missing
             if self.ending.is_set() or asyncio.get_running_loop().time() > deadline:
                 raise RuntimeError(f"the lab did not get ready: {missing}")
             await asyncio.sleep(0.05)
-        for witness in self.witnesses.values():
-            witness.start()
+        for observer in self.observers.values():
+            observer.start()
             for pod in self.api.pods():
-                witness.ask(pod["status"]["podIP"], True)
-        while any(witness.open_questions for witness in self.witnesses.values()):
+                observer.ask(pod["status"]["podIP"], True)
+        while any(observer.open_questions for observer in self.observers.values()):
             if asyncio.get_running_loop().time() > deadline:
                 raise RuntimeError("the lab did not get ready: the kernels do not hold the pods")
             await asyncio.sleep(0.05)
@@ -149,72 +166,75 @@ class Lab:
         self.watches_wanted = self.faults.live.watchers
 
     async def _missing(self) -> str:
-        """What the lab still waits for; empty when nothing."""
+        """What the lab is still waiting for; empty if nothing."""
         pods = self.api.pods()
         ready = sum(c.ready for kubelet in self.kubelets.values() for c in kubelet.containers.values())
         if len(pods) < self.options.pods or ready < self.options.pods:
             return f"pods {ready}/{self.options.pods}"
         for name, engine in self.engines.items():
             if not engine.running:
-                raise RuntimeError(f"the engine of {name} ended: {engine.last_words()}")
+                raise RuntimeError(f"the proxy of {name} ended: {engine.last_words()}")
         healthy = sum(await asyncio.gather(*(engine.healthy() for engine in self.engines.values())))
         return "" if healthy == len(self.engines) else f"engines {healthy}/{len(self.engines)}"
 
     def wake(self) -> None:
-        """Let every loop look again."""
+        """Wake every loop."""
         self._changed.set()
         for kubelet in self.kubelets.values():
             kubelet.wake()
 
     def _on_change(self, change: Change) -> None:
-        # Clients' writes come from the server's thread.
+        # Clients' writes arrive in the server's thread.
         self._loop.call_soon_threadsafe(self.wake)
         if change.resource.startswith("endpointslices"):
             self._ask(change)
 
     def _ask(self, change: Change) -> None:
-        """Ask every node's witness for what a change of the slices must bring about."""
-        service = change.manifest()["metadata"]["labels"].get(SERVICE_LABEL)
+        """Let every node's observer wait for the effects of a change of the slices."""
+        service = (change.manifest()["metadata"].get("labels") or {}).get(SERVICE_NAME)
         if change.object.namespace != "lab" or service != "web":
             return
-        before = ready_addresses([change.previous.manifest()] if change.previous else [])
-        after = ready_addresses([change.manifest()] if change.type != "DELETED" else [])
-        for address, wanted in questions(before, after).items():
-            for witness in self.witnesses.values():
-                witness.ask(address, wanted)
+        before = [change.previous.manifest()] if change.previous else []
+        after = [change.manifest()] if change.type != "DELETED" else []
+        for node, observer in self.observers.items():
+            asked = questions(used_addresses(before, node), used_addresses(after, node))
+            for address, wanted in asked.items():
+                observer.ask(address, wanted)
 
-    def _report(self, node: str, address: str, wanted: bool, asked: float, seen: float | None, until: float) -> None:
-        told = {"node": node, "address": address, "wanted": wanted, "asked": asked, "seen": seen, "until": until}
-        self.observations.append(told)
+    def oracle(self, node: str) -> Oracle:
+        """The expected behaviour of the node by the API's current objects."""
+        settings = Settings(cluster_cidr=POD_NETWORK)
+        if self.options.kube_version:
+            major, minor = self.options.kube_version.split(".")
+            settings = replace(settings, version=(int(major), int(minor)))
+        oracle = Oracle(node, settings)
+        for resource in PROXIED:
+            for found in self.api.store.collection(resource).snapshot().objects:
+                oracle.observe(Event(0, 0, "ADDED", resource, msgspec.Raw(found.raw)))
+        return oracle
 
     async def stop(self) -> None:
-        """End every process; the kernel does the rest when this one ends."""
+        """End every process; the kernel cleans up the rest when this one ends."""
         for task in self._tasks:
             task.cancel()
         for engine in self.engines.values():
-            if engine.running:
-                engine.process.terminate()
+            engine.terminate()
         await self.faults.clear()
         self._stack.close()
 
 
 def _require_kernel(mode: str) -> None:
-    """RuntimeError where the kernel in here cannot do the mode: at once, not when every engine has failed."""
-    module = module_of(mode)
-    why = (
-        module.missing(Place("netns", socket.socket, partial(network.run, None)))
-        if hasattr(module, "missing")
-        else None
-    )
+    """Raise RuntimeError if the kernel does not support the mode, before every engine fails."""
+    why = mode_of(mode).missing(Place("netns", socket.socket, partial(network.run, None)))
     if why:
         raise RuntimeError(
-            f"mode {mode}: {why}; a lab shares this machine's kernel, so take another --mode here, and give the"
-            f" recording to `harness replay --mode {mode} --kernel uml`, which boots a kernel that has it"
+            f"mode {mode}: {why}; a lab shares this machine's kernel; use another --mode, or run it in a"
+            " virtual machine, whose kernel has it: `harness chaos run` and `harness replay` with --kernel vm"
         )
 
 
 async def main(folder: Path, ready: int, lifeline: int | None) -> int:
-    """Until told to end; the exit code."""
+    """Run until asked to end; returns the exit code."""
     options = msgspec.json.decode((folder / OPTIONS).read_bytes(), type=LabOptions)
     os.chdir(folder)
     lab = Lab(options, folder)
@@ -223,9 +243,13 @@ async def main(folder: Path, ready: int, lifeline: int | None) -> int:
         loop.add_signal_handler(number, lab.ending.set)
     if lifeline is not None:
         loop.add_reader(lifeline, lab.ending.set)
-    loop.add_reader(ready, lab.ending.set)  # an end of a pipe that nobody reads any more: whoever waited is gone
+
+    def report(line: str) -> None:
+        os.write(ready, f"{line}\n".encode())
+
+    loop.add_reader(ready, lab.ending.set)  # the reader of the pipe is gone: nobody waits for the lab
     try:
-        await lab.start(lambda line: os.write(ready, f"{line}\n".encode()))
+        await lab.start(report)
         server = await control.serve(Path(control.SOCKET), Operations(lab).dispatch)
     except (RuntimeError, OSError) as error:
         print(error, file=sys.stderr, flush=True)
@@ -245,8 +269,10 @@ if __name__ == "__main__":
     numbers = [int(word) for word in sys.argv[2:]]
     code = 1
     try:
-        code = asyncio.run(main(Path(sys.argv[1]), numbers[0], numbers[1] if len(numbers) > 1 else None))
-    except Exception:
+        # Not asyncio.run, which waits for every task that it cancels: for one that starts a process, perhaps forever.
+        loop = asyncio.new_event_loop()
+        code = loop.run_until_complete(main(Path(sys.argv[1]), numbers[0], numbers[1] if len(numbers) > 1 else None))
+    except Exception:  # the exit below would hide it
         traceback.print_exc()
     finally:
-        os._exit(code)  # no thread is waited for: the kernel ends all that is left of the lab
+        os._exit(code)  # without waiting for tasks or threads: the kernel ends the rest of the lab

@@ -1,4 +1,4 @@
-"""What a lab consists of: names, addresses and manifests, from its options alone.
+"""The parts of a lab: names, addresses and manifests, derived from its options.
 
     outside 203.0.113.0/24 -- client
         |
@@ -12,12 +12,18 @@ Pure: no process, no clock.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
+from harness.kube.resources import NODES, PODS, SERVICES
+from harness.wording import plural
+
 WIRE = ipaddress.ip_network("10.10.0.0/24")
 API_ADDRESS, API_PORT = "10.10.0.1", 6443
+CHECKED, CHECK_PORT = "web-local", 30109
+"""The Service with policy Local, and its health check node port."""
 POD_NETWORK = "10.120.0.0/16"
 SERVICE_NETWORK = "10.112.0.0/16"
 BALANCER_ADDRESS = "198.51.100.10"
@@ -33,9 +39,12 @@ HTTP_PORT, TCP_PORT, UDP_PORT = 8080, 9090, 9091
 class LabOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How large a lab is and how its control plane behaves; durations in seconds.
 
-    `exit_notice_seconds`: after how long a kubelet sees that a container's process ended, None for
-    never: then only probes tell, as with a process that dies behind its container's init.
-    `node_grace_seconds`: silence of a kubelet after which its node counts as lost.
+    `exit_notice_seconds`: delay after which a kubelet notices that a container's process ended, None for
+    never: then only probes detect it, as with a process that dies behind its container's init.
+    `node_grace_seconds`: time without a kubelet's lease after which its node counts as lost.
+    `kube_version` is the version of kube-proxy that the engines follow, "" for the newest.
+    `sync_period_seconds`: interval at which an engine checks that its rules still exist.
+    `external` is another proxy's command line, as words, to run on each node instead of the engine.
     `background_services` are added, with endpoints outside the lab, to make rule sets large.
     """
 
@@ -43,6 +52,7 @@ class LabOptions(msgspec.Struct, frozen=True, kw_only=True):
     pods: int = 12
     mode: str = "nftables"
     min_sync_period_seconds: float = 0.0
+    sync_period_seconds: float = 30.0
     probe: dict[str, Any] = msgspec.field(default_factory=lambda: {"httpGet": {"path": "/healthz", "port": HTTP_PORT}})
     probe_period_seconds: int = 1
     probe_timeout_seconds: int = 1
@@ -56,16 +66,20 @@ class LabOptions(msgspec.Struct, frozen=True, kw_only=True):
     drain_seconds: float = 2.0
     background_services: int = 0
     seed: int = 0
+    kube_version: str = ""
+    external: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= self.nodes <= LARGEST:
-            raise ValueError(f"{self.nodes} nodes; 1 to {LARGEST} fit a lab")
+            raise ValueError(f"{plural(self.nodes, 'node')}; 1 to {LARGEST} fit a lab")
         if not 0 <= self.pods <= self.nodes * 100:
-            raise ValueError(f"{self.pods} pods on {self.nodes} nodes; at most 100 a node fit a lab")
+            raise ValueError(
+                f"{plural(self.pods, 'pod')} on {plural(self.nodes, 'node')}; at most 100 per node fit a lab"
+            )
 
 
 class LabNode(msgspec.Struct, frozen=True):
-    """A node: its namespace's name is its own."""
+    """A node; its namespace has the same name."""
 
     name: str
     address: str
@@ -79,7 +93,7 @@ class LabNode(msgspec.Struct, frozen=True):
 
     @property
     def caller_address(self) -> str:
-        """The second address of the pod network; the first is nobody's."""
+        """The second address of the pod network; the first is unused."""
         return self.pod_address(2)
 
     def pod_address(self, number: int) -> str:
@@ -88,7 +102,7 @@ class LabNode(msgspec.Struct, frozen=True):
 
 
 def nodes_of(options: LabOptions) -> tuple[LabNode, ...]:
-    """All nodes, zones in turn."""
+    """All nodes, with zones assigned in turn."""
     return tuple(
         LabNode(f"node-{n}", str(WIRE[10 + n]), f"10.120.{n}.0/24", f"zone-{'abc'[(n - 1) % 3]}")
         for n in range(1, options.nodes + 1)
@@ -98,8 +112,7 @@ def nodes_of(options: LabOptions) -> tuple[LabNode, ...]:
 def node_manifest(node: LabNode) -> dict[str, Any]:
     """A Node that is ready."""
     return {
-        "apiVersion": "v1",
-        "kind": "Node",
+        **NODES.head,
         "metadata": {
             "name": node.name,
             "labels": {"kubernetes.io/hostname": node.name, "topology.kubernetes.io/zone": node.zone},
@@ -116,7 +129,7 @@ def node_manifest(node: LabNode) -> dict[str, Any]:
 
 
 def service_manifests() -> list[dict[str, Any]]:
-    """The Services that traffic goes through: all ways in, sticky clients, and policy Local."""
+    """The Services used by traffic: all kinds of frontends, session affinity, policy Local."""
     everything = (("http", "TCP", 80, HTTP_PORT), ("tcp", "TCP", 81, TCP_PORT), ("udp", "UDP", 82, UDP_PORT))
     return [
         _service("web", "10.112.0.10", everything, 30080, kind="LoadBalancer", balancer=BALANCER_ADDRESS),
@@ -124,18 +137,29 @@ def service_manifests() -> list[dict[str, Any]]:
             "web-sticky", "10.112.0.11", everything[:1], 30090, kind="NodePort",
             sessionAffinity="ClientIP", sessionAffinityConfig={"clientIP": {"timeoutSeconds": 600}},
         ),
-        _service("web-local", "10.112.0.12", everything[:1], 30100, kind="NodePort", externalTrafficPolicy="Local"),
+        _service(
+            CHECKED, "10.112.0.12", everything[:1], 30100, kind="LoadBalancer",
+            externalTrafficPolicy="Local", healthCheckNodePort=CHECK_PORT,
+        ),
     ]  # fmt: skip
 
 
-def _service(name: str, address: str, ports, node_port: int, *, kind: str, balancer: str = "", **spec):
+def _service(
+    name: str,
+    address: str,
+    ports: Iterable[tuple[str, str, int, int]],
+    node_port: int,
+    *,
+    kind: str,
+    balancer: str = "",
+    **spec: Any,
+) -> dict[str, Any]:
     listed = [
         {"name": n, "protocol": protocol, "port": port, "targetPort": target, "nodePort": node_port + offset}
         for offset, (n, protocol, port, target) in enumerate(ports)
     ]
     return {
-        "apiVersion": "v1",
-        "kind": "Service",
+        **SERVICES.head,
         "metadata": {"namespace": NAMESPACE, "name": name, "labels": {"app": APP}},
         "spec": {
             "type": kind,
@@ -162,7 +186,7 @@ def pod_manifest(name: str, node: str, options: LabOptions) -> dict[str, Any]:
         "failureThreshold": options.failure_threshold,
     }
     ports = [("http", "TCP", HTTP_PORT), ("tcp", "TCP", TCP_PORT), ("udp", "UDP", UDP_PORT)]
-    container = {
+    container: dict[str, Any] = {
         "name": APP,
         "image": "lab/web",
         "ports": [{"name": n, "protocol": p, "containerPort": number} for n, p, number in ports],
@@ -170,8 +194,7 @@ def pod_manifest(name: str, node: str, options: LabOptions) -> dict[str, Any]:
     if options.probe:
         container["readinessProbe"] = probe
     return {
-        "apiVersion": "v1",
-        "kind": "Pod",
+        **PODS.head,
         "metadata": {"namespace": NAMESPACE, "name": name, "labels": {"app": APP}},
         "spec": {
             "nodeName": node,

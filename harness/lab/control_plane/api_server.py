@@ -1,7 +1,7 @@
-"""The cluster's API, and the ways in which it can be made to fail as API servers do.
+"""The cluster's API, and faults that make it fail like real API servers.
 
 Faults: `down` (nothing listens, connections are cut), `slow` (each request waits), `drop` (watches are cut, every
-`every_seconds`), `gone` (they end with 410 instead, so that every client has to list anew).
+`every_seconds`), `gone` (they end with 410 instead, so that every client has to list again).
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from harness.lab.api import Api
+from harness.apiserver import LiveApi
+from harness.lab.control_plane.objects import Api
 from harness.lab.topology import API_ADDRESS, API_PORT
-from harness.serve import LiveApi
 
+PAGE = 3
+"""Objects per page of a list: so few that every list of a small lab has several pages."""
 FAULTS = ("down", "slow", "drop", "gone")
 
 
@@ -20,15 +22,15 @@ class ApiServer:
     """Serves the control plane's store on the router; `active` is the set of faults in force."""
 
     def __init__(self, api: Api) -> None:
-        self.live = LiveApi(api.store, host=API_ADDRESS, port=API_PORT)
+        self.live = LiveApi(api.store, host=API_ADDRESS, port=API_PORT, most_per_page=PAGE)
         self.active: set[str] = set()
         self._api = api
-        self._storm: asyncio.Task | None = None
+        self._storm: asyncio.Task[None] | None = None
 
     async def set(self, kind: str, seconds: float = 1.0, every_seconds: float = 1.0) -> None:
         """Inject a fault: `seconds` is the delay of `slow`, `every_seconds` the pause of `drop` and `gone`."""
         if kind not in FAULTS:
-            raise ValueError(f"{kind!r} is no fault of an API; one of {', '.join(FAULTS)} is needed")
+            raise ValueError(f"{kind!r} is not a fault of the API; choose from {', '.join(FAULTS)}")
         if kind == "down":
             self._api.set_up(False)
             await asyncio.to_thread(self.live.stop)
@@ -40,7 +42,7 @@ class ApiServer:
         self.active.add(kind)
 
     async def clear(self) -> None:
-        """Heal everything."""
+        """Heal all faults."""
         if self._storm:
             self._storm.cancel()
             self._storm = None

@@ -1,15 +1,15 @@
-"""Services that only make rule sets large: made up, in namespaces of their own, with endpoints nowhere in the lab."""
+"""Synthetic Services that enlarge rule sets: in separate namespaces, with endpoints outside the lab."""
 
 from __future__ import annotations
 
 import msgspec
 
-from harness.serve.store import Store
-from harness.synth import Options, generate
+from harness.apiserver.store import Store
+from harness.log.synth import Options, generate
 
 
 def add_background(store: Store, services: int, seed: int) -> None:
-    """Put that many Services and their slices into the store."""
+    """Add Services and their slices to the store."""
     if not services:
         return
     _, events = generate(Options(services=services, churn=0, nodes=50, seed=seed))
@@ -21,7 +21,7 @@ def add_background(store: Store, services: int, seed: int) -> None:
 
 
 def _inside_only(raw: bytes) -> bytes:
-    """The Service with its cluster IP alone: node ports and balancers are for the lab's own."""
+    """The Service with only its cluster IP: node ports and load balancers are reserved for the lab's Services."""
     manifest = msgspec.json.decode(raw)
     outside = ("externalTrafficPolicy", "healthCheckNodePort", "externalIPs", "loadBalancerSourceRanges")
     spec = {key: value for key, value in manifest["spec"].items() if key not in outside}

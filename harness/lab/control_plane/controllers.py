@@ -1,6 +1,6 @@
-"""The control plane's other loops: replicas and their places, EndpointSlices, lost nodes.
+"""The control plane's other loops: replicas and scheduling, EndpointSlices, lost nodes.
 
-Each is level-triggered like a kubelet; what they decide is pure and stands apart (`endpointslices`, `placed`).
+Each is level-triggered like a kubelet; their decisions are separate pure functions (`endpointslices`, `placed`).
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ import asyncio
 from functools import partial
 from typing import Any
 
-from harness.lab.api import Api
-from harness.lab.endpointslices import same, slices_of
-from harness.lab.kubelet import Kubelet
+from harness.lab.control_plane.endpointslices import same, slices_of
+from harness.lab.control_plane.kubelet import Kubelet
+from harness.lab.control_plane.objects import Api
 from harness.lab.topology import APP, LabOptions, pod_manifest
 
 LEASE_SECONDS = 0.25
-"""How often a kubelet renews its lease and the node controller looks."""
+"""Interval at which kubelets renew their leases and the node controller checks them."""
 
 
 def placed(pods: list[dict[str, Any]], nodes: list[dict[str, Any]]) -> str | None:
-    """The ready, schedulable node with the fewest pods; None when there is none."""
+    """The ready, schedulable node with the fewest pods, or None."""
     counts = {
         node["metadata"]["name"]: 0 for node in nodes if not node["spec"].get("unschedulable") and node_is_ready(node)
     }
@@ -35,7 +35,7 @@ def node_is_ready(node: dict[str, Any]) -> bool:
 
 
 class Replicas:
-    """Keeps `wanted` pods that are not on their way out."""
+    """Keeps `wanted` pods that are not terminating."""
 
     def __init__(self, options: LabOptions, api: Api) -> None:
         self.wanted = options.pods
@@ -43,7 +43,7 @@ class Replicas:
         self._made = 0
 
     async def step(self) -> None:
-        """Create what is missing, delete what is too much (the youngest first)."""
+        """Create missing pods, delete surplus ones (the youngest first)."""
         pods = [p for p in self._api.pods() if "deletionTimestamp" not in p["metadata"] and _number(p) is not None]
         while len(pods) < self.wanted:
             node = placed(pods, self._api.nodes())
@@ -53,13 +53,13 @@ class Replicas:
             pod = pod_manifest(f"{APP}-{self._made}", node, self._options)
             await self._api.write("pods", pod)
             pods.append(pod)
-        by_age = sorted(pods, key=_number)
+        by_age = sorted(pods, key=lambda pod: _number(pod) or 0)
         for pod in by_age[self.wanted :]:
             await self._api.remove("pods", pod["metadata"]["name"], self._options.grace_period_seconds)
 
 
 def _number(pod: dict[str, Any]) -> int | None:
-    """Which one of the replicas a pod is; None of a pod that somebody else made."""
+    """The replica number of a pod; None for pods created by others."""
     app, _, number = pod["metadata"]["name"].rpartition("-")
     return int(number) if app == APP and number.isdecimal() else None
 
@@ -71,7 +71,7 @@ class Slices:
         self._api = api
 
     async def step(self) -> None:
-        """Write what differs, delete what is not wanted any more."""
+        """Write slices that differ, delete those no longer needed."""
         zones = {
             n["metadata"]["name"]: zone
             for n in self._api.nodes()
@@ -92,14 +92,14 @@ class Slices:
 
 
 class Nodes:
-    """Leases, and what follows when one is not renewed: the node and its pods are not ready."""
+    """Leases; if one is not renewed, the node and its pods become not ready."""
 
     def __init__(self, options: LabOptions, api: Api, kubelets: dict[str, Kubelet]) -> None:
         self._grace, self._api, self._kubelets = options.node_grace_seconds, api, kubelets
         self._seen = dict.fromkeys(kubelets, 0.0)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         clock = asyncio.get_running_loop().time
         self._seen = dict.fromkeys(self._kubelets, clock())
         while True:

@@ -1,4 +1,4 @@
-"""The EndpointSlice controller's decision: which slices a Service must have, by its pods. Pure.
+"""The EndpointSlice controller's decision: the slices of a Service, computed from its pods. Pure.
 
 Conditions as in KEP-1672: `serving` is the pod's readiness, `ready` that and not terminating, `terminating` its
 deletionTimestamp.  Zone hints as `spec.trafficDistribution` asks (KEP-4444), given only when every zone has one.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness.kube.resources import ENDPOINT_SLICES, SERVICE_NAME
+
 LARGEST_SLICE = 100
 """Endpoints of one slice, the controller's --max-endpoints-per-slice."""
 TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
@@ -16,7 +18,7 @@ TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 def slices_of(
     service: dict[str, Any], pods: list[dict[str, Any]], zones: dict[str, str], trigger_time: str | None = None
 ) -> list[dict[str, Any]]:
-    """Manifests of a Service's slices; `zones` by node, `trigger_time` RFC 3339 of the change that led here."""
+    """Manifests of a Service's slices; `zones` by node, `trigger_time` (RFC 3339) of the change that caused them."""
     selector = service["spec"].get("selector") or {}
     if not selector:
         return []
@@ -34,7 +36,7 @@ def slices_of(
 
 
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two slices say the same, whenever they were written."""
+    """Whether two slices are equal except for their timestamps."""
     return all(one.get(field) == other.get(field) for field in ("addressType", "endpoints", "ports"))
 
 
@@ -45,7 +47,8 @@ def _selected(pod: dict[str, Any], selector: dict[str, str]) -> bool:
 
 
 def _address(pod: dict[str, Any]) -> str | None:
-    return pod["status"].get("podIP")
+    address: str | None = pod["status"].get("podIP")
+    return address
 
 
 def is_ready(pod: dict[str, Any]) -> bool:
@@ -71,16 +74,17 @@ def _add_hints(endpoints: list[dict[str, Any]]) -> None:
             endpoint["hints"] = {"forZones": [{"name": endpoint["zone"]}]}
 
 
-def _slice(service: dict[str, Any], number: int, endpoints: list, trigger_time: str | None) -> dict[str, Any]:
+def _slice(
+    service: dict[str, Any], number: int, endpoints: list[dict[str, Any]], trigger_time: str | None
+) -> dict[str, Any]:
     name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
     return {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
+        **ENDPOINT_SLICES.head,
         "metadata": {
             "namespace": namespace,
             "name": f"{name}-{number}",
             "labels": {
-                "kubernetes.io/service-name": name,
+                SERVICE_NAME: name,
                 "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io",
             },
             **({"annotations": {TRIGGER_TIME: trigger_time}} if trigger_time else {}),
@@ -88,7 +92,8 @@ def _slice(service: dict[str, Any], number: int, endpoints: list, trigger_time: 
         "addressType": "IPv4",
         "endpoints": endpoints,
         "ports": [
-            {"name": port["name"], "protocol": port["protocol"], "port": port["targetPort"]}
-            for port in service["spec"]["ports"]
+            {"name": port.get("name", ""), "protocol": port.get("protocol", "TCP"), "port": number}
+            for port in service["spec"].get("ports") or ()
+            if isinstance(number := port.get("targetPort", port["port"]), int)  # pods here have no named ports
         ],
     }

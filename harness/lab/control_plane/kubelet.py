@@ -1,6 +1,6 @@
-"""A node's kubelet: makes the pods that the API names for it real, and tells the API how they are.
+"""A node's kubelet: runs the pods assigned to it by the API, and reports their status.
 
-Level-triggered: `wake` after any change; one pass compares what the API wants with what runs.
+Level-triggered: `wake` after any change; one pass compares the desired state with what runs.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness.lab.api import Api
-from harness.lab.container import Container
-from harness.lab.endpointslices import is_ready
-from harness.lab.probes import ProbeError
+from harness.lab.control_plane.endpointslices import is_ready
+from harness.lab.control_plane.objects import Api
+from harness.lab.control_plane.probes import ProbeError
+from harness.lab.dataplane.container import Container
 from harness.lab.topology import LabNode, LabOptions
 
 FIRST_POD_ADDRESS = 10
+MAX_PODS = 110
+"""A kubelet's default maxPods; the node's range of addresses holds more."""
 
 
 class Kubelet:
@@ -30,15 +32,15 @@ class Kubelet:
         self._options, self._api, self._folder = options, api, folder
         self._woken, self._started, self._living = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._living.set()
-        self._ending: dict[str, asyncio.Task] = {}
-        self._watching: dict[str, asyncio.Task] = {}
+        self._ending: dict[str, asyncio.Task[None]] = {}
+        self._watching: dict[str, asyncio.Task[None]] = {}
 
     def wake(self) -> None:
-        """Something may differ from what runs."""
+        """Trigger a comparison with the desired state."""
         self._woken.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         while True:
             await self._woken.wait()
             self._woken.clear()
@@ -46,14 +48,14 @@ class Kubelet:
                 await self._pass()
 
     def stop(self) -> None:
-        """The kubelet is gone: no probe, no report; processes go on."""
+        """Stop the kubelet: no probes and no reports, but processes keep running."""
         self.alive = False
         self._living.clear()
         for container in self.containers.values():
             container.pause_probing()
 
     def resume(self) -> None:
-        """It is back and reports everything anew."""
+        """Start the kubelet again; it reports everything from scratch."""
         self.alive = True
         self._living.set()
         for container in self.containers.values():
@@ -83,6 +85,10 @@ class Kubelet:
         return with_status(pod, container, self.node, self._api.now())
 
     async def _create(self, name: str, pod: dict[str, Any]) -> None:
+        if len(self.containers) >= MAX_PODS:
+            used = f"requested: 1, used: {len(self.containers)}, capacity: {MAX_PODS}"
+            why = f"Node didn't have enough resource: pods, {used}"
+            return await self._api.update("pods", name, partial(_failed, "OutOfpods", why))
         taken = {container.address for container in self.containers.values()}
         addresses = (self.node.pod_address(number) for number in itertools.count(FIRST_POD_ADDRESS))
         address = next(a for a in addresses if a not in taken)
@@ -91,23 +97,24 @@ class Kubelet:
                 pod, self.node, address, self._folder / name, self._options.drain_seconds, lambda _: self.wake()
             )
         except ProbeError as error:
-            return await self._api.update("pods", name, partial(_failed, str(error)))
+            return await self._api.update("pods", name, partial(_failed, "InvalidProbe", str(error)))
         self.containers[name] = container
         await container.create()
         if self._options.exit_notice_seconds is not None:
-            self._watching[name] = asyncio.create_task(self._watch_process(container))
+            notice = self._options.exit_notice_seconds
+            self._watching[name] = asyncio.create_task(self._watch_process(container, notice))
 
     async def start(self, container: Container) -> None:
-        """Start its process unless it runs, and look again."""
+        """Start a pod's process unless it runs, and check again."""
         await container.start()
         self._started.set()
         self.wake()
 
-    async def _watch_process(self, container: Container) -> None:
-        """See its processes end, and start new ones where the options say so; nothing while the kubelet is gone."""
+    async def _watch_process(self, container: Container, notice_seconds: float) -> None:
+        """Notice ended processes, and restart them if configured; nothing while the kubelet is stopped."""
         while True:
-            await container.process.wait()
-            await asyncio.sleep(self._options.exit_notice_seconds)
+            await container.wait()
+            await asyncio.sleep(notice_seconds)
             await self._living.wait()
             if container.name in self._ending:
                 return
@@ -144,8 +151,8 @@ class Kubelet:
         del self._ending[name]
 
 
-def _failed(why: str, pod: dict[str, Any]) -> dict[str, Any]:
-    return {**pod, "status": {"phase": "Failed", "reason": "InvalidProbe", "message": why}}
+def _failed(reason: str, why: str, pod: dict[str, Any]) -> dict[str, Any]:
+    return {**pod, "status": {"phase": "Failed", "reason": reason, "message": why}}
 
 
 def _status_differs(pod: dict[str, Any], container: Container) -> bool:
@@ -160,11 +167,11 @@ def _status_differs(pod: dict[str, Any], container: Container) -> bool:
 
 
 def with_status(pod: dict[str, Any], container: Container, node: LabNode, now: str) -> dict[str, Any]:
-    """The pod with what its kubelet knows of it; `now` is RFC 3339."""
+    """The pod with the status known to its kubelet; `now` is RFC 3339."""
     ready = container.ready
     word = "True" if ready else "False"
     conditions = [{"type": kind, "status": word, "lastTransitionTime": now} for kind in ("Ready", "ContainersReady")]
-    state = {"running": {}} if container.running else {"terminated": {"exitCode": container.process.returncode}}
+    state = {"running": {}} if container.running else {"terminated": {"exitCode": container.exit_code}}
     status = {
         "phase": "Running",
         "hostIP": node.address,

@@ -1,27 +1,26 @@
-"""The control plane's own view of the API: the lab's objects, read from and written to the store that is served.
+"""The control plane's view of the API: the lab's objects in the store that is served.
 
-While the API is down, writers wait as they would for a real one; reads give what was last known, as an
-informer's cache does.
+While the API is down, writers wait as for a real API; reads return the last known state, like an informer's cache.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Any
 
+from harness.apiserver.live import LiveStore
+from harness.kube.resources import SERVICE_NAME
 from harness.lab.topology import NAMESPACE
-from harness.serve.live import LiveStore
-
-SERVICE_LABEL = "kubernetes.io/service-name"
 
 
 class Api:
     """One namespace's pods, Services and slices, and the nodes."""
 
-    def __init__(self, store: LiveStore) -> None:
-        self.store = store
+    def __init__(self, store: LiveStore, nodes: Collection[str] = ()) -> None:
+        """`nodes`: the lab's own; others created by clients are ignored."""
+        self.store, self._nodes = store, frozenset(nodes)
         self._up = asyncio.Event()
         self._up.set()
 
@@ -30,16 +29,16 @@ class Api:
         return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
     def set_up(self, up: bool) -> None:
-        """Let writers through, or make them wait."""
+        """Allow writes, or block them."""
         (self._up.set if up else self._up.clear)()
 
     def pods(self) -> list[dict[str, Any]]:
-        """All pods that have a node; others, which a client may make, wait for a scheduler that there is not."""
-        return [{"status": {}} | pod for pod in self._all("pods") if pod["spec"].get("nodeName")]
+        """All pods with a node; pods created by clients without one are ignored, as there is no scheduler."""
+        return [pod for pod in self._all("pods") if pod["spec"].get("nodeName")]
 
     def nodes(self) -> list[dict[str, Any]]:
-        """All nodes."""
-        return self._all("nodes")
+        """The lab's nodes."""
+        return [node for node in self._all("nodes") if node["metadata"]["name"] in self._nodes]
 
     def services(self) -> list[dict[str, Any]]:
         """The Services that the lab's own traffic uses."""
@@ -47,11 +46,16 @@ class Api:
 
     def slices(self, service: str) -> list[dict[str, Any]]:
         """The slices of a Service."""
-        return [s for s in self._all("endpointslices") if s["metadata"]["labels"].get(SERVICE_LABEL) == service]
+        return [s for s in self._all("endpointslices") if s["metadata"]["labels"].get(SERVICE_NAME) == service]
 
     def _all(self, resource: str) -> list[dict[str, Any]]:
         objects = self.store.collection(resource).snapshot().objects
-        return [found.manifest() for found in objects if found.namespace in ("", NAMESPACE)]
+        return [_complete(found.manifest()) for found in objects if found.namespace in ("", NAMESPACE)]
+
+    def names(self, resource: str, namespace: str) -> set[str]:
+        """The names of all objects of a namespace."""
+        objects = self.store.collection(resource).snapshot().objects
+        return {found.name for found in objects if found.namespace == namespace}
 
     async def write(self, resource: str, manifest: dict[str, Any]) -> None:
         """Create or replace."""
@@ -59,18 +63,25 @@ class Api:
         self.store.apply(resource, manifest)
 
     async def update(self, resource: str, name: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-        """Replace the object by what `change` makes of it as it is then; nothing when it is gone or stays equal."""
+        """Replace the object with the result of `change`; no-op if it is gone or unchanged."""
         await self._up.wait()
         found = self.store.collection(resource).get(_namespace(resource), name)
         if found is not None:
             self.store.apply(resource, change(found.manifest()))
 
-    async def remove(self, resource: str, name: str, grace_seconds: int = 0) -> None:
-        """Delete the object, a pod with its grace: its kubelet takes it from there. Nothing when it is gone."""
+    async def remove(self, resource: str, name: str, grace_seconds: int = 0, namespace: str | None = None) -> None:
+        """Delete the object, a pod gracefully, which its kubelet completes. No-op if it is gone."""
         await self._up.wait()
-        if self.store.collection(resource).get(_namespace(resource), name) is not None:
-            self.store.delete(resource, name, _namespace(resource), grace_seconds)
+        namespace = _namespace(resource) if namespace is None else namespace
+        if self.store.collection(resource).get(namespace, name) is not None:
+            self.store.delete(resource, name, namespace, grace_seconds)
 
 
 def _namespace(resource: str) -> str:
     return "" if resource == "nodes" else NAMESPACE
+
+
+def _complete(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Add the optional parts that a client may omit."""
+    metadata = manifest["metadata"] | {"labels": manifest["metadata"].get("labels") or {}}
+    return {"spec": {}, "status": {}, **manifest, "metadata": metadata}

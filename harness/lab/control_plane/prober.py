@@ -1,11 +1,12 @@
-"""Runs one readinessProbe once, from the node's namespace as a kubelet does."""
+"""Runs one readinessProbe once, from the node's namespace, as a kubelet does."""
 
 from __future__ import annotations
 
 import asyncio
+from socket import socket
 
-from harness.lab import network
-from harness.lab.probes import Exec, HttpGet, Probe
+from harness.lab.control_plane.probes import Exec, HttpGet, Probe
+from harness.lab.dataplane import network
 
 
 async def passes(probe: Probe, node: str, pod: str, address: str) -> bool:
@@ -29,7 +30,7 @@ async def _passes(probe: Probe, node: str, pod: str, address: str) -> bool:
         return 200 <= await _status(sock) < 400
 
 
-async def _status(sock) -> int:
+async def _status(sock: socket) -> int:
     """The status of an HTTP response; 0 for anything else."""
     answer = b""
     while b"\r\n" not in answer and len(answer) < 4096:

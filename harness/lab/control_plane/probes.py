@@ -1,8 +1,8 @@
-"""readinessProbes as a kubelet runs them: what they are, and when results make a pod ready. Pure.
+"""readinessProbes as run by kubelets: their definition, and when results make a pod ready. Pure.
 
-A probe runs at once and then every `period_seconds`.  Before `initial_delay_seconds` it is not run and the
-container counts as not ready.  A result counts once it has come `success_threshold` (`failure_threshold`)
-times in a row; until then the pod stays as it was.  A container without a probe is ready while it runs.
+A probe runs immediately and then every `period_seconds`.  Before `initial_delay_seconds` it is not run and the
+container counts as not ready.  A result takes effect after `success_threshold` (`failure_threshold`)
+times in a row; until then the pod's state is kept.  A container without a probe is ready while it runs.
 Source: Kubernetes docs, "Configure Liveness, Readiness and Startup Probes".
 """
 
@@ -14,7 +14,7 @@ import msgspec
 
 
 class ProbeError(ValueError):
-    """A readinessProbe that the API would refuse; the message names the field."""
+    """A readinessProbe that the API would reject; the message names the field."""
 
 
 class HttpGet(msgspec.Struct, frozen=True):
@@ -57,7 +57,7 @@ _NUMBERS = {
 
 
 def parse_probe(manifest: dict[str, Any] | None) -> Probe | None:
-    """The probe of a container's `readinessProbe`; None when it has none. ProbeError for what can't be."""
+    """Parse a container's `readinessProbe`; None if it has none. ProbeError if invalid."""
     if not manifest:
         return None
     numbers = {}
@@ -92,15 +92,16 @@ class Readiness:
         self.restarted()
 
     def restarted(self) -> None:
-        """A new container: nothing is known of it yet."""
+        """A new container without results."""
         self.ready = self._probe is None
         self._last: bool | None = None
         self._run = 0
 
     def observe(self, success: bool) -> bool:
-        """Take one result in; True when `ready` changed by it."""
+        """Record one result; returns whether `ready` changed."""
         self._run = self._run + 1 if success is self._last else 1
         self._last = success
+        assert self._probe, "results are a probe's"
         threshold = self._probe.success_threshold if success else self._probe.failure_threshold
         if self._run < threshold or self.ready is success:
             return False
@@ -109,7 +110,7 @@ class Readiness:
 
 
 def time_to_unready_seconds(probe: Probe, failure_takes_seconds: float = 0.0) -> tuple[float, float]:
-    """Least and most time from a failure of the container to the pod being unready.
+    """Minimum and maximum time from a container's failure to the pod being unready.
 
     The first failing probe comes 0 to one period after the fault, the last one failureThreshold - 1 periods
     later; each may take up to the timeout, or `failure_takes_seconds` where a refusal is at once.

@@ -1,14 +1,14 @@
-"""The cloud's load balancer: sends its address's traffic to the nodes whose proxies are healthy.
+"""The cloud load balancer: routes traffic for its address to the nodes whose proxies are healthy.
 
-As real ones do, it asks each node's /healthz and takes a node out after two failures, in after one success.
+Like real ones, it polls each node's /healthz, removes a node after two failures, and adds it after one success.
 """
 
 from __future__ import annotations
 
 import asyncio
 
-from harness.lab import network
-from harness.lab.engines import Engine
+from harness.lab.dataplane import network
+from harness.lab.dataplane.engines import Engine
 
 PERIOD_SECONDS = 1.0
 FAILURES = 2
@@ -23,7 +23,7 @@ class Balancer:
         self.taking = set(engines)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         while True:
             answers = await asyncio.gather(*(engine.healthy() for engine in self._engines.values()))
             for name, healthy in zip(self._engines, answers, strict=True):

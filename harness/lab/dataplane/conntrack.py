@@ -1,6 +1,6 @@
-"""Fills a node's connection tracking table with entries of its own, marked so that only they are taken away again.
+"""Fills a node's connection tracking table with marked entries, so that only these are removed again.
 
-ctnetlink requests in bulk, unacknowledged: what counts is the table's count.
+ctnetlink requests in bulk; what counts in the end is the table's count.
 """
 
 from __future__ import annotations
@@ -9,29 +9,20 @@ import itertools
 import socket
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 
-from harness.lab import network
-from harness.lab.ctnetlink import (
-    ACK,
-    CREATE,
-    DELETE,
-    EXCLUSIVE,
-    NETLINK_NETFILTER,
-    NEW,
-    ORIGINAL,
-    REPLY,
-    REQUEST,
-    attribute,
-    direction,
-    message,
-)
+from engine.kernel.netlink import CREATE, EXCLUSIVE, NETFILTER, Connection, Kind, NetlinkError, attribute
+from harness.lab.dataplane import network
+from harness.lab.dataplane.ctnetlink import DELETE, NEW, ORIGINAL, REPLY, direction, message
 
 _UDP = 17
 _MARK = 0x6B706871
 _STATUS = 1 << 1 | 1 << 2 | 1 << 3
-"""Replied to, assured, confirmed: of entries that are not assured a full table drops one for each new flow."""
+"""Replied to, assured, confirmed: a full table evicts entries that are not assured for new flows."""
 _LIFETIME_SECONDS = 600
-_BATCH = 256
+_BATCH = 4096
+_EXPECTED = (Kind.EXISTS, Kind.NO_MEMORY)
+"""Expected errors when filling: the entry exists, or the table is full."""
 _PORTS, _CLIENTS = 1 << 16, 0xC6120000
 _PLACE = 0xABCD
 """Stands for a port while an entry is taken apart; the bytes come nowhere else in it."""
@@ -39,15 +30,15 @@ _COUNT, _MAX = (f"/proc/sys/net/netfilter/nf_conntrack_{name}" for name in ("cou
 
 
 def fill(node: str, free: int) -> int:
-    """Add entries until only `free` fit; how many. OSError when the kernel stops taking them."""
+    """Add entries until only `free` fit; returns their number. OSError if the kernel rejects them."""
     count, most = _read(node, _COUNT), _read(node, _MAX)
     wanted = max(0, most - free - count)
-    with network.entered(node):
-        sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
-    with sock:
+    with _connected(node) as connection:
         entries = _entries(wanted)
-        while batch := b"".join(itertools.islice(entries, _BATCH)):
-            sock.send(batch)
+        while batch := list(itertools.islice(entries, _BATCH)):
+            for refusal in connection.perform(batch):
+                if refusal.kind not in _EXPECTED:
+                    raise OSError(refusal.code, f"the kernel of {node} rejects entries: {refusal}")
     held = _read(node, _COUNT)
     if held < most - free - most // 100:
         raise OSError(f"the table of {node} holds {held} of {most} entries after adding {wanted}")
@@ -55,16 +46,21 @@ def fill(node: str, free: int) -> int:
 
 
 def empty(node: str) -> None:
-    """Take the entries away that `fill` added; OSError when the kernel refuses."""
+    """Remove the entries that `fill` added; OSError if the kernel refuses."""
     mark = attribute(8, struct.pack("!I", _MARK)) + attribute(21, struct.pack("!I", 0xFFFFFFFF))
+    try:
+        with _connected(node) as connection:
+            connection.require([message(DELETE, 0, mark)])
+    except NetlinkError as error:
+        raise OSError(error.code, f"the kernel of {node} does not remove entries by mark: {error}") from error
+
+
+@contextmanager
+def _connected(node: str) -> Iterator[Connection]:
     with network.entered(node):
-        sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
+        sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER)
     with sock:
-        sock.send(message(DELETE, REQUEST | ACK, mark))
-        answer = sock.recv(4096)
-    code = -struct.unpack_from("=i", answer, 16)[0]
-    if code:
-        raise OSError(code, f"the kernel of {node} does not take entries away by mark")
+        yield Connection(sock)
 
 
 def _read(node: str, path: str) -> int:
@@ -72,7 +68,7 @@ def _read(node: str, path: str) -> int:
 
 
 def _entries(count: int) -> Iterator[bytes]:
-    """That many requests, each for a flow of its own; 65,536 client ports an address."""
+    """The given number of requests, each for a different flow; 65,536 client ports per address."""
     for block in range(-(-count // _PORTS)):
         head, middle, tail = _entry(struct.pack("!I", _CLIENTS + block), _PLACE).split(struct.pack("!H", _PLACE))
         for port in range(min(_PORTS, count - block * _PORTS)):
@@ -81,7 +77,7 @@ def _entries(count: int) -> Iterator[bytes]:
 
 
 def _entry(address: bytes, port: int) -> bytes:
-    """A UDP flow between addresses that are nobody's (RFC 2544, 5737)."""
+    """A UDP flow between unused addresses (RFC 2544, 5737)."""
     client, server = (address, port), (b"\xc0\x00\x02\x01", 9)
     body = (
         direction(ORIGINAL, _UDP, client, server)
@@ -90,4 +86,4 @@ def _entry(address: bytes, port: int) -> bytes:
         + attribute(7, struct.pack("!I", _LIFETIME_SECONDS))
         + attribute(8, struct.pack("!I", _MARK))
     )
-    return message(NEW, REQUEST | CREATE | EXCLUSIVE, body)
+    return message(NEW, CREATE | EXCLUSIVE, body)

@@ -1,4 +1,4 @@
-"""Ports of the lab's namespaces, reachable from outside: a browser can look at a page that is served in there.
+"""Forwards ports of the lab's namespaces to the outside, for example for a browser.
 
 127.0.0.1:PORT here -> Unix socket in the lab's folder -> supervisor -> socket made in the namespace
 """
@@ -6,16 +6,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
-from harness.lab import network
 from harness.lab.control import LabClient
+from harness.lab.dataplane import network
 
 _CHUNK = 1 << 16
 
 
 async def serve_inside(path: Path, namespace: str, port: int) -> asyncio.Server:
-    """In the supervisor: each connection to the Unix socket becomes one to that port of the namespace's loopback."""
+    """In the supervisor: forward each connection to the Unix socket to the port on the namespace's loopback."""
 
     async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -23,13 +24,13 @@ async def serve_inside(path: Path, namespace: str, port: int) -> asyncio.Server:
             await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
             await _join(reader, writer, *await asyncio.open_connection(sock=sock))
         except OSError:
-            writer.close()  # nothing listens there: the other side sees its connection end
+            writer.close()  # nothing listens there: close the connection
 
     return await asyncio.start_unix_server(client, path)
 
 
-async def forward(client: LabClient, namespace: str, port: int, local_port: int, ready) -> None:
-    """Out here, until cancelled: accept on loopback; `ready(port)` is told which port it became."""
+async def forward(client: LabClient, namespace: str, port: int, local_port: int, ready: Callable[[int], None]) -> None:
+    """Outside the lab, until cancelled: listen on loopback; `ready(port)` is called with the port."""
     path = client.call("forward.open", namespace=namespace, port=port)
 
     async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -44,8 +45,13 @@ async def forward(client: LabClient, namespace: str, port: int, local_port: int,
         await server.serve_forever()
 
 
-async def _join(reader, writer, other_reader, other_writer) -> None:
-    """Both directions, until both have ended."""
+async def _join(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    other_reader: asyncio.StreamReader,
+    other_writer: asyncio.StreamWriter,
+) -> None:
+    """Copy both directions until both have ended."""
     await asyncio.gather(_pump(reader, other_writer), _pump(other_reader, writer))
 
 
@@ -55,6 +61,6 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             writer.write(chunk)
             await writer.drain()
     except ConnectionError:
-        pass  # one side is gone: the other learns it by the end below
+        pass  # one side is gone: the other is closed below
     finally:
         writer.close()

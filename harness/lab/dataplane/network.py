@@ -1,4 +1,4 @@
-"""The lab's namespaces, links and routes: `ip -batch` scripts made here, run by the shell at the end.
+"""The lab's namespaces, links and routes, as `ip -batch` scripts.
 
 A pod hangs on its node by a veth pair without a bridge: all its packets are routed, so a Service's
 translation sees both directions even where two pods share a node.  Its gateway is a link-local address that
@@ -24,28 +24,35 @@ from harness.lab.topology import (
     WIRE,
     LabNode,
 )
+from harness.places import commands
 
 _GATEWAY, _NODE_LINK = "169.254.1.1", "ee:ee:ee:ee:ee:ee"
 _ROUTER_SYSCTLS = ("net.ipv4.ip_forward=1", "net.ipv4.fib_multipath_hash_policy=1")
+_BY_HEADERS = ("net.ipv4.fib_multipath_hash_policy=3", "net.ipv4.fib_multipath_hash_fields=0x37")
+"""Since Linux 5.14.  Policy 1 trusts the hash that a local socket left in the packet, and TCP changes that with each
+SYN it sends again: the balancer would lead one connection to two nodes."""
 _NODE_SYSCTLS = (
     "net.ipv4.ip_forward=1",
     "net.ipv4.conf.all.send_redirects=0",
     "net.ipv4.conf.default.send_redirects=0",
 )
+_NO_LINK_LOCAL = "net.ipv6.conf.default.addr_gen_mode=1"
+"""A node has the addresses of its Node object, in both families."""
 _CLIENT_SYSCTLS = ("net.ipv4.ip_local_port_range=1024 65535", "net.ipv4.tcp_tw_reuse=1")
-"""A client that opens thousands of connections a second must not run out of ports."""
+"""A client that opens thousands of connections per second must not run out of ports."""
 _CLONE_NEWNET = 0x40000000
 _NETNS = "/run/netns"
 
 
 class NetworkError(RuntimeError):
-    """A command refused to build or change the network; the message holds its words."""
+    """A command to build or change the network failed; the message contains its output."""
 
 
 def build(nodes: tuple[LabNode, ...]) -> None:
-    """Router (this namespace), client, nodes and the caller of each."""
+    """Create the router (this namespace), the client, the nodes and the caller of each."""
     _must(["mount", "-t", "tmpfs", "lab", "/run"])
     _must(["sysctl", "-qw", *_ROUTER_SYSCTLS])
+    run(None, ["sysctl", "-qw", *_BY_HEADERS])
     names = [CLIENT, *(n.name for n in nodes)]
     _batch([f"netns add {name}" for name in names])
     _batch(["link set lo up", "link add wire type bridge", f"addr add {API_ADDRESS}/{WIRE.prefixlen} dev wire",
@@ -74,6 +81,7 @@ def _up(*devices: str) -> list[str]:
 
 def _add_node(node: LabNode) -> None:
     link = f"w-{node.name}"
+    run(node.name, ["sysctl", "-qw", _NO_LINK_LOCAL])  # before its links; without IPv6 there is none
     _batch([f"link add {link} type veth peer name eth0 netns {node.name}", f"link set {link} master wire up"])
     _must(["sysctl", "-qw", *_NODE_SYSCTLS], node.name)
     routes = [f"route add default via {API_ADDRESS}"]
@@ -81,7 +89,7 @@ def _add_node(node: LabNode) -> None:
 
 
 def add_pod(node: LabNode, name: str, address: str) -> None:
-    """A namespace of that name on the node, with that address."""
+    """Create a namespace on the node, with the given name and address."""
     link = f"v-{address.rpartition('.')[2]}"
     _batch([f"netns add {name}"])
     _batch([f"link add {link} address {_NODE_LINK} type veth peer name eth0 netns {name}", f"link set {link} up",
@@ -92,35 +100,34 @@ def add_pod(node: LabNode, name: str, address: str) -> None:
 
 
 def remove_pod(name: str) -> None:
-    """The namespace and, with it, both ends of its link."""
+    """Remove the namespace and, with it, both ends of its link."""
     _batch([f"netns delete {name}"])
 
 
 def balance(nodes: Iterable[LabNode]) -> None:
-    """Spread the load balancer's address over these nodes, flow by flow; over none it is unreachable."""
+    """Distribute the load balancer's address over these nodes per flow; without nodes it is unreachable."""
     hops = " ".join(f"nexthop via {node.address}" for node in nodes)
     _batch([f"route replace {BALANCER_ADDRESS}/32 {hops}" if hops else f"route del {BALANCER_ADDRESS}/32"])
 
 
 def set_wire(node: str, up: bool) -> None:
-    """Plug the node into the wire or out of it; its own links, routes and rules stay."""
+    """Connect the node to the wire or disconnect it; its own links, routes and rules are kept."""
     _batch([f"link set w-{node} {'up master wire' if up else 'nomaster'}"])
 
 
 def inside(namespace: str, command: list[str]) -> list[str]:
-    """The command as it must be started to run in a namespace."""
+    """The command line that runs a command in a namespace."""
     return ["ip", "netns", "exec", namespace, *command]
 
 
 def run(namespace: str | None, command: list[str], stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    """Run in a namespace, None being the router; output captured."""
-    words = inside(namespace, command) if namespace else command
-    return subprocess.run(words, input=stdin, capture_output=True, check=False)
+    """Run in a namespace (None is the router) and capture the output."""
+    return commands.run(command, stdin, inside(namespace, []) if namespace else ())
 
 
 @contextmanager
 def entered(namespace: str) -> Iterator[None]:
-    """Sockets that this thread makes meanwhile live in the namespace; nothing may be awaited inside."""
+    """Sockets created by this thread within the context belong to the namespace; must not be held across an await."""
     libc = ctypes.CDLL(None, use_errno=True)
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     there = os.open(f"{_NETNS}/{namespace}", os.O_RDONLY)
@@ -136,7 +143,7 @@ def entered(namespace: str) -> Iterator[None]:
 
 
 def make_socket(namespace: str, kind: int = socket.SOCK_STREAM) -> socket.socket:
-    """A non-blocking IPv4 socket that lives in a namespace."""
+    """A non-blocking IPv4 socket in a namespace."""
     with entered(namespace):
         made = socket.socket(socket.AF_INET, kind)
     made.setblocking(False)

@@ -1,20 +1,22 @@
 """A lab node's proxy in mode userspace, which `proxy-engine` refuses as kube-proxy does: sockets, no rules.
 
-    python -m harness.lab.userspace_engine --config=FILE --hostname-override=NODE
+    python -m harness.lab.dataplane.userspace_engine --config=FILE --hostname-override=NODE
 
 FILE is the KubeProxyConfiguration that any engine of a lab gets; of it are used: API, cluster CIDR, health address,
 minSyncPeriod of the iptables block.  /healthz is as proxy-engine's; /account says what the proxy process holds, for
-the lab's witness, which believes it only where the kernel's own sockets and addresses agree.
+the lab's observer, which believes it only where the kernel's own sockets and addresses agree.
 """
 
 from __future__ import annotations
 
 import argparse
 import signal
+import socket
 import sys
 import threading
 import time
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -23,60 +25,60 @@ import msgspec
 
 from engine.addresses import parse_network
 from engine.backends.userspace.program import UserspaceProgram
-from engine.config import ProxyConfig
+from engine.config import NEWEST, ProxyConfig
+from engine.kernel.tools import run
 from engine.kernel.userspace import UserspaceKernel
 from engine.pacing import Pacer
-from engine.proxier import Proxier, Sync, SyncError
-from engine.server import http
-from engine.server.api import Api, ApiError, load_configuration
-from engine.server.configuration import KubeProxyConfiguration
-from engine.server.decode import decode
-from engine.server.health import Health, eligible
-from engine.server.host import run
-from engine.server.loop import Loop
-from engine.server.node import node_ips
-from engine.server.settings import periods
-from engine.server.watching import ENDPOINTSLICES, SERVICES, Change, Follower, own_node
+from engine.proxier import Proxier, Sync
+from engine.server.api.client import Api, ApiError, load_configuration
+from engine.server.api.node import node_ips
+from engine.server.api.watching import Change, Follower, endpointslices, own_node, services
+from engine.server.config.configuration import KubeProxyConfiguration
+from engine.server.config.decode import decode
+from engine.server.config.settings import periods
+from engine.server.http import servers as http
+from engine.server.http.health import Health, eligible
+from engine.server.runtime.loop import Loop
 from harness.modes import userspace
-from harness.modes.place import Place
-from harness.namespace import start
+from harness.places.namespace import start
+from harness.places.place import Place
 
 FAMILY = 4
-"""A lab has no other."""
+"""The only IP family of a lab."""
 ANSWER_SECONDS = 1.0
 
 
 class Observer:
-    """What the loop does, as far as health depends on it."""
+    """The state of the loop that health depends on."""
 
     def __init__(self, health: Health) -> None:
         self._health = health
 
     def changed(self, resource: str, change: Change) -> None:
-        """As `loop.Observer`; nothing of it is told."""
+        """As `loop.Observer`; ignored."""
 
     def queued(self) -> None:
-        """An update waits."""
+        """An update is pending."""
         self._health.queued()
 
-    def started(self) -> None:
-        """As `loop.Observer`; nothing of it is told."""
+    def started(self, family: int) -> None:
+        """As `loop.Observer`; ignored."""
 
-    def synced(self, sync: Sync, seconds: float) -> None:
-        """The sockets are those of the last state."""
-        self._health.updated((FAMILY,))
+    def synced(self, family: int, sync: Sync, seconds: float) -> None:
+        """The sockets match the last state."""
+        self._health.updated((family,))
 
-    def failed(self, error: SyncError, full: bool, seconds: float) -> None:
+    def failed(self, family: int, error: Exception, full: bool, seconds: float) -> None:
         """As `loop.Observer`; the loop has logged it and tries again."""
 
     def node(self, change: Change) -> None:
-        """A Node that is going takes no more traffic (HC-09)."""
+        """A deleted Node accepts no more traffic (HC-09)."""
         if change.type != "DELETED":
             self._health.node_eligible = eligible(change.manifest)
 
 
 class Account:
-    """What the engine of a node at `address` says that its proxy holds, asked over HTTP."""
+    """The account of the proxy of a node at `address`, queried over HTTP."""
 
     def __init__(self, address: str, port: int) -> None:
         self._url = f"http://{address}:{port}/account"
@@ -92,11 +94,11 @@ class Account:
 
 
 def serve(configuration: KubeProxyConfiguration, node: str) -> None:
-    """Proxy until SIGTERM; ApiError when the API cannot be had at all."""
-    place = Place("host", None, run, start)
+    """Proxy until SIGTERM; ApiError if the API is not available at all."""
+    place = Place("host", socket.socket, run, start)
     userspace.clean(place)  # of a proxy that was killed
     api = Api(load_configuration(configuration.client_connection.kubeconfig, ""))
-    seen, ips = node_ips(api, node, "0.0.0.0")
+    seen, ips = node_ips(api, node, "0.0.0.0", NEWEST)
     config = ProxyConfig(
         pod_networks=(parse_network(configuration.cluster_cidr),), node_addresses=(ips.addresses[FAMILY],)
     )
@@ -104,14 +106,15 @@ def serve(configuration: KubeProxyConfiguration, node: str) -> None:
     kernel = UserspaceKernel(start)
     proxier = Proxier("userspace", config, kernel, time.monotonic, node, families=(FAMILY,))
     health = Health(time.time, timing.sync_seconds, (FAMILY,))
-    loop = Loop(proxier, Pacer(timing.min_sync_seconds, timing.sync_seconds), time.monotonic, Observer(health))
+    new_pacer = partial(Pacer, timing.min_sync_seconds, timing.sync_seconds)
+    loop = Loop(proxier, new_pacer, time.monotonic, Observer(health))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())
     if seen:
         loop.deliver("nodes", [Change("ADDED", seen.manifest)], False)
     host, _, port = configuration.healthz_bind_address.rpartition(":")
     http.Server(host, int(port), pages(loop, kernel, health))
-    for resource in (SERVICES, ENDPOINTSLICES, own_node(node)):
+    for resource in (services(), endpointslices(), own_node(node)):
         follower = Follower(api, resource, loop.deliver, stop)
         threading.Thread(target=follower.run, name=resource.name, daemon=True).start()
     try:

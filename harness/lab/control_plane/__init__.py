@@ -1,0 +1,1 @@
+"""The control plane: the API, controllers, kubelets and their probes."""

@@ -1,0 +1,265 @@
+"""Ways to observe the endpoints that a node's rules lead to, and since when: by kernel notifications if available.
+
+`Elements`     nftables: each element of an endpoint map is announced; maps are read once, and after a loss
+`Generations`  iptables-nft and external proxies: transactions are announced; rules are read after each
+`Looks`        others: rules are polled; times are late by up to the polling interval
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+import struct
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol
+
+from engine.kernel.netlink import NETFILTER, Message, Subscription, attributes
+from harness.judge.behaviour import Behaviour
+from harness.judge.readback import elements as readback
+from harness.modes import mode_of
+from harness.modes.mode import Notices
+from harness.modes.opened import View
+from harness.places.place import Place
+
+_GROUP_NFTABLES, _SUBSYSTEM = 7, 10 << 8
+_DELTABLE, _DELSET, _NEWELEMENTS, _DELELEMENTS, _NEWGENERATION = (_SUBSYSTEM | n for n in (2, 11, 12, 14, 15))
+_IPV4, _HEAD_BYTES = 2, 4
+_TABLE = b"kube-proxy\0"
+_MAPS = ("tcp-endpoints", "udp-endpoints", "sctp-endpoints")
+WAIT_SECONDS, END_SECONDS = 0.05, 1.0
+POLL_SECONDS, RESTING = 0.01, 3.0
+"""Least time between two looks, and how many times as long as a look took: large rule sets cost their reader CPU
+that the engines need, so that what a look can be late by grows with the rules, a quarter of one CPU a node at most."""
+INTERRUPTED_READS = 20
+_ADDRESS = re.compile(rb"(?<![\w.])\d+\.\d+\.\d+\.\d+(?![\d.])")
+"""Not within a chain's name: kube-proxy empties the chain of an endpoint that goes, and deletes it later."""
+_SAID = {
+    "nftables": (["nft", "list", "ruleset"],),
+    "iptables": (["iptables-save"],),
+    "ipvs": (["ipvsadm", "-Sn"],),
+}
+
+
+class Sight(NamedTuple):
+    """Addresses that a node sends new connections to, and since when; None if they cannot be read now."""
+
+    held: set[str] | None
+    at: float
+
+
+class Eye(Protocol):
+    """`source` says where its times come from; `moments` are those of all transactions, None where none are known.
+
+    `rewrites` are those in which a whole table went, None where that is not how a proxy writes everything again.
+    """
+
+    source: str
+
+    @property
+    def moments(self) -> list[float] | None: ...
+
+    @property
+    def rewrites(self) -> list[float] | None: ...
+
+    def look(self) -> Sight:
+        """The next sight, after a change or a short while."""
+
+    def close(self) -> None:
+        """Stop observing."""
+
+
+def targets(behaviour: Behaviour | None) -> set[str]:
+    """All addresses that a node sends new connections to."""
+    if behaviour is None:
+        return set()
+    found: set[bytes] = set()
+    for destination in (*behaviour.destinations.values(), *behaviour.nodeports.values()):
+        for outcome in destination[:3]:
+            if outcome[0] == "dnat":
+                found |= {address for address, _ in outcome[1]}
+    return {str(ipaddress.ip_address(address)) for address in found}
+
+
+def eye_for(mode: str, place: Place, view: View, clock: Callable[[], float], external: bool = False) -> Eye:
+    """The best way available for the mode; `external`: the rules are those of an external proxy in an unknown form."""
+    notices = mode_of(mode).notices(place)
+    read = (lambda: mentioned(mode, place)) if external else (lambda: _read(view))
+    if notices is Notices.TRANSACTIONS or (notices is Notices.ELEMENTS and external):
+        return Generations(place, read, clock)
+    if notices is Notices.ELEMENTS:
+        return Elements(place, clock)
+    return Looks(read, clock)
+
+
+def mentioned(mode: str, place: Place) -> set[str]:
+    """All IPv4 addresses that occur in the rules."""
+    texts = [place.run(command, b"").stdout for command in _SAID[mode]]
+    return {each.decode() for text in texts for each in _ADDRESS.findall(text)}
+
+
+class _Announced:
+    """Listens to the rules' transactions of one network namespace."""
+
+    source = "kernel notification"
+
+    def __init__(self, place: Place, clock: Callable[[], float]) -> None:
+        self.moments: list[float] = []
+        self.rewrites: list[float] = []
+        self._whole = False
+        self._clock = clock
+        self._subscription = Subscription(
+            place.make_socket(socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER), [_GROUP_NFTABLES]
+        )
+        self._waiting: deque[Message] = deque()
+        self.lost = False
+
+    @property
+    def last(self) -> float:
+        """When the last transaction took effect; 0 if none was announced."""
+        return self.moments[-1] if self.moments else 0.0
+
+    def hear(self, seconds: float, take: Callable[[Message], None] = lambda message: None) -> bool:
+        """Read notifications up to the end of one transaction; returns whether there was one in time."""
+        while True:
+            if not self._waiting:
+                notices = self._subscription.receive(seconds)
+                self._waiting = deque(notices.messages if notices else ())
+                self.lost = self.lost or bool(notices and notices.lost)
+                if not self._waiting:
+                    return False
+            message = self._waiting.popleft()
+            take(message)
+            self._whole = self._whole or message.kind == _DELTABLE
+            if message.kind == _NEWGENERATION:
+                self.moments.append(self._clock())
+                if self._whole:
+                    self.rewrites.append(self.last)
+                self._whole = False
+                return True
+            seconds = END_SECONDS  # the rest of a transaction follows immediately
+
+    def close(self) -> None:
+        """End `hear`."""
+        self._subscription.close()
+
+
+class Elements:
+    """A copy of the endpoint maps of table `ip kube-proxy`, updated from kernel notifications."""
+
+    source = _Announced.source
+
+    def __init__(self, place: Place, clock: Callable[[], float]) -> None:
+        self._announced, self._clock = _Announced(place, clock), clock
+        self.moments, self.close = self._announced.moments, self._announced.close
+        self.rewrites = self._announced.rewrites
+        self._reader = place.make_socket(socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER)
+        self._maps: dict[str, dict[bytes, bytes]] = {}
+        self._at = 0.0
+        self._read()
+
+    def look(self) -> Sight:
+        """As `Eye.look`."""
+        if self._announced.hear(WAIT_SECONDS, self._take):
+            self._at = self._announced.last
+        if self._announced.lost:
+            self._announced.lost, self._at = False, self._clock()
+            self._read()
+        packed = {data[:4] for elements in self._maps.values() for data in elements.values()}
+        return Sight({socket.inet_ntoa(address) for address in packed}, self._at)
+
+    def _read(self) -> None:
+        for name in _MAPS:
+            try:
+                self._maps[name] = readback.dump(self._reader, 4, name)
+            except readback.NoSuchSet:
+                self._maps[name] = {}
+
+    def _take(self, message: Message) -> None:
+        if message.kind not in (_DELTABLE, _DELSET, _NEWELEMENTS, _DELELEMENTS) or message.body[0] != _IPV4:
+            return
+        found = attributes(message.body[_HEAD_BYTES:])
+        if found.get(1) != _TABLE:
+            return
+        if message.kind == _DELTABLE:
+            self._maps = {name: {} for name in _MAPS}
+            return
+        elements = self._maps.get(found.get(2, b"").rstrip(b"\0").decode())
+        if elements is None:
+            return
+        if message.kind == _DELSET:
+            elements.clear()
+            return
+        for key, data in _elements(found.get(3, b"")):
+            elements.pop(key, None) if message.kind == _DELELEMENTS else elements.update({key: data})
+
+
+def _elements(run: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(key, data) of consecutive elements, each a separate attribute."""
+    offset = 0
+    while offset + 4 <= len(run):
+        length = struct.unpack_from("=H", run, offset)[0]
+        if length < 4:
+            return
+        found = attributes(run[offset + 4 : offset + length])
+        yield _value(found.get(1, b"")), _value(found.get(2, b""))
+        offset += (length + 3) & ~3
+
+
+def _value(data: bytes) -> bytes:
+    return attributes(data).get(1, b"")
+
+
+class Generations:
+    """Rules read back after a transaction: their effect is dated to the last transaction before the reading."""
+
+    source, rewrites = _Announced.source, None
+
+    def __init__(self, place: Place, read: Callable[[], set[str] | None], clock: Callable[[], float]) -> None:
+        self._announced, self._read = _Announced(place, clock), read
+        self.moments, self.close = self._announced.moments, self._announced.close
+        self._held: set[str] | None = None
+        self._read_at = -1.0
+
+    def look(self) -> Sight:
+        """As `Eye.look`; a reading interrupted by a transaction is repeated."""
+        self._announced.hear(WAIT_SECONDS)
+        for _ in range(INTERRUPTED_READS):
+            self._announced.lost = False
+            while self._announced.hear(0):
+                pass
+            at = self._announced.last
+            if self._held is not None and at == self._read_at:
+                break
+            self._held, self._read_at = self._read(), at
+        return Sight(self._held, self._read_at)
+
+
+class Looks:
+    """Rules read back by polling."""
+
+    source, moments, rewrites = "readback", None, None
+
+    def __init__(self, read: Callable[[], set[str] | None], clock: Callable[[], float]) -> None:
+        self._read, self._clock = read, clock
+        self._took = 0.0
+
+    def look(self) -> Sight:
+        """As `Eye.look`."""
+        time.sleep(max(POLL_SECONDS, RESTING * self._took))
+        began = time.monotonic()
+        held = self._read()
+        self._took = time.monotonic() - began
+        return Sight(held, self._clock())
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _read(view: View) -> set[str] | None:
+    try:
+        return targets(view.behaviour(4))
+    except (ValueError, LookupError, OSError, readback.KernelReadError):
+        return None  # it is changing, or not in a proxy's form
