@@ -1,4 +1,4 @@
-"""What cases assert beyond packets: virtual servers, ipsets, metrics, one firewall rule."""
+"""Assertions of cases beyond packets: virtual servers, ipsets, metrics, one firewall rule."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 from typing import Any
 
 OF_SERVERS = ("vs_timeout", "vs_flags")
-"""What every virtual server must have: seconds of persistence, names of flags."""
+"""Required properties of every virtual server: persistence in seconds, names of flags."""
 _LABEL = re.compile(r'(\w+)\s*=\s*"([^"]*)"')
 
 
 def judged_asserts(asserts: dict[str, Any], facts: dict[str, Any], partial: bool, number: int) -> list[dict[str, Any]]:
-    """A verdict for each assertion; one about what nobody can tell has not passed."""
+    """A verdict for each assertion; an assertion about something not observable has not passed."""
     return [
         {"name": name, "stage": number, "expected": wanted, "actual": facts.get(name)}
         | {"passed": name in facts and _holds(name, wanted, facts[name], partial)}
@@ -23,18 +23,18 @@ def _holds(name: str, wanted: Any, found: Any, partial: bool) -> bool:
     if name in OF_SERVERS:
         return bool(found) and all(_normal(value) == _normal(wanted) for value in found.values())
     if not isinstance(wanted, dict):
-        return wanted == found
+        return bool(wanted == found)
     if name == "metrics":
         by_labels = {_series(key): value for key, value in found.items()}
         return all(by_labels.get(_series(key)) == value for key, value in wanted.items())
     if name == "ipsets":
         return all(_entries_hold(_normal(value), _normal(_set(found, key)), partial) for key, value in wanted.items())
     wanted, found = ({_bare(key): _normal(value) for key, value in each.items()} for each in (wanted, found))
-    return wanted == found if not partial else wanted.items() <= found.items()
+    return bool(wanted == found if not partial else wanted.items() <= found.items())
 
 
-def _set(sets: dict[str, list], name: str) -> list:
-    """Entries of a set, also of one that has another name in IPv6 than the case calls it by (DS-03)."""
+def _set(sets: dict[str, list[str]], name: str) -> list[str]:
+    """Entries of a set, which in IPv6 may have a different name than in the case (DS-03)."""
     return sets.get(name, sets.get(name.replace("KUBE-", "KUBE-6-", 1)[:31], []))
 
 
@@ -44,12 +44,12 @@ def _bare(text: str) -> str:
 
 
 def _entries_hold(wanted: Any, found: Any, partial: bool) -> bool:
-    """All of them, and where the case tells a part no others but of a set it says is empty."""
-    return set(wanted) <= set(found) if partial and wanted and isinstance(wanted, list) else wanted == found
+    """All of them; if the case lists only some, no others, and none of a set that it lists as empty."""
+    return set(wanted) <= set(found) if partial and wanted and isinstance(wanted, list) else bool(wanted == found)
 
 
-def _series(text: str) -> tuple[str, frozenset]:
-    """A metric's name and labels; the family's own label, which newer versions add, tells nothing here."""
+def _series(text: str) -> tuple[str, frozenset[tuple[str, str]]]:
+    """A metric's name and labels, without the label for the family, which newer versions add."""
     name, _, labels = text.partition("{")
     return name, frozenset(pair for pair in _LABEL.findall(labels) if pair[0] != "ip_family")
 

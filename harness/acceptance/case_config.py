@@ -7,16 +7,16 @@ from typing import Annotated, Any
 import msgspec
 
 from engine.addresses import parse_network
-from engine.config import ProxyConfig
-from engine.server.duration import Duration
-from harness.oracle import Settings
-from harness.oracle.settings import packed
+from engine.config import NEWEST, ProxyConfig
+from engine.server.config.duration import Duration
+from harness.judge.oracle import Settings
+from harness.judge.oracle.settings import packed
 
 Texts = list[str] | None
 
 
 class _Fields(msgspec.Struct, rename="camel"):
-    """What a case may configure, and of what type; null is as if it were not there."""
+    """Fields that a case may configure, with their types; null means absent."""
 
     modes: list[str]
     ip_family: str | None = None
@@ -50,8 +50,8 @@ _IPVS_TIMEOUTS = {"tcpTimeout": "tcp", "tcpFinTimeout": "tcp_fin", "udpTimeout":
 _IPVS_PACE = frozenset({"syncPeriod", "minSyncPeriod"})
 
 
-def settings(raw: dict[str, Any], pod_cidrs: list[str]) -> Settings:
-    """The oracle's configuration; `pod_cidrs` are those of the case's own Node (DET-02)."""
+def settings(raw: dict[str, Any], pod_cidrs: list[str], version: tuple[int, int] = NEWEST) -> Settings:
+    """The oracle's configuration; `pod_cidrs` are those of the case's Node (DET-02)."""
     mode = raw.get("detectLocalMode") or "ClusterCIDR"
     addresses = raw.get("nodePortAddresses")
     cidr = raw.get("clusterCIDR") or ""
@@ -68,11 +68,12 @@ def settings(raw: dict[str, Any], pod_cidrs: list[str]) -> Settings:
         node_ips=tuple((raw.get("nodeIPs") or {}).values()),
         local_addresses=tuple(raw.get("localAddresses") or ()),
         feature_gates=raw.get("featureGates") or {},
+        version=version,
     )
 
 
 def proxy_config(given: Settings, version: tuple[int, int], raw: dict[str, Any] | None = None) -> ProxyConfig:
-    """The engine's configuration that says the same as the oracle's settings, with what only `raw` has."""
+    """The engine's configuration, equal to the oracle's settings, with additional fields from `raw`."""
     raw = raw or {}
     bit = raw.get("masqueradeBit")
     return ProxyConfig(
@@ -94,7 +95,7 @@ def proxy_config(given: Settings, version: tuple[int, int], raw: dict[str, Any] 
 
 
 def _ipvs(given: dict[str, Any]) -> dict[str, Any]:
-    """Fields of ProxyConfig from KubeProxyConfiguration's block ipvs; ValueError for one that is none."""
+    """Fields of ProxyConfig from KubeProxyConfiguration's block ipvs; ValueError for an unknown one."""
     unknown = given.keys() - _IPVS_TIMEOUTS.keys() - _IPVS_PACE - {"scheduler", "strictARP", "excludeCIDRs"}
     if unknown:
         raise ValueError(f"config.ipvs has no field {', '.join(sorted(unknown))}")
@@ -119,7 +120,7 @@ def _named(raw: dict[str, Any], field: str) -> str:
 
 
 def interface_of(origin: str, raw: dict[str, Any]) -> str:
-    """Where such a client's packets come in: pods of this node on what the configuration names, if it does."""
+    """The input interface of such a client's packets: for pods of this node the configured one, if any."""
     if origin != "pod-local":
         return "eth0"
     prefix = _named(raw, "interfaceNamePrefix")

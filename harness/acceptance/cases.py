@@ -1,7 +1,7 @@
-"""Acceptance cases as files: configuration, objects, and packets with what must become of them.
+"""Acceptance cases as files: configuration, objects, and packets with their expected outcomes.
 
-The format is a JSON object a file; `load` refuses what it cannot read, and `Case.unread` names the
-fields that mean nothing to it, so that no expectation is passed over in silence.
+The format is one JSON object per file; `load` refuses invalid files, and `Case.unread` lists unknown fields, so
+that no expectation is silently ignored.
 """
 
 from __future__ import annotations
@@ -13,53 +13,47 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.config import NEWEST, ProxyConfig
-from harness.events import Event
-from harness.oracle import Settings
-from harness.oracle.settings import PROTOCOLS, packed
-from harness.trace.asserts import OF_SERVERS
-from harness.trace.case_config import FIELDS, check, interface_of, proxy_config, settings
-from harness.trace.packet import Outcome, Packet
+from harness.acceptance.asserts import OF_SERVERS
+from harness.acceptance.case_config import FIELDS, check, interface_of, proxy_config, settings
+from harness.judge.behaviour import PROTOCOLS
+from harness.judge.oracle import Settings
+from harness.judge.oracle.settings import packed
+from harness.judge.packet import Flow, Outcome, Packet
+from harness.kube.resources import ENDPOINT_SLICES, NODES, SERVICES
+from harness.log.events import Event, JsonObject
 
-RESOURCES = {"Service": "services", "EndpointSlice": "endpointslices", "Node": "nodes"}
+RESOURCES = {kind.kind: kind.resource for kind in (SERVICES, ENDPOINT_SLICES, NODES)}
 SOURCES = ("pod-local", "pod-other-node", "external", "node-host")
 OUTCOMES = ("dnat", "reject", "drop", "no-op")
 _TOP = frozenset(
     "name source also related_test provenance derived note notes description config objects flows then sequence asserts"
-    " asserts_partial min_version vs_timeout vs_flags".split()
+    " asserts_partial min_version max_version vs_timeout vs_flags".split()
 )
 _STEP = frozenset("name note ops flows sequence asserts".split())
 _FLOW = frozenset("name note from source_ip dest_ip dest_port protocol expect explicit_accept".split())
 _EXPECT = frozenset("outcome endpoints masquerade explicit_accept note".split())
 RELATIONS = ("any", "same-as-previous", "different-from-previous", "other")
-"""What a connection's endpoint may be to those before, where none is named."""
+"""Relations of a connection's endpoint to the previous ones, if no endpoint is named."""
 _ADDED, _REMOVED = ("add", "create", "replace", "update", "apply"), ("delete", "remove")
 
 
 class CaseError(ValueError):
-    """A case that cannot be read; the message names file, field and what would be right."""
-
-
-class Flow(NamedTuple):
-    """The first packet of a connection and what must become of it; `origin` is one of SOURCES."""
-
-    name: str
-    origin: str
-    packet: Packet
-    expected: Outcome | None
-    accepted: bool | None
+    """An invalid case; the message names file, field and the valid form."""
 
 
 class Stage(NamedTuple):
-    """Changes, then what must hold: `events` to observe, flows, a sequence of connections, assertions."""
+    """Changes, then expectations: `events` to observe, flows, a sequence of connections, assertions."""
 
     events: tuple[tuple[str, str, bytes], ...]
     flows: tuple[Flow, ...]
-    sequence: tuple[dict, ...]
+    sequence: tuple[JsonObject, ...]
     asserts: dict[str, Any]
 
 
 class Case(NamedTuple):
-    """One file. `raw` is its configuration as written, `unread` the fields that are not known."""
+    """One file.  `versions` are the first and the last Kubernetes minor version for which it holds; `raw` is its
+    configuration as written, `unread` lists unknown fields.
+    """
 
     name: str
     path: str
@@ -68,27 +62,36 @@ class Case(NamedTuple):
     node: str
     stages: tuple[Stage, ...]
     partial: bool
-    min_version: tuple[int, int]
+    versions: tuple[tuple[int, int], tuple[int, int]]
     raw: dict[str, Any]
     unread: tuple[str, ...] = ()
 
-    def proxy_config(self, version: tuple[int, int] = NEWEST) -> ProxyConfig:
-        """The engine's configuration for this case."""
-        return proxy_config(self.settings(), version, self.raw)
+    def holds_in(self, version: tuple[int, int]) -> bool:
+        """Whether the case holds for a version's kube-proxy."""
+        return self.versions[0] <= version <= self.versions[1]
 
-    def settings(self) -> Settings:
-        """The oracle's configuration for this case."""
-        return settings(self.raw, _pod_cidrs(self))
+    @property
+    def usual_version(self) -> tuple[int, int]:
+        """The newest release, or the nearest version to it for which the case holds."""
+        return min(max(NEWEST, self.versions[0]), self.versions[1])
+
+    def proxy_config(self, version: tuple[int, int] | None = None) -> ProxyConfig:
+        """The engine's configuration for this case, in its usual version unless one is given."""
+        return proxy_config(self.settings(version), version or self.usual_version, self.raw)
+
+    def settings(self, version: tuple[int, int] | None = None) -> Settings:
+        """The oracle's configuration for this case, in its usual version unless one is given."""
+        return settings(self.raw, _pod_cidrs(self), version or self.usual_version)
 
 
 def load(path: Path) -> Iterator[Case]:
-    """The case of a file, or of each .json file of a directory in order; CaseError for what is wrong."""
+    """The case of a file, or of each .json file of a directory in order; CaseError if one is invalid."""
     for file in files(path):
         yield read(file)
 
 
 def files(path: Path) -> list[Path]:
-    """The case files that a path means; CaseError when a directory has none."""
+    """The case files of a path; CaseError if a directory has none."""
     if not path.is_dir():
         return [path]
     found = sorted(path.glob("*.json"))
@@ -105,6 +108,11 @@ def read(path: Path) -> Case:
         raise CaseError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise CaseError(f"{path}: not JSON: {error}") from None
+    return parse(path, raw)
+
+
+def parse(path: Path, raw: Any) -> Case:
+    """Parses a file's JSON; CaseError names file and field."""
     if not isinstance(raw, dict) or not isinstance(raw.get("config"), dict):
         raise CaseError(f"{path}: a JSON object with config, objects and flows is needed")
     try:
@@ -120,7 +128,7 @@ def read(path: Path) -> Case:
         raise CaseError(f"{path}: {error}") from None
 
 
-def _case(path: Path, raw: dict) -> Case:
+def _case(path: Path, raw: JsonObject) -> Case:
     config = raw["config"]
     local = frozenset(packed(text) for text in config.get("localAddresses") or ())
     objects = [{"op": "add", "object": manifest} for manifest in raw.get("objects") or ()]
@@ -138,14 +146,14 @@ def _case(path: Path, raw: dict) -> Case:
         config.get("nodeName") or "",
         tuple(stages),
         bool(raw.get("asserts_partial")),
-        _version(raw.get("min_version")),
+        (_version(raw, "min_version", "1.30"), _version(raw, "max_version", "9.99")),
         config,
         tuple(_unread(raw, config)),
     )
 
 
-def _unread(raw: dict, config: dict) -> Iterator[str]:
-    """Fields of a case that mean nothing here, by their paths."""
+def _unread(raw: JsonObject, config: JsonObject) -> Iterator[str]:
+    """Unknown fields of a case, by their paths."""
     later = raw.get("then") or ()
     steps = [later] if isinstance(later, dict) else later
     flows = [flow for step in (raw, *steps) for flow in step.get("flows") or ()]
@@ -157,15 +165,15 @@ def _unread(raw: dict, config: dict) -> Iterator[str]:
     yield from (f"flows[].expect.{key}" for key in sorted(expected - _EXPECT))
 
 
-def _version(text: str | None) -> tuple[int, int]:
+def _version(raw: JsonObject, field: str, unset: str) -> tuple[int, int]:
     """The first number of `1.33(gate)/1.34`."""
-    match = re.search(r"(\d+)\.(\d+)", text or "1.30")
+    match = re.search(r"(\d+)\.(\d+)", raw.get(field) or unset)
     if match is None:
-        raise CaseError(f"min_version {text!r} names no version such as 1.30")
+        raise CaseError(f"{field} {raw[field]!r} names no version such as 1.30")
     return int(match[1]), int(match[2])
 
 
-def _stage(step: dict, local: frozenset[bytes], config: dict) -> Stage:
+def _stage(step: JsonObject, local: frozenset[bytes], config: JsonObject) -> Stage:
     flows = tuple(_flow(flow, local, config) for flow in step.get("flows") or ())
     sequence = tuple(_connection(entry, step, local, config) for entry in step.get("sequence") or ())
     events = tuple(_event(op) for op in step.get("ops") or ())
@@ -175,7 +183,7 @@ def _stage(step: dict, local: frozenset[bytes], config: dict) -> Stage:
     return Stage(events, flows, sequence, asserts)
 
 
-def _event(op: dict) -> tuple[str, str, bytes]:
+def _event(op: JsonObject) -> tuple[str, str, bytes]:
     manifest = op.get("object") or op.get("manifest") or {}
     if op.get("op") in _REMOVED and not manifest:
         meta = {"namespace": op.get("namespace", ""), "name": op["name"]}
@@ -190,7 +198,7 @@ def _event(op: dict) -> tuple[str, str, bytes]:
     return kind, RESOURCES[manifest["kind"]], json.dumps(manifest).encode()
 
 
-def _flow(flow: dict, local: frozenset[bytes], config: dict) -> Flow:
+def _flow(flow: JsonObject, local: frozenset[bytes], config: JsonObject) -> Flow:
     origin = flow["from"]
     if origin not in SOURCES:
         raise CaseError(f"flow {flow.get('name')!r}: from {origin!r} is none of {', '.join(SOURCES)}")
@@ -210,7 +218,7 @@ def _flow(flow: dict, local: frozenset[bytes], config: dict) -> Flow:
     return Flow(flow.get("name") or "", origin, packet, _expected(expect), accepted)
 
 
-def _expected(expect: dict | None) -> Outcome | None:
+def _expected(expect: JsonObject | None) -> Outcome | None:
     if expect is None:
         return None
     if expect["outcome"] not in OUTCOMES:
@@ -225,8 +233,8 @@ def endpoint(text: str) -> tuple[bytes, int]:
     return packed(address.strip("[]")), int(port)
 
 
-def _connection(entry: dict, step: dict, local: frozenset[bytes], config: dict) -> dict:
-    """A sequence's entry with its flow and its events worked out."""
+def _connection(entry: JsonObject, step: JsonObject, local: frozenset[bytes], config: JsonObject) -> JsonObject:
+    """A sequence's entry with its flow and its events resolved."""
     flows = step.get("flows") or step.get("sequence_flows") or [{}]
     wanted = entry.get("flow", 0)
     found = [flow for flow in flows if flow.get("name") == wanted] if isinstance(wanted, str) else flows[wanted:][:1]
@@ -245,7 +253,7 @@ def _connection(entry: dict, step: dict, local: frozenset[bytes], config: dict) 
 
 
 def _pod_cidrs(case: Case) -> list[str]:
-    """The pod CIDRs of the case's own Node (DET-02)."""
+    """The pod CIDRs of the case's Node (DET-02)."""
     for kind, resource, manifest in case.stages[0].events:
         node = json.loads(manifest) if resource == "nodes" and kind != "DELETED" else {}
         if (node.get("metadata") or {}).get("name") == case.node:

@@ -1,9 +1,9 @@
-"""Judges cases: the engine's programs go to a tracer, and where asked to a real kernel as well.
+"""Runs cases: the engine's programs are given to a tracer and, on request, to a real kernel.
 
     case -> Proxier -> program -> Judge (tracer)   -> outcome of each flow -> Verdict
                               \\-> Judge (kernel)  -> outcome of each flow -/
 
-Both judges are asked the same; a flow has passed when each gives what the case expects.
+Both judges get the same flows; a flow passes if each outcome is the expected one.
 """
 
 from __future__ import annotations
@@ -12,53 +12,54 @@ import ipaddress
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from importlib import import_module
 from typing import Any, Protocol
 
-from engine.config import NEWEST
 from engine.kernel.base import Applied, KernelError
+from engine.modes import MODES as ENGINE_MODES
 from engine.program import Program
-from engine.proxier import BACKENDS, Proxier
-from harness.namespace import NamespaceError
-from harness.trace.asserts import judged_asserts
-from harness.trace.cases import Case, Flow, Stage
-from harness.trace.packet import Outcome, Tracer
+from engine.proxier import Proxier
+from harness.acceptance.asserts import judged_asserts
+from harness.acceptance.cases import Case, Stage
+from harness.judge.behaviour import Target
+from harness.judge.packet import Flow, Outcome, Tracer
+from harness.log.events import JsonObject
+from harness.modes import MODES, mode_of
+from harness.places.namespace import NamespaceError
 
 METRIC = "kubeproxy_sync_proxy_rules_no_local_endpoints_total"
 
 
 class Unavailable(RuntimeError):
-    """A mode or kernel that is not to be had here."""
+    """A mode or kernel that is not available here."""
 
 
-class Witness(Protocol):
-    """A second judge: takes programs as a kernel does and sends real packets."""
+class Observer(Protocol):
+    """A second judge: applies programs to a kernel and sends real packets."""
 
     def apply(self, program: Program) -> Applied:
         """As `Kernel.apply`."""
 
     def observe(self, flows: list[Flow]) -> list[dict[str, Any]]:
-        """For each flow `outcome` (Outcome) and whatever else was seen."""
+        """For each flow its `outcome` (Outcome) and other observations."""
 
     def connect(self, flow: Flow) -> Outcome:
-        """One connection, its client remembered."""
+        """One connection, with its client recorded."""
 
     def forget_clients(self) -> None:
-        """As if every client had stayed away longer than any affinity lasts."""
+        """Clear session affinity, as if every client's timeout had expired."""
 
 
-class OpenWitness(Protocol):
-    """Makes the witness for one case in one mode."""
+class OpenObserver(Protocol):
+    """Opens the observer for one case in one mode."""
 
-    def __call__(self, case: Case, mode: str) -> AbstractContextManager[Witness]: ...
+    def __call__(self, case: Case, mode: str) -> AbstractContextManager[Observer]: ...
 
 
 class Tracers:
-    """A kernel that only feeds tracers, one a family."""
+    """A kernel that feeds programs to tracers, one per family."""
 
     def __init__(self, mode: str, local: frozenset[bytes]) -> None:
-        module = mode_module(mode)
-        self._tracers = {family: module.tracer(family, local) for family in (4, 6)}
+        self._tracers = {family: tracer_of(mode, family, local) for family in (4, 6)}
 
     def of(self, flow: Flow) -> Tracer:
         """The tracer of a flow's family."""
@@ -75,25 +76,29 @@ class Tracers:
         return Applied(len(text))
 
     def facts(self, family: int) -> dict[str, Any]:
-        """What the mode's tracer knows beyond packets."""
-        told = getattr(self._tracers[family], "facts", dict)
-        return told()
+        """Facts of the mode's tracer beyond packets."""
+        return self._tracers[family].facts()
 
 
-def mode_module(mode: str):
-    """`harness.trace.MODE`; Unavailable when this build lacks the mode."""
-    if mode not in BACKENDS:
-        raise Unavailable(f"mode {mode} has no tracer in this build; there are: {', '.join(sorted(BACKENDS))}")
-    return import_module(f"harness.trace.{mode}")
+def tracer_of(mode: str, family: int, local: frozenset[bytes]) -> Tracer:
+    """The mode's tracer of one family; Unavailable if this build lacks the mode."""
+    if mode not in MODES:
+        raise Unavailable(f"mode {mode} has no tracer in this build; there are: {', '.join(MODES)}")
+    return mode_of(mode).tracer(family, local)
 
 
-def judge(case: Case, mode: str, open_witness: OpenWitness | None = None, version=NEWEST) -> dict[str, Any]:
-    """The case's verdict as JSON: name, mode, passed, flows, asserts; `error` when it could not be judged."""
+def judge(
+    case: Case, mode: str, open_observer: OpenObserver | None = None, version: tuple[int, int] | None = None
+) -> dict[str, Any]:
+    """The case's verdict as JSON: name, mode, passed, flows, asserts; `error` if it could not be run.
+
+    Without a `version`, in the case's usual one.
+    """
     verdict: dict[str, Any] = {"name": case.name, "mode": mode, "passed": False, "flows": [], "asserts": []}
     verdict |= {"unread": list(case.unread)} if case.unread else {}
     try:
-        with open_witness(case, mode) if open_witness else nullcontext() as witness:
-            run = Run(case, mode, witness, version)
+        with open_observer(case, mode) if open_observer else nullcontext() as observer:
+            run = Run(case, mode, observer, version)
             for number, stage in enumerate(case.stages):
                 run.enter(stage.events)
                 verdict["flows"] += run.flows(stage, number)
@@ -109,16 +114,16 @@ def judge(case: Case, mode: str, open_witness: OpenWitness | None = None, versio
 class Run:
     """One case in one mode, stage after stage."""
 
-    def __init__(self, case: Case, mode: str, witness: Witness | None, version: tuple[int, int]) -> None:
-        self._case, self._mode, self._witness = case, mode, witness
+    def __init__(self, case: Case, mode: str, observer: Observer | None, version: tuple[int, int] | None) -> None:
+        self._case, self._mode, self._observer = case, mode, observer
         config = case.proxy_config(version)
         self._tracers = Tracers(mode, frozenset(config.local_addresses))
         self._proxier = Proxier(mode, config, self, time.perf_counter, case.node or None)
 
     def apply(self, program: Program) -> Applied:
-        """Every program goes to both judges."""
-        if self._witness:
-            self._witness.apply(program)
+        """Give every program to both judges."""
+        if self._observer:
+            self._observer.apply(program)
         return self._tracers.apply(program)
 
     def enter(self, events: tuple[tuple[str, str, bytes], ...]) -> None:
@@ -130,14 +135,15 @@ class Run:
     def flows(self, stage: Stage, number: int) -> Iterator[dict[str, Any]]:
         """Verdicts of the stage's flows."""
         asked = [flow for flow in stage.flows if flow.expected is not None]
-        seen = self._witness.observe(asked) if self._witness else [None] * len(asked)
+        seen = self._observer.observe(asked) if self._observer else [None] * len(asked)
         for flow, observed in zip(asked, seen, strict=True):
             yield self._judged(flow, number, observed)
 
-    def _judged(self, flow: Flow, number: int, observed: dict | None) -> dict[str, Any]:
+    def _judged(self, flow: Flow, number: int, observed: JsonObject | None) -> dict[str, Any]:
         trace = self._tracers.of(flow).trace(flow.packet)
         passed = trace.outcome == flow.expected
-        found = {"name": flow.name, "stage": number, "passed": passed, "expected": shown(flow.expected)}
+        found: dict[str, Any] = {"name": flow.name, "stage": number, "passed": passed}
+        found["expected"] = flow.expected and shown(flow.expected)
         found |= {"actual": shown(trace.outcome), "steps": list(trace.steps)}
         if flow.accepted is not None:
             found["explicit_accept"] = any(step.endswith(("ACCEPT", " accept")) for step in trace.steps)
@@ -150,7 +156,7 @@ class Run:
 
     def sequence(self, stage: Stage, number: int) -> Iterator[dict[str, Any]]:
         """Verdicts of connections that follow each other in time (AFF)."""
-        previous: dict[str, frozenset] = {}
+        previous: dict[str, frozenset[Target]] = {}
         last = 0.0
         for place, entry in enumerate(stage.sequence):
             flow, wanted = entry["flow"], entry["expected"]
@@ -160,10 +166,10 @@ class Run:
             tracer.now = entry["t"]
             possible = tracer.trace(flow.packet).outcome
             taken = {"tracer": (possible.endpoints, tracer.connect(flow.packet, place + 1))}
-            if self._witness:
+            if self._observer:
                 if wanted == "any" and entry["t"] > last:
-                    self._witness.forget_clients()  # real time does not pass: the gap is made by hand
-                outcome = self._witness.connect(flow)
+                    self._observer.forget_clients()  # real time does not pass: the gap is simulated
+                outcome = self._observer.connect(flow)
                 taken["kernel"] = (outcome.endpoints, outcome)
             found = {"name": f"connection {place + 1} at {entry['t']:g} s", "stage": number, "expected": wanted}
             fine = [_as_wanted(entry, ends, previous.get(who)) for who, (ends, _) in taken.items()]
@@ -173,23 +179,24 @@ class Run:
             last = entry["t"]
 
     def asserts(self, stage: Stage, number: int) -> list[dict[str, Any]]:
-        """Verdicts of what the stage asserts beyond packets."""
+        """Verdicts of the stage's assertions beyond packets."""
         if not stage.asserts:
             return []
         facts: dict[str, Any] = {"martian_firewall_rule": False, "metrics": self._metrics(self._case.families[0])}
         for family in self._case.families:
-            for name, told in self._tracers.facts(family).items():
+            for name, fact in self._tracers.facts(family).items():
                 known = facts.get(name)
-                facts[name] = known | told if isinstance(known, dict) else known or told
+                facts[name] = known | fact if isinstance(known, dict) else known or fact
         return judged_asserts(stage.asserts, facts, self._case.partial, number)
 
     def _metrics(self, family: int) -> dict[str, float]:
-        counts = self._proxier.dataplanes[family].without_local_endpoints(by_service=self._mode == "ipvs")
+        by_service = ENGINE_MODES[self._mode].counts_services
+        counts = self._proxier.dataplanes[family].without_local_endpoints(by_service=by_service)
         return {f'{METRIC}{{traffic_policy="{policy}"}}': count for policy, count in counts.items()}
 
 
-def _as_wanted(entry: dict, endpoints: frozenset, previous: frozenset | None) -> bool:
-    """Whether a connection of a sequence went where the case wants it."""
+def _as_wanted(entry: JsonObject, endpoints: frozenset[Target], previous: frozenset[Target] | None) -> bool:
+    """Whether a connection of a sequence reached the expected endpoint."""
     wanted, usual = entry["expected"], entry["flow"].expected
     if wanted == "any":
         return bool(endpoints) and (usual is None or endpoints <= usual.endpoints)
@@ -201,7 +208,7 @@ def _as_wanted(entry: dict, endpoints: frozenset, previous: frozenset | None) ->
 
 
 def shown(outcome: Outcome) -> dict[str, Any]:
-    """An outcome as a case writes it."""
+    """An outcome in the form of case files."""
     ends = [f"{_text(address)}:{port}" for address, port in sorted(outcome.endpoints)]
     return {"outcome": outcome.kind, "endpoints": ends, "masquerade": outcome.masquerade}
 

@@ -1,12 +1,10 @@
-"""Small clusters written short: objects with defaults, packets between named places, and both as cases."""
+"""A short notation for small clusters: objects with defaults, and packets between named places."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
-from harness.trace.cases import Case, load
+Json = dict[str, Any]
 
 CONFIG: dict[str, Any] = {
     "modes": ["nftables"],
@@ -25,14 +23,14 @@ CIP, EXT, LB, NODE_PORT = "172.30.0.41", "192.168.99.11", "1.2.3.4", 30001
 E1, E2, E3 = "10.180.0.1", "10.180.1.1", "10.180.2.1"
 
 
-def node(zone: str | None = None, name: str = "n1", **more: Any) -> dict:
-    """A Node of the default addresses."""
+def node(zone: str | None = None, name: str = "n1", **more: Any) -> Json:
+    """A Node with the default addresses."""
     labels = {"topology.kubernetes.io/zone": zone} if zone is not None else {}
     status = {"addresses": [{"type": "InternalIP", "address": a} for a in ("192.168.0.2", "2001:db8::1")]}
     return {"kind": "Node", "metadata": {"name": name, "labels": labels}, "status": status, **more}
 
 
-def service(kind: str = "ClusterIP", *, name: str = "s1", meta: dict | None = None, **spec: Any) -> dict:
+def service(kind: str = "ClusterIP", *, name: str = "s1", meta: Json | None = None, **spec: Any) -> Json:
     """A Service with one port http; `lb` are ingress entries, `ports` (name, protocol, port, node port)."""
     listed = spec.pop("ports", [("http", "TCP", 80, NODE_PORT if kind != "ClusterIP" else 0)])
     ports = [{"name": n, "protocol": p, "port": port, **({"nodePort": np} if np else {})} for n, p, port, np in listed]
@@ -47,7 +45,7 @@ def service(kind: str = "ClusterIP", *, name: str = "s1", meta: dict | None = No
     }
 
 
-def end(address: str, node_name: str | None = None, ready: Any = True, **more: Any) -> dict:
+def end(address: str, node_name: str | None = None, ready: Any = True, **more: Any) -> Json:
     """An endpoint; `ready` True, False, "draining" (serving and terminating) or "gone" (terminating only)."""
     conditions = {
         True: {"ready": True},
@@ -60,7 +58,14 @@ def end(address: str, node_name: str | None = None, ready: Any = True, **more: A
     return {"addresses": [address], "conditions": conditions, **local, **more}
 
 
-def slice_(*ends: dict, name: str = "s1-a", of: str = "s1", family: str = "IPv4", ports=None, **meta: Any) -> dict:
+def slice_(
+    *ends: Json,
+    name: str = "s1-a",
+    of: str = "s1",
+    family: str = "IPv4",
+    ports: Any = None,
+    **meta: Any,
+) -> Json:
     """An EndpointSlice with port http 80."""
     return {
         "kind": "EndpointSlice",
@@ -73,15 +78,15 @@ def slice_(*ends: dict, name: str = "s1-a", of: str = "s1", family: str = "IPv4"
 
 def flow(
     source: str, target: str, wanted: str, *ends: str, origin: str | None = None, accepted: bool | None = None
-) -> dict:
-    """`flow(POD, "172.30.0.41:80", "dnat", E1)`; wanted `dnat+` is with masquerade, ends get port 80.
+) -> Json:
+    """`flow(POD, "172.30.0.41:80", "dnat", E1)`; `dnat+` is with masquerade, endpoints get port 80.
 
-    `accepted`: whether a rule must accept it that is left alone.
+    `accepted`: whether a rule must accept an untranslated packet.
     """
     address, _, port = target.partition("/")[0].rpartition(":")
     guessed = {POD: "pod-local", OTHER_POD: "pod-other-node", NODE: "node-host", CLIENT: "external"}
     endpoints = [e if "]:" in e or e.count(":") == 1 else f"[{e}]:80" if ":" in e else f"{e}:80" for e in ends]
-    expect = {"outcome": wanted.rstrip("+"), "endpoints": endpoints, "masquerade": wanted.endswith("+")}
+    expect: Json = {"outcome": wanted.rstrip("+"), "endpoints": endpoints, "masquerade": wanted.endswith("+")}
     expect |= {} if accepted is None else {"explicit_accept": accepted}
     return {
         "name": f"{source} to {target}",
@@ -92,12 +97,3 @@ def flow(
         "protocol": (target.partition("/")[2] or "tcp").upper(),
         "expect": expect,
     }
-
-
-def case(folder: Path, name: str, objects: list[dict], flows: list[dict], then=(), asserts=None, **config) -> Case:
-    """The case as read back from a file of its own."""
-    path = folder / "case.json"
-    written = {"name": name, "config": CONFIG | config, "objects": objects, "flows": flows, "then": list(then)}
-    path.write_text(json.dumps(written | ({"asserts": asserts} if asserts else {})))
-    (read,) = load(path)
-    return read

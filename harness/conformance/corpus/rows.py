@@ -1,4 +1,4 @@
-"""All rows, a rule each."""
+"""All rows, one per rule."""
 
 from __future__ import annotations
 

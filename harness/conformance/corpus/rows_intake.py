@@ -1,4 +1,4 @@
-"""Rows about which Services and endpoints count at all."""
+"""Rows about which Services and endpoints are proxied at all."""
 
 from __future__ import annotations
 
@@ -22,6 +22,31 @@ ROWS = [
         "slice of a headless label",
         [service(), slice_(end(E1), **{HEADLESS: ""})],
         flows(POD, (C,), "reject"),
+    ),
+    Row(
+        "SVC-01a",
+        "each kind has a label of its own",
+        [
+            service(meta={"labels": {HEADLESS: ""}}),
+            slice_(end(E1), **{PROXY_NAME: "x"}),
+            slice_(end(E2), name="b", **{HEADLESS: ""}),
+        ],
+        flows(POD, (C,), "dnat", E1),
+    ),
+    Row(
+        "SVC-01",
+        "up to 1.35 both labels hid both kinds",
+        [service(meta={"labels": {HEADLESS: ""}}), BOTH],
+        flows(POD, (C,), "no-op"),
+        config={"serviceCIDRs": []},
+        last="1.35",
+    ),
+    Row(
+        "SVC-16",
+        "external IPs switched off by their gate",
+        [full(), BOTH],
+        [*flows(CLIENT, (X,), "no-op"), *flows(CLIENT, (NP, L), "dnat+", E1, E2)],
+        config={"featureGates": {"AllowServiceExternalIPs": False}},
     ),
     Row("SVC-02", "headless", [service("NodePort", ip="None"), BOTH], flows(CLIENT, (NP,), "no-op")),
     Row("SVC-02", "empty cluster IP", [service("NodePort", ip=""), BOTH], flows(CLIENT, (NP,), "no-op")),
@@ -178,6 +203,28 @@ ROWS = [
         "EPS-05",
         "duplicates, the local one wins",
         [full(**local()), slice_(end(E1, "n2")), slice_(end(E1, "n1"), name="b"), slice_(end(E1, "n3"), name="c")],
+        flows(CLIENT, OUTSIDE, "dnat", E1),
+        last="1.35",
+    ),
+    Row(
+        "EPS-05a",
+        "duplicates, the running one wins, wherever it is",
+        [
+            full(**local(cluster_too=True)),
+            slice_(end(E1, "n1", "draining")),
+            slice_(end(E1, "n2"), name="b"),
+            slice_(end(E1, "n1", "draining"), name="c"),
+        ],
+        [*flows(CLIENT, OUTSIDE, "drop"), flow(POD, C, "dnat", E1)],
+    ),
+    Row(
+        "EPS-05a",
+        "of running duplicates the last, of terminating ones the first",
+        [
+            full(**local(cluster_too=True)),
+            slice_(end(E1, "n2"), end(E2, "n1", "draining"), name="a"),
+            slice_(end(E1, "n1"), end(E2, "n2", "draining"), name="b"),
+        ],
         flows(CLIENT, OUTSIDE, "dnat", E1),
     ),
     Row(

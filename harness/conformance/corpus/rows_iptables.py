@@ -1,8 +1,8 @@
-"""Rows of mode iptables where it differs from the others (CMP), or has what they have not."""
+"""Rows of mode iptables where it differs from the others (CMP), or has additional features."""
 
 from __future__ import annotations
 
-from .clusters import CIP, CLIENT, E1, E2, EXT, LB, NODE, NODE_PORT, POD, end, flow, service, slice_
+from .clusters import CIP, CLIENT, E1, E2, EXT, LB, NODE, NODE_PORT, POD, Json, end, flow, service, slice_
 from .row import BOTH, IPTABLES, NP, V6, C, L, Row, X, flows, full, local, ranged
 
 HOME = "127.0.0.1"
@@ -11,7 +11,7 @@ CHECK = 32100
 MARTIANS, NO_MARTIANS = {"martian_firewall_rule": True}, {"martian_firewall_rule": False}
 
 
-def at_home(wanted: str, *ends: str, target: str = HOME_NP) -> dict:
+def at_home(wanted: str, *ends: str, target: str = HOME_NP) -> Json:
     """From loopback to loopback."""
     return flow(HOME, target, wanted, *ends, origin="node-host")
 

@@ -1,12 +1,12 @@
-"""Rules of the specification in mode ipvs, each a small cluster and what becomes of packets."""
+"""Rows of mode ipvs, each with a small cluster and the outcomes of packets."""
 
 from __future__ import annotations
 
-from ..cases.clusters import CIP, CLIENT, E1, E2, E3, EXT, LB, NODE, POD, end, flow, service, slice_
-from ..cases.row import ALL, BOTH, NP, OUTSIDE, V6, C, L, Row, X, flows, full, local
+from .clusters import CIP, CLIENT, E1, E2, E3, EXT, LB, NODE, POD, Json, end, flow, service, slice_
+from .row import ALL, BOTH, NP, OUTSIDE, V6, C, L, Row, X, flows, full, local
 
 SECOND = "192.168.1.2"
-RANGES = {"loadBalancerSourceRanges": ["198.51.100.0/24", "192.168.0.0/24"]}
+RANGES: Json = {"loadBalancerSourceRanges": ["198.51.100.0/24", "192.168.0.0/24"]}
 NEAR = "198.51.100.9"
 UDP_SCTP = [("dns", "UDP", 53, 30053), ("sig", "SCTP", 53, 30054)]
 ENDS_53 = [{"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "sig", "port": 53, "protocol": "SCTP"}]
@@ -15,11 +15,11 @@ SIX_C, SIX_NP = f"[{SIX_IP}]:80", "[2001:db8::1]:30001"
 SIX_NODE_PORT = service("NodePort", ip=SIX_IP, ipFamilies=["IPv6"])
 SIX_ENDS = slice_(end(SIX, "n1"), name="six", family="IPv6")
 NO_LOCAL = "kubeproxy_sync_proxy_rules_no_local_endpoints_total"
-EXTRA_LOCAL = {"externalIPs": [SECOND]}
+EXTRA_LOCAL: Json = {"externalIPs": [SECOND]}
 
 
-def sets(**entries: list[str]) -> dict:
-    """Entries of sets by name, `_` for `-`; others may hold anything."""
+def sets(**entries: list[str]) -> Json:
+    """Entries of sets by name, `_` for `-`; other sets are not checked."""
     return {"ipsets": {f"KUBE-{name.replace('_', '-')}": found for name, found in entries.items()}}
 
 
@@ -48,7 +48,7 @@ ROWS = [
         [flow(E1, C, "dnat+", E1), flow(POD, C, "dnat", E1)],
         asserts=sets(LOOP_BACK=[f"{E1},tcp:80,{E1}", f"{E3},tcp:80,{E3}"])),
     Row("HAIR-02 CMP-17", "one on another node is not", [service(), slice_(end(E2, "n2"))], [flow(E2, C, "dnat", E2)]),
-    Row("LB-05 CMP-08", "source ranges hold for load balancer addresses alone",
+    Row("LB-02 LB-05 CMP-08", "source ranges hold for load balancer addresses alone",
         [full(**RANGES), BOTH],
         [flow(CLIENT, L, "drop"), flow(POD, L, "drop"), *flows(CLIENT, (NP, X, C), "dnat+", E1, E2),
          flow(NEAR, L, "dnat+", E1, E2, origin="external")]),
@@ -102,7 +102,7 @@ ROWS = [
         then=(([{"op": "replace", "object": service()}],
                [flow(CLIENT, C, "dnat+", E1, E2), flow(CLIENT, L, "no-op"), flow(CLIENT, NP, "no-op")]),)),
     Row("CIP-04", "masqueradeAll", [service(), BOTH], [flow(POD, C, "dnat+", E1, E2)], config={"masqueradeAll": True}),
-    Row("CIP-04", "nothing tells pods: only a node that took the Service's address as source is masqueraded",
+    Row("CIP-04", "pods cannot be recognised: only a node that took the Service's address as source is masqueraded",
         [service(), BOTH],
         [flow(POD, C, "dnat", E1, E2), flow(CLIENT, C, "dnat", E1, E2),
          flow(CIP, C, "dnat+", E1, E2, origin="node-host")],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .clusters import CIP, CLIENT, E1, E2, LB, NODE, NODE_PORT, POD, end, flow, service, slice_
-from .row import ALL, BOTH, NFTABLES, NP, OUTSIDE, V6, C, L, Row, X, flows, full, local, ranged
+from .row import ALL, BOTH, NFTABLES, NP, OUTSIDE, V6, C, L, Row, X, flows, full, local, put, ranged
 
 ROWS = [
     Row(
@@ -14,7 +14,7 @@ ROWS = [
         config={"masqueradeAll": True, "masqueradeBit": 20},
     ),
     Row(
-        "CIP-02 CIP-05 CMP-03 CMP-04 TRAF-18 TRAF-19",
+        "CIP-02 CIP-05 CIP-05a CMP-03 CMP-04 TRAF-18 TRAF-19",
         "undefined ports, unallocated addresses",
         [service(), BOTH],
         [
@@ -36,6 +36,60 @@ ROWS = [
         modes=NFTABLES,
     ),
     Row("HAIR-01 TRAF-11 CMP-17", "hairpin", [full(**local()), slice_(end(E1, "n1"))], flows(E1, ALL, "dnat+", E1)),
+    Row(
+        "HAIR-01a",
+        "an endpoint of another node that comes through this one keeps its address",
+        [full(), slice_(end(E1, "n2"))],
+        [flow(E1, C, "dnat", E1, origin="pod-other-node")],
+        modes=NFTABLES,
+    ),
+    Row(
+        "HAIR-01",
+        "up to 1.35 any endpoint to itself",
+        [full(), slice_(end(E1, "n2"))],
+        [flow(E1, C, "dnat+", E1, origin="pod-other-node")],
+        modes=NFTABLES,
+        last="1.35",
+    ),
+    Row(
+        "NP-10 NP-12",
+        "node ports on loopback, left alone up to 1.37, rejected since",
+        [full(), BOTH],
+        [flow("127.0.0.1", f"127.0.0.1:{NODE_PORT}", "no-op", origin="node-host")],
+        modes=NFTABLES,
+        last="1.37",
+    ),
+    Row(
+        "NP-12 TRAF-12a",
+        "node ports on loopback are rejected, with endpoints or without, and others are left alone",
+        [full(), BOTH],
+        [
+            flow("127.0.0.1", f"127.0.0.1:{NODE_PORT}", "reject", origin="node-host"),
+            flow("127.0.0.1", "127.0.0.1:30999", "no-op", origin="node-host"),
+            flow(NODE, NP, "dnat+", E1, E2),
+        ],
+        ((put(slice_()), [flow("127.0.0.1", f"127.0.0.1:{NODE_PORT}", "reject", origin="node-host")]),),
+        modes=NFTABLES,
+        first="1.38",
+    ),
+    Row(
+        "NP-11 NP-12",
+        "where the list names loopback, TCP is the daemon's own",
+        [
+            full(ports=[("http", "TCP", 80, NODE_PORT), ("dns", "UDP", 53, 30053)]),
+            slice_(end(E1), ports=[{"name": "http", "port": 80}, {"name": "dns", "port": 53, "protocol": "UDP"}]),
+        ],
+        [
+            flow("127.0.0.1", f"127.0.0.1:{NODE_PORT}", "no-op", origin="node-host"),
+            flow("127.0.0.1", "127.0.0.1:30053/UDP", "reject", origin="node-host"),
+        ],
+        config={
+            "nodePortAddresses": ["primary", "localhost"],
+            "featureGates": {"KubeProxyNFTablesLocalhostNodePorts": True},
+        },
+        modes=NFTABLES,
+        first="1.37",
+    ),
     Row("HAIR-01 TRAF-20", "an endpoint itself", [full(), slice_(end(E1, "n1"))], [flow(POD, f"{E1}:80", "no-op")]),
     Row(
         "LB-02 LB-03 TRAF-15 TRAF-16",
@@ -107,7 +161,7 @@ ROWS = [
         config={"nodePortAddresses": ["2001:db8::/64"]},
     ),
     Row(
-        "NP-06 TRAF-12 CMP-02",
+        "NP-06 NP-06a TRAF-12 CMP-02",
         "loopback is never taken",
         [full(), BOTH],
         [flow("127.0.0.1", f"127.0.0.1:{NODE_PORT}", "no-op", origin="node-host")],
@@ -141,7 +195,7 @@ ROWS = [
         ],
     ),
     Row(
-        "DS-01 DS-03 TRAF-13",
+        "DS-01 DS-03 TRAF-13 EPS-01a",
         "both families",
         [
             service("NodePort", clusterIPs=[CIP, "fd00:96::41"], ipFamilies=["IPv4", "IPv6"]),

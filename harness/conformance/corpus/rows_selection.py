@@ -1,4 +1,4 @@
-"""Rows about which endpoints are chosen, for whom, and how pods are told."""
+"""Rows about the selection of endpoints per client, and the detection of pods."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ ROWS = [
         ],
     ),
     Row(
-        "ETP-02 ETP-03 ETP-04 TRAF-02 TRAF-04 TRAF-06 TRAF-08 TRAF-10 CMP-07 NOEP-02",
+        "ETP-02 ETP-03 ETP-04 TRAF-02 TRAF-04 TRAF-06 TRAF-08 TRAF-10 CMP-07 NOEP-02 NFT-11",
         "Local, every path",
         [full(**local(cluster_too=False)), BOTH],
         [

@@ -1,0 +1,163 @@
+"""Runs all cases, configuration by configuration, and builds the documented JSON object of the results."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from engine.kernel.base import KernelError
+from harness.conformance.bench import Bench, Failure, Result
+from harness.conformance.entry import Entry
+from harness.kube.proxy import OURS, Command
+from harness.modes import mode_of
+from harness.places.namespace import Namespace, NamespaceError
+from harness.places.place import Place
+
+PASSED, FAILED, NOT_APPLICABLE = "passed", "failed", "not applicable"
+HOPELESS = 3
+"""Consecutive cases, or first configurations, in which a proxy followed no change: the rest then fails untried."""
+
+
+class Unavailable(RuntimeError):
+    """No case can be run here; the message states why."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """The proxy under test, its mode, and the kube-proxy version to compare with; `asked` are the options for these."""
+
+    command: Command
+    mode: str
+    version: tuple[int, int]
+    variant: str | None
+    asked: tuple[str, ...]
+
+    def replay(self, entry: Entry) -> str:
+        """The command that repeats one case."""
+        which = (
+            ("--fuzz", "1", "--seed", entry.id.removeprefix("seed-")) if "FUZZ" in entry.rules else ("--case", entry.id)
+        )
+        return shlex.join(["harness", "conformance", *self.asked, *which])
+
+
+def require(mode: str) -> None:
+    """Raises Unavailable if the kernel lacks the mode, or no namespace is available."""
+    asked = mode_of(mode)
+    try:
+        with Namespace(user=asked.user_namespace) as namespace:
+            why = asked.missing(Place("netns", namespace.socket, namespace.run))
+    except NamespaceError as error:
+        raise Unavailable(str(error)) from None
+    if why:
+        raise Unavailable(f"{why}; a kernel that has it: --kernel vm")
+
+
+def run(target: Target, entries: Iterable[Entry], report: Callable[[Result], None] = lambda _: None) -> list[Result]:
+    """One result per case, in order; Unavailable if no place can be created for a proxy."""
+    entries = list(entries)
+    found: dict[str, Result] = {}
+    tried = []
+    for entry in entries:
+        if why := entry.applies(target.mode, target.version):
+            found[entry.id] = Result(entry, NOT_APPLICABLE, why)
+        else:
+            tried.append(entry)
+    for result in _tried(target, tried):
+        found[result.entry.id] = result
+        report(result)
+    return [found[entry.id] for entry in entries]
+
+
+def _tried(target: Target, entries: list[Entry]) -> Iterator[Result]:
+    """One proxy after another; if the first ones follow no change at all, the others are not started."""
+    lost = 0
+    for _, group in groupby(sorted(entries, key=_configuration), _configuration):
+        some = list(group)
+        if lost >= HOPELESS:
+            yield from (_failed(entry, f"the proxy followed nothing under {HOPELESS} configurations") for entry in some)
+            continue
+        try:
+            with Bench(target.command, target.mode, some[0].case, target.variant, _version(target)) as bench:
+                followed = yield from _on(bench, some)
+        except (NamespaceError, KernelError, OSError) as error:
+            raise Unavailable(str(error)) from None
+        lost = -1 if followed or lost < 0 else lost + 1
+
+
+def _on(bench: Bench, entries: list[Entry]) -> Generator[Result, None, bool]:
+    """Cases of one configuration; whether the proxy followed any change."""
+    hopeless, followed = 0, False
+    for entry in entries:
+        if hopeless >= HOPELESS:
+            yield _failed(entry, f"the proxy followed nothing in {HOPELESS} cases in a row")
+            continue
+        result = bench.run(entry)
+        unfollowed = any(not each.packet for each in result.failures)
+        hopeless = hopeless + 1 if unfollowed else 0
+        followed |= not unfollowed
+        yield result
+    return followed
+
+
+def _failed(entry: Entry, why: str) -> Result:
+    return Result(entry, FAILED, why, 0.0, [Failure(0, "", "the case is tried", f"not tried: {why}")])
+
+
+def _configuration(entry: Entry) -> str:
+    """Key of the configurations that share a proxy."""
+    raw = entry.case.raw.items()
+    given = {key: value for key, value in raw if key not in ("modes", "ipFamily") and value not in (None, "", [], {})}
+    return json.dumps([entry.case.node, given], sort_keys=True)
+
+
+def _version(target: Target) -> str:
+    return f"v{target.version[0]}.{target.version[1]}.0"
+
+
+def as_json(target: Target, results: list[Result], seconds: float) -> dict[str, Any]:
+    """The documented JSON object."""
+    counts = {state: sum(result.state == state for result in results) for state in (PASSED, FAILED, NOT_APPLICABLE)}
+    return {
+        "proxy": target.command.name,
+        "command": list(target.command.words) if target.command is not OURS else None,
+        "mode": target.mode,
+        "kube_version": ".".join(map(str, target.version)),
+        "kernel": platform.release(),
+        "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - seconds)),
+        "seconds": seconds,
+        "counts": counts,
+        "passed": counts[FAILED] == 0 and counts[PASSED] > 0,
+        "rules": rules_of(results),
+        "cases": [_case(target, result) for result in results],
+    }
+
+
+def rules_of(results: list[Result]) -> list[dict[str, Any]]:
+    """By rule, how many of its cases passed, failed, and do not apply."""
+    found: dict[str, dict[str, Any]] = {}
+    for result in results:
+        for rule in result.entry.rules:
+            row = found.setdefault(rule, {"rule": rule, PASSED: 0, FAILED: 0, NOT_APPLICABLE: 0})
+            row[result.state] += 1
+    return [found[rule] for rule in sorted(found)]
+
+
+def _case(target: Target, result: Result) -> dict[str, Any]:
+    entry = result.entry
+    return {
+        "id": entry.id,
+        "name": entry.name,
+        "rules": list(entry.rules),
+        "source": entry.source,
+        "state": result.state,
+        "why": result.why,
+        "seconds": result.seconds,
+        "failures": [failure._asdict() for failure in result.failures],
+        "replay": target.replay(entry),
+    }

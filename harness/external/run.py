@@ -1,0 +1,133 @@
+"""Measures one proxy with one recording; returns the documented JSON object."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from engine.config import NEWEST
+from engine.kernel.base import KernelError
+from harness.apiserver.pace import add_service_cidrs, fold
+from harness.external.history import History
+from harness.external.measurement import Figures, Measurement
+from harness.external.stage import Stage
+from harness.judge.oracle import Settings
+from harness.kube.proxy import Command
+from harness.log import open_source
+from harness.log.initial import initial_part
+from harness.log.node_names import NodeNames
+from harness.log.window import Window
+from harness.modes import mode_of
+from harness.places.namespace import NamespaceError
+from harness.places.place import Place
+from harness.places.world import MASQUERADE_ADDRESSES
+from harness.replay.schedule import batches
+
+EXIT_FINE, EXIT_KERNEL, EXIT_UNVERIFIED = 0, 1, 5
+CODES = {"": EXIT_FINE, "wrong": EXIT_UNVERIFIED, "never converged": EXIT_UNVERIFIED, "crashed": EXIT_KERNEL}
+NOT_AVAILABLE = "not available"
+MOST_LINES = 40
+
+
+@dataclass(frozen=True)
+class Options:
+    """As for a replay; the first sync may take `give_up_seconds`, and a change a tenth of that."""
+
+    node: str | None = None
+    cluster_cidr: str | None = None
+    window: Window = Window()
+    min_sync_period: int = 1_000_000_000
+    version: tuple[int, int] = NEWEST
+    variant: str | None = None
+    give_up_seconds: float = 120.0
+
+
+def run(
+    source: str, command: Command, mode: str, options: Options, progress: Callable[[str], None] = lambda _: None
+) -> dict[str, Any]:
+    """RecordingError for bad input; errors of the proxy are part of the result."""
+    about: dict[str, Any] = {"name": command.name, "mode": mode, "command": list(command.words)}
+    try:
+        facts, figures = _measured(source, command, mode, options, progress)
+    except (NamespaceError, KernelError, OSError) as error:
+        return about | {"exit_code": EXIT_KERNEL, "state": NOT_AVAILABLE, "reason": str(error), "result": None}
+    return about | {
+        "exit_code": CODES[figures.state],
+        "state": figures.state or "verified",
+        "reason": figures.reason,
+        "result": facts | _as_json(figures),
+    }
+
+
+def _measured(
+    source: str, command: Command, mode: str, options: Options, progress: Callable[[str], None]
+) -> tuple[dict[str, Any], Figures]:
+    with open_source(source) as recording:
+        cluster = recording.header.cluster
+        cidr = options.cluster_cidr or cluster.get("clusterCIDR") or ""
+        settings = Settings(
+            cluster_cidr=cidr, service_cidrs=tuple(cluster.get("serviceCIDRs") or ()), version=options.version
+        )
+        nodes, history = NodeNames(source), History(options.node, settings)
+        events = iter(recording)
+        awaited = frozenset({"nodes"}).intersection(recording.header.resources)
+        walk, rest = initial_part(events, options.window, awaited)
+        initial = []
+        for event in walk:
+            initial.append(event)
+            nodes.observe(event)
+            history.observe(event)
+        nodes.require(options.node)
+        node = history.whole.node_name or "node"
+        history.settle(MASQUERADE_ADDRESSES)
+        fields = {"clusterCIDR": cidr}
+        version = f"v{options.version[0]}.{options.version[1]}.0"
+        with Stage(command, mode, node, fields, options.variant, version=version) as stage:
+            _require(mode, stage)
+            for event in initial:
+                fold(stage.api.store, event, ordered=False)
+            add_service_cidrs(stage.api.store, cluster.get("serviceCIDRs"))
+            stage.api.store.forget()
+            measurement = Measurement(stage, history, options.give_up_seconds, progress)
+            figures = measurement.run(batches(rest, events, options.window, options.min_sync_period))
+            kernel = {"kind": "netns", "release": platform.release()}
+        return {"node": node, "services": _count(history, "services"), "kernel": kernel}, figures
+
+
+def _require(mode: str, stage: Stage) -> None:
+    """KernelError where the namespace's kernel lacks the mode."""
+    node = stage.world.node
+    if why := mode_of(mode).missing(Place("netns", node.socket, node.run)):
+        raise KernelError(f"{why}; a kernel that has it: --kernel vm")
+
+
+def _count(history: History, resource: str) -> int:
+    return len(list(history.whole.manifests(resource)))
+
+
+def _as_json(figures: Figures) -> dict[str, Any]:
+    verified = not figures.state
+    return {
+        "verified": verified,
+        "first_sync_seconds": figures.first_seconds,
+        "change": {
+            "count": figures.latency.count,
+            "not_counted": figures.not_counted,
+            "unseen": figures.unseen,
+            "unsettled": figures.unsettled,
+            "latency_seconds": figures.latency.summary(),
+            "by_kind": {
+                kind: {"count": found.count, **(found.summary() or {})}
+                for kind, found in sorted(figures.by_kind.items())
+            },
+            "clocks": dict(figures.clocks),
+        },
+        "missed": figures.missed[:MOST_LINES],
+        "wrong": figures.wrong[:MOST_LINES],
+        "packets": dict(figures.packets),
+        "cpu_seconds": figures.cpu,
+        "peak_memory_bytes": figures.peak_bytes,
+        "own_metrics": figures.own,
+    }
