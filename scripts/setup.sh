@@ -1,18 +1,23 @@
 #!/usr/bin/env bash
-# Makes .venv with the locked dependencies.  Installs the system packages when root, names them when not.
+# Makes .venv with the locked dependencies: of everything, or (`setup.sh replay`) of what a replay needs.
+# Installs the system packages when root, names them when not.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+for_what=${1:-everything}
 
-# command : package that brings it : what needs it ("everything" is not to be done without)
-NEEDS="
-nft:nftables:everything
-iptables:iptables:everything
-ip:iproute2:everything
-sysctl:procps:everything
+# command : package that brings it : what needs it
+REPLAY="
+nft:nftables:replay
+iptables:iptables:replay
+ip:iproute2:replay
+sysctl:procps:replay
+"
+REST="
 ipset:ipset:mode ipvs
 ipvsadm:ipvsadm:mode ipvs
-linux.uml:user-mode-linux:mode ipvs where the kernel has no IP_VS
-modprobe:kmod:mode ipvs where the kernel has no IP_VS
+qemu-system-x86_64:qemu-system-x86:--kernel vm, and mode ipvs where the kernel has no IP_VS
+busybox:busybox-static:--kernel vm
+modprobe:kmod:--kernel vm
 mvn:maven:harness kafka up
 java:default-jre-headless:harness kafka up
 kubectl:kubernetes-client:tests of harness serve
@@ -20,21 +25,39 @@ curl:curl:tests of the lab
 chromium:chromium:tests of the chaos report
 chromedriver:chromium-driver:tests of the chaos report
 "
+case $for_what in
+replay) needs=$REPLAY lock=requirements-replay.lock megabytes=82 ;;
+everything) needs=$REPLAY$REST lock=requirements.lock megabytes=440 ;;
+*) echo "setup.sh [replay]: $for_what is not a valid choice" >&2 && exit 2 ;;
+esac
+
 there() { command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ]; }
+
+# Its output is shown only when it fails: much of it frightens without reason.
+install() {
+    local log
+    log=$(mktemp)
+    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" >"$log" 2>&1 || {
+        grep '^E:' "$log" >&2 || tail -3 "$log" >&2
+        return 1
+    }
+}
 
 missing=()
 while IFS=: read -r command package _; do
     [ -z "$command" ] || there "$command" || missing+=("$package")
-done <<<"$NEEDS"
+done <<<"$needs"
 python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 
+echo "for $for_what: $(grep -c '^[a-zA-Z]' $lock) Python packages into .venv, about $megabytes MB;" \
+    "from the distribution: ${missing[*]:-nothing, all is there}"
 if [ ${#missing[@]} -gt 0 ]; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        export DEBIAN_FRONTEND=noninteractive
         apt-get update -qq
-        # One by one only where all at once fails: a package that is not to be had must not cost the others.
-        apt-get install -y -qq "${missing[@]}" >/dev/null ||
-            for package in "${missing[@]}"; do apt-get install -y -qq "$package" >/dev/null || true; done
+        apt-get install --assume-no --no-install-recommends "${missing[@]}" 2>/dev/null |
+            grep -E '^(Need to get|After this operation)' || true
+        # One by one only where all at once fails: a package that is not available must not cost the others.
+        install "${missing[@]}" || for package in "${missing[@]}"; do install "$package" || true; done
     else
         echo "please install what is missing: sudo apt-get install ${missing[*]}" >&2
     fi
@@ -44,10 +67,11 @@ while IFS=: read -r command package purpose; do
     [ -z "$command" ] || there "$command" && continue
     echo "no $command (package $package): ${purpose} needs it" >&2
     # On CI nothing is left out.
-    [ "$purpose" != everything ] && [ -z "${CI:-}" ] || failed=1
-done <<<"$NEEDS"
+    [ "$purpose" != replay ] && [ -z "${CI:-}" ] || failed=1
+done <<<"$needs"
 [ "$failed" = 0 ] || exit 1
 
 [ -x .venv/bin/python ] || python3 -m venv .venv
-.venv/bin/python -m pip install --quiet --require-hashes -r requirements.lock
-.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
+pip() { .venv/bin/python -m pip --disable-pip-version-check install --no-compile "$@"; }
+if [ -t 1 ]; then pip --require-hashes -r $lock; else pip --require-hashes -r $lock | sed -un 's/^Collecting /  /p'; fi
+pip --quiet --no-deps --no-build-isolation -e .

@@ -1,4 +1,4 @@
-"""From values to places in a picture. Pure; every place lies within the range, whatever the value."""
+"""Maps values to positions in a chart. Pure; every position lies within the range, whatever the value."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ TIME_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 
 
 
 class Scale(NamedTuple):
-    """`least` is drawn at `start`, `most` at `end`; with `log`, equal ratios take equal room."""
+    """`least` is drawn at `start`, `most` at `end`; with `log`, the scale is logarithmic."""
 
     least: float
     most: float
@@ -18,7 +18,7 @@ class Scale(NamedTuple):
     log: bool = False
 
     def __call__(self, value: float) -> float:
-        """Where the value is drawn; what lies outside is drawn at the edge."""
+        """The position of a value; values outside the range are drawn at the edge."""
         low, high, here = (self._bent(v) for v in (self.least, self.most, value))
         share = (here - low) / (high - low) if high > low else 0.0
         if math.isnan(share):
@@ -30,7 +30,7 @@ class Scale(NamedTuple):
 
 
 def upper(value: float) -> float:
-    """The next round number: 1, 2, 2.5 or 5 times a power of ten, and 1 at least."""
+    """The next round number: 1, 2, 2.5 or 5 times a power of ten, at least 1."""
     if not math.isfinite(value) or value <= 1:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
@@ -38,14 +38,14 @@ def upper(value: float) -> float:
 
 
 def decades(least: float, most: float) -> list[float]:
-    """The powers of ten from the one at or below `least` to the one at or above `most`, two at least."""
+    """The powers of ten from at or below `least` to at or above `most`, at least two."""
     low = math.floor(math.log10(max(least, 1e-9)) + 1e-9)
     high = max(low + 1, math.ceil(math.log10(max(most, 1e-9)) - 1e-9))
     return [10.0**power for power in range(low, high + 1)]
 
 
 def time_ticks(least: float, most: float, count: int) -> list[float]:
-    """Round times between two, `count` and one at most."""
+    """Round times from `least` to `most`, at most `count` + 1."""
     longest = TIME_STEPS[-1]
     many_days = longest * math.ceil((most - least) / longest / count)
     step = next((step for step in TIME_STEPS if (most - least) / step <= count), many_days)

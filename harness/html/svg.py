@@ -6,13 +6,13 @@ from collections.abc import Iterable
 
 from markupsafe import Markup, escape
 
-from chaos.report.words import clean
+from harness.html.words import clean
 
 LONGEST_ATTRIBUTE = 1_000_000
 
 
 def element(name: str, *children: object, **attributes: object) -> Markup:
-    """One element. `class_` is class, `stroke_width` stroke-width; numbers have one decimal; None leaves out."""
+    """One element. `class_` becomes class, `stroke_width` stroke-width; floats get one decimal; None is omitted."""
     words = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(_attribute(value))}"'
         for key, value in attributes.items()
@@ -23,12 +23,12 @@ def element(name: str, *children: object, **attributes: object) -> Markup:
 
 
 def text(x: float, y: float, words: str, class_: str = "", anchor: str = "start") -> Markup:
-    """Words with their baseline at y."""
+    """Text with its baseline at y."""
     return element("text", words, x=x, y=y, class_=class_ or None, text_anchor=None if anchor == "start" else anchor)
 
 
 def picture(key: str, width: float, height: float, title: str, about: str, parts: Iterable[Markup]) -> Markup:
-    """A whole picture of that size, with its name and description for those who cannot see it."""
+    """A whole picture of the given size, with title and description for screen readers."""
     return element(
         "svg",
         element("title", title, id=f"{key}-title"),
@@ -45,7 +45,7 @@ def picture(key: str, width: float, height: float, title: str, about: str, parts
 
 
 def path(points: Iterable[tuple[float, float]]) -> str:
-    """A line through points, as a path's `d`."""
+    """A line through the points, as the `d` of a path."""
     return "".join(f"{'L' if n else 'M'}{_attribute(x)} {_attribute(y)}" for n, (x, y) in enumerate(points))
 
 

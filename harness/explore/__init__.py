@@ -1,0 +1,4 @@
+"""A local web page for a recording: its state, changes, rules and packets at any time.
+
+history (events and checkpoints; pure) <- views, rules (one moment as JSON; pure) <- server (HTTP on loopback) <- page/
+"""

@@ -1,0 +1,98 @@
+"""A recording in memory, with checkpoints for fast access to the state at any event.  Pure after reading."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from harness.log import Recording
+from harness.log.events import MARKER_TYPES, OBJECT_TYPES, Event, Header
+from harness.log.positions import Position
+from harness.log.state import Key, State, folded, key_of
+
+EVERY = 256
+"""Number of events between two checkpoints; each is a dictionary of all objects, with shared manifests."""
+
+Objects = Mapping[Key, msgspec.Raw]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One event: its index, its change, and the object's manifest before and after, None if absent."""
+
+    index: int
+    event: Event
+    key: Key | None
+    before: msgspec.Raw | None
+    after: msgspec.Raw | None
+
+
+class History:
+    """All events of a recording. RecordingError for bad input, as its reader reports it."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.path = recording.path
+        self.events: list[Event] = []
+        self._checkpoints: list[dict[Key, msgspec.Raw]] = [{}]
+        state = State()
+        self.initial = 0
+        for event in folded(recording, state):
+            self.events.append(event)
+            if len(self.events) % EVERY == 0:
+                self._checkpoints.append(dict(state.objects))
+            if event.ends_initial_list:
+                self.initial = len(self.events)
+        self.header: Header = recording.header
+        self.sha256 = recording.sha256
+        self._seqs = [event.seq for event in self.events]
+        self._times = [event.t for event in self.events]
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def index_of(self, position: Position) -> int:
+        """The number of events up to that seq or time, 0 before the first."""
+        kind, value = position
+        return bisect_right(self._seqs if kind == "seq" else self._times, value)
+
+    def objects(self, count: int) -> dict[Key, msgspec.Raw]:
+        """All objects that exist after the first `count` events."""
+        state = State()
+        state.objects = dict(self._checkpoints[count // EVERY])
+        for event in self.events[count // EVERY * EVERY : count]:
+            state.apply(event)
+        return state.objects
+
+    def moment(self, count: int) -> Moment | None:
+        """The last of the first `count` events; None before the first."""
+        if count == 0:
+            return None
+        event = self.events[count - 1]
+        if event.type not in OBJECT_TYPES:
+            return Moment(count - 1, event, None, None, None)
+        key = key_of(event)
+        after = None if event.type == "DELETED" else event.object
+        return Moment(count - 1, event, key, self.objects(count - 1).get(key), after)
+
+    def density(self, buckets: int) -> list[dict[str, int]]:
+        """Number of events after the initial list by resource, in equal intervals; markers are counted separately."""
+        found: list[dict[str, int]] = [{} for _ in range(buckets)]
+        end = self.duration
+        for event in self.events[self.initial :]:
+            row = found[min(buckets - 1, event.t * buckets // end if end else 0)]
+            name = "markers" if event.type in MARKER_TYPES else event.resource
+            row[name] = row.get(name, 0) + 1
+        return found
+
+    @property
+    def duration(self) -> int:
+        """Nanoseconds from the recording's start to its last event."""
+        return self._times[-1] if self._times else 0
+
+    def around(self, count: int, before: int, after: int) -> Sequence[tuple[int, Event]]:
+        """Events around that position, each with its count."""
+        first = max(0, count - before)
+        return list(enumerate(self.events[first : count + after], first + 1))

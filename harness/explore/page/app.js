@@ -1,0 +1,288 @@
+// The page of `harness explore`: one moment of a recording, chosen by how many events have happened.
+// All state that a link must carry is in the URL's fragment; everything shown comes from the server.
+import { html, render, useCallback, useEffect, useRef, useState } from "./vendor.js";
+
+const RESOURCES = ["services", "endpointslices", "nodes", "pods", "markers"];
+const ROW = 24; // pixels of a table row
+const PAGE = 60; // rows asked for at once
+const DEFAULTS = { at: "", service: "", tab: "endpoints", filter: "", mode: "nftables", node: "", from: "", to: "" };
+
+const fetched = async (path, parameters, signal) => {
+  const answer = await fetch(`/api/${path}?${new URLSearchParams(parameters)}`, { signal });
+  const found = await answer.json();
+  if (!answer.ok) throw new Error(found.error || answer.statusText);
+  return found;
+};
+
+const clock = (ns) => {
+  const seconds = ns / 1e9;
+  const minutes = Math.floor(seconds / 60);
+  return minutes ? `${minutes}m${(seconds - minutes * 60).toFixed(3).padStart(6, "0")}s` : `${seconds.toFixed(3)}s`;
+};
+
+const fromFragment = () => ({ ...DEFAULTS, ...Object.fromEntries(new URLSearchParams(location.hash.slice(1))) });
+
+const toFragment = (chosen) => {
+  const kept = Object.entries(chosen).filter(([name, value]) => value !== DEFAULTS[name]);
+  return `#${new URLSearchParams(kept)}`;
+};
+
+/** What the server answers for these parameters: {found, error}; the last answer stays until the next one is there. */
+const useAnswer = (path, parameters) => {
+  const [answer, setAnswer] = useState({ found: null, error: "" });
+  const key = parameters && JSON.stringify(parameters);
+  useEffect(() => {
+    if (!key) return setAnswer({ found: null, error: "" });
+    const abort = new AbortController();
+    fetched(path, JSON.parse(key), abort.signal)
+      .then((found) => setAnswer({ found, error: "" }))
+      .catch((error) => error.name !== "AbortError" && setAnswer({ found: null, error: error.message }));
+    return () => abort.abort();
+  }, [path, key]);
+  return answer;
+};
+
+const Timeline = ({ overview, at, moment, go }) => {
+  const { density, duration_ns: duration, events, run } = overview;
+  const most = Math.max(1, ...density.map((row) => Object.values(row).reduce((a, b) => a + b, 0)));
+  const width = 1000 / density.length;
+  const x = (seconds) => (duration ? Math.min(1000, (seconds * 1e12) / duration) : 0);
+  const bars = density.flatMap((row, i) => {
+    let top = 70;
+    return RESOURCES.filter((name) => row[name]).map((name) => {
+      const height = Math.max(1, (row[name] / most) * 64);
+      top -= height;
+      return html`<rect class=${name} x=${i * width} y=${top} width=${Math.max(1, width - 0.6)} height=${height} />`;
+    });
+  });
+  const click = async (event) => {
+    const box = event.currentTarget.getBoundingClientRect();
+    const seconds = (((event.clientX - box.left) / box.width) * duration) / 1e9;
+    go((await fetched("index", { position: `${seconds.toFixed(6)}s` })).at);
+  };
+  const worst = run && Math.max(1, ...run.lost.map(([, count]) => count));
+  const now = moment?.event ? moment.event.t_ns / 1e9 : 0;
+  return html`<section class="timeline" aria-label="Timeline">
+    <svg viewBox="0 0 1000 72" preserveAspectRatio="none" onClick=${click} role="img" aria-label="Events over time">
+      ${run && run.faults.map((fault) => html`<rect class="fault" x=${x(fault.began)} y="0" height="72"
+        width=${Math.max(2, x(fault.ended) - x(fault.began))}><title>${fault.name}: ${fault.targets.join(", ")};
+        ${fault.lost} lost</title></rect>`)}
+      ${bars}
+      ${run && run.lost.map(([second, count]) => html`<rect class="lost" x=${x(second)} y="0" width="2"
+        height=${(count / worst) * 20}><title>${count} requests lost in second ${second}</title></rect>`)}
+      <line class="cursor" x1=${x(now)} x2=${x(now)} y1="0" y2="72" vector-effect="non-scaling-stroke" />
+    </svg>
+    <input type="range" min="0" max=${events} value=${at} aria-label="Event"
+      aria-valuetext=${moment ? `${at} of ${events} events` : ""} onInput=${(e) => go(Number(e.target.value))} />
+    <div class="bar">
+      <button onClick=${() => go(0)} disabled=${at === 0} aria-label="First event">|◀</button>
+      <button onClick=${() => go(at - 1)} disabled=${at === 0} aria-label="Previous event">◀</button>
+      <button onClick=${() => go(at + 1)} disabled=${at === events} aria-label="Next event">▶</button>
+      <button onClick=${() => go(events)} disabled=${at === events} aria-label="Last event">▶|</button>
+      <${Jump} go=${go} />
+      <output class="grow">${at} of ${events} events${moment?.event ? ` · ${clock(moment.event.t_ns)}` : ""}</output>
+      <a href=${`/api/state?at=${at}`} download=${`state-${at}.json`}>State as JSON</a>
+    </div>
+    <div class="legend">${RESOURCES.filter((name) => density.some((row) => row[name])).map((name) => html`<span>
+      <svg viewBox="0 0 10 10" aria-hidden="true"><rect class=${name} width="10" height="10" /></svg> ${name}</span>`)}
+      ${run && html`<span><svg viewBox="0 0 10 10" aria-hidden="true"><rect class="lost" width="10" height="10" /></svg>
+        lost requests; shaded: faults (verdict ${run.verdict === null ? "unknown" : String(run.verdict)})</span>`}
+    </div>
+  </section>`;
+};
+
+const Jump = ({ go }) => {
+  const [error, setError] = useState("");
+  const submit = async (event) => {
+    event.preventDefault();
+    try {
+      go((await fetched("index", { position: event.target.elements.position.value })).at);
+      setError("");
+    } catch (problem) {
+      setError(problem.message);
+    }
+  };
+  return html`<form class="bar" onSubmit=${submit}>
+    <input name="position" size="10" placeholder="seq or 90s" aria-label="Go to seq or time" required />
+    <button>Go</button>${error && html`<span class="error" role="alert">${error}</span>`}
+  </form>`;
+};
+
+const value = (found) => (found === undefined ? "–" : typeof found === "string" ? found : JSON.stringify(found));
+
+const Change = ({ moment, choose }) => {
+  const event = moment?.event;
+  if (!event) return html`<p class="note">Nothing has happened yet.</p>`;
+  return html`<p><strong>${event.type}</strong> ${event.resource} ${event.object}
+      <span class="note"> seq ${event.seq} at ${clock(event.t_ns)}</span></p>
+    ${event.service && html`<p><button onClick=${() => choose(event.service)}>Show Service ${event.service}</button></p>`}
+    ${event.changes.map((each) => html`<p class="note">${each.change} ${each.resource} ${each.namespace}/${each.name}</p>
+      ${each.fields.length > 0 && html`<div class="scroll"><table><thead><tr><th>field</th><th>before</th><th>after</th></tr>
+        </thead><tbody>${each.fields.map((field) => html`<tr><td class="mono">${field.path}</td>
+          <td class="mono bad">${value(field.before)}</td><td class="mono good">${value(field.after)}</td></tr>`)}
+        </tbody></table></div>`}`)}`;
+};
+
+const Events = ({ at, go }) => {
+  const { found } = useAnswer("events", { at });
+  const box = useRef(null);
+  useEffect(() => {
+    const row = box.current.querySelector("[aria-current]");
+    if (row) box.current.scrollTop = row.offsetTop - box.current.clientHeight / 2;
+  }, [found]);
+  return html`<div class="scroll" ref=${box} tabindex="0"><table aria-label="Events around this moment"><thead><tr><th class="number">seq</th><th>time</th>
+    <th>type</th><th>object</th></tr></thead><tbody>
+    ${(found ?? []).map((row) => html`<tr class=${row.count === at ? "chosen" : ""}
+      aria-current=${row.count === at ? "true" : undefined}><td class="number">${row.seq}</td><td>${clock(row.t_ns)}</td>
+      <td>${row.type}</td><td><button onClick=${() => go(row.count)}>${row.resource} ${row.object}</button></td></tr>`)}
+    </tbody></table></div>`;
+};
+
+const Services = ({ at, chosen, set, choose }) => {
+  const [first, setFirst] = useState(0);
+  const box = useRef(null);
+  const parameters = { at, filter: chosen.filter, first, count: PAGE };
+  const { found } = useAnswer("services", parameters);
+  const scroll = (event) => setFirst(Math.max(0, Math.floor(event.target.scrollTop / ROW) - 20));
+  const filter = (event) => {
+    box.current.scrollTop = 0;
+    setFirst(0);
+    set({ filter: event.target.value });
+  };
+  const rows = found?.rows ?? [];
+  const below = found ? Math.max(0, found.total - found.first - rows.length) : 0;
+  return html`<div class="bar"><input class="grow" type="search" value=${chosen.filter} onInput=${filter}
+      placeholder="namespace/name" aria-label="Filter Services by name" />
+      <output>${found ? `${found.total} Services` : ""}</output></div>
+    <div class="scroll" ref=${box} onScroll=${scroll} tabindex="0" aria-label="Services"><table aria-rowcount=${found?.total ?? 0}>
+      <thead><tr><th>namespace</th><th>name</th><th>type</th><th>cluster IP</th><th>ports</th>
+        <th class="number">ready</th><th class="number">all</th></tr></thead>
+      <tbody>${found && found.first > 0 && html`<tr style=${`height:${found.first * ROW}px`} aria-hidden="true"></tr>`}
+      ${rows.map((row) => {
+        const name = `${row.namespace}/${row.name}`;
+        return html`<tr key=${name} style=${`height:${ROW}px`} class=${name === chosen.service ? "chosen" : ""}>
+          <td>${row.namespace}</td><td><button onClick=${() => choose(name)}>${row.name}</button></td><td>${row.type}</td>
+          <td>${row.cluster_ip}</td><td>${row.ports}</td>
+          <td class=${`number ${row.ready ? "good" : "bad"}`}>${row.ready}</td><td class="number">${row.all}</td></tr>`;
+      })}
+      ${below > 0 && html`<tr style=${`height:${below * ROW}px`} aria-hidden="true"></tr>`}</tbody></table></div>`;
+};
+
+const yes = (flag) => html`<span class=${flag ? "good" : "bad"}>${flag ? "yes" : "no"}</span>`;
+
+const Endpoints = ({ found }) => {
+  if (!found) return html`<p class="note">This Service does not exist at this moment.</p>`;
+  return html`<div class="scroll"><table aria-label="Endpoints"><thead><tr><th>address</th><th>ready</th><th>serving</th><th>terminating</th>
+    <th>node</th><th>zone</th><th>pod</th><th>slice</th></tr></thead><tbody>${found.endpoints.map((end) => html`<tr>
+    <td class="mono">${end.addresses}</td><td>${yes(end.ready)}</td><td>${yes(end.serving)}</td>
+    <td>${end.terminating ? "yes" : "no"}</td><td>${end.node}</td><td>${end.zone}</td><td>${end.target}</td>
+    <td>${end.slice}</td></tr>`)}</tbody></table></div>
+    ${found.endpoints.length === 0 && html`<p class="note">No endpoints.</p>`}`;
+};
+
+const Mode = ({ overview, chosen, set }) => html`<div class="bar">
+  <label>Mode <select value=${chosen.mode} onChange=${(e) => set({ mode: e.target.value })}>
+    ${overview.modes.map((mode) => html`<option>${mode}</option>`)}</select></label>
+  <label>Node <input size="14" value=${chosen.node} placeholder="the first" aria-label="Node whose rules to compute"
+    onChange=${(e) => set({ node: e.target.value })} /></label></div>`;
+
+const lines = (list) => html`<div class="scroll"><pre tabindex="0">${list.map((line) => html`<span class=${line.kind}>${
+  { added: "+ ", removed: "- ", same: "  ", gap: "" }[line.kind]}${line.text}</span>`)}</pre></div>`;
+
+const Rules = ({ overview, at, chosen, set }) => {
+  const { found, error } = useAnswer("rules", { at, service: chosen.service, mode: chosen.mode, node: chosen.node });
+  return html`<${Mode} overview=${overview} chosen=${chosen} set=${set} />
+    ${error && html`<p class="error" role="alert">${error}</p>`}
+    ${found && html`<h2>What this event changes</h2>
+      ${found.changes.length ? lines(found.changes) : html`<p class="note">Nothing of this Service's rules.</p>`}
+      <details><summary>All rules, as if it were the only Service</summary>
+        ${lines(found.text.split("\n").map((text) => ({ kind: "same", text })))}</details>`}`;
+};
+
+const Trace = ({ overview, at, chosen, set }) => {
+  const service = chosen.service && `svc:${chosen.service}`;
+  const asked = chosen.from && chosen.to ? { at, from: chosen.from, to: chosen.to, mode: chosen.mode, node: chosen.node } : null;
+  const { found, error } = useAnswer("trace", asked);
+  const submit = (event) => {
+    event.preventDefault();
+    set({ from: event.target.elements.from.value, to: event.target.elements.to.value });
+  };
+  return html`<${Mode} overview=${overview} chosen=${chosen} set=${set} />
+    <form class="bar" onSubmit=${submit}>
+      <label>From <input name="from" defaultValue=${chosen.from || "external:203.0.113.7"} required /></label>
+      <label>To <input name="to" key=${service} size="30" defaultValue=${chosen.to || service} required /></label>
+      <button>Trace</button></form>
+    <p class="note">From pod:NAMESPACE/NAME, node or external:IP; to svc:NAMESPACE/NAME:PORT or IP:PORT[/udp|/sctp].</p>
+    ${error && html`<p class="error" role="alert">${error}</p>`}
+    ${found && html`<p class="mono">${found.packet}, on ${found.node}</p>
+      <ol class="path">${found.steps.map((step) => html`<li class="mono">${step}</li>`)}
+      <li class="end">${found.outcome.outcome}${found.outcome.endpoints.length ? `: ${found.outcome.endpoints.join(", ")}` : ""}${
+        found.outcome.masquerade ? " (source address replaced)" : ""}</li></ol>`}`;
+};
+
+const TABS = [["endpoints", "Endpoints"], ["rules", "Rules"], ["trace", "Trace"]];
+
+const Details = ({ overview, at, chosen, set }) => {
+  const { found } = useAnswer("service", chosen.service ? { at, service: chosen.service } : null);
+  const shown = { endpoints: Endpoints, rules: Rules, trace: Trace }[chosen.tab] ?? Endpoints;
+  const keys = (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    const now = TABS.findIndex(([name]) => name === chosen.tab);
+    const next = (now + step + TABS.length) % TABS.length;
+    set({ tab: TABS[next][0] });
+    event.currentTarget.children[next].focus();
+    event.stopPropagation();
+  };
+  return html`<h2>${chosen.service || "No Service chosen"}</h2>
+    <div role="tablist" aria-label="Details" onKeyDown=${keys}>${TABS.map(([name, label]) => html`<button role="tab"
+      id=${`tab-${name}`} aria-controls="details" aria-selected=${String(chosen.tab === name)}
+      tabindex=${chosen.tab === name ? 0 : -1} onClick=${() => set({ tab: name })}>${label}</button>`)}</div>
+    <div role="tabpanel" id="details" aria-labelledby=${`tab-${chosen.tab}`}>
+      ${chosen.service || chosen.tab === "trace"
+        ? html`<${shown} ...${{ overview, at, chosen, set, found }} />`
+        : html`<p class="note">Choose one in the table, or by the event that changed it.</p>`}</div>`;
+};
+
+const Page = ({ overview }) => {
+  const [chosen, setChosen] = useState(fromFragment);
+  const at = Math.min(overview.events, chosen.at === "" ? overview.initial : Number(chosen.at) || 0);
+  const set = useCallback((changes) => setChosen((before) => ({ ...before, ...changes })), []);
+  const go = useCallback((to) => set({ at: String(Math.max(0, Math.min(overview.events, to))) }), [overview]);
+  const choose = useCallback((service) => set({ service, to: "" }), []);
+  const { found: moment } = useAnswer("moment", { at });
+
+  useEffect(() => history.replaceState(null, "", toFragment(chosen)), [chosen]);
+  useEffect(() => {
+    const changed = () => setChosen(fromFragment());
+    const keys = (event) => {
+      if (event.ctrlKey || event.altKey || event.metaKey || event.target.closest("input, select, [role=tablist], .scroll")) return;
+      const step = { ArrowRight: 1, ArrowLeft: -1, PageDown: 20, PageUp: -20 }[event.key];
+      if (step) { event.preventDefault(); go(at + step); }
+    };
+    addEventListener("hashchange", changed);
+    addEventListener("keydown", keys);
+    return () => { removeEventListener("hashchange", changed); removeEventListener("keydown", keys); };
+  }, [at, go]);
+
+  const counts = Object.entries(moment?.counts ?? {}).map(([name, count]) => `${count} ${name}`).join(", ");
+  return html`<header><h1>${overview.path}</h1>
+      <p class="note">${counts || "empty"} · ← and → step through events, Page keys by 20 · the address of this page is this moment</p></header>
+    <${Timeline} overview=${overview} at=${at} moment=${moment} go=${go} />
+    <main class="panels">
+      <section class="panel" aria-label="Event"><h2>Event</h2><${Change} moment=${moment} choose=${choose} /></section>
+      <section class="panel" aria-label="Events around"><h2>Around it</h2><${Events} at=${at} go=${go} /></section>
+      <section class="panel" aria-label="Services"><h2>Services</h2>
+        <${Services} at=${at} chosen=${chosen} set=${set} choose=${choose} /></section>
+      <section class="panel" aria-label="Details"><${Details} overview=${overview} at=${at} chosen=${chosen} set=${set} /></section>
+    </main>`;
+};
+
+const place = document.getElementById("page");
+fetched("overview", {})
+  .then((overview) => {
+    document.title = `${overview.path} · explore`;
+    place.replaceChildren();
+    render(html`<${Page} overview=${overview} />`, place);
+  })
+  .catch((error) => { place.textContent = `The server does not answer: ${error.message}`; });

@@ -1,0 +1,192 @@
+"""The page's server: on loopback, read-only, from memory.
+
+GET /                     the page; /app.js, /vendor.js, /style.css
+GET /api/overview         source, header, density of events, and data of a chaos run
+GET /api/moment?at=N      after the first N events: the event, its changes, the numbers of objects
+GET /api/events?at=N      events around N
+GET /api/services?at=N&filter=TEXT&first=N&count=N
+GET /api/service?at=N&service=NAMESPACE/NAME
+GET /api/rules?at=N&service=NAMESPACE/NAME&mode=M[&node=NAME]
+GET /api/trace?at=N&from=WHO&to=WHERE&mode=M[&node=NAME]
+GET /api/state?at=N       a Kubernetes List, as `harness inspect --at` prints
+GET /api/index?position=P the count for a seq or a time (90s)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from engine.manifest import ManifestError
+from harness.explore import views
+from harness.explore.history import History
+from harness.explore.rules import MODES, changed_lines, concerned, rules
+from harness.explore.run import Run
+from harness.log.positions import position
+from harness.log.state import State
+from harness.replay.ask import explain_state
+
+PAGE = {"": ("index.html", "text/html"), "app.js": ("app.js", "text/javascript")} | {
+    "vendor.js": ("vendor.js", "text/javascript"),
+    "style.css": ("style.css", "text/css"),
+}
+LARGEST_PAGE = 500
+"""Rows of one answer."""
+
+POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
+"""Nothing is loaded from elsewhere, whatever a recording's texts contain."""
+
+_LOCAL = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?")
+
+Answer = Callable[[web.Request], Any]
+
+
+class Explorer:
+    """Serves one history; `run` is a chaos run's data, None for a recording only."""
+
+    def __init__(self, history: History, run: Run | None = None) -> None:
+        self._history, self._run, self._facts = history, run, views.Facts()
+        self._cluster = history.header.cluster
+        views.services(history.objects(len(history)), self._facts, "", 0, 1)  # so that the first request is fast too
+
+    def application(self) -> web.Application:
+        """The server, ready to be run."""
+        app = web.Application(middlewares=[_guarded])
+        for path, answer in self._answers().items():
+            app.router.add_get(f"/api/{path}", _as_json(answer))
+        for path, (file, kind) in PAGE.items():
+            app.router.add_get(f"/{path}", _as_file(file, kind))
+        return app
+
+    def _answers(self) -> dict[str, Answer]:
+        return {
+            "overview": self.overview,
+            "moment": self.moment,
+            "events": self.events,
+            "services": self.services,
+            "service": self.service,
+            "rules": self.rules,
+            "trace": self.trace,
+            "state": self.state,
+            "index": self.index,
+        }
+
+    def overview(self, request: web.Request) -> dict[str, Any]:
+        """Data that does not change while the page is open."""
+        return views.overview(self._history) | {"modes": MODES, "run": self._run and msgspec.to_builtins(self._run)}
+
+    def moment(self, request: web.Request) -> dict[str, Any]:
+        """The event at `at`, its changes, and the numbers of objects."""
+        at = self._at(request)
+        moment = self._history.moment(at)
+        return {
+            "at": at,
+            "event": moment and views.change(moment, self._facts),
+            "counts": views.counts(self._history.objects(at)),
+        }
+
+    def events(self, request: web.Request) -> list[dict[str, Any]]:
+        """Events around `at`."""
+        around = self._history.around(self._at(request), 30, 30)
+        return [views.event_row(count, event) for count, event in around]
+
+    def services(self, request: web.Request) -> dict[str, Any]:
+        """Rows of the table of Services."""
+        first, count = _number(request, "first", 0), min(LARGEST_PAGE, _number(request, "count", 100))
+        objects = self._history.objects(self._at(request))
+        return views.services(objects, self._facts, request.query.get("filter", ""), first, count)
+
+    def service(self, request: web.Request) -> dict[str, Any] | None:
+        """One Service and its endpoints."""
+        return views.service(self._history.objects(self._at(request)), self._facts, *_service(request))
+
+    def rules(self, request: web.Request) -> dict[str, Any]:
+        """The Service's rules at `at`, and how the event at `at` changed them."""
+        at, mode, service = self._at(request), _mode(request), _service(request)
+        before, after = (
+            rules(self._cluster, self._history.objects(n), self._facts, service, mode, request.query.get("node"))
+            for n in (max(0, at - 1), at)
+        )
+        return {"mode": mode, "text": after, "changes": changed_lines(before, after)}
+
+    def trace(self, request: web.Request) -> dict[str, Any]:
+        """A packet's path through the rules at `at`."""
+        query, objects = request.query, self._history.objects(self._at(request))
+        target = query.get("to", "")
+        namespace, _, name = target.removeprefix("svc:").partition(":")[0].partition("/")
+        if target.startswith("svc:") and ("services", namespace, name) in objects:
+            objects = {key: objects[key] for key in concerned(objects, self._facts, (namespace, name))}
+        return explain_state(
+            self._cluster, objects, query.get("from", ""), target, _mode(request), query.get("node") or None
+        )
+
+    def state(self, request: web.Request) -> dict[str, Any]:
+        """All objects, as a Kubernetes List."""
+        state = State()
+        state.objects = self._history.objects(self._at(request))
+        return state.listing()
+
+    def index(self, request: web.Request) -> dict[str, int]:
+        """The count of events at a seq or time."""
+        return {"at": self._history.index_of(position(request.query.get("position", "")))}
+
+    def _at(self, request: web.Request) -> int:
+        return min(len(self._history), _number(request, "at", len(self._history)))
+
+
+@web.middleware
+async def _guarded(request: web.Request, handler: Callable[..., Any]) -> web.StreamResponse:
+    """Refuses other host names, so that other web pages cannot read from this server (DNS rebinding)."""
+    if not _LOCAL.fullmatch(request.host):
+        return web.Response(status=403, text="only as 127.0.0.1 or localhost\n")
+    response: web.StreamResponse = await handler(request)
+    response.headers.update({
+        "Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store",
+    })  # fmt: skip
+    return response
+
+
+def _as_json(answer: Answer) -> Callable[[web.Request], Any]:
+    async def handler(request: web.Request) -> web.Response:
+        try:
+            found = answer(request)
+        except (ValueError, ManifestError) as error:
+            return web.json_response({"error": str(error)}, status=400)
+        return web.Response(body=msgspec.json.encode(found), content_type="application/json")
+
+    return handler
+
+
+def _as_file(name: str, kind: str) -> Callable[[web.Request], Any]:
+    async def handler(_request: web.Request) -> web.Response:
+        return web.Response(body=(files(__package__) / "page" / name).read_bytes(), content_type=kind, charset="utf-8")
+
+    return handler
+
+
+def _number(request: web.Request, name: str, default: int) -> int:
+    text = request.query.get(name)
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdigit():
+        raise ValueError(f"{name}: {text!r} is not a number")
+    return int(text)
+
+
+def _mode(request: web.Request) -> str:
+    mode = request.query.get("mode", MODES[0])
+    if mode not in MODES:
+        raise ValueError(f"mode: {mode!r} is not one of {', '.join(MODES)}")
+    return mode
+
+
+def _service(request: web.Request) -> tuple[str, str]:
+    namespace, slash, name = request.query.get("service", "").partition("/")
+    if not slash:
+        raise ValueError("service: NAMESPACE/NAME is needed")
+    return namespace, name
