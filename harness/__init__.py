@@ -1,1 +1,1 @@
-"""Record, replay and judge what a Kubernetes service proxy does with a cluster's history."""
+"""Record a cluster's history, replay it into a Kubernetes service proxy, and judge the result."""

@@ -1,6 +1,6 @@
-"""The API over HTTP: one handler that names the target, refuses what is refused, and dispatches.
+"""The API over HTTP: one handler that determines the target, rejects invalid requests, and dispatches.
 
-Whatever is raised as ApiError is answered with its Status; nothing else is decided here.
+An ApiError is answered with its Status; nothing else is decided here.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from aiohttp import web
 
-from harness.serve import discovery, errors, openapi, wire
-from harness.serve.listing import Lister, listing_of
-from harness.serve.paths import Target, target_of
-from harness.serve.scope import scope_of
-from harness.serve.selectors import Requirement, Selector
-from harness.serve.store import Change, Store
-from harness.serve.watching import BOOKMARK_SECONDS, Bell, Pace, Watcher, stream, watch_request_of
+from harness.apiserver import discovery, errors, openapi, reviews, wire
+from harness.apiserver.bodies import body_of
+from harness.apiserver.listing import Lister, listing_of
+from harness.apiserver.paths import Target, target_of
+from harness.apiserver.scope import scope_of
+from harness.apiserver.store import Change, Store
+from harness.apiserver.watching import BOOKMARK_SECONDS, Bell, Pace, Watcher, stream, watch_request_of
+from harness.kube.selectors import Requirement, Selector
 
 HEALTH = ("/healthz", "/livez", "/readyz")
 PUBLIC = (*HEALTH, "/version")
-"""What a client without a token may ask, as with the real server."""
+"""Paths available without a token, as in the real server."""
 
 HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
 
@@ -30,40 +31,48 @@ Writer = Callable[[web.Request, Target], Awaitable[web.StreamResponse]]
 
 
 class Api:
-    """The handlers around one store. `write` takes requests that change something.
+    """The handlers for one store. `write` handles requests that change something.
 
-    `delay_seconds` is how long every request but those of the control endpoint waits for its answer.
+    `version` is the answer of /version; `delay_seconds` delays every response except those of the control endpoint.
     """
 
     def __init__(
-        self, store: Store, write: Writer, token: str | None, writable: bool, bookmark_seconds: float = BOOKMARK_SECONDS
+        self,
+        store: Store,
+        write: Writer,
+        token: str | None,
+        writable: bool,
+        bookmark_seconds: float = BOOKMARK_SECONDS,
+        version: str = discovery.VERSION,
+        most_per_page: int = 0,
     ) -> None:
         self.store, self._write, self._token, self._bookmark_seconds = store, write, token, bookmark_seconds
-        documents = discovery.documents(writable) | openapi.documents()
+        documents = discovery.documents(writable, version) | openapi.documents(version)
         self._documents = {path: msgspec.json.encode(document) for path, document in documents.items()}
-        self._lister, self._bells = Lister(), {}
-        self._unsubscribe, self._closing = None, False
+        self._lister, self._writable, self._closing = Lister(most_per_page), writable, False
+        self._bells: dict[str, Bell] = {}
+        self._unsubscribe: Callable[[], None] = lambda: None
         self._open: set[asyncio.Transport] = set()
         self.delay_seconds = 0.0
 
     def application(self) -> web.Application:
-        """The aiohttp application; add routes of your own before it runs."""
+        """The aiohttp application; further routes must be added before it runs."""
         app = web.Application(middlewares=[self._guard], client_max_size=4 << 20)
         app.on_startup.append(self._start)
         app.on_shutdown.append(self._stop)
         return app
 
     def add_routes(self, app: web.Application) -> None:
-        """The API's own, which take every path that is left."""
+        """Add the API's routes, which match all remaining paths."""
         app.router.add_route("*", "/{path:.*}", self._handle)
 
     @property
     def watchers(self) -> int:
-        """How many watches are open."""
+        """The number of open watches."""
         return len(self._open)
 
     def disconnect(self) -> None:
-        """Break every watch off, wherever it is in its stream, as a server does that dies."""
+        """Abort every watch mid-stream, as a crashing server does."""
         for transport in tuple(self._open):
             transport.abort()
 
@@ -73,7 +82,7 @@ class Api:
         self._unsubscribe = self.store.subscribe(self._ring)
 
     async def _stop(self, _app: web.Application) -> None:
-        """Ends every watch cleanly: their clients see the end of the stream."""
+        """End every watch cleanly: clients see the end of the stream."""
         self._unsubscribe()
         self._closing = True
         self.ring_all()
@@ -82,12 +91,14 @@ class Api:
         self._bells[change.resource].ring()
 
     def ring_all(self) -> None:
-        """Let every watch look at its collection again."""
+        """Wake every watch, so that it checks its collection again."""
         for bell in self._bells.values():
             bell.ring()
 
     @web.middleware
-    async def _guard(self, request: web.Request, handler) -> web.StreamResponse:
+    async def _guard(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
         try:
             if not self._known(request):
                 raise errors.unauthorized()
@@ -110,6 +121,9 @@ class Api:
         document = self._documents.get(request.path.rstrip("/") or "/")
         if document is not None:
             return _json(document)
+        if request.method == "POST" and request.path in reviews.KIND_OF:
+            review = body_of(request, await request.read())
+            return _json(msgspec.json.encode(reviews.answer(request.path, review, self._writable)), 201)
         target = target_of(request.path)
         if target is None:
             return web.Response(text="404 page not found\n", status=404)
@@ -144,13 +158,14 @@ class Api:
         response.enable_chunked_encoding()
         await response.prepare(request)
         transport = request.transport
+        assert transport, "an answer that was prepared has a connection"
         self._open.add(transport)
         try:
             bell, closing = self._bells[target.kind.qualified], lambda: self._closing
             await stream(watcher, bell, response.write, Pace(asked.timeout, self._bookmark_seconds, closing))
             await response.write_eof()
         except ConnectionError:
-            pass  # the client has gone: nobody to tell
+            pass  # the client is gone
         finally:
             self._open.discard(transport)
         return response

@@ -1,4 +1,4 @@
-"""The columns that kubectl shows of each resource, and how a manifest fills them.
+"""The columns that kubectl shows for each resource, and how they are computed from a manifest.
 
 Names, order and priority (0 always, 1 with `-o wide`) are those of the API server's printers.
 """
@@ -14,7 +14,7 @@ NONE, UNKNOWN = "<none>", "<unknown>"
 
 
 class Column(NamedTuple):
-    """One column; `cell` takes the manifest."""
+    """One column; `cell` computes its value from the manifest."""
 
     name: str
     cell: Callable[[Manifest], Any]
@@ -23,14 +23,14 @@ class Column(NamedTuple):
     format: str = ""
 
     def definition(self) -> dict[str, Any]:
-        """As a Table's columnDefinition."""
+        """The columnDefinition of a Table."""
         described = f"{self.name} of the object"
         fields = {"name": self.name, "type": self.type, "format": self.format, "description": described}
         return fields | {"priority": self.priority}
 
 
 def at(manifest: Manifest, *path: str) -> Any:
-    """What is at a path, None when some part of it is absent."""
+    """The value at a path, None if absent."""
     value: Any = manifest
     for part in path:
         value = value.get(part) if isinstance(value, dict) else None
@@ -38,7 +38,7 @@ def at(manifest: Manifest, *path: str) -> Any:
 
 
 def age(timestamp: str | None, now: datetime | None = None) -> str:
-    """How long ago, in kubectl's words: 5s, 3m10s, 5h, 2d3h, 12d."""
+    """The age in kubectl's format: 5s, 3m10s, 5h, 2d3h, 12d."""
     if not timestamp:
         return UNKNOWN
     try:
@@ -80,11 +80,11 @@ def _age(manifest: Manifest) -> str:
 
 
 def _name(manifest: Manifest) -> str:
-    return manifest["metadata"]["name"]
+    return str(manifest["metadata"]["name"])
 
 
 def _joined(values: list[str], most: int | None = None) -> str:
-    """Comma-separated; beyond `most`, how many more there are."""
+    """Comma-separated; after `most` values, the number of the rest."""
     if most is None or len(values) <= most:
         return ",".join(values) or NONE
     return f"{','.join(values[:most])} + {len(values) - most} more..."
@@ -123,7 +123,9 @@ def _slice_ports(found: Manifest) -> str:
     ports = found.get("ports")
     if ports is None:
         return "<unset>"
-    return _joined(["*" if port.get("port") is None else str(port["port"]) for port in ports], 3)
+    return _joined(
+        [str(port.get("name") or "*") if port.get("port") is None else str(port["port"]) for port in ports], 3
+    )
 
 
 def _slice_endpoints(found: Manifest) -> str:

@@ -4,42 +4,45 @@
     curl -X POST 'URL/control/step?count=5'
     curl -X POST 'URL/control/seek?to=90s'      # or to=SEQ
     curl -X POST 'URL/control/speed?factor=10'  # or max
-    curl -X POST URL/control/disconnect         # every watch breaks off
+    curl -X POST URL/control/disconnect         # every watch is aborted
     curl -X POST URL/control/expire             # every watch ends with 410 Gone
-    curl -X POST 'URL/control/delay?seconds=2'  # every request waits for its answer; 0 ends that
+    curl -X POST 'URL/control/delay?seconds=2'  # every response is delayed; 0 ends the delay
 
-Every answer is the status after it; what cannot be done is a Status error as from the API.
+Every response is the resulting status; errors are Status objects, as from the API.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from aiohttp import web
 
-from harness.recording import RecordingError
-from harness.recording.places import place, speed
-from harness.serve import errors
-from harness.serve.app import Api
-from harness.serve.pace import Player, position_of
+from harness.apiserver import errors
+from harness.apiserver.app import Api
+from harness.apiserver.pace import Player, position_of
+from harness.log import RecordingError
+from harness.log.events import JsonObject
+from harness.log.positions import position, speed
 
 ACTIONS = ("pause", "resume", "step", "seek", "speed", "disconnect", "expire", "delay")
 
 
 class Control:
-    """Handlers around one player."""
+    """Handlers for one player."""
 
     def __init__(self, api: Api, player: Player) -> None:
         self._api, self._player = api, player
 
     def add_routes(self, app: web.Application) -> None:
-        """To be called before the API's own routes, which take every path that is left."""
+        """Add the routes; to be called before the API's own, which match all remaining paths."""
         app.router.add_get("/control/status", self._status)
         app.router.add_post("/control/{action}", self._act)
 
     async def _status(self, _request: web.Request) -> web.Response:
         return web.json_response(self.status())
 
-    def status(self) -> dict:
-        """Where the player is, and what the store holds."""
+    def status(self) -> JsonObject:
+        """The player's position, and the contents of the store."""
         collections = self._api.store.collections.items()
         resources = {name: {"objects": len(c), "resourceVersion": str(c.revision)} for name, c in collections}
         return position_of(self._player) | {"watchers": self._api.watchers, "resources": resources}
@@ -56,7 +59,7 @@ class Control:
         self._api.ring_all()
         return web.json_response(self.status())
 
-    def _do(self, action: str, query) -> None:
+    def _do(self, action: str, query: Mapping[str, str]) -> None:
         player = self._player
         match action:
             case "pause":
@@ -66,7 +69,7 @@ class Control:
             case "step":
                 player.step(_count(query.get("count", "1")))
             case "seek":
-                player.seek(place(query.get("to", "")))
+                player.seek(position(query.get("to", "")))
             case "speed":
                 player.set_speed(speed(query.get("factor", "")))
             case "disconnect":

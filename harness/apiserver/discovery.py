@@ -1,30 +1,26 @@
-"""What clients ask before anything else: versions, groups, resources, and as much OpenAPI as they need."""
+"""Discovery: versions, groups and resources."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from harness.serve.kinds import KINDS, Kind
+from harness.kube.resources import KINDS, Kind
 
-VERSION = {
-    "major": "1",
-    "minor": "34",
-    "gitVersion": "v1.34.0+harness",
-    "gitCommit": "",
-    "gitTreeState": "clean",
-    "buildDate": "2025-08-27T00:00:00Z",
-    "goVersion": "",
-    "compiler": "",
-    "platform": "linux/amd64",
-}
+VERSION = "v1.34.0+harness"
+"""The version of a server without a recording, or with one that does not contain it."""
+
+REVIEWS = ("authorization.k8s.io", "v1", ("SelfSubjectAccessReview", "SelfSubjectRulesReview"))
+"""Group, version and kinds of virtual resources, which are never stored."""
+
 VERBS = ["create", "delete", "get", "list", "patch", "update", "watch"]
 READ_VERBS = ["get", "list", "watch"]
 
 
-def documents(writable: bool) -> dict[str, dict[str, Any]]:
-    """Every discovery document by its path."""
+def documents(writable: bool, version: str = VERSION) -> dict[str, dict[str, Any]]:
+    """Every discovery document by its path; `version` is a gitVersion."""
     found: dict[str, dict[str, Any]] = {
-        "/version": VERSION,
+        "/version": _version(version),
         "/api": {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []},
         "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(*pair) for pair in _groups()]},
         "/api/v1": _resources("", "v1", writable),
@@ -35,8 +31,25 @@ def documents(writable: bool) -> dict[str, dict[str, Any]]:
     return found
 
 
+def _version(text: str) -> dict[str, str]:
+    found = re.match(r"v?(\d+)\.(\d+\+?)", text) or re.match(r"v(\d+)\.(\d+)", VERSION)
+    assert found, "our own version is one"
+    major, minor = found.groups()
+    return {
+        "major": major,
+        "minor": minor,
+        "gitVersion": text,
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "2025-08-27T00:00:00Z",
+        "goVersion": "",
+        "compiler": "",
+        "platform": "linux/amd64",
+    }
+
+
 def _groups() -> list[tuple[str, str]]:
-    return sorted({(kind.group, kind.version) for kind in KINDS if kind.group})
+    return sorted({(kind.group, kind.version) for kind in KINDS if kind.group} | {REVIEWS[:2]})
 
 
 def _group(group: str, version: str) -> dict[str, Any]:
@@ -47,11 +60,16 @@ def _group(group: str, version: str) -> dict[str, Any]:
 def _resources(group: str, version: str, writable: bool) -> dict[str, Any]:
     name = f"{group}/{version}" if group else version
     kinds = [kind for kind in KINDS if (kind.group, kind.version) == (group, version)]
-    resources = [entry for kind in sorted(kinds) for entry in _entries(kind, writable)]
+    resources = [entry for kind in sorted(kinds) for entry in entries(kind, writable)]
+    if (group, version) == REVIEWS[:2]:
+        for kind in REVIEWS[2]:
+            names = {"name": f"{kind.lower()}s", "singularName": kind.lower(), "namespaced": False}
+            resources.append(names | {"kind": kind, "verbs": ["create"]})
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": name, "resources": resources}
 
 
-def _entries(kind: Kind, writable: bool) -> list[dict[str, Any]]:
+def entries(kind: Kind, writable: bool) -> list[dict[str, Any]]:
+    """The discovery entries of a resource and its subresources."""
     verbs = VERBS if writable else [*READ_VERBS, *(["create"] if kind.resource == "events" else [])]
     head = {"name": kind.resource, "singularName": kind.singular, "namespaced": kind.namespaced, "kind": kind.kind}
     entry = head | {"verbs": sorted(verbs)}

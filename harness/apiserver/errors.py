@@ -1,4 +1,4 @@
-"""Errors as the API has them: an HTTP code and a Status object, worded as kube-apiserver words them."""
+"""The API's errors: an HTTP code and a Status object, with kube-apiserver's messages."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 import msgspec
 
-from harness.serve.kinds import Kind
+from harness.kube.resources import Kind
 
 
 class ApiError(Exception):
-    """What a request is refused with. `code` is the HTTP code, `reason` the API's machine word for it."""
+    """An error response. `code` is the HTTP code, `reason` the API's machine-readable reason."""
 
     def __init__(self, code: int, reason: str, message: str, details: dict[str, Any] | None = None) -> None:
         super().__init__(message)
@@ -27,7 +27,7 @@ class ApiError(Exception):
 
 
 def success(kind: Kind, name: str, uid: str | None) -> dict[str, Any]:
-    """The Status that answers a delete which removed the object at once."""
+    """The Status in response to a delete that removed the object immediately."""
     details = _present({"name": name, "group": kind.group or None, "kind": kind.resource, "uid": uid})
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
 
@@ -38,24 +38,24 @@ def not_found(kind: Kind, name: str) -> ApiError:
 
 
 def already_exists(kind: Kind, name: str) -> ApiError:
-    """409: create of what is there."""
+    """409: create of an existing object."""
     return ApiError(409, "AlreadyExists", f'{kind.qualified} "{name}" already exists', _details(kind, name))
 
 
 def conflict(kind: Kind, name: str, why: str = "") -> ApiError:
-    """409: the object has changed since the writer read it, or `why`."""
+    """409: the object was changed since it was read, or `why`."""
     why = why or "the object has been modified; please apply your changes to the latest version and try again"
     text = f'Operation cannot be fulfilled on {kind.qualified} "{name}": {why}'
     return ApiError(409, "Conflict", text, _details(kind, name))
 
 
 def expired(asked: int, oldest: int) -> ApiError:
-    """410: a watch from before what is remembered."""
+    """410: a watch from a version older than the history."""
     return ApiError(410, "Expired", f"too old resource version: {asked} ({oldest})")
 
 
 def continue_expired() -> ApiError:
-    """410: the list that a continue token belongs to is no longer remembered."""
+    """410: the snapshot of a continue token has expired."""
     text = (
         "The provided continue parameter is too old to display a consistent list result. "
         "You can start a new list without the continue parameter."
@@ -64,7 +64,7 @@ def continue_expired() -> ApiError:
 
 
 def too_new(asked: int, current: int) -> ApiError:
-    """504: a list not older than a resourceVersion that has not come yet."""
+    """504: a list not older than a future resourceVersion."""
     details = {
         "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
         "retryAfterSeconds": 1,
@@ -78,7 +78,7 @@ def bad_request(message: str) -> ApiError:
 
 
 def invalid(kind: Kind, name: str, causes: list[tuple[str, str]]) -> ApiError:
-    """422: `causes` are (field, what is wrong with it)."""
+    """422: `causes` are (field, message)."""
     details = _details(kind, name)
     details |= {
         "kind": kind.kind,
@@ -101,12 +101,12 @@ def no_such_resource() -> ApiError:
 
 
 def not_acceptable(media_types: str) -> ApiError:
-    """406: none of the forms that the client accepts is spoken here."""
+    """406: none of the accepted media types is supported."""
     return ApiError(406, "NotAcceptable", f"only the following media types are accepted: {media_types}")
 
 
 def unsupported_media_type(media_types: str) -> ApiError:
-    """415: a body in a form that is not understood."""
+    """415: a body of an unsupported media type."""
     text = f"the body of the request was in an unknown format - accepted media types include: {media_types}"
     return ApiError(415, "UnsupportedMediaType", text)
 

@@ -1,4 +1,4 @@
-"""Everything that happens in a store, as a recording: it replays, inspects and serves like any other."""
+"""Writes everything that happens in a store to a recording, which can be replayed, inspected and served."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any
 
 import msgspec
 
-from harness.events import FORMAT, MARKER_TYPES, RESOURCES, VERSION, Event, Header
-from harness.recording import RecordingError, initial_events_end
-from harness.recording.journal import Journal as File
-from harness.serve.store import Change, Store
+from harness.apiserver.store import Change, Store
+from harness.log import RecordingError, initial_events_end
+from harness.log.events import FORMAT, MARKER_TYPES, RESOURCES, VERSION, Event, Header
+from harness.log.journal import Journal as File
 
 _encode = msgspec.json.Encoder().encode
 
 
 class Journal:
-    """A context manager that writes what `store` holds, then each change to it, to a new .jsonl file.
+    """A context manager that writes the contents of `store`, then each change, to a new .jsonl file.
 
-    RecordingError when there is something in that file: another run is never overwritten.  Each event is handed to
-    the system before the write that caused it returns, so that it outlives this process.
-    `clock` gives nanoseconds; `began` is what it gave when `t` was 0.
+    RecordingError if the file is not empty: another run is never overwritten.  Each event is passed to the operating
+    system before the write that caused it returns, so that it outlives this process.
+    `clock` returns nanoseconds; `began` is its value at `t` 0.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Journal:
         self._log = File(self._path, sync=False)
         if not self._log.empty:
             self._log.close()
-            raise RecordingError(str(self._path), None, "holds a recording already; name another file")
+            raise RecordingError(str(self._path), None, "already contains a recording; choose another file")
         with self._store.lock:
             start = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
             self._log.begin(Header(FORMAT, VERSION, RESOURCES, start, self._cluster))
@@ -51,29 +51,29 @@ class Journal:
             self._unsubscribe = self._store.subscribe(self._take)
         return self
 
-    def __exit__(self, *_exception) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self._unsubscribe()
         self._log.close()
 
     @property
     def seconds(self) -> float:
-        """Now, by the recording's clock."""
+        """The current time on the recording's clock."""
         return (self._clock() - self.began) / 1e9
 
     def mark(self, type: str, resource: str, note: dict[str, Any]) -> float:
-        """Write a marker, such as a FAULT that is injected or healed; its time in seconds by the recording's clock.
+        """Write a marker, such as a FAULT; returns its time in seconds on the recording's clock.
 
         ValueError for an unknown type.
         """
         if type not in MARKER_TYPES:
-            raise ValueError(f"{type!r} is no marker; one of {', '.join(MARKER_TYPES)} is needed")
+            raise ValueError(f"{type!r} is not a marker; choose from {', '.join(MARKER_TYPES)}")
         with self._store.lock:
             t = self._clock() - self.began
             self._write(type, resource, _encode(note), t)
         return t / 1e9
 
     def _initial_list(self) -> None:
-        # Nodes first: whoever replays it knows where it stands before the first Service.
+        # Nodes first: a replay must know its node before the first Service.
         for resource in ("nodes", *(r for r in RESOURCES if r != "nodes")):
             for found in self._store.collection(resource).snapshot().objects:
                 self._append("ADDED", resource, found.raw, 0)

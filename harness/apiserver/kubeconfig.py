@@ -1,21 +1,25 @@
-"""A kubeconfig for the server, so that any client finds it with its certificate and token."""
+"""A kubeconfig for the server, with its certificate and token."""
 
 from __future__ import annotations
 
 import base64
-import os
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from harness.output import whole_file
+
 NAME = "harness"
+ANY_TOKEN = "any"
+"""For a TLS server without a token: kubectl prompts for a user name if the file has no credentials."""
 
 
 def kubeconfig(url: str, authority: bytes | None, token: str | None) -> dict[str, Any]:
-    """The Config as a value."""
+    """The Config as a dict."""
     cluster: dict[str, Any] = {"server": url}
     if authority:
+        token = token or ANY_TOKEN
         cluster["certificate-authority-data"] = base64.b64encode(authority).decode()
     context = {"cluster": NAME, "user": NAME, "namespace": "default"}
     return {
@@ -29,9 +33,6 @@ def kubeconfig(url: str, authority: bytes | None, token: str | None) -> dict[str
 
 
 def write_kubeconfig(path: str | Path, config: dict[str, Any]) -> None:
-    """The whole file or nothing, readable by its owner only: it may hold a token."""
-    partial = Path(f"{path}.partial")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "w") as out:
-        yaml.safe_dump(config, out, sort_keys=False)
-    os.replace(partial, path)
+    """Write the file completely or not at all, readable by its owner only, as it may contain a token."""
+    with whole_file(path, 0o600) as out:
+        yaml.safe_dump(config, out, sort_keys=False, encoding="utf-8")

@@ -1,7 +1,7 @@
-"""Lists: all at once or in pages, always of one moment; bodies kept while nothing changes.
+"""Lists: complete or in pages, always of a consistent snapshot; response bodies are cached until something changes.
 
-A continue token names the snapshot it pages through. Snapshots are values and shared, so what a token
-costs is one reference; the oldest are forgotten, and their tokens answered with 410.
+A continue token identifies the snapshot it pages through.  Snapshots are shared values, so a token costs one
+reference; the oldest expire, and their tokens are answered with 410.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from harness.serve import errors, wire
-from harness.serve.kinds import Kind
-from harness.serve.manifest import Object
-from harness.serve.scope import Scope
-from harness.serve.store import Collection, Snapshot
+from harness.apiserver import errors, wire
+from harness.apiserver.manifest import Object
+from harness.apiserver.scope import Scope
+from harness.apiserver.store import Collection, Snapshot
+from harness.kube.resources import Kind
 
 SNAPSHOTS, BODIES = 64, 4
-"""Snapshots that tokens may continue, and whole bodies kept."""
+"""Maximum snapshots kept for tokens, and cached bodies."""
 
 MATCHES = ("", "Exact", "NotOlderThan")
 
 
 class Page(msgspec.Struct):
-    """What a continue token says: from which object on, of which snapshot."""
+    """The contents of a continue token: the next object, and the snapshot."""
 
     rv: int
     start: int
@@ -36,7 +36,7 @@ class Page(msgspec.Struct):
 
 
 class Listing(NamedTuple):
-    """A list request beyond its scope and form: resourceVersion (None when unset), match, limit, token."""
+    """Parameters of a list request: resourceVersion (None if unset), match, limit, token."""
 
     revision: int | None = None
     match: str = ""
@@ -47,12 +47,14 @@ class Listing(NamedTuple):
 class Lister:
     """Answers lists of every collection."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = 0) -> None:
+        """Pages have `most` objects where clients ask for more, which is a server's right; 0: as many as asked for."""
+        self._most = most
         self._snapshots: OrderedDict[tuple[str, int, Scope], tuple[Object, ...]] = OrderedDict()
         self._bodies: OrderedDict[tuple[Any, ...], bytes] = OrderedDict()
 
     def body(self, collection: Collection, scope: Scope, listing: Listing, form: wire.Form) -> bytes:
-        """The list's bytes; ApiError when it asks for what is not remembered, or has not come yet."""
+        """The response body; ApiError if the version has expired or is in the future."""
         kind = collection.kind
         if listing.token:
             page = _page(kind, listing.token)
@@ -67,7 +69,7 @@ class Lister:
     def _whole(self, kind: Kind, scope: Scope, snapshot: Snapshot, form: wire.Form) -> bytes:
         seen = snapshot.objects if scope == Scope() else filter(scope.sees, snapshot.objects)
         metadata = {"resourceVersion": str(snapshot.revision)}
-        if form.shape == "table":  # it tells ages, so it is never kept
+        if form.shape == "table":  # it contains ages, so it is never cached
             return wire.many(kind, seen, metadata, form)
         key = kind.qualified, snapshot.revision, scope, form
         if key not in self._bodies:
@@ -89,7 +91,8 @@ class Lister:
         objects = self._snapshots.get((kind.qualified, revision, scope))
         if objects is None:
             raise errors.continue_expired()
-        end = start + limit if limit else len(objects)
+        limit = min(limit or len(objects), self._most or len(objects))
+        end = start + limit
         metadata: dict[str, Any] = {"resourceVersion": str(revision)}
         if end < len(objects):
             metadata["continue"] = _token(Page(revision, end, kind.qualified))
@@ -99,7 +102,7 @@ class Lister:
 
 
 def listing_of(kind: Kind, query: Mapping[str, str]) -> Listing:
-    """The list that a query asks for; ApiError 400 or 422 for what makes no sense."""
+    """The list request in a query; ApiError 400 or 422 if invalid."""
     revision = number("resourceVersion", query.get("resourceVersion", ""))
     match, token = query.get("resourceVersionMatch", ""), query.get("continue", "")
     limit = number("limit", query.get("limit", "")) or 0
@@ -118,7 +121,7 @@ def listing_of(kind: Kind, query: Mapping[str, str]) -> Listing:
 
 
 def number(name: str, text: str) -> int | None:
-    """A query's unsigned number, None when it is empty; ApiError 400 when it is none."""
+    """An unsigned number from a query, None if empty; ApiError 400 if invalid."""
     if not text:
         return None
     if not (text.isascii() and text.isdigit()):

@@ -1,10 +1,10 @@
-"""A store that takes writes as the API server does: for clients over HTTP, and for code in this process.
+"""A store that accepts writes like the API server: from clients over HTTP, and from code in this process.
 
-    store.apply("services", manifest)                  create or replace, no questions asked
-    store.create / update / patch                      as the API: conflicts, generations, status apart
-    store.delete("pods", "web-1", "shop")              graceful where a pod has to end first
-    store.get("nodes", "node-1"), store.list("pods")   manifests, decoded anew: the caller's own
-    store.watch("pods")                                changes as they come; blocks
+    store.apply("services", manifest)                  create or replace unconditionally
+    store.create / update / patch                      as in the API: conflicts, generations, status
+    store.delete("pods", "web-1", "shop")              graceful if a pod has to end first
+    store.get("nodes", "node-1"), store.list("pods")   manifests, freshly decoded, owned by the caller
+    store.watch("pods")                                changes as they happen; blocks
     store.subscribe(callback)                          every change, in the writer's thread
 
 Everything raises ApiError as the API would answer. Any thread may call; what one writes is seen by
@@ -23,18 +23,18 @@ from typing import Any
 
 import msgspec
 
-from harness.serve import errors
-from harness.serve.kinds import NAMESPACES, PODS, Kind, kind_of
-from harness.serve.manifest import Object, with_type
-from harness.serve.store import HISTORY, Change, Store
-from harness.serve.twins import as_twin, twin
+from harness.apiserver import errors
+from harness.apiserver.manifest import Object, with_type
+from harness.apiserver.store import HISTORY, Change, Store
+from harness.apiserver.twins import as_twin, twin
+from harness.kube.resources import NAMESPACES, PODS, Kind, kind_of
 
 Manifest = dict[str, Any]
 GRACE_SECONDS = 30
-"""What a pod has to end when neither the delete nor its spec says."""
+"""Grace period of a pod if neither the delete nor its spec sets one."""
 
 OURS = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds")
-"""Metadata that only the server sets."""
+"""Metadata set only by the server."""
 
 
 def now() -> datetime:
@@ -43,7 +43,7 @@ def now() -> datetime:
 
 
 class LiveStore(Store):
-    """See the module. `clock` gives timestamps, `new_uid` the uids of created objects."""
+    """See the module. `clock` returns timestamps, `new_uid` the uids of created objects."""
 
     def __init__(
         self,
@@ -59,12 +59,12 @@ class LiveStore(Store):
         return self._found(kind_of(resource), name, namespace).manifest()
 
     def list(self, resource: str | Kind, namespace: str = "") -> list[Manifest]:
-        """All objects, or those of one namespace, in order of namespace and name."""
+        """All objects, or those of one namespace, ordered by namespace and name."""
         objects = self.collection(resource).snapshot().objects
         return [found.manifest() for found in objects if not namespace or found.namespace == namespace]
 
     def apply(self, resource: str | Kind, manifest: Manifest) -> Manifest:
-        """Make the object what `manifest` says, status and all, whoever wrote last. An equal one changes nothing."""
+        """Create or replace the object, including status, without conflict detection. No-op if equal."""
         kind = kind_of(resource)
         with self.lock:
             name, namespace = _identity(kind, manifest)
@@ -72,7 +72,7 @@ class LiveStore(Store):
             return self._create(kind, manifest) if old is None else self._replace(kind, old.manifest(), manifest)
 
     def create(self, resource: str | Kind, manifest: Manifest) -> Manifest:
-        """A new object, named by metadata.generateName if need be; ApiError 409 when it exists."""
+        """Create an object, with a name from metadata.generateName if needed; ApiError 409 if it exists."""
         kind = kind_of(resource)
         metadata = manifest.get("metadata") or {}
         if not metadata.get("name") and metadata.get("generateName"):
@@ -84,9 +84,9 @@ class LiveStore(Store):
             return self._create(kind, manifest)
 
     def update(self, resource: str | Kind, manifest: Manifest, subresource: str = "") -> Manifest:
-        """Replace what exists; 409 when `manifest` has a resourceVersion that is no longer its own.
+        """Replace an existing object; 409 if `manifest` has an outdated resourceVersion.
 
-        Status stays as it is, unless `subresource` is "status": then nothing else changes.
+        Status is kept, unless `subresource` is "status": then only status changes.
         """
         kind = kind_of(resource)
         with self.lock:
@@ -103,7 +103,7 @@ class LiveStore(Store):
         change: Callable[[Manifest], Manifest],
         subresource: str = "",
     ) -> Manifest:
-        """Replace an object by what `change` makes of it, nothing coming in between."""
+        """Replace an object with the result of `change`, atomically."""
         kind = kind_of(resource)
         with self.lock:
             old = self._found(kind, name, namespace).manifest()
@@ -116,10 +116,10 @@ class LiveStore(Store):
     def delete(
         self, resource: str | Kind, name: str, namespace: str = "", grace_seconds: int | None = None
     ) -> Manifest | None:
-        """Delete; None when it is gone now, else the object as it waits for its end; ApiError 404.
+        """Delete an object; returns None if it is removed, or the terminating object; ApiError 404.
 
-        A pod on a node stays, with a deletionTimestamp, until it is deleted with `grace_seconds` 0, as a
-        kubelet does once its processes have ended. So does what has finalizers, until they are removed.
+        A pod on a node remains, with a deletionTimestamp, until it is deleted with `grace_seconds` 0, as
+        kubelets do once its processes have ended.  Objects with finalizers remain until these are removed.
         """
         kind = kind_of(resource)
         with self.lock:
@@ -131,12 +131,19 @@ class LiveStore(Store):
             metadata = old["metadata"]
             if (metadata.get("deletionGracePeriodSeconds") or 0) <= grace and metadata.get("deletionTimestamp"):
                 return old
-            marks = {"deletionTimestamp": _rfc3339(self._clock() + timedelta(seconds=grace))}
+            marks: dict[str, Any] = {"deletionTimestamp": _rfc3339(self._clock() + timedelta(seconds=grace))}
             marks["deletionGracePeriodSeconds"] = grace
             return self._publish_manifest(kind, old | {"metadata": metadata | marks})
 
+    def rehearsal(self, resource: str | Kind) -> LiveStore:
+        """A separate store with a copy of this resource's objects; writes to it do not affect this one."""
+        copy = LiveStore(clock=self._clock, new_uid=self._new_uid)
+        for found in self.collection(resource).snapshot().objects:
+            copy.put(resource, found.raw, ordered=False)
+        return copy
+
     def watch(self, resource: str | Kind, since: int | None = None, timeout: float | None = None) -> Iterator[Change]:
-        """Changes after a resourceVersion (from now on by default), as they come; ends after `timeout` seconds."""
+        """Changes after a resourceVersion (by default the current one); ends after `timeout` seconds."""
         collection, bell = self.collection(resource), threading.Event()
         cursor = collection.cursor(collection.revision if since is None else since)
         end = None if timeout is None else time.monotonic() + timeout
@@ -161,7 +168,7 @@ class LiveStore(Store):
 
     def _create(self, kind: Kind, manifest: Manifest) -> Manifest:
         metadata = {name: value for name, value in manifest["metadata"].items() if name != "resourceVersion"}
-        born = {"uid": self._new_uid(), "creationTimestamp": _rfc3339(self._clock())}
+        born: dict[str, Any] = {"uid": self._new_uid(), "creationTimestamp": _rfc3339(self._clock())}
         if "spec" in manifest or kind.resource == "endpointslices":
             born["generation"] = 1
         if kind.namespaced:
@@ -200,12 +207,12 @@ class LiveStore(Store):
 
 def _encode(kind: Kind, manifest: Manifest) -> bytes:
     metadata = {name: value for name, value in manifest["metadata"].items() if name != "managedFields"}
-    metadata.pop("resourceVersion", None)  # the store gives the next one
+    metadata.pop("resourceVersion", None)  # the store assigns the next one
     return msgspec.json.encode(with_type(kind, manifest | {"metadata": metadata}))
 
 
 def _identity(kind: Kind, manifest: Manifest) -> tuple[str, str]:
-    """Name and namespace; ApiError 422 without a name, 400 without the namespace it needs."""
+    """Name and namespace; ApiError 422 if the name is missing, 400 if a required namespace is."""
     metadata = manifest.get("metadata")
     if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str) or not metadata["name"]:
         raise errors.invalid(kind, "", [("metadata.name", "Required value: name or generateName is required")])
@@ -225,7 +232,7 @@ def _check_current(kind: Kind, old: Manifest, new: Manifest) -> None:
 
 
 def _divided(kind: Kind, old: Manifest, new: Manifest, subresource: str) -> Manifest:
-    """What a write may change: all but status, or status alone."""
+    """The part that a write may change: all but status, or only status."""
     if not kind.status:
         return new
     if subresource == "status":
@@ -239,7 +246,7 @@ def _desired(manifest: Manifest) -> Manifest:
 
 
 def _grace(kind: Kind, pod: Manifest, asked: int | None) -> int:
-    """Seconds until the object may go; 0 for what goes at once: all but a pod that runs on a node."""
+    """The grace period in seconds; 0 for anything but a pod on a node."""
     spec = pod.get("spec") or {}
     if (
         kind is not PODS

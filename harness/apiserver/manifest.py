@@ -1,7 +1,7 @@
-"""Manifests as bytes: what the store must know of them, read without decoding the rest.
+"""Manifests as bytes: the fields that the store needs, read without decoding the rest.
 
-A manifest keeps the bytes it came with; they are changed only where the API promises something that
-the recording does not hold (apiVersion, kind, a resourceVersion that rises).
+A manifest keeps its original bytes; they are changed only to add what the API guarantees and the recording lacks
+(apiVersion, kind, an increasing resourceVersion).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from harness.serve.kinds import Kind
+from harness.kube.resources import Kind
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -25,7 +25,7 @@ class _Metadata(msgspec.Struct, gc=False):
 
 
 class Head(msgspec.Struct, gc=False):
-    """What every manifest begins with."""
+    """The fields that every manifest has."""
 
     apiVersion: str | None = None
     kind: str | None = None
@@ -36,7 +36,7 @@ _decode_head = msgspec.json.Decoder(Head).decode
 
 
 class Object:
-    """One object at one resourceVersion: its manifest's JSON, and labels and fields once they are asked for."""
+    """One object at one resourceVersion: its manifest's JSON, and lazily decoded labels and fields."""
 
     __slots__ = ("kind", "namespace", "name", "revision", "raw", "_labels", "_fields")
 
@@ -48,7 +48,7 @@ class Object:
 
     @property
     def key(self) -> tuple[str, str]:
-        """Namespace ("" where there is none) and name: the order of lists."""
+        """Namespace ("" if none) and name: the order of lists."""
         return self.namespace, self.name
 
     @property
@@ -60,7 +60,7 @@ class Object:
 
     @property
     def fields(self) -> Mapping[str, str]:
-        """What field selectors of this kind may ask for; absent fields are "" as in the API."""
+        """Values for field selectors of this kind; absent fields are "", as in the API."""
         if self._fields is None:
             manifest = self.manifest()
             self._fields = {path: _field(manifest, path) for path in self.kind.fields}
@@ -68,12 +68,12 @@ class Object:
         return self._fields
 
     def manifest(self) -> dict[str, Any]:
-        """The manifest, decoded anew: the caller's own."""
+        """The manifest, freshly decoded, owned by the caller."""
         return _decode(self.raw)
 
 
 def head_of(raw: bytes) -> Head:
-    """The manifest's head; ValueError when it has none, or no name."""
+    """The head of a manifest; ValueError if it is invalid or has no name."""
     try:
         head = _decode_head(raw)
     except msgspec.DecodeError as error:
@@ -84,7 +84,7 @@ def head_of(raw: bytes) -> Head:
 
 
 def sealed(kind: Kind, raw: bytes, head: Head, revision: int) -> bytes:
-    """`raw` with apiVersion, kind and this resourceVersion; the same bytes where it has them already."""
+    """`raw` with apiVersion, kind and this resourceVersion; unchanged if it already has them."""
     if head.metadata.resourceVersion != str(revision):
         manifest = _decode(raw)
         manifest["metadata"] = manifest["metadata"] | {"resourceVersion": str(revision)}
@@ -95,18 +95,18 @@ def sealed(kind: Kind, raw: bytes, head: Head, revision: int) -> bytes:
 
 
 def with_type(kind: Kind, manifest: dict[str, Any]) -> dict[str, Any]:
-    """The manifest with its apiVersion and kind first, where it lacks them."""
+    """The manifest with apiVersion and kind added at the beginning, if missing."""
     return {"apiVersion": kind.api_version, "kind": kind.kind} | manifest
 
 
 def own_revision(head: Head) -> int | None:
-    """The manifest's resourceVersion as a number; None when it has none or it is no number."""
+    """The manifest's resourceVersion as a number; None if missing or not a number."""
     text = head.metadata.resourceVersion
     return int(text) if text and text.isascii() and text.isdigit() and text != "0" else None
 
 
 def _field(manifest: dict[str, Any], path: str) -> str:
-    """The value at a dotted path as text; "" when it is absent."""
+    """The value at a dotted path as text; "" if absent."""
     value: Any = manifest
     for part in path.split("."):
         value = value.get(part) if isinstance(value, dict) else None

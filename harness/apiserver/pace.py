@@ -1,8 +1,8 @@
-"""Plays a recording into a store by the recording's clock: its pace, faster, step by step, or from elsewhere.
+"""Plays a recording into a store on the recording's clock: at its pace, faster, step by step, or after a seek.
 
-States: paused, playing, ended.  Seeking forward applies what lies between at once, so watchers see it
-all; seeking backward starts the store anew, and every watch ends with 410 Gone, as after a restored
-backup.  Whatever the speed, the order is the recording's.
+States: paused, playing, ended.  Seeking forward applies all events in between at once, so that watchers see them;
+seeking backward resets the store, and every watch ends with 410 Gone, as after a restored backup.  The order of events
+is always the recording's.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from collections.abc import Iterator
 
 import msgspec
 
-from harness.events import OBJECT_TYPES, Event
-from harness.recording import Recording, open_source
-from harness.replay.schedule import Window, initial_part
-from harness.serve.kinds import SERVICE_CIDRS
-from harness.serve.manifest import head_of
-from harness.serve.store import Store
+from harness.apiserver.manifest import head_of
+from harness.apiserver.store import Store
+from harness.kube.resources import SERVICE_CIDRS
+from harness.log import Recording, open_source
+from harness.log.events import OBJECT_TYPES, Event, JsonObject
+from harness.log.initial import initial_part
+from harness.log.window import Window
 
 BURST = 64
-"""Events applied before the loop may serve others."""
+"""Events applied before yielding to the event loop."""
 
 
 def fold(store: Store, event: Event, ordered: bool = True) -> None:
-    """Take one event of a recording into the store; ValueError for an odd manifest. Markers say nothing here."""
+    """Apply one event of a recording to the store; ValueError for an invalid manifest. Markers are ignored."""
     if event.type == "BOOKMARK":
         head = msgspec.json.decode(event.object, type=dict).get("metadata") or {}
         if (text := str(head.get("resourceVersion", ""))).isdigit():
@@ -40,11 +41,18 @@ def fold(store: Store, event: Event, ordered: bool = True) -> None:
         store.put(event.resource, raw, ordered=ordered)
 
 
+def add_service_cidrs(store: Store, cidrs: list[str] | None) -> None:
+    """Apply the facts in a recording's header."""
+    if cidrs:
+        manifest = {"metadata": {"name": "kubernetes"}, "spec": {"cidrs": cidrs}}
+        store.put(SERVICE_CIDRS, msgspec.json.encode(manifest))
+
+
 class Player:
-    """One recording, one store. All methods belong to the loop that `run` runs in."""
+    """Plays one recording into one store. All methods must be called in the event loop of `run`."""
 
     def __init__(self, source: str, store: Store, window: Window, speed: float | None, paused: bool) -> None:
-        """`speed` None is as fast as can be."""
+        """`speed` None is as fast as possible."""
         self._source, self._store, self._window = source, store, window
         self.speed, self._paused = speed, paused
         self.seq, self.t, self.applied = 0, 0, 0
@@ -56,22 +64,27 @@ class Player:
 
     @property
     def state(self) -> str:
-        """paused, playing or ended; whoever seeks back from the end finds it as it was before."""
+        """paused, playing or ended; seeking back from the end restores the previous state."""
         return "ended" if self._next is None else "paused" if self._paused else "playing"
 
     @property
-    def cluster(self) -> dict:
-        """What the recording knows of its cluster."""
-        return self._recording.header.cluster
+    def cluster(self) -> JsonObject:
+        """The recording's facts about its cluster."""
+        return self._opened.header.cluster
+
+    @property
+    def _opened(self) -> Recording:
+        assert self._recording, "it is open from `load` on"
+        return self._recording
 
     def load(self, start: tuple[str, int] | None = None) -> None:
-        """Fold the initial list, and what comes before `start`; RecordingError for bad input."""
+        """Apply the initial list, and events before `start`; RecordingError for bad input."""
         self.close()
         self._recording = open_source(self._source)
         window = self._window._replace(start=start or self._window.start)
         initial, rest = initial_part(iter(self._recording), window)
         with self._store.lock:
-            self._service_cidrs(self._recording.header.cluster.get("serviceCIDRs"))
+            add_service_cidrs(self._store, self._recording.header.cluster.get("serviceCIDRs"))
             for event in initial:
                 self._fold(event, ordered=False)
             self._store.forget()
@@ -84,7 +97,7 @@ class Player:
             self._recording.__exit__()
 
     async def run(self) -> None:
-        """Play until cancelled; RecordingError when the recording turns out bad on the way."""
+        """Play until cancelled; RecordingError if the recording is invalid."""
         self._rebase()
         while True:
             self._poke.clear()
@@ -105,27 +118,27 @@ class Player:
         self._settle(paused=True)
 
     def resume(self) -> None:
-        """Let the clock run on from where it stands."""
+        """Restart the clock at its current position."""
         self._settle(paused=False)
 
     def set_speed(self, speed: float | None) -> None:
-        """Another speed from now on."""
+        """Change the speed."""
         self.t, self.speed = self._now(), speed
         self._settle(self._paused)
 
     def step(self, count: int) -> None:
-        """Apply the next `count` events now, and stay paused after them."""
+        """Apply the next `count` events now, and pause after them."""
         for _ in range(count):
             if self._next is not None:
                 self._apply()
         self._settle(paused=True)
 
     def seek(self, place: tuple[str, int]) -> None:
-        """Go to right after a seq or a time; LookupError when the source can be read once only."""
+        """Seek to the state after a seq or at a time; LookupError if the source can be read only once."""
         field, value = place
         if value < getattr(self, field):
             if self._source == "-":
-                raise LookupError("standard input can be read once: only seek forward")
+                raise LookupError("standard input can be read only once: seek forward only")
             with self._store.lock:
                 self._store.reset()
                 self.seq = self.t = 0
@@ -145,14 +158,14 @@ class Player:
         self._base = asyncio.get_running_loop().time(), self.t
 
     def _now(self) -> int:
-        """The recording's clock, in ns; it stands still unless playing at a factor."""
+        """The recording's clock, in ns; it is stopped unless playing at a factor."""
         if self.state != "playing" or self.speed is None:
             return self.t
         then, t = self._base
         return max(self.t, t + int((asyncio.get_running_loop().time() - then) * 1e9 * self.speed))
 
     def _delay(self) -> float | None:
-        """Seconds until the next event is due, None for never."""
+        """Seconds until the next event is due, None if there is none."""
         if self.state != "playing" or self._next is None:
             return None
         return 0.0 if self.speed is None else (self._next.t - self._now()) / 1e9 / self.speed
@@ -165,6 +178,7 @@ class Player:
             self._apply()
 
     def _apply(self) -> None:
+        assert self._next, "there is one unless it has ended"
         self._fold(self._next, ordered=True)
         self.applied += 1
         self._read_ahead()
@@ -177,17 +191,12 @@ class Player:
         try:
             fold(self._store, event, ordered)
         except ValueError as error:
-            raise self._recording.error(event, f"{event.type} {event.resource}: {error}") from None
+            raise self._opened.error(event, f"{event.type} {event.resource}: {error}") from None
         self.seq, self.t = event.seq, max(self.t, event.t)
-
-    def _service_cidrs(self, cidrs: list[str] | None) -> None:
-        if cidrs:
-            manifest = {"metadata": {"name": "kubernetes"}, "spec": {"cidrs": cidrs}}
-            self._store.put(SERVICE_CIDRS, msgspec.json.encode(manifest))
 
 
 def position_of(player: Player) -> dict[str, object]:
-    """Where a player is, for the control endpoint."""
+    """A player's position, for the control endpoint."""
     return {
         "state": player.state,
         "speed": player.speed or "max",

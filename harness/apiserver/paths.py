@@ -1,17 +1,17 @@
-"""Paths of the API: which resource, namespace, object and subresource one names. Pure."""
+"""Parses paths of the API into resource, namespace, object and subresource. Pure."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from harness.serve.kinds import BY_PATH, KINDS, NAMESPACES, Kind
+from harness.kube.resources import BY_PATH, KINDS, NAMESPACES, Kind
 
 ROOTS = sorted({kind.root for kind in KINDS}, key=len, reverse=True)
 
 
 class Target(NamedTuple):
-    """What a path names: a collection when `name` is empty."""
+    """The target of a path: a collection if `name` is empty."""
 
     kind: Kind
     namespace: str = ""
@@ -21,9 +21,9 @@ class Target(NamedTuple):
 
 
 def target_of(path: str) -> Target | None:
-    """The target of an API path, None when there is no such resource.
+    """The target of an API path, None if there is no such resource.
 
-    The old form with /watch/ behind the root is understood too.
+    The deprecated form with /watch/ after the root is supported as well.
     """
     root = next((root for root in ROOTS if path.startswith(root + "/")), None)
     if root is None:

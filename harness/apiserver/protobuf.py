@@ -1,8 +1,7 @@
-"""The protobuf in which typed Go clients send small writes: Events, Namespaces, Services, evictions, deletes.
+"""Decodes protobuf, which typed Go clients use for small writes: Events, Namespaces, Services, evictions, deletes.
 
-Answers are always JSON, which such clients take; but they do not ask before they send.  Only the fields
-in these tables are read; the numbers are those of Kubernetes' generated.proto files, which never change.
-Other kinds are refused with 415.
+Responses are always JSON, which such clients accept, but requests are not negotiated.  Only the fields in these tables
+are read; their numbers are those of Kubernetes' generated.proto files, which never change.  Other kinds get 415.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Any
 MAGIC = b"k8s\x00"
 STR, INT, BOOL, TIME, MICRO, INT_OR_STRING = "string", "int", "bool", "time", "micro time", "int or string"
 GIVEN_INT, GIVEN_BOOL = "given int", "given bool"
-"""Optional in Go: sent only when set, so that 0 and false mean something; of the others they mean absent."""
+"""Pointers in Go: sent only if set, so that 0 and false are values; in other fields they mean absent."""
 
 NUMBERS = (INT, BOOL, GIVEN_INT, GIVEN_BOOL)
 
@@ -62,6 +61,13 @@ SERVICE_SPEC: Table = {
     21: ("loadBalancerClass", STR), 22: ("internalTrafficPolicy", STR), 23: ("trafficDistribution", STR),
 }  # fmt: skip
 PRECONDITIONS: Table = {1: ("uid", STR), 2: ("resourceVersion", STR)}
+ACCESS: Table = {
+    1: ("resourceAttributes", {
+        1: ("namespace", STR), 2: ("verb", STR), 3: ("group", STR), 4: ("version", STR), 5: ("resource", STR),
+        6: ("subresource", STR), 7: ("name", STR),
+    }),
+    2: ("nonResourceAttributes", {1: ("path", STR), 2: ("verb", STR)}),
+}  # fmt: skip
 DELETE_OPTIONS: Table = {
     1: ("gracePeriodSeconds", GIVEN_INT),
     2: ("preconditions", PRECONDITIONS),
@@ -73,15 +79,20 @@ TABLES: dict[tuple[str, str], Table] = {
     ("events.k8s.io/v1", "Event"): NEW_EVENT,
     ("v1", "Namespace"): {1: ("metadata", META)},
     ("v1", "Service"): {1: ("metadata", META), 2: ("spec", SERVICE_SPEC)},
+    ("authorization.k8s.io/v1", "SelfSubjectAccessReview"): {1: ("metadata", META), 2: ("spec", ACCESS)},
+    ("authorization.k8s.io/v1", "SelfSubjectRulesReview"): {
+        1: ("metadata", META),
+        2: ("spec", {1: ("namespace", STR)}),
+    },
     ("policy/v1", "Eviction"): {1: ("metadata", META), 2: ("deleteOptions", DELETE_OPTIONS)},
 }
 UNKNOWN: Table = {1: ("type", {1: ("apiVersion", STR), 2: ("kind", STR)}), 2: ("raw", "bytes")}
 
 
 def decode(body: bytes) -> dict[str, Any]:
-    """The manifest in a protobuf body; KeyError for a kind without a table, ValueError for what is no protobuf."""
+    """The manifest in a protobuf body; KeyError for a kind without a table, ValueError if invalid."""
     if not body.startswith(MAGIC):
-        raise ValueError("the body does not begin as Kubernetes protobuf does")
+        raise ValueError("the body does not have the Kubernetes protobuf prefix")
     envelope = _message(body[len(MAGIC) :], UNKNOWN)
     kind = envelope.get("type", {})
     name = kind.get("apiVersion", ""), kind.get("kind", "")
@@ -96,7 +107,7 @@ def _message(data: bytes, table: Table) -> dict[str, Any]:
             continue
         name, kind = table[number]
         if isinstance(value, int) != (kind in NUMBERS if isinstance(kind, str) else False):
-            raise ValueError(f"{name} is encoded as what it is not")
+            raise ValueError(f"{name} has the wrong wire type")
         if isinstance(kind, list):
             found.setdefault(name, []).append(_value(value, kind[0]))
         elif isinstance(kind, set):
@@ -137,8 +148,9 @@ def _time(parts: dict[str, int], kind: str) -> str | None:
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
-    """Field numbers with their values: bytes, or a number; ValueError when the data is cut off."""
+    """Field numbers with their values, bytes or numbers; ValueError if the data is truncated."""
     place = 0
+    value: int | bytes
     while place < len(data):
         tag, place = _varint(data, place)
         match tag & 7:

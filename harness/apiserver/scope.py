@@ -1,19 +1,19 @@
-"""What a request sees: which objects, and how a change looks from there. Pure."""
+"""The scope of a request: which objects it sees, and how changes appear in it. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from harness.serve import errors
-from harness.serve.kinds import Kind
-from harness.serve.manifest import Object
-from harness.serve.selectors import EVERYTHING, Selector, parse_fields, parse_labels
-from harness.serve.store import Change
+from harness.apiserver import errors
+from harness.apiserver.manifest import Object
+from harness.apiserver.store import Change
+from harness.kube.resources import Kind
+from harness.kube.selectors import EVERYTHING, Selector, parse_fields, parse_labels
 
 
 class Scope(NamedTuple):
-    """A namespace ("" is all), a label selector and a field selector."""
+    """A namespace ("" for all), a label selector and a field selector."""
 
     namespace: str = ""
     labels: Selector = EVERYTHING
@@ -33,9 +33,9 @@ class Scope(NamedTuple):
         return self.labels.matches(found.labels) and self.fields.matches(found.fields)
 
     def view(self, change: Change) -> str | None:
-        """The type of the event that tells of `change` here, None for none.
+        """The event type of `change` in this scope, None if it is invisible.
 
-        An object that comes into scope is ADDED, one that leaves it DELETED, as in the API.
+        An object that enters the scope is ADDED, one that leaves it DELETED, as in the API.
         """
         if not self.selective:
             return change.type if self.sees(change.object) else None
@@ -47,7 +47,7 @@ class Scope(NamedTuple):
 
 
 def scope_of(kind: Kind, namespace: str, query: Mapping[str, str]) -> Scope:
-    """The scope of a list or watch; ApiError 400 for odd selectors."""
+    """The scope of a list or watch; ApiError 400 for invalid selectors."""
     labels, fields = query.get("labelSelector", ""), query.get("fieldSelector", "")
     try:
         selector = parse_labels(labels)

@@ -1,31 +1,38 @@
-"""The server around an Api: address, TLS, token; in the caller's loop, or in a thread of its own."""
+"""The server for an Api: address, TLS, token; in the caller's event loop, or in its own thread."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
 from aiohttp import web
 
-from harness.serve.app import Api
-from harness.serve.control import Control
-from harness.serve.kubeconfig import kubeconfig
-from harness.serve.live import LiveStore
-from harness.serve.pace import Player
-from harness.serve.store import Store
-from harness.serve.tls import Tls, self_signed
-from harness.serve.watching import BOOKMARK_SECONDS
-from harness.serve.writes import Writes
+from harness.apiserver import discovery
+from harness.apiserver.app import Api
+from harness.apiserver.control import Control
+from harness.apiserver.kubeconfig import kubeconfig
+from harness.apiserver.live import LiveStore
+from harness.apiserver.pace import Player
+from harness.apiserver.tls import Tls, self_signed
+from harness.apiserver.watching import BOOKMARK_SECONDS
+from harness.apiserver.writes import Writes
+
+LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Local address of a server that listens on all addresses."""
 
 SHUTDOWN_SECONDS = 2.0
-"""How long open requests may take to end once the server stops."""
+"""Time for open requests to finish when the server stops."""
 
 
 class Settings(NamedTuple):
-    """Where and how to listen. Port 0 takes a free one."""
+    """Where and how to listen. Port 0 picks a free one; `bound` is a socket bound by the caller to use instead.
+
+    `version` is the answer of /version; by default the recording's.  `most_per_page` limits the pages of lists.
+    """
 
     host: str = "127.0.0.1"
     port: int = 0
@@ -33,10 +40,13 @@ class Settings(NamedTuple):
     tls: Tls | None = None
     writable: bool = False
     bookmark_seconds: float = BOOKMARK_SECONDS
+    bound: socket.socket | None = None
+    version: str = ""
+    most_per_page: int = 0
 
 
 class Address(NamedTuple):
-    """Where a server can be reached, and the Api behind it."""
+    """The address of a server, and its Api."""
 
     url: str
     settings: Settings
@@ -44,19 +54,28 @@ class Address(NamedTuple):
 
     @property
     def port(self) -> int:
-        """The port it has."""
+        """The port."""
         return int(self.url.rpartition(":")[2])
 
     def kubeconfig(self) -> dict[str, Any]:
-        """A kubeconfig for it."""
+        """A kubeconfig for the server."""
         return kubeconfig(self.url, self.settings.tls and self.settings.tls.authority, self.settings.token)
 
 
 @contextlib.asynccontextmanager
-async def listening(store: Store, settings: Settings, player: Player | None = None) -> AsyncIterator[Address]:
-    """Serve `store` while the context lasts; OSError when the address cannot be had."""
+async def listening(store: LiveStore, settings: Settings, player: Player | None = None) -> AsyncIterator[Address]:
+    """Serve `store` within the context; OSError if the address is not available."""
     writes = Writes(store, settings.writable)
-    api = Api(store, writes.handle, settings.token, settings.writable, settings.bookmark_seconds)
+    version = settings.version or (player and player.cluster.get("version")) or discovery.VERSION
+    api = Api(
+        store,
+        writes.handle,
+        settings.token,
+        settings.writable,
+        settings.bookmark_seconds,
+        version,
+        settings.most_per_page,
+    )
     app = api.application()
     if player is not None:
         Control(api, player).add_routes(app)
@@ -67,8 +86,12 @@ async def listening(store: Store, settings: Settings, player: Player | None = No
     await runner.setup()
     try:
         context = settings.tls and settings.tls.context
-        await web.TCPSite(runner, settings.host, settings.port, ssl_context=context, backlog=4096).start()
+        if settings.bound:
+            await web.SockSite(runner, settings.bound, ssl_context=context, backlog=4096).start()
+        else:
+            await web.TCPSite(runner, settings.host, settings.port, ssl_context=context, backlog=4096).start()
         host, port, *_ = runner.addresses[0]
+        host = LOOPBACK.get(host, host)
         shown = f"[{host}]" if ":" in host else host
         yield Address(f"{'https' if context else 'http'}://{shown}:{port}", settings, api)
     finally:
@@ -76,9 +99,9 @@ async def listening(store: Store, settings: Settings, player: Player | None = No
 
 
 class LiveApi:
-    """A context manager: live state served from a thread of its own, for a control plane in this process.
+    """A context manager that serves live state from its own thread, for a control plane in this process.
 
-    `store` takes its writes directly, from any thread, and clients' over HTTP; both see the other's at once.
+    `store` accepts writes directly, from any thread, and from clients over HTTP; both are visible immediately.
 
         with LiveApi(tls=True, token="s3cret") as api:
             api.store.apply("nodes", {"metadata": {"name": "node-1"}})
@@ -95,39 +118,52 @@ class LiveApi:
         token: str | None = None,
         tls: bool = False,
         bookmark_seconds: float = BOOKMARK_SECONDS,
+        bound: socket.socket | None = None,
+        version: str = "",
+        most_per_page: int = 0,
     ) -> None:
         self.store = store or LiveStore()
-        self._settings = Settings(host, port, token, self_signed(host) if tls else None, True, bookmark_seconds)
-        self._address: Address | None = None
+        certificate = self_signed(host) if tls else None
+        self._settings = Settings(host, port, token, certificate, True, bookmark_seconds, bound, version, most_per_page)
+        self._listening: Address | None = None
         self._failure: BaseException | None = None
         self._ready = threading.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop: asyncio.Event | None = None
+        self._running: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
         self._thread = threading.Thread()
 
     @property
+    def _address(self) -> Address:
+        assert self._listening, "`start` comes first"
+        return self._listening
+
+    def _soon(self, call: Callable[[], object]) -> None:
+        """In the server's own thread."""
+        assert self._running, "`start` comes first"
+        self._running[0].call_soon_threadsafe(call)
+
+    @property
     def url(self) -> str:
-        """Where it is served."""
+        """The URL."""
         return self._address.url
 
     @property
     def watchers(self) -> int:
-        """How many watches are open; 0 while it is stopped."""
+        """The number of open watches; 0 while stopped."""
         return self._address.api.watchers if self._thread.is_alive() else 0
 
     def kubeconfig(self) -> dict[str, Any]:
-        """A kubeconfig for it."""
+        """A kubeconfig for the server."""
         return self._address.kubeconfig()
 
     def __enter__(self) -> LiveApi:
         self.start()
         return self
 
-    def __exit__(self, *_exception) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self.stop()
 
     def start(self) -> None:
-        """Listen; OSError when the address cannot be had. After a `stop` the port is the one it was."""
+        """Listen; OSError if the address is not available. After a `stop` the port is the same."""
         self._ready.clear()
         self._failure = None
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="live-api", daemon=True)
@@ -138,30 +174,32 @@ class LiveApi:
         self._settings = self._settings._replace(port=self._address.port)
 
     def stop(self) -> None:
-        """End every watch and stop listening; the store goes on. Does nothing when it is stopped."""
+        """End every watch and stop listening; the store stays usable. No-op if stopped."""
         if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._stop.set)
+            assert self._running, "its thread runs"
+            self._soon(self._running[1].set)
             self._thread.join(SHUTDOWN_SECONDS + 5)
 
     def disconnect(self) -> None:
-        """Break every watch off in the middle."""
-        self._loop.call_soon_threadsafe(self._address.api.disconnect)
+        """Abort every watch mid-stream."""
+        self._soon(self._address.api.disconnect)
 
     def expire(self) -> None:
-        """End every watch with 410 Gone; clients have to list anew."""
+        """End every watch with 410 Gone; clients have to list again."""
         self.store.expire()
-        self._loop.call_soon_threadsafe(self._address.api.ring_all)
+        self._soon(self._address.api.ring_all)
 
     def delay(self, seconds: float) -> None:
-        """Let every request wait so long for its answer."""
+        """Delay every response by this time."""
         self._address.api.delay_seconds = seconds
 
     async def _run(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        stop = asyncio.Event()
+        self._running = asyncio.get_running_loop(), stop
         try:
-            async with listening(self.store, self._settings) as self._address:
+            async with listening(self.store, self._settings) as self._listening:
                 self._ready.set()
-                await self._stop.wait()
+                await stop.wait()
         except OSError as error:
             self._failure = error
         finally:

@@ -1,14 +1,13 @@
-"""Objects, and the history of their changes, by resource: what lists and watches are answered from.
+"""Objects and the history of their changes, by resource: the data behind lists and watches.
 
 Theory of operation.  A `Collection` holds one resource: its objects, and a bounded history of `Change`s
-with rising resourceVersions.  A reader is a `Cursor`, one number, into that shared history, so a thousand
+with increasing resourceVersions.  A reader is a `Cursor`, one number, into that shared history, so a thousand
 watchers cost a thousand numbers; what a change looks like on the wire is encoded once and kept with it.
 A reader that falls behind what the history keeps, or asks for what was before it, gets 410 (errors.expired)
-and has to list anew, as with etcd's compaction.
+and has to list again, as with etcd's compaction.
 
-A resourceVersion is the manifest's own where that rises, so that a recording is served with the bytes it
-holds; otherwise the next number.  It never goes back while the store lives, not even when a recording is
-sought backwards (`reset`).
+A resourceVersion is the manifest's own if that increases, so that a recording is served byte for byte; otherwise the
+next number.  It never decreases during the store's lifetime, not even when seeking backwards in a recording (`reset`).
 
 Everything here may be called from any thread.
 """
@@ -22,12 +21,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from harness.serve import errors
-from harness.serve.kinds import KINDS, NAMESPACES, Kind, kind_of
-from harness.serve.manifest import Object, head_of, own_revision, sealed
+from harness.apiserver import errors
+from harness.apiserver.manifest import Object, head_of, own_revision, sealed
+from harness.kube.resources import KINDS, NAMESPACES, Kind, kind_of
 
 HISTORY = 10_000
-"""Changes kept a resource before the oldest are compacted away."""
+"""Changes kept per resource before the oldest are compacted."""
 
 ALWAYS_THERE = ("default", "kube-node-lease", "kube-public", "kube-system")
 
@@ -43,7 +42,7 @@ class Change:
 
     @property
     def revision(self) -> int:
-        """The resourceVersion that this change brought."""
+        """The resourceVersion of this change."""
         return self.object.revision
 
     @property
@@ -52,37 +51,37 @@ class Change:
         return self.object.kind.qualified
 
     def manifest(self) -> dict[str, Any]:
-        """The object's manifest, decoded anew."""
+        """The object's manifest, freshly decoded."""
         return self.object.manifest()
 
 
 class Snapshot(NamedTuple):
-    """All objects of a resource, by namespace and name, and the resourceVersion at which they were so."""
+    """All objects of a resource by namespace and name, at one resourceVersion."""
 
     revision: int
     objects: tuple[Object, ...]
 
 
 class Collection:
-    """One resource. Changes come in through its Store only."""
+    """One resource. Only its Store applies changes."""
 
     def __init__(self, kind: Kind, lock: threading.RLock, history: int) -> None:
         self.kind, self.revision, self.compacted = kind, 1, 1
         self._objects: dict[tuple[str, str], Object] = {}
         self._snapshot: Snapshot | None = None
         self._history: list[Change] = []
-        self._first = 0  # how many changes were before _history[0]
+        self._first = 0  # number of changes before _history[0]
         self._limit, self._lock = history, lock
 
     def __len__(self) -> int:
         return len(self._objects)
 
     def get(self, namespace: str, name: str) -> Object | None:
-        """The object, None when there is none."""
+        """The object, or None."""
         return self._objects.get((namespace, name))
 
     def snapshot(self) -> Snapshot:
-        """The objects as they are now; the same value until something changes."""
+        """The current objects; the same value until something changes."""
         with self._lock:
             if self._snapshot is None:
                 objects = tuple(sorted(self._objects.values(), key=lambda found: found.key))
@@ -90,7 +89,7 @@ class Collection:
             return self._snapshot
 
     def cursor(self, since: int) -> Cursor:
-        """A reader of everything after the resourceVersion `since`; ApiError 410 when that was compacted."""
+        """A reader of all changes after the resourceVersion `since`; ApiError 410 if that was compacted."""
         with self._lock:
             if since < self.compacted:
                 raise errors.expired(since, self.compacted)
@@ -98,7 +97,7 @@ class Collection:
             return Cursor(self, self._first + place, since)
 
     def read(self, place: int, since: int, limit: int) -> tuple[list[Change], int]:
-        """Up to `limit` changes from a place in the history on, and the resourceVersion reached with them."""
+        """Up to `limit` changes from a position in the history, and the resourceVersion reached."""
         with self._lock:
             index = place - self._first
             if index < 0 or since < self.compacted:
@@ -108,7 +107,7 @@ class Collection:
             return changes, self.revision if whole else changes[-1].revision
 
     def put(self, change: Change) -> None:
-        """Append a change and take the object in."""
+        """Append a change and apply it to the objects."""
         if change.type == "DELETED":
             del self._objects[change.object.key]
         else:
@@ -119,17 +118,17 @@ class Collection:
             self._compact(len(self._history) - self._limit)
 
     def advance(self, revision: int) -> None:
-        """Nothing of this resource changes up to `revision`."""
+        """Record that nothing in this resource changes up to `revision`."""
         self.revision = max(self.revision, revision)
         self._snapshot = None
 
     def clear(self) -> None:
-        """Drop all objects, telling nobody: for what has just expired."""
+        """Drop all objects without events, after all watches have been expired."""
         self._objects.clear()
         self._snapshot = None
 
     def forget(self) -> None:
-        """Compact everything: only what comes after now can be watched."""
+        """Compact everything: only later changes can be watched."""
         self._compact(len(self._history))
         self.compacted = self.revision
 
@@ -147,9 +146,9 @@ class Cursor:
         self._collection, self._place, self.revision = collection, place, since
 
     def take(self, limit: int = 256) -> list[Change]:
-        """The next changes, none when there are none yet; ApiError 410 when it fell behind.
+        """The next changes, if any; ApiError 410 if it fell behind.
 
-        `revision` is the resourceVersion up to which everything has been taken.
+        `revision` is the resourceVersion up to which all changes have been read.
         """
         changes, revision = self._collection.read(self._place, self.revision, limit)
         self._place += len(changes)
@@ -158,7 +157,7 @@ class Cursor:
 
 
 class Store:
-    """All collections. Subscribers are told of each change in order, in the writer's thread: be quick there."""
+    """All collections. Subscribers are called for each change in order, in the writer's thread: they must be fast."""
 
     def __init__(self, history: int = HISTORY) -> None:
         self.lock = threading.RLock()
@@ -169,7 +168,7 @@ class Store:
 
     @property
     def revision(self) -> int:
-        """The highest resourceVersion given out."""
+        """The highest resourceVersion assigned."""
         return max(collection.revision for collection in self.collections.values())
 
     def collection(self, resource: str | Kind) -> Collection:
@@ -177,21 +176,21 @@ class Store:
         return self.collections[kind_of(resource).qualified]
 
     def subscribe(self, subscriber: Callable[[Change], None]) -> Callable[[], None]:
-        """Call `subscriber` with every change from now on; returns what ends that: once it has, none comes."""
+        """Call `subscriber` with every further change; returns a function that unsubscribes it."""
         with self.lock:
             self._subscribers.append(subscriber)
 
         def unsubscribe() -> None:
-            # Under the lock, so that no writer is still calling when this returns.
+            # Under the lock, so that no call is in progress when this returns.
             with self.lock:
                 self._subscribers.remove(subscriber)
 
         return unsubscribe
 
     def put(self, resource: str | Kind, raw: bytes, *, ordered: bool = True) -> Change:
-        """Take a manifest's JSON in as it is; ValueError when it is none, or unnamed.
+        """Store the JSON of a manifest unchanged; ValueError if it is invalid or has no name.
 
-        `ordered` False is for an initial list, whose resourceVersions are in no order.
+        `ordered` False is for an initial list, whose resourceVersions are unordered.
         """
         collection, head = self.collection(resource), head_of(raw)
         kind = collection.kind
@@ -205,7 +204,7 @@ class Store:
             return self._publish(collection, Change("MODIFIED" if previous else "ADDED", entry, previous))
 
     def remove(self, resource: str | Kind, namespace: str, name: str, last: bytes | None = None) -> Change | None:
-        """Take an object out, `last` being its final manifest where known; None when there is none."""
+        """Remove an object, with its final manifest `last` if known; None if it does not exist."""
         collection = self.collection(resource)
         with self.lock:
             previous = collection.get(namespace, name)
@@ -218,13 +217,13 @@ class Store:
             return self._publish(collection, Change("DELETED", entry, previous))
 
     def forget(self) -> None:
-        """Compact all history: what is there now is an initial list."""
+        """Compact all history: the current objects are the initial list."""
         with self.lock:
             for collection in self.collections.values():
                 collection.forget()
 
     def expire(self) -> None:
-        """Make every resourceVersion given out so far too old to watch from; objects stay as they are."""
+        """Expire every resourceVersion assigned so far; objects are kept."""
         with self.lock:
             beyond = self.revision + 1
             for collection in self.collections.values():
@@ -232,7 +231,7 @@ class Store:
                 collection.forget()
 
     def reset(self) -> None:
-        """Empty the store; every resourceVersion asked for from before is too old from now on."""
+        """Empty the store and expire every resourceVersion assigned so far."""
         with self.lock:
             self.expire()
             for collection in self.collections.values():
@@ -241,7 +240,7 @@ class Store:
                 self._ensure_namespace(name)
 
     def changes(self, resource: str | Kind, since: int) -> Iterator[Change]:
-        """What the history holds after `since`, then ends."""
+        """The changes in the history after `since`."""
         cursor = self.collection(resource).cursor(since)
         while taken := cursor.take():
             yield from taken

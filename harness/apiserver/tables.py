@@ -1,17 +1,17 @@
-"""Tables: what `kubectl get` prints, made here as the API server makes it. Pure but for the age's clock."""
+"""Tables, as printed by `kubectl get`, rendered like the API server does. Pure except for the clock of ages."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-from harness.serve.columns import COLUMNS, DEFAULT, Column
-from harness.serve.kinds import Kind
-from harness.serve.manifest import Object
+from harness.apiserver.columns import COLUMNS, DEFAULT, Column
+from harness.apiserver.manifest import Object
+from harness.kube.resources import Kind
 
 
 def table(kind: Kind, objects: Iterable[Object], revision: str, include: str, header: bool) -> dict[str, Any]:
-    """A meta.k8s.io/v1 Table; rows carry no object, its metadata, or all of it, as `include` says."""
+    """A meta.k8s.io/v1 Table; `include` selects whether rows contain no object, its metadata, or all of it."""
     columns = COLUMNS.get(kind.qualified, DEFAULT)
     rows = []
     for found in objects:
@@ -28,7 +28,7 @@ def table(kind: Kind, objects: Iterable[Object], revision: str, include: str, he
 
 
 def _cell(column: Column, manifest: dict[str, Any]) -> Any:
-    """One cell; manifests may be odd, as recordings keep them as they were."""
+    """One cell; manifests may be malformed, as recordings keep them unchanged."""
     try:
         return column.cell(manifest)
     except (AttributeError, KeyError, TypeError, ValueError):

@@ -1,30 +1,35 @@
-"""Certificates: given as files, or made on the fly by the openssl command for loopback."""
+"""Certificates: given as files, or generated for loopback with the openssl command."""
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import re
+import socket
 import ssl
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from harness.failure import Failure
+
 DAYS = "30"
 
 
-class TlsError(RuntimeError):
+class TlsError(Failure, RuntimeError):
     """No usable certificate; the message says why."""
 
 
 class Tls(NamedTuple):
-    """What a server needs, and the PEM by which a client knows it; None when that is not ours to say."""
+    """The server's SSL context, and the CA in PEM format for clients; None if it is not ours."""
 
     context: ssl.SSLContext
     authority: bytes | None
 
 
 def from_files(certificate: str, key: str) -> Tls:
-    """A certificate chain and its key; TlsError when they cannot be read or do not fit."""
+    """Load a certificate chain and its key; TlsError if they cannot be read or do not match."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_cert_chain(certificate, key)
@@ -34,12 +39,13 @@ def from_files(certificate: str, key: str) -> Tls:
 
 
 def self_signed(host: str) -> Tls:
-    """A certificate of its own authority for `host` and loopback; the key is on disk only while it is read."""
+    """A certificate of its own authority for `host` and loopback, and where `host` is all addresses for all that this
+    machine has and for its name; the key is on disk only while it is read."""
     with tempfile.TemporaryDirectory(prefix="harness-serve-") as folder:
         certificate, key = Path(folder, "cert.pem"), Path(folder, "key.pem")
         command = [
             "openssl", "req", "-x509", "-nodes", "-days", DAYS, "-subj", "/CN=harness-serve",
-            "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-keyout", key, "-out", certificate,
+            "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-keyout", str(key), "-out", str(certificate),
             "-addext", f"subjectAltName={','.join(_names(host))}",
             "-addext", "keyUsage=critical,digitalSignature,keyCertSign",
         ]  # fmt: skip
@@ -53,10 +59,26 @@ def self_signed(host: str) -> Tls:
 
 
 def _names(host: str) -> list[str]:
-    names = ["DNS:localhost", "IP:127.0.0.1", "IP:::1"]
+    own = [host]
+    if host in ("0.0.0.0", "::"):
+        own += [socket.gethostname(), socket.getfqdn(), *_addresses()]
+    return [*dict.fromkeys(map(_name, ["localhost", "127.0.0.1", "::1", *own]))]
+
+
+def _name(text: str) -> str:
     try:
-        ipaddress.ip_address(host)
-        own = f"IP:{host}"
+        return f"IP:{ipaddress.ip_address(text)}"
     except ValueError:
-        own = f"DNS:{host}"
-    return names if own in names or host in ("0.0.0.0", "::") else [*names, own]
+        return f"DNS:{text}"
+
+
+def _addresses() -> list[str]:
+    """The local addresses in this network namespace, of both families, from /proc."""
+    found: list[str] = []
+    with contextlib.suppress(OSError):
+        local = re.findall(r"\|-- (\S+)\n\s+/32 host LOCAL", Path("/proc/net/fib_trie").read_text())
+        found += dict.fromkeys(local)
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/net/if_inet6").read_text().splitlines()
+        found += [str(ipaddress.IPv6Address(bytes.fromhex(line.split()[0]))) for line in lines]
+    return found

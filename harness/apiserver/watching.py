@@ -1,7 +1,7 @@
 """Watches: from a request to the frames of its stream.
 
-`Watcher` decides (which events, bookmarks, when it ends) and knows no socket; `stream` is the thin shell
-that waits for the collection's bell, writes, and honours timeouts.
+`Watcher` decides (events, bookmarks, end) without I/O; `stream` is the thin shell that waits for the
+collection's bell, writes, and handles timeouts.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from harness.serve import errors, wire
-from harness.serve.kinds import Kind
-from harness.serve.listing import number
-from harness.serve.scope import Scope
-from harness.serve.store import Collection
+from harness.apiserver import errors, wire
+from harness.apiserver.listing import number
+from harness.apiserver.scope import Scope
+from harness.apiserver.store import Collection, Cursor
+from harness.kube.resources import Kind
 
 BOOKMARK_SECONDS = 60.0
 TIMEOUT_SECONDS = 3600
-"""What ends a watch whose client sets no timeout; as for the real server's, clients watch on."""
+"""Timeout of a watch whose client sets none; as with the real server, clients watch again."""
 
 BATCH = 128
-"""Changes written at a time: what is pending for one watcher is bounded by it and the socket's buffer."""
+"""Changes written at a time: bounds, with the socket's buffer, what is pending for one watcher."""
 
 
 class WatchRequest(NamedTuple):
@@ -34,7 +34,7 @@ class WatchRequest(NamedTuple):
 
 
 def watch_request_of(kind: Kind, query: Mapping[str, str]) -> WatchRequest:
-    """The watch that a query asks for; ApiError 400 or 422 for what makes no sense."""
+    """The watch request in a query; ApiError 400 or 422 if invalid."""
     since = number("resourceVersion", query.get("resourceVersion", ""))
     initial, match = _flag(query.get("sendInitialEvents")), query.get("resourceVersionMatch", "")
     causes = []
@@ -55,12 +55,17 @@ class Watcher:
 
     def __init__(self, collection: Collection, scope: Scope, request: WatchRequest, form: wire.Form) -> None:
         self._collection, self._scope, self._request, self._form = collection, scope, request, form
-        self._cursor = None
+        self._cursor: Cursor | None = None
         self._first = True
         self.ended = False
 
+    @property
+    def _reading(self) -> Cursor:
+        assert self._cursor, "`opening` comes first"
+        return self._cursor
+
     def opening(self) -> Iterator[bytes]:
-        """Frames of the current state, where the request begins with it; then its bookmark."""
+        """Frames of the current state, if requested, followed by its bookmark."""
         request, collection = self._request, self._collection
         initial = request.initial_events if request.initial_events is not None else not request.since
         try:
@@ -82,27 +87,27 @@ class Watcher:
             yield wire.bookmark(collection.kind, snapshot.revision, self._form, initial_end=True)
 
     def pending(self) -> list[bytes]:
-        """Frames of the next changes; none when there are none yet, or none in scope."""
+        """Frames of the next changes in scope, if any."""
         frames: list[bytes] = []
         while not frames and not self.ended:
             try:
-                changes = self._cursor.take(BATCH)
+                changes = self._reading.take(BATCH)
             except errors.ApiError as error:
                 return [self._fail(error)]
             if not changes:
                 break
             for change in changes:
                 type = self._scope.view(change)
-                # A future resourceVersion is waited for: what comes up to it is not told.
+                # For a future resourceVersion, changes up to it are skipped.
                 if type and change.revision > (self._request.since or 0):
                     frames.append(wire.frame(change, type, self._form, self._take_first()))
         return frames
 
     def bookmark(self) -> bytes:
-        """A frame that tells how far this watch is; empty when the client takes no bookmarks."""
+        """A bookmark with this watch's position; empty if the client does not allow bookmarks."""
         if not self._request.bookmarks or self.ended:
             return b""
-        return wire.bookmark(self._collection.kind, self._cursor.revision, self._form)
+        return wire.bookmark(self._collection.kind, self._reading.revision, self._form)
 
     def _take_first(self) -> bool:
         first, self._first = self._first, False
@@ -114,19 +119,19 @@ class Watcher:
 
 
 class Bell:
-    """Wakes all who wait for a collection; `ring` may be called from any thread, and is cheap when pending."""
+    """Wakes all waiters of a collection; `ring` may be called from any thread, and is cheap if pending."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop, self._event, self._pending = loop, asyncio.Event(), False
 
     def ring(self) -> None:
-        """Wake the waiting, soon."""
+        """Wake the waiters soon."""
         if not self._pending:
             self._pending = True
             self._loop.call_soon_threadsafe(self._wake)
 
     def armed(self) -> asyncio.Event:
-        """What the next ring sets: take it before looking, wait on it after."""
+        """The event set by the next ring: get it before checking for changes, wait on it afterwards."""
         return self._event
 
     def _wake(self) -> None:
@@ -136,7 +141,7 @@ class Bell:
 
 
 class Pace(NamedTuple):
-    """When a stream ends by itself, how often it tells where it is (seconds), and whether the server is closing."""
+    """Timeout and bookmark interval of a stream in seconds, and whether the server is closing."""
 
     timeout: float
     bookmark_every: float
@@ -144,7 +149,7 @@ class Pace(NamedTuple):
 
 
 async def stream(watcher: Watcher, bell: Bell, write: Callable[[bytes], Awaitable[None]], pace: Pace) -> None:
-    """Write the watch until it ends: by its timeout (then a last bookmark), its own ERROR, or the server's closing."""
+    """Write the watch until it ends: by timeout (with a last bookmark), an ERROR, or the server's shutdown."""
     clock = asyncio.get_running_loop().time
     end, next_bookmark = clock() + pace.timeout, clock() + pace.bookmark_every
     for batch in _batches(watcher.opening()):

@@ -1,7 +1,6 @@
-"""The forms of an answer: plain JSON, a Table for kubectl, metadata alone; each change encoded once a form.
+"""Response formats: plain JSON, a Table for kubectl, only metadata; each change is encoded once per format.
 
-Protobuf is not spoken: a client that also takes JSON gets that, one that does not gets 406, as from a
-server without it.
+Protobuf is not supported: a client that also accepts JSON gets that, others get 406, as from a server without it.
 """
 
 from __future__ import annotations
@@ -11,11 +10,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from harness.serve import errors
-from harness.serve.kinds import Kind
-from harness.serve.manifest import Object
-from harness.serve.store import Change
-from harness.serve.tables import table
+from harness.apiserver import errors
+from harness.apiserver.manifest import Object
+from harness.apiserver.store import Change
+from harness.apiserver.tables import table
+from harness.kube.resources import Kind
 
 ACCEPTED = "application/json, application/json;stream=watch"
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
@@ -24,14 +23,14 @@ _encode = msgspec.json.encode
 
 
 class Form(NamedTuple):
-    """`shape` is object, table or metadata; `include` what a table's rows carry: None, Metadata or Object."""
+    """`shape` is object, table or metadata; `include` is the content of table rows: None, Metadata or Object."""
 
     shape: str = "object"
     include: str = "Metadata"
 
     @property
     def metadata(self) -> bool:
-        """Whether only metadata is asked for."""
+        """Whether only metadata is requested."""
         return self.shape == "metadata"
 
 
@@ -39,7 +38,7 @@ PLAIN = Form()
 
 
 def form_of(accept: str, include: str | None) -> Form:
-    """The first form of an Accept header that is spoken here; ApiError 406 when none is."""
+    """The first supported format of an Accept header; ApiError 406 if there is none."""
     for choice in accept.split(",") if accept.strip() else ["*/*"]:
         media, *parameters = (part.strip() for part in choice.split(";"))
         asked = dict(part.partition("=")[::2] for part in parameters)
@@ -74,7 +73,7 @@ def many(kind: Kind, objects: Iterable[Object], metadata: dict[str, Any], form: 
 
 
 def frame(change: Change, type: str, form: Form, first: bool = False) -> bytes:
-    """The watch event that tells of `change` as `type`; encoded once, shared by all who ask."""
+    """The watch event for `change` with the given type; encoded once and shared."""
     key = type, form, first and form.shape == "table"
     made = change.frames.get(key)
     if made is None:
@@ -83,7 +82,7 @@ def frame(change: Change, type: str, form: Form, first: bool = False) -> bytes:
 
 
 def event(type: str, found: Object, form: Form, first: bool = False) -> bytes:
-    """A watch event; only a Table's first one tells the columns."""
+    """A watch event; only the first one of a Table contains the columns."""
     if form.shape == "table":
         body = _encode(table(found.kind, [found], str(found.revision), form.include, first))
     else:
@@ -92,7 +91,7 @@ def event(type: str, found: Object, form: Form, first: bool = False) -> bytes:
 
 
 def bookmark(kind: Kind, revision: int, form: Form, initial_end: bool = False) -> bytes:
-    """A BOOKMARK event: everything up to `revision` has been told."""
+    """A BOOKMARK event: everything up to `revision` has been sent."""
     metadata: dict[str, Any] = {"resourceVersion": str(revision), "creationTimestamp": None}
     if initial_end:
         metadata["annotations"] = {INITIAL_EVENTS_END: "true"}
@@ -116,7 +115,7 @@ def metadata_only(found: Object) -> bytes:
 
 
 def _shown(change: Change, type: str) -> Object:
-    """What an event carries: of an object that left the scope, its last state inside, at the new resourceVersion."""
+    """The object of an event: if it left the scope, its last state inside, with the new resourceVersion."""
     if type != "DELETED" or change.type == "DELETED" or change.previous is None:
         return change.object
     before = change.previous
@@ -126,5 +125,5 @@ def _shown(change: Change, type: str) -> Object:
 
 
 def _bookmark_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """A Table carries the bookmark's object in a row without cells, where clients look for its metadata."""
+    """A Table contains the bookmark's object in a row without cells, where clients expect its metadata."""
     return [{"cells": [], "object": found}]

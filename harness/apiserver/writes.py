@@ -1,6 +1,6 @@
-"""Requests that change something: bodies read and judged, then the live store asked.
+"""Write requests: bodies are parsed and validated, then applied to the live store.
 
-A read-only API takes Events alone; everything else is 405, as for a resource without the verb.
+A read-only API accepts only Events; everything else is 405, as for a resource without the verb.
 """
 
 from __future__ import annotations
@@ -9,22 +9,19 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-import yaml
 from aiohttp import web
 
-from harness.serve import errors, protobuf, wire
-from harness.serve.kinds import EVENTS, NEW_EVENTS, PODS, SERVICES
-from harness.serve.live import LiveStore, Manifest
-from harness.serve.patches import PatchTestFailed, json_patch, merge_patch, strategic_merge_patch
-from harness.serve.paths import Target
-from harness.serve.scope import scope_of
+from harness.apiserver import errors, wire
+from harness.apiserver.bodies import JSON, body_of, json_of
+from harness.apiserver.live import LiveStore, Manifest
+from harness.apiserver.paths import Target
+from harness.apiserver.scope import scope_of
+from harness.kube.patches import PatchTestFailed, json_patch, merge_patch, strategic_merge_patch
+from harness.kube.resources import EVENTS, NEW_EVENTS, PODS, SERVICES
+from harness.log.events import JsonObject
 
-ATOMIC = {"endpointslices": frozenset({"endpoints", "ports", "addresses"})}
-"""Lists that a strategic merge patch replaces, though elsewhere lists of that name merge."""
-
-JSON, YAML = "application/json", "application/yaml"
 RETURNED = (PODS, SERVICES)
-"""Kinds whose delete answers with the object that was deleted; of others a Status says that it worked."""
+"""Kinds whose delete returns the deleted object; others return a Status."""
 
 STRATEGIC = "application/strategic-merge-patch+json"
 PATCHES: dict[str, Callable[..., Any]] = {
@@ -51,40 +48,48 @@ class _Spec(msgspec.Struct):
 
 
 class Shape(msgspec.Struct):
-    """What every manifest must look like to be taken; what else it says is for its readers to judge."""
+    """The structure required of every manifest; everything else is left to its readers."""
 
     metadata: _Metadata
     apiVersion: str | None = None
     kind: str | None = None
     spec: _Spec | None = None
-    status: dict | None = None
+    status: JsonObject | None = None
 
 
 class Options(msgspec.Struct):
-    """What is heeded of DeleteOptions."""
+    """The supported fields of DeleteOptions."""
 
     gracePeriodSeconds: int | None = None
     preconditions: dict[str, str | None] | None = None
+    dryRun: list[str] | None = None
 
 
 class Writes:
-    """The writer of an Api."""
+    """Handles the writes of an Api."""
 
     def __init__(self, store: LiveStore, writable: bool) -> None:
         self._store, self._writable = store, writable
 
     async def handle(self, request: web.Request, target: Target) -> web.StreamResponse:
-        """Do what the request asks; ApiError when that cannot be."""
+        """Execute the request; ApiError if it cannot be done."""
         posts_event = request.method == "POST" and target.kind in (EVENTS, NEW_EVENTS) and not target.name
         if not (self._writable or posts_event) or target.watch:
             raise errors.method_not_allowed()
         form = wire.form_of(request.headers.get("Accept", ""), request.query.get("includeObject"))
-        status, answer = self._do(request, target, await request.read())
-        body = msgspec.json.encode(answer)
+        body = await request.read()
+        dry = _is_dry(request, body)
+        writes = Writes(self._store.rehearsal(target.kind), self._writable) if dry else self
+        status, answer = writes._do(request, target, body)
+        return web.Response(body=writes._shown(target, answer, form), status=status, content_type=JSON)
+
+    def _shown(self, target: Target, answer: Manifest, form: wire.Form) -> bytes:
+        """A response in the requested format."""
         if answer.get("kind") == target.kind.kind and form.shape != "object":
             found = self._store.collection(target.kind).get(_namespace(target, answer), answer["metadata"]["name"])
-            body = wire.one(found, form) if found else body
-        return web.Response(body=body, status=status, content_type=JSON)
+            if found:
+                return wire.one(found, form)
+        return msgspec.json.encode(answer)
 
     def _do(self, request: web.Request, target: Target, body: bytes) -> tuple[int, Manifest]:
         match request.method, bool(target.name), target.subresource:
@@ -93,7 +98,7 @@ class Writes:
             case "POST", True, "eviction" if target.kind is PODS:
                 return 201, self._evict(request, target, body)
             case "PUT", True, "" | "status":
-                manifest = self._addressed(target, _decoded(request, body))
+                manifest = self._addressed(target, body_of(request, body))
                 return 200, self._store.update(target.kind, manifest, target.subresource)
             case "PATCH", True, "" | "status":
                 return 200, self._patch(request, target, body)
@@ -104,20 +109,18 @@ class Writes:
         raise errors.method_not_allowed()
 
     def _create(self, request: web.Request, target: Target, body: bytes) -> Manifest:
-        manifest = self._addressed(target, _decoded(request, body))
-        if request.query.get("dryRun"):
-            return manifest
+        manifest = self._addressed(target, body_of(request, body))
         return self._store.create(target.kind, manifest)
 
     def _patch(self, request: web.Request, target: Target, body: bytes) -> Manifest:
         patcher = PATCHES.get(request.content_type)
         if patcher is None:
             raise errors.unsupported_media_type(", ".join(PATCHES))
-        patch = _json(body)
+        patch = json_of(body)
         if request.content_type != "application/json-patch+json" and not isinstance(patch, dict):
             raise errors.bad_request("the patch is not a JSON object")
 
-        atomic = (ATOMIC.get(target.kind.resource, frozenset()),) if patcher is strategic_merge_patch else ()
+        atomic = (target.kind.atomic,) if patcher is strategic_merge_patch else ()
 
         def change(old: Manifest) -> Manifest:
             try:
@@ -130,7 +133,7 @@ class Writes:
         return self._store.patch(target.kind, target.name, target.namespace, change, target.subresource)
 
     def _evict(self, request: web.Request, target: Target, body: bytes) -> Manifest:
-        eviction = _decoded(request, body) if body else {}
+        eviction = body_of(request, body) if body else {}
         given = eviction.get("deleteOptions") if isinstance(eviction, dict) else None
         self._delete(target, _judged(given or {}))
         return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
@@ -161,7 +164,7 @@ class Writes:
         }
 
     def _addressed(self, target: Target, manifest: Any) -> Manifest:
-        """The manifest with the path's namespace and name; ApiError 400 when it says others."""
+        """The manifest with the path's namespace and name; ApiError 400 if they differ."""
         try:
             msgspec.convert(manifest, Shape)
         except msgspec.ValidationError as error:
@@ -175,7 +178,19 @@ class Writes:
             if value and metadata.setdefault(field, value) != value:
                 text = f"the {field} of the provided object does not match the {field} sent on the request"
                 raise errors.bad_request(text)
-        return manifest | {"metadata": metadata}
+        return {**manifest, "metadata": metadata}
+
+
+def _is_dry(request: web.Request, body: bytes) -> bool:
+    """Whether it is a dry run, by the query or by DeleteOptions; ApiError 400 for anything but All."""
+    values = request.query.getall("dryRun", [])
+    if body and (request.method == "DELETE" or request.path.endswith("/eviction")):
+        given = body_of(request, body) or {}
+        options = given.get("deleteOptions", given) if isinstance(given, dict) else given
+        values = [*values, *(_judged(options or {}).dryRun or ())]
+    if unknown := [value for value in values if value not in ("", "All")]:
+        raise errors.bad_request(f'dryRun: Unsupported value: {unknown[0]!r}: supported values: "All"')
+    return "All" in values
 
 
 def _namespace(target: Target, answer: Manifest) -> str:
@@ -183,8 +198,8 @@ def _namespace(target: Target, answer: Manifest) -> str:
 
 
 def _options(request: web.Request, body: bytes) -> Options:
-    """DeleteOptions out of body and query; the body's win."""
-    given = _decoded(request, body) if body else {}
+    """DeleteOptions from body and query; the body takes precedence."""
+    given = body_of(request, body) if body else {}
     options, grace = _judged(given or {}), request.query.get("gracePeriodSeconds", "")
     if options.gracePeriodSeconds is None and grace.isascii() and grace.isdigit():
         options.gracePeriodSeconds = int(grace)
@@ -196,29 +211,3 @@ def _judged(given: Any) -> Options:
         return msgspec.convert(given, Options)
     except msgspec.ValidationError as error:
         raise errors.bad_request(f"the body is not DeleteOptions: {error}") from None
-
-
-def _decoded(request: web.Request, body: bytes) -> Any:
-    match request.content_type:
-        case "application/json" | "application/octet-stream":
-            return _json(body)
-        case "application/yaml":
-            try:
-                return yaml.safe_load(body)
-            except yaml.YAMLError as error:
-                raise errors.bad_request(f"the body is not YAML: {error}") from None
-        case "application/vnd.kubernetes.protobuf":
-            try:
-                return protobuf.decode(body)
-            except KeyError:
-                pass
-            except ValueError as error:
-                raise errors.bad_request(f"the body is not protobuf: {error}") from None
-    raise errors.unsupported_media_type(f"{JSON}, {YAML}")
-
-
-def _json(body: bytes) -> Any:
-    try:
-        return msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
-        raise errors.bad_request(f"the body is not JSON: {error}") from None

@@ -1,15 +1,18 @@
-"""`harness copy`: recordings between files and topics."""
+"""`harness copy`: copies recordings between files and topics."""
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
+from functools import partial
 
 import click
-from rich.console import Console
 
+from harness.cli.endings import Ending
 from harness.cli.following import until_signalled
-from harness.recording import RecordingError
-from harness.recording.copying import copy as copy_recording
+from harness.cli.offered import files
+from harness.cli.progress import Progress
+from harness.log.copying import copy as copy_recording
+from harness.wording import plural
 
 EXIT_BROKER, EXIT_INPUT = 1, 2
 EXAMPLES = """\b
@@ -22,45 +25,43 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("source")
+@click.argument("source", shell_complete=files)
 @click.argument("target")
-@click.option("--follow", is_flag=True, help="Go on as SOURCE grows, until Ctrl-C or SIGTERM.")
+@click.option("--follow", is_flag=True, help="Keep copying as SOURCE grows, until Ctrl-C or SIGTERM.")
 def copy(source: str, target: str, follow: bool) -> None:
-    """Copy the recording SOURCE to TARGET; each is a file or kafka://HOST:PORT/TOPIC.
+    """Copy a recording between files and Kafka topics.
 
-    SOURCE may also be kubectl's JSON output, or - for standard input.  A file is written whole or not
-    at all.  A topic is made with the right settings; one that holds a beginning of SOURCE already gets
-    the rest, so a copy that was interrupted is just started again.  With --follow a broker that goes
-    away is waited for, and gets the rest when it is back.
+    SOURCE and TARGET are files or kafka://HOST:PORT/TOPIC.
 
-    TLS and SASL settings come from the properties file that kafka://...?config=FILE or the variable
-    HARNESS_KAFKA_CONFIG names.  Exit codes: 1 the broker does not answer, 2 bad input.
+    SOURCE may also be kubectl's JSON output, or - for standard input.  A file is written completely or
+    not at all.  A topic is created with the required settings; if it already holds the first part of
+    SOURCE, only the rest is copied, so an interrupted copy can simply be started again.  With --follow,
+    an outage of the broker is waited out.
+
+    TLS and SASL settings are read from the properties file named by kafka://...?config=FILE or by the
+    environment variable HARNESS_KAFKA_CONFIG.  Exit codes: 1 the broker does not answer; 2 bad input.
     """
-    from harness.kafka.errors import BrokerAway
+    from harness.log.kafka.trouble import BrokerAway
 
-    console = Console(stderr=True)
     try:
-        with console.status("copying") as status:
-            count = copy_recording(
-                source,
-                target,
-                until_signalled() if follow else None,
-                lambda n: status.update(f"copied {n:,} events"),
-                _once(console),
-            )
-    except (RecordingError, OSError) as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(EXIT_BROKER if isinstance(error, BrokerAway) else EXIT_INPUT)
-    click.echo(f"{target}: {count:,} events copied")
+        with Progress("copying") as progress:
+            report = partial(progress.count, "copying")
+            count = copy_recording(source, target, until_signalled() if follow else None, report, _once(progress))
+    except BrokerAway as error:
+        raise Ending(str(error), EXIT_BROKER) from None
+    except OSError as error:
+        raise Ending(str(error), EXIT_INPUT) from None
+    click.echo(f"{target}: {plural(count, 'event')} copied")
 
 
-def _once(console: Console):
-    """Says each reason when it comes up, not at every try."""
-    said: list[str] = []
+def _once(progress: Progress) -> Callable[[str], None]:
+    """Prints each reason for waiting once, not on every attempt."""
+    printed: list[str] = []
 
     def trouble(why: str) -> None:
-        if said[-1:] != [why]:
-            said.append(why)
-            console.print(f"waiting: {why}", markup=False, highlight=False, soft_wrap=True)
+        if printed[-1:] != [why]:
+            printed.append(why)
+            progress.clear()
+            click.echo(f"waiting: {why}", err=True)
 
     return trouble

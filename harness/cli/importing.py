@@ -1,11 +1,16 @@
-"""`harness import`: recordings and dumps of other tools as our recordings."""
+"""`harness import`: converts recordings and dumps of other tools."""
 
 from __future__ import annotations
 
-import sys
 from datetime import datetime
+from typing import NoReturn
 
 import click
+
+from harness.cli.endings import Ending
+from harness.cli.offered import files
+from harness.cli.progress import Progress
+from harness.wording import plural
 
 EXAMPLES = """\b
 Examples:
@@ -18,42 +23,43 @@ Examples:
 
 
 @click.command("import", epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("source")
-@click.argument("destination", metavar="DST", type=click.Path(dir_okay=False))
-@click.option("--start", metavar="TIME", help="When it began (RFC 3339), for KWOK's relative times.  [2000]")
-@click.option("--name", help="The cluster's name, for the header.")
+@click.argument("source", shell_complete=files)
+@click.argument("destination", metavar="DST")
+@click.option("--start", metavar="TIME", help="Start time (RFC 3339), as KWOK's times are relative.  [2000]")
+@click.option("--name", help="Cluster name to store in the header.")
 def importing(source: str, destination: str, start: str | None, name: str | None) -> None:
-    """Write what another tool recorded or dumped in SOURCE to the recording DST (.jsonl, .jsonl.zst).
+    """Convert another tool's recording or dump to a recording.
+
+    DST is a .jsonl or .jsonl.zst file.
 
     SOURCE, or - for standard input, is YAML or JSON, plain or compressed with gzip or zstd:
 
     \b
       KWOK recordings  objects, then every change with its time
-      KWOK snapshots   objects, one a document (--format k8s)
-      kubectl dumps    Lists or objects: an initial list
-      watch streams    kubectl get --watch --output-watch-events: a second from event to event
+      KWOK snapshots   objects, one per document (--format k8s)
+      kubectl dumps    Lists or objects; they become the initial list
+      watch streams    kubectl get --watch --output-watch-events; events are spaced one second apart
 
-    Other kinds than Service, EndpointSlice, Node and Pod have no place; they are counted and reported.  Exits
-    with 2 and the document's number and line for bad input, 1 when DST cannot be written.
+    Kinds other than Service, EndpointSlice, Node and Pod are left out; they are counted and reported.  Exits
+    with 2 if the input is invalid, naming the document and line, or if DST cannot be written.
     """
-    from harness.imports import convert
-    from harness.recording import RecordingError
+    from harness.log import RecordingError
+    from harness.log.imports import convert
 
     _check(start, destination)
     try:
-        report = convert(source, destination, start, name)
+        with Progress("importing"):
+            report = convert(source, destination, start, name)
     except RecordingError as error:
         _fail(str(error), 2)
-    except OSError as error:
-        _fail(f"{destination}: cannot be written: {error.strerror}", 1)
     click.echo(
-        f"{destination}: {report.events:,} events, {report.changes:,} of them changes,"
-        f" from {report.documents:,} documents"
+        f"{destination}: {plural(report.events, 'event')}, of which {report.changes:,} are changes,"
+        f" from {plural(report.documents, 'document')}"
     )
     for what, count in report.dropped.items():
         click.echo(f"  left out: {count:,} {what}")
     if not report.slices:
-        click.echo("  no EndpointSlice in it, so no Service has endpoints; KWOK exports them only by --filter")
+        click.echo("  contains no EndpointSlice, so no Service has endpoints; KWOK exports them only with --filter")
 
 
 def _check(start: str | None, destination: str) -> None:
@@ -62,11 +68,10 @@ def _check(start: str | None, destination: str) -> None:
     except ValueError:
         bad = True
     if bad:
-        raise click.UsageError(f"--start {start} is no time with its zone such as 2026-01-01T00:00:00Z")
+        raise click.UsageError(f"--start {start} is not a time with a time zone, such as 2026-01-01T00:00:00Z")
     if destination == "-":
-        raise click.UsageError("DST is written whole or not at all, so it must be a file")
+        raise click.UsageError("DST must be a file: it is written completely or not at all")
 
 
-def _fail(message: str, code: int) -> None:
-    click.echo(message, err=True)
-    sys.exit(code)
+def _fail(message: str, code: int) -> NoReturn:
+    raise Ending(message, code, prefix="")

@@ -1,17 +1,24 @@
-"""`harness inspect`: what is in a recording, or the cluster's state at a point of it."""
+"""`harness inspect`: summarizes a recording, or prints the cluster's state at a point in it."""
 
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
 import click
 import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from harness.recording import Recording, RecordingError, open_source
-from harness.recording.state import state_at
-from harness.recording.summary import Summary, summarize
+from harness.cli.endings import Ending
+from harness.cli.offered import files
+from harness.cli.output import output_format, write_json
+from harness.cli.position import position
+from harness.cli.progress import Progress
+from harness.log import Recording, RecordingError, open_source
+from harness.log.positions import Position
+from harness.log.state import state_at
+from harness.log.summary import Summary, summarize
 
 EXAMPLES = """\b
 Examples:
@@ -22,17 +29,20 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("source")
-@click.option("--at", type=int, metavar="SEQ", help="Print the cluster's state right after this event.")
-@click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON; times in nanoseconds.")
-def inspect(source: str, at: int | None, as_json: bool) -> None:
-    """Show what is in SOURCE: a recording, kubectl's JSON output, or - for standard input.
+@click.argument("source", shell_complete=files)
+@click.option("--at", type=position, help="Print the cluster's state after this seq, or at this time (90s).")
+@output_format
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; times are in nanoseconds.")
+def inspect(source: str, at: Position | None, as_json: bool) -> None:
+    """Show what a recording or dump contains.
 
-    With --at, print a Kubernetes List of the objects there are after that event instead. It is a
-    SOURCE itself. Exits with 2 when SOURCE cannot be read.
+    SOURCE is a recording, kubectl's JSON output, or - for standard input.
+
+    With --at, print a Kubernetes List of the objects that exist after that event instead; this output
+    can itself be used as a SOURCE.  Exits with 2 if SOURCE cannot be read.
     """
     try:
-        with open_source(source) as recording:
+        with open_source(source) as recording, Progress("reading"):
             _show(recording, at, as_json)
     except RecordingError as error:
         _fail(str(error))
@@ -40,7 +50,7 @@ def inspect(source: str, at: int | None, as_json: bool) -> None:
         _fail(f"{source}: {error.args[0]}")
 
 
-def _show(recording: Recording, at: int | None, as_json: bool) -> None:
+def _show(recording: Recording, at: Position | None, as_json: bool) -> None:
     if at is not None:
         _print_json(state_at(recording, at).listing())
         return
@@ -48,17 +58,16 @@ def _show(recording: Recording, at: int | None, as_json: bool) -> None:
     if as_json:
         _print_json(summary)
     else:
-        # Nothing wraps where there is no terminal whose width counts.
+        # Wide enough not to wrap when the output is not a terminal.
         Console(width=None if sys.stdout.isatty() else 200).print(_table(summary))
 
 
-def _fail(message: str) -> None:
-    click.echo(message, err=True)
-    sys.exit(2)
+def _fail(message: str) -> NoReturn:
+    raise Ending(message, 2, prefix="")
 
 
 def _print_json(value: object) -> None:
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+    write_json(msgspec.json.decode(msgspec.json.encode(value)), "-")
 
 
 def _table(summary: Summary) -> Table:

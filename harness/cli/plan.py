@@ -1,27 +1,36 @@
-"""`harness plan`: the program of a mode as its tools' own text."""
+"""`harness plan`: the rules of a mode as input for its tools."""
 
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.output import write_text
+from harness.cli.endings import Ending
+from harness.cli.kube_version import kube_version
+from harness.cli.offered import files, nodes
+from harness.cli.output import OutputPath, write_text
+from harness.cli.position import position
+from harness.cli.progress import Progress
 from harness.modes import MODES
+
+if TYPE_CHECKING:
+    from engine.program import Program
 
 JSON_MODES = ("userspace", "kernelspace")
 EXIT_INPUT = 2
 
 _SCRIPT = """\
 #!/bin/sh
-# Loads this program into the network namespace that it runs in.
+# Loads these rules into the network namespace that it runs in.
 set -e
 cd "$(dirname "$0")"
 """
+_MODULE = "modprobe --quiet ip_vs || true  # its sysctls exist only once it is loaded\n"
 _VARIANT = """\
-# A kernel whose nf_tables has no IP tables refuses the first change only: one is tried and taken back.
+# A kernel without nf_tables support for IP tables fails at the first change: try one and undo it.
 variant=
 iptables -t nat -N KUBE-PLAN-PROBE 2>/dev/null || variant=-legacy
 iptables -t nat -X KUBE-PLAN-PROBE 2>/dev/null || true
@@ -37,39 +46,43 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("source")
+@click.argument("source", shell_complete=files)
 @click.option("--mode", type=click.Choice([*MODES, "kernelspace"]), default="nftables", show_default=True)
-@click.option("--at", type=int, metavar="SEQ", help="The state right after this event; the end by default.")
-@click.option("--family", type=click.Choice(["4", "6"]), help="One family; both by default.")
-@click.option("--node", help="Whose view to take; the first Node of the recording by default.")
-@click.option("--cluster-cidr", help="Pod CIDRs, one a family, where the recording does not say.")
-@click.option("--source-vip", default="", help="kernelspace: the address HNS replaces sources by in overlay networks.")
-@click.option("--enable-dsr", is_flag=True, help="kernelspace: cluster IPs with direct server return.")
-@click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write to this file; - is standard output.")
+@click.option("--at", type=position, help="State after this seq, or at this time (90s); the end by default.")
+@click.option("--family", type=click.Choice(["4", "6"]), help="Only this IP family; both by default.")
 @click.option(
-    "--dir", "folder", type=click.Path(file_okay=False), help="A file a section, and a load.sh that feeds them."
+    "--node", shell_complete=nodes, help="Node whose rules to compute; by default the recording's first Node."
 )
-def plan(source: str, output: str | None, folder: str | None, **choices) -> None:
-    """Print the complete program that a node needs for SOURCE, in the words of the mode's own tools.
+@kube_version
+@click.option("--cluster-cidr", help="Pod CIDRs, one per family, if the recording has none.")
+@click.option("--source-vip", default="", help="kernelspace: the source VIP that HNS uses in overlay networks.")
+@click.option("--enable-dsr", is_flag=True, help="kernelspace: use direct server return for cluster IPs.")
+@click.option("-o", "--output", type=OutputPath(), help="Write to this file (- for stdout).")
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(file_okay=False),
+    help="Write one file per section, and a load.sh that loads them, to this folder.",
+)
+def plan(source: str, output: str | None, folder: str | None, **choices: Any) -> None:
+    """Print the rules that a node needs, for the mode's own tools.
 
     SOURCE is a recording, kubectl's JSON output, or - for standard input.  Nothing is applied and no
-    kernel is needed.  Each section stands under the command that takes it, as a comment:
+    kernel is needed.  Each section is headed by a comment with the command that reads it:
 
     \b
       nftables     nft -f
       iptables     iptables-restore, ip6tables-restore
       ipvs         ipset restore, iptables-restore, ip -batch, ipvsadm -R
-      userspace    JSON: listeners and endpoint sets of the harness's own proxy
+      userspace    JSON: listeners and endpoint sets of the harness's userspace proxy
       kernelspace  JSON: load balancer policies for the Host Networking Service of a Windows node
 
-    What is printed for nftables, and for iptables with --family, can be fed to the tool as it is, by
-    root.  For several sections, or where a namespace's own root has small socket buffers, take --dir:
-    its load.sh feeds them in order.  Exits with 2 when SOURCE cannot be read.
+    The output for nftables, and for iptables with --family, can be piped to the tool unchanged, by root.
+    For several sections, or where root of a user namespace has small socket buffers, use --dir: its
+    load.sh loads them in order.  Exits with 2 if SOURCE cannot be read.
     """
     if output and folder:
-        raise click.UsageError("either --output or --dir")
-    if output and output != "-" and not Path(output).parent.is_dir():
-        raise click.UsageError(f"{output}: there is no folder {Path(output).parent}")
+        raise click.UsageError("--output and --dir exclude each other")
     made = _programs(source, choices)
     if folder:
         _write_folder(made, Path(folder), choices["mode"])
@@ -77,25 +90,25 @@ def plan(source: str, output: str | None, folder: str | None, **choices) -> None
         write_text(_page(made, choices), output or "-")
 
 
-def _programs(source: str, choices: dict) -> list:
+def _programs(source: str, choices: dict[str, Any]) -> list[Program]:
     from harness.cli.replay import networks
-    from harness.plan import Choices, programs
-    from harness.recording import RecordingError
+    from harness.replay.plan import Choices, programs
 
     family = choices.pop("family")
     pods = networks(choices.pop("cluster_cidr"))
-    wanted = Choices(**choices, pod_networks=pods, **({"families": (int(family),)} if family else {}))
+    version = choices.pop("kube_version")
+    choices |= {"version": version} if version else {}
+    choices |= {"families": (int(family),)} if family else {}
+    wanted = Choices(**choices, pod_networks=pods)
     try:
-        return programs(source, wanted)
-    except RecordingError as error:
-        click.echo(f"error: {error}", err=True)
+        with Progress("reading and planning"):
+            return programs(source, wanted)
     except LookupError as error:
-        click.echo(f"error: {source}: {error.args[0]}", err=True)
-    sys.exit(EXIT_INPUT)
+        raise Ending(f"{source}: {error.args[0]}", EXIT_INPUT) from None
 
 
-def _page(made: list, choices: dict) -> str:
-    """All on one page: JSON as one value, else sections under their commands."""
+def _page(made: list[Program], choices: dict[str, Any]) -> str:
+    """Everything as one text: a single JSON value, or sections headed by their commands."""
     if choices["mode"] in JSON_MODES:
         texts = [program.text() for program in made]
         return texts[0] if len(texts) == 1 else "[\n" + ",\n".join(text.rstrip("\n") for text in texts) + "\n]\n"
@@ -103,17 +116,17 @@ def _page(made: list, choices: dict) -> str:
     for program in made:
         for command, text in program.sections():
             heading = f"# IPv{program.family}: {command}\n"
-            # Settings are comments, so that what is beside them can be fed to its tool as it is.
+            # Sysctls are printed as comments, so that the tool accepts the output unchanged.
             comments = "".join(f"# {line}\n" for line in text.splitlines()) if command.startswith("sysctl") else ""
             page += [heading if heading != above else "", comments or text]
             above = heading
     return "".join(page)
 
 
-def _write_folder(made: list, folder: Path, mode: str) -> None:
-    """A numbered file a section, and a script that feeds them to their commands."""
+def _write_folder(made: list[Program], folder: Path, mode: str) -> None:
+    """One numbered file per section, and a script that runs their commands on them."""
     folder.mkdir(parents=True, exist_ok=True)
-    script = [_SCRIPT, _VARIANT if mode in ("iptables", "ipvs") else ""]
+    script = [_SCRIPT, _VARIANT if mode in ("iptables", "ipvs") else "", _MODULE if mode == "ipvs" else ""]
     number = 0
     for program in made:
         for command, text in program.sections():
@@ -129,7 +142,7 @@ def _write_folder(made: list, folder: Path, mode: str) -> None:
 
 
 def _in_script(command: str, name: str) -> str:
-    """One line of the script: what both families make is fine when it is there, iptables in the variant that works."""
+    """One line of the script: tolerates objects that both families create, and uses the working iptables variant."""
     if command == "ip -batch -":
         return f"sed \"$(ip link show dev kube-ipvs0 >/dev/null 2>&1 && echo '/^link add/d')\" {name} | {command}\n"
     command = command.replace("tables-restore", "tables$variant-restore")

@@ -1,19 +1,23 @@
-"""`harness redact`: a recording without the names and addresses of the cluster that it is from."""
+"""`harness redact`: replaces the names and addresses in a recording."""
 
 from __future__ import annotations
 
 import os
 import secrets
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from harness.cli.output import write_json
+from harness.cli.endings import Ending
+from harness.cli.offered import files
+from harness.cli.output import OutputPath, write_json
+from harness.cli.progress import Progress
+from harness.cli.verbosity import say
+from harness.wording import plural
 
 if TYPE_CHECKING:
-    from harness.redact import Report
+    from harness.log.redact import Report
 
 KEY_VARIABLE = "HARNESS_REDACT_KEY"
 LEAST_KEY_BYTES = 16
@@ -28,24 +32,26 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("source")
-@click.argument("destination", metavar="DST", type=click.Path(dir_okay=False))
-@click.option("--key-file", type=click.Path(dir_okay=False), help="The secret, 16 bytes or more.")
-@click.option("--new-key", type=click.Path(dir_okay=False), help="Write the secret, made at random, to this new file.")
+@click.argument("source", shell_complete=files)
+@click.argument("destination", metavar="DST")
+@click.option("--key-file", type=click.Path(dir_okay=False), help="File with the secret, 16 bytes or more.")
 @click.option(
-    "--report", "report_path", type=click.Path(dir_okay=False), help="What was dropped, as JSON (- for stdout)."
+    "--new-key", type=click.Path(dir_okay=False), help="Generate a random secret and write it to this new file."
 )
+@click.option("--report", "report_path", type=OutputPath(), help="Write what was dropped as JSON (- for stdout).")
 def redact(source: str, destination: str, key_file: str | None, new_key: str | None, report_path: str | None) -> None:
-    """Write SOURCE to DST (.jsonl, .jsonl.zst) so that it can leave the company.
+    """Anonymize a recording so that it can be shared.
 
-    Names, namespaces, labels, annotations, hosts and zones become other words, addresses become others of the
-    same ranges and subnets, wherever they stand; times, order, conditions and ports stay, so DST converges as
-    SOURCE does.  What has no place in it is dropped and counted.  docs/redact.md says what may still be learnt.
+    DST is a .jsonl or .jsonl.zst file.
 
-    The secret comes from --key-file, from the environment's HARNESS_REDACT_KEY, or is made up and forgotten;
-    with the same secret the same names come out again, and whoever has it can find out what was what.
+    Names, namespaces, labels, annotations, hosts and zones are replaced by other words, and addresses by others
+    of the same ranges and subnets, wherever they occur; times, order, conditions and ports are kept, so DST
+    converges like SOURCE.  Unknown fields are dropped and counted.  docs/redact.md lists what DST still reveals.
 
-    SOURCE is read twice, so it is a file.  Exits with 2 for bad input, 1 when DST cannot be written.
+    The secret is read from --key-file or the environment variable HARNESS_REDACT_KEY; otherwise a random one is
+    used and discarded.  The same secret yields the same names again, and allows the replacement to be reversed.
+
+    SOURCE must be a file, as it is read twice.  Exits with 2 for bad input, or if DST cannot be written.
     """
     _refuse(source, destination)
     key = _key(key_file, new_key)
@@ -55,38 +61,34 @@ def redact(source: str, destination: str, key_file: str | None, new_key: str | N
         if new_key:
             Path(new_key).unlink(missing_ok=True)
         raise
-    try:
-        write_json(_facts(report), report_path)
-    except OSError as error:
-        _fail(f"{report_path}: cannot be written: {error.strerror}; {destination} is complete", 1)
+    write_json(_facts(report), report_path)
     _show(destination, report, err=report_path == "-")
 
 
 def _redact(source: str, destination: str, key: bytes) -> Report:
-    from harness.recording import RecordingError
-    from harness.redact import redact as run
+    from harness.log import RecordingError
+    from harness.log.redact import redact as run
 
     try:
-        return run(source, destination, key)
+        with Progress("redacting"):
+            return run(source, destination, key)
     except RecordingError as error:
         _fail(str(error), 2)
-    except OSError as error:
-        _fail(f"{destination}: cannot be written: {error.strerror}", 1)
 
 
 def _refuse(source: str, destination: str) -> None:
     if source == "-":
-        _fail("standard input can be read only once, redaction reads twice: save it to a file first", 2)
+        _fail("standard input cannot be read twice, as redaction does: save it to a file first", 2)
     if destination == "-":
-        _fail("DST is written whole or not at all, so it must be a file", 2)
+        _fail("DST must be a file: it is written completely or not at all", 2)
     if os.path.exists(destination) and os.path.exists(source) and os.path.samefile(source, destination):
-        _fail(f"{destination}: is the source itself; name another file", 2)
+        _fail(f"{destination}: is the source itself; choose another file", 2)
 
 
 def _key(key_file: str | None, new_key: str | None) -> bytes:
-    """The secret; a new one is written to its file, which only its owner may read."""
+    """The secret; a new one is written to a file that only its owner can read."""
     if key_file and new_key:
-        raise click.UsageError("--key-file and --new-key: one of them")
+        raise click.UsageError("--key-file and --new-key exclude each other")
     if new_key:
         return _write_key(new_key, secrets.token_hex(32).encode())
     if key_file:
@@ -101,7 +103,9 @@ def _key(key_file: str | None, new_key: str | None) -> bytes:
 
 def _checked(origin: str, key: bytes) -> bytes:
     if len(key) < LEAST_KEY_BYTES:
-        _fail(f"{origin}: a secret of {len(key)} bytes can be guessed; {LEAST_KEY_BYTES} or more are needed", 2)
+        _fail(
+            f"{origin}: a secret of {plural(len(key), 'byte')} is too short; at least {LEAST_KEY_BYTES} are needed", 2
+        )
     return key
 
 
@@ -110,28 +114,30 @@ def _write_key(path: str, key: bytes) -> bytes:
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
             out.write(key + b"\n")
     except FileExistsError:
-        _fail(f"{path}: exists; use it with --key-file, or name a new file", 2)
+        _fail(f"{path}: exists; use it with --key-file, or choose a new file", 2)
     except OSError as error:
         _fail(f"{path}: cannot be written: {error.strerror}", 1)
     return key
 
 
-def _facts(report: Report) -> dict:
+def _facts(report: Report) -> dict[str, Any]:
     import msgspec
 
-    return msgspec.to_builtins(report)
+    facts: dict[str, Any] = msgspec.to_builtins(report)
+    return facts
 
 
 def _show(destination: str, report: Report, err: bool) -> None:
-    click.echo(
-        f"{destination}: {report.events:,} events, {report.names + report.short_names:,} names replaced", err=err
+    say(
+        f"{destination}: {plural(report.events, 'event')},"
+        f" {plural(report.names + report.short_names, 'name')} replaced",
+        err=err,
     )
     if report.dropped:
-        click.echo("dropped:", err=err)
+        say("dropped:", err=err)
     for path, count in report.dropped.items():
-        click.echo(f"  {count:>9,}  {path}", err=err)
+        say(f"  {count:>9,}  {path}", err=err)
 
 
-def _fail(message: str, code: int) -> None:
-    click.echo(message, err=True)
-    sys.exit(code)
+def _fail(message: str, code: int) -> NoReturn:
+    raise Ending(message, code, prefix="")

@@ -1,76 +1,183 @@
-"""`harness replay`: options, gates and exit codes around `harness.replay`."""
+"""`harness replay`: options, gates and exit codes of `harness.replay`."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
+import os
+import re
 import signal
 import sys
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from harness.cli.following import until_signalled
-from harness.cli.output import write_json
-from harness.cli.uml import run_in_uml_if_needed
-from harness.modes import MODES
-from harness.recording import places
+from harness.cli.endings import Ending
+from harness.cli.following import live_figures, until_signalled
+from harness.cli.kube_version import kube_version
+from harness.cli.offered import files, nodes
+from harness.cli.output import OutputPath, output_format, this_command, write_json, write_text
+from harness.cli.position import position_or_none
+from harness.cli.progress import Progress
+from harness.cli.verbosity import asked
+from harness.cli.vm import EMULATED_PART, KernelChoice, folder_of, part_alone, run_in_vm_if_needed
+from harness.log import positions
+from harness.modes import MODES, mode_of
 
-EXIT_KERNEL, EXIT_INPUT, EXIT_DIGEST, EXIT_GATE, EXIT_UNVERIFIED = 1, 2, 3, 4, 5
+if TYPE_CHECKING:
+    from engine.model import Network
+    from harness.replay.objectives import Objective
+    from harness.replay.session import Options
+
+EXIT_KERNEL, EXIT_INPUT = 1, 2
+VERIFY = ("full", "readback", "packets", "none")
+LIMITS = ("max_p99", "max_work_p99", "max_gap", "max_initial")
 
 
 def duration(text: str) -> int:
-    """Nanoseconds of `1s`, `500ms`, `0`; a bare number is seconds. BadParameter otherwise."""
+    """Nanoseconds for `1s`, `500ms`, `0`; a bare number is seconds. BadParameter otherwise."""
     try:
-        return places.duration(text)
+        return positions.duration(text)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 
 
-def position(text: str | None) -> tuple[str, int] | None:
-    """A place in a recording: a bare number is a seq, one with a unit a time since the start."""
-    try:
-        return None if text is None else places.place(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Seconds(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
+    """A limit: a number of seconds, 0 or more."""
+
+    name = "seconds"
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Extends click: BadParameter unless the value is a finite number, 0 or more."""
+        try:
+            found = float(value)
+        except ValueError:
+            found = math.nan
+        if not 0 <= found < math.inf:
+            self.fail(f"{value!r} is not a number of seconds such as 1.5", param, ctx)
+        return found
+
+
+class Digest(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
+    """64 hexadecimal digits."""
+
+    name = "digest"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Extends click: BadParameter unless the value is a digest."""
+        if not re.fullmatch(r"[0-9a-fA-F]{64}", value):
+            self.fail(f"{value!r} is not a digest (64 hexadecimal digits, as printed by a replay)", param, ctx)
+        return value.lower()
+
+
+def gates(command: Command) -> Command:
+    """Decorator that adds the options that limit a replay's figures."""
+    for option in (
+        click.option(
+            "--max-initial", type=Seconds(), help="Gate: exit 4 if initial convergence exceeds these seconds."
+        ),
+        click.option(
+            "--max-gap",
+            type=Seconds(),
+            help="Gate: exit 4 if, during a sync, an unchanged destination was unreachable for longer than this.",
+        ),
+        click.option(
+            "--max-work-p99",
+            type=Seconds(),
+            help="Gate: exit 4 if the p99 of compute and apply, without waiting time, exceeds these seconds.",
+        ),
+        click.option(
+            "--max-p99",
+            type=Seconds(),
+            help="Gate: exit 4 if the p99 of convergence of a change exceeds these seconds.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def verifying(command: Command) -> Command:
+    """Decorator that adds the options that select how kernel state is verified."""
+    command = click.option("--no-verify", "verify", flag_value="none", help="The same as --verify none.")(command)
+    return click.option(
+        "--verify",
+        type=click.Choice(VERIFY),
+        is_flag=False,
+        flag_value="full",
+        default="full",
+        show_default=True,
+        help="How to verify kernel state against the oracle: read it back, send real packets, or both (full).",
+    )(command)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("source")
+@click.argument("source", shell_complete=files)
 @click.option("--mode", type=click.Choice(MODES), default="nftables", show_default=True, help="Proxy mode.")
 @click.option(
     "--kernel",
-    type=click.Choice(["auto", "netns", "uml", "memory", "host"]),
+    type=KernelChoice("auto", "netns", "vm", "memory", "host"),
     default="auto",
     show_default=True,
-    help="Where rules go: a throwaway namespace, a throwaway user-mode Linux (which has what ipvs needs),"
-    " memory, or this host (root; its traffic is affected).",
+    help="Kernel to program: a throwaway namespace (netns), a virtual machine with another kernel (vm; IMAGE is a"
+    " Debian package's name or the path of a vmlinuz, see docs/kernels.md), none (memory), or this host's (host; needs"
+    " root and affects its traffic). auto uses a namespace, a virtual machine if this kernel lacks what ipvs needs, and"
+    " memory, unverified, if neither is available; with a gate, or if CI is set, that is an error.",
 )
 @click.option(
     "--iptables-variant",
     type=click.Choice(["legacy", "nft"]),
-    help="Mode iptables alone: whose tools make the rules. By default the variant with chains of kubelet or a"
-    " proxy, else the one with more rules, else what the command iptables is.",
+    help="Mode iptables only: the variant of its tools. By default the variant that has chains of kubelet or of a"
+    " proxy, else the one with more rules, else that of the command iptables.",
 )
-@click.option("--speed", default="max", show_default=True, help="max, or a factor: 1 is as recorded.")
-@click.option("--from", "start", help="Measure from this seq, or time (90s); what is before is folded.")
-@click.option("--until", help="Stop after this seq, or time (5m).")
-@click.option("--follow", is_flag=True, help="Go on as SOURCE grows, until --until, Ctrl-C or SIGTERM.")
-@click.option("--min-sync-period", default="1s", show_default=True, help="Least time between two syncs.")
-@click.option("--node", help="Whose view to take; the first Node of the recording by default.")
-@click.option("--cluster-cidr", help="Pod CIDRs, one a family, where the recording does not say.")
-@click.option("--json", "json_path", type=click.Path(dir_okay=False), help="Write the result here too (- for stdout).")
-@click.option("--svg", "svg_path", type=click.Path(dir_okay=False), help="Write the page as a picture too.")
-@click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Runs; all digests must agree.")
-@click.option("--verify/--no-verify", default=True, show_default=True, help="Hold the kernel against the oracle.")
-@click.option("--check-every", type=click.IntRange(1), default=500, show_default=True, help="Syncs between checks.")
-@click.option("--expect-digest", help="Gate: exit 3 unless the digest is this.")
-@click.option("--max-p99", type=float, help="Gate: exit 4 if a change's p99 convergence exceeds these seconds.")
-@click.option("--max-initial", type=float, help="Gate: exit 4 if initial convergence exceeds these seconds.")
-def replay(source: str, json_path: str | None, svg_path: str | None, repeat: int, **choices) -> None:
-    """Replay SOURCE into the proxy engine and say how long it took to converge.
+@click.option("--speed", default="max", show_default=True, help="max, or a factor: 1 is the recorded speed.")
+@click.option(
+    "--from", "start", help="Measure from this seq or time (90s); earlier events are applied but not measured."
+)
+@click.option("--until", help="Stop after this seq or time (5m).")
+@click.option(
+    "--whole",
+    is_flag=True,
+    help="Replay all of SOURCE even in the emulated machine that ipvs falls back to; by default only its first 10 s.",
+)
+@click.option("--follow", is_flag=True, help="Keep replaying as SOURCE grows, until --until, Ctrl-C or SIGTERM.")
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    help="With --follow: serve Prometheus metrics on this port of 127.0.0.1; 0 picks a free one.",
+)
+@click.option("--min-sync-period", default="1s", show_default=True, help="Minimum time between two syncs.")
+@click.option(
+    "--node", shell_complete=nodes, help="Node whose rules to compute; by default the recording's first Node."
+)
+@kube_version
+@click.option("--cluster-cidr", help="Pod CIDRs, one per family, if the recording has none.")
+@output_format
+@click.option("--json", "json_path", type=OutputPath(), help="Also write the result to this file (- for stdout).")
+@click.option("--html", "html_path", type=OutputPath(), help="Also write a self-contained HTML page with charts.")
+@click.option("--svg", "svg_path", type=OutputPath(), help="Also write the terminal output as a picture.")
+@click.option(
+    "--repeat", type=click.IntRange(1), default=1, show_default=True, help="Number of runs; all digests must be equal."
+)
+@verifying
+@click.option(
+    "--check-every",
+    type=click.IntRange(1),
+    help="Number of batches of events between checks. By default chosen so that checking takes no longer than the"
+    " replay itself, or 10 s for each way of checking.",
+)
+@click.option("--expect-digest", type=Digest(), help="Gate: exit 3 unless this is the digest.")
+@gates
+def replay(
+    source: str, json_path: str | None, html_path: str | None, svg_path: str | None, repeat: int, **choices: Any
+) -> None:
+    """Replay a recording and measure convergence.
 
-    SOURCE is a recording (.jsonl, .jsonl.zst, - for standard input, kafka://HOST:PORT/TOPIC), or what
-    kubectl prints:
+    SOURCE is a recording (.jsonl, .jsonl.zst, - for standard input, kafka://HOST:PORT/TOPIC), or
+    kubectl's output:
 
     \b
       kubectl get services,endpointslices,nodes -A -o json > dump.json
@@ -79,41 +186,64 @@ def replay(source: str, json_path: str | None, svg_path: str | None, repeat: int
       harness replay 'kafka://kafka-1:9092/prod?from=90s&until=5m'
       harness replay kafka://kafka-1:9092/prod --follow
       harness replay dump.json --mode iptables --iptables-variant legacy
+      harness replay dump.json --kernel vm:linux-image-6.12-amd64
 
-    Exit codes: 0 fine; 1 the kernel refused or is not to be had; 2 bad input; 3 another digest than
-    expected, or digests differ between runs; 4 a figure over its gate; 5 the kernel does not hold
-    what the events say.
+    Exit codes: 0 success; 1 the kernel is not available or rejected the rules; 2 bad input; 3 the digest
+    is not the expected one, or differs between runs; 4 a figure exceeds its gate; 5 the kernel does not
+    match the events; 6 unknown: a gate had nothing to measure, or nothing could be verified.
     """
-    from harness.report.terminal import save_picture
+    from harness.replay.objectives import judge
+    from harness.replay.report.page import replay_page
+    from harness.replay.report.terminal import picture
 
-    for path in filter(None, (json_path, svg_path)):
-        if path != "-" and not Path(path).parent.is_dir():
-            raise click.UsageError(f"{path}: there is no folder {Path(path).parent}")
     if source == "-" and repeat > 1:
-        raise click.UsageError("standard input can be read once only: --repeat needs a file")
+        raise click.UsageError("standard input can be read only once; --repeat needs a file")
     if choices["follow"] and repeat > 1:
-        raise click.UsageError("--follow goes on until it is stopped: it cannot be repeated")
+        raise click.UsageError("--follow runs until it is stopped; it cannot be combined with --repeat")
     variant = choices["iptables_variant"]
-    if variant and (choices["mode"] != "iptables" or choices["kernel"] == "memory"):
-        raise click.UsageError("--iptables-variant is for --mode iptables in a real kernel")
+    if variant and (variant not in mode_of(choices["mode"]).variants or choices["kernel"] == "memory"):
+        raise click.UsageError("--iptables-variant applies only to --mode iptables in a real kernel")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    whole = choices.pop("whole") or choices["until"] or choices["expect_digest"]
+    if part_alone() and not whole:
+        choices["until"] = EMULATED_PART
+        click.echo(
+            f"emulated machine: only the first {EMULATED_PART} are replayed; use --whole or --until to change this",
+            err=True,
+        )
     options = _options(choices)
-    run_in_uml_if_needed(choices["kernel"], choices["mode"], source, [json_path, svg_path])
-    if choices["follow"]:  # signals end the source from here on: what runs in another kernel they end as a whole
+    if choices["follow"] and choices["kernel"].startswith("vm"):
+        raise click.UsageError("--follow is not supported with --kernel vm, whose machine does not see the source grow")
+    run_in_vm_if_needed(choices["kernel"], choices["mode"], [source], map(folder_of, (json_path, html_path, svg_path)))
+    if choices["metrics_port"] is not None and not choices["follow"]:
+        raise click.UsageError("--metrics-port needs --follow; other replays write --json")
+    if choices["follow"]:  # signals end the source from here on
         options = dataclasses.replace(options, follow=until_signalled())
     try:
-        results = [_run(source, options, choices["kernel"], variant) for _ in range(repeat)]
+        results = [_run(source, options, _kernel(choices), variant, choices["metrics_port"]) for _ in range(repeat)]
     except KeyboardInterrupt:
         click.echo("interrupted; nothing is left behind", err=True)
         sys.exit(130)
+    objectives = judge(results, {name: choices[name] for name in LIMITS}, choices["expect_digest"])
+    results[-1]["objectives"] = [objective.as_json() for objective in objectives]
     _show(results, json_path)
     if svg_path:
-        save_picture(results[-1], svg_path)
-    sys.exit(_gates(results, choices))
+        write_text(picture(results[-1]), svg_path)
+    if html_path:
+        write_text(replay_page(results[-1], this_command()), html_path)
+    sys.exit(_complain(objectives, choices))
 
 
-def networks(texts: str | None):
-    """Pod CIDRs from the option's text, None when it was not given; BadParameter otherwise."""
+def _kernel(choices: dict[str, Any]) -> str:
+    """The kind of kernel to open: `auto` may fall back to memory only if no gate depends on the kernel."""
+    gated = choices["expect_digest"] is not None or any(choices[name] is not None for name in LIMITS)
+    on_ci = os.environ.get("CI", "").lower() not in ("", "0", "false")
+    kernel: str = choices["kernel"]
+    return "netns" if kernel == "auto" and (gated or on_ci) else kernel
+
+
+def networks(texts: str | None) -> tuple[Network, ...] | None:
+    """Pod CIDRs from the option's value, None if it was not given; BadParameter if invalid."""
     from engine.addresses import parse_network
 
     try:
@@ -122,12 +252,12 @@ def networks(texts: str | None):
         raise click.BadParameter(str(error), param_hint="--cluster-cidr") from None
 
 
-def _options(choices: dict):
-    from harness.recording.window import Window
+def _options(choices: dict[str, Any]) -> Options:
+    from harness.log.window import Window
     from harness.replay.session import Options
 
     try:
-        factor = places.speed(choices["speed"])
+        factor = positions.speed(choices["speed"])
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--speed") from None
     return Options(
@@ -136,53 +266,38 @@ def _options(choices: dict):
         speed=factor,
         node=choices["node"],
         pod_networks=networks(choices["cluster_cidr"]),
-        window=Window(position(choices["start"]), position(choices["until"])),
+        window=Window(position_or_none(choices["start"]), position_or_none(choices["until"])),
         verify=choices["verify"],
         check_every=choices["check_every"],
+        **({"version": choices["kube_version"]} if choices["kube_version"] else {}),
     )
 
 
-def _run(source: str, options, kind: str, variant: str | None) -> dict:
-    """One run's JSON; exits 1 or 2 with the reason on standard error."""
+def _run(source: str, options: Options, kind: str, variant: str | None, metrics_port: int | None) -> dict[str, Any]:
+    """The JSON result of one run; on an error, prints the reason and exits with 1 or 2."""
     from engine.kernel.base import KernelError
-    from harness.recording import RecordingError
-    from harness.replay.kernels import KernelUnavailable, open_kernel
+    from harness.replay.kernels import open_kernel
     from harness.replay.session import Session
 
     try:
-        with open_kernel(kind, options.mode, variant) as target, _progress() as progress:
-            return Session(source, options, target, progress).run().as_json()
-    except RecordingError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(EXIT_INPUT)
-    except (KernelError, KernelUnavailable) as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(EXIT_KERNEL)
+        with (
+            open_kernel(kind, options.mode, variant, options.packets) as target,
+            live_figures(bool(options.follow), metrics_port, options.mode) as (watchers, detail),
+            Progress("reading") as progress,
+        ):
+            session = Session(source, options, target, progress.count, watchers)
+            progress.detail = detail or session.first_figure
+            return session.run().as_json()
+    except KernelError as error:
+        raise Ending(str(error), EXIT_KERNEL) from None
 
 
-class _progress:
-    """A live line on standard error; silent where that is not a terminal."""
-
-    def __enter__(self):
-        from rich.console import Console
-
-        console = Console(stderr=True)
-        self._status = console.status("reading") if console.is_terminal else None
-        if self._status:
-            self._status.__enter__()
-        return lambda what, count: self._status and self._status.update(f"{what}: {count:,}")
-
-    def __exit__(self, *exception) -> None:
-        if self._status:
-            self._status.__exit__(*exception)
-
-
-def _show(results: list[dict], json_path: str | None) -> None:
+def _show(results: list[dict[str, Any]], json_path: str | None) -> None:
     from rich.console import Console
 
-    from harness.report.terminal import print_result
+    from harness.replay.report.terminal import print_result
 
-    print_result(results[-1], Console(stderr=json_path == "-"))
+    print_result(results[-1], Console(stderr=json_path == "-", quiet=asked().quiet))
     if len(results) > 1:
         seconds = sorted(result["initial"]["seconds"] for result in results)
         median = seconds[len(seconds) // 2]
@@ -190,22 +305,22 @@ def _show(results: list[dict], json_path: str | None) -> None:
     write_json(results[-1], json_path)
 
 
-def _gates(results: list[dict], choices: dict) -> int:
-    """The exit code: the first gate that fails says so on standard error."""
-    if any(result["verified"] is False for result in results):
-        click.echo("gate: the kernel does not hold what the events say", err=True)
-        return EXIT_UNVERIFIED
-    digests = {result["digest"] for result in results}
-    expected = choices["expect_digest"]
-    if len(digests) > 1 or (expected and digests != {expected}):
-        click.echo(f"gate: digest {', '.join(sorted(digests))}, expected {expected or 'one'}", err=True)
-        return EXIT_DIGEST
-    for result in results:
-        latency = result["change"]["convergence_seconds"]
-        figures = (("max_p99", latency and latency["p99"]), ("max_initial", result["initial"]["seconds"]))
-        for gate, figure in figures:
-            if choices[gate] is not None and figure is not None and figure > choices[gate]:
-                name = gate.replace("_", "-")
-                click.echo(f"gate: --{name} {choices[gate]:g} s exceeded: {figure:.3f} s", err=True)
-                return EXIT_GATE
-    return 0
+def _complain(objectives: Sequence[Objective], choices: dict[str, Any]) -> int:
+    """The exit code; objectives that failed or are unknown are printed on standard error."""
+    from harness.replay.objectives import exit_code
+
+    limited = any(choices[name] is not None for name in LIMITS)
+    code = exit_code(objectives, asked=limited or choices["verify"] != "none")
+    if code:
+        for objective in objectives:
+            if objective.verdict is False:
+                click.echo(f"gate: {_words(objective)}", err=True)
+            elif objective.verdict is None:
+                click.echo(f"unknown: {_words(objective)}", err=True)
+    return code
+
+
+def _words(objective: Objective) -> str:
+    """The reason with the objective's name; the reasons of gates and digests already contain it."""
+    plain = objective.name.startswith("--") or objective.name == "digest"
+    return objective.why if plain else f"{objective.name}: {objective.why}"

@@ -2,39 +2,47 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from click.core import ParameterSource
 
-from harness.events import Event
-from harness.synth import Options, generate
+from harness.cli.output import reported
+from harness.cli.progress import Progress
+from harness.log.events import Event, Header
+from harness.log.synth import Options, generate
+from harness.log.synth import every_rule as fixed_recording
+from harness.wording import plural
 
 EXAMPLES = """\b
 Examples:
   harness synth big.jsonl
-  harness synth demo.jsonl --services 41 --churn 200 --nodes 6 --seed 7
+  harness synth demo.jsonl --services 41 --churn 200 --nodes 6 --dual-stack --rich --seed 19
   harness synth huge.jsonl.zst --services 100000 --endpoints 10 --nodes 5000
   harness synth dual.jsonl --services 500 --nodes 20 --dual-stack
+  harness synth rules.jsonl --every-rule
 """
-
-REPORT_EVERY = 500
-"""Events between two updates of the progress display, which costs more than an event does."""
 
 
 @click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("out", type=click.Path(dir_okay=False, writable=True, path_type=Path))
-@click.option("--services", default=10_000, show_default=True, help="Services in the initial list.")
-@click.option("--endpoints", type=int, help="Endpoints of every Service.  [default: a long tail, 0 to 250]")
-@click.option("--churn", default=5_000, show_default=True, help="Events after the initial list.")
-@click.option("--nodes", default=500, show_default=True, help="Nodes; one is lost during the churn.")
-@click.option("--zones", default=3, show_default=True, help="Zones the nodes are spread over.")
-@click.option("--dual-stack", is_flag=True, help="IPv4 and IPv6 addresses, and a slice for each.")
-@click.option("--seed", default=1, show_default=True, help="Equal seeds and options give equal bytes.")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--services", default=10_000, show_default=True, help="Number of Services in the initial list.")
+@click.option("--endpoints", type=int, help="Endpoints per Service.  [default: long-tailed, 0 to 250]")
+@click.option("--churn", default=5_000, show_default=True, help="Number of events after the initial list.")
+@click.option("--nodes", default=500, show_default=True, help="Number of nodes; one is lost during the churn.")
+@click.option("--zones", default=3, show_default=True, help="Number of zones that the nodes are spread over.")
+@click.option("--dual-stack", is_flag=True, help="IPv4 and IPv6 addresses, with one EndpointSlice for each.")
+@click.option(
+    "--rich", is_flag=True, help="More Services with special features; with --dual-stack, a third of them dual-stack."
+)
+@click.option("--seed", default=1, show_default=True, help="The same seed and options give the same bytes.")
+@click.option(
+    "--every-rule", is_flag=True, help="Write a small fixed recording instead, in which every kind of rule occurs."
+)
+@click.pass_context
 def synth(
+    context: click.Context,
     out: Path,
     services: int,
     endpoints: int | None,
@@ -42,59 +50,61 @@ def synth(
     nodes: int,
     zones: int,
     dual_stack: bool,
+    rich: bool,
     seed: int,
+    every_rule: bool,
 ) -> None:
-    """Write a made-up cluster's recording to OUT (.jsonl, or .jsonl.zst compressed).
+    """Generate the recording of a synthetic cluster.
 
-    It starts with the initial list of nodes, Services and EndpointSlices, and goes on with about
-    ten minutes of churn: rolling updates, probe flaps, scaling, Services that come, change and go,
-    and a lost node.
+    OUT is a .jsonl file, or .jsonl.zst compressed.
+
+    The recording starts with the initial list of Nodes, Services and EndpointSlices, followed by about
+    ten minutes of churn: rolling updates, probe flaps, scaling, Services that are created, changed and
+    deleted, and a lost node.
     """
+    if every_rule:
+        given = [p for p in context.params if context.get_parameter_source(p) is ParameterSource.COMMANDLINE]
+        if set(given) != {"out", "every_rule"}:
+            raise click.UsageError("--every-rule writes a fixed recording and takes no other options")
+        count = _write(out, *fixed_recording())
+        click.echo(f"{out}: {plural(count, 'event')}, {out.stat().st_size / 1_000_000:.1f} MB")
+        return
     try:
-        options = Options(services, endpoints, churn, nodes, zones, dual_stack, seed)
+        options = Options(services, endpoints, churn, nodes, zones, dual_stack, seed, rich)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    count = _write(out, options)
+    count = _write(out, *generate(options))
     size = out.stat().st_size / 1_000_000
-    click.echo(f"{out}: {count} events, {churn} of them churn, {size:.1f} MB, seed {seed}")
+    click.echo(f"{out}: {plural(count, 'event')}, of which {churn} are churn, {size:.1f} MB, seed {seed}")
 
 
-def _write(out: Path, options: Options) -> int:
-    """Write the recording, with progress when stderr is a terminal; returns how many events it has.
+def _write(out: Path, head: Header, events: Iterator[Event]) -> int:
+    """Write the recording; returns the number of events.
 
-    Raises click.ClickException when the file cannot be written or the addresses run out.
+    Raises click.ClickException if the addresses run out; exits with 2 if the file cannot be written.
     """
-    # Here, so that --help does not load the writer.
-    from harness.recording import write_recording
+    # Imported late, so that --help does not load the writer.
+    from harness.log import write_recording
 
-    head, events = generate(options)
     counter = _Counter()
     try:
-        with _progress() as progress:
+        with reported(), Progress("writing events") as progress:
             write_recording(out, head, counter.watch(events, progress))
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise click.ClickException(f"{out}: {error}") from error
     return counter.count
 
 
-def _progress() -> Progress:
-    """A progress display on stderr, silent unless that is a terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
-
-
 class _Counter:
-    """Counts the events that pass."""
+    """Counts events as they are written."""
 
     def __init__(self) -> None:
-        """Nothing has passed."""
+        """No events yet."""
         self.count = 0
 
     def watch(self, events: Iterable[Event], progress: Progress) -> Iterator[Event]:
-        """`events` unchanged; the total is not known before the end, so none is shown."""
-        task = progress.add_task("events", total=None)
+        """`events`, unchanged; no total is shown, as it is not known in advance."""
         for event in events:
             self.count += 1
-            if self.count % REPORT_EVERY == 0:
-                progress.update(task, completed=self.count)
+            progress.done(self.count)
             yield event

@@ -1,4 +1,4 @@
-"""`harness validate`: read a recording to its end and check every manifest."""
+"""`harness validate`: reads a whole recording and checks every manifest."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import sys
 
 import click
 
-from harness.recording import Recording, RecordingError, open_source
-from harness.recording.checks import Checker
+from harness.cli.offered import files
+from harness.cli.progress import Progress
+from harness.log import Recording, RecordingError, open_source
+from harness.log.checks import Checker
+from harness.wording import plural
 
 SHOWN = 20
-"""Problems printed at most; past that the cause is seldom in the single event."""
+"""Maximum problems printed; with more, the cause is rarely in a single event."""
 
 EXAMPLES = """\b
 Examples:
@@ -20,27 +23,29 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("source")
+@click.argument("source", shell_complete=files)
 def validate(source: str) -> None:
-    """Check all of SOURCE: a recording, kubectl's JSON output, or - for standard input.
+    """Check a recording or dump for errors.
 
-    Exits with 2 and up to 20 problems on standard error unless all is well.
+    SOURCE is a recording, kubectl's JSON output, or - for standard input.
+
+    If anything is invalid, prints up to 20 problems on standard error and exits with 2.
     """
     problems: list[str] = []
     count = 0
     try:
-        with open_source(source) as recording:
+        with open_source(source) as recording, Progress("checking"):
             count = _check(recording, problems)
             digest = recording.sha256 if not problems else ""
     except RecordingError as error:
         problems.append(str(error))
     if problems:
         _report(problems)
-    click.echo(f"valid: {count} events, sha256 {digest}")
+    click.echo(f"valid: {plural(count, 'event')}, sha256 {digest}")
 
 
 def _check(recording: Recording, problems: list[str]) -> int:
-    """Number of events; appends to `problems`, also when reading ends in RecordingError."""
+    """Number of events; appends to `problems`, even if reading ends with a RecordingError."""
     checker = Checker()
     count = 0
     for event in recording:

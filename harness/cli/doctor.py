@@ -1,0 +1,52 @@
+"""`harness doctor`: what works on this machine, and what the rest needs."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from harness.cli.output import output_format, write_json
+
+EXIT_NO_REPLAY = 1
+BASE = "replay in mode nftables"
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@output_format
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(as_json: bool) -> None:
+    """Report what works on this machine, and what the rest needs.
+
+    Attach the output to bug reports.
+
+    The machine is not changed: namespaces created for the checks are removed again.
+
+    \b
+      harness doctor
+      harness doctor -o json
+
+    Exit codes: 0 replays work; 1 they do not work.
+    """
+    from harness.doctor import facts
+
+    found = facts()
+    if as_json:
+        write_json(found, "-")
+    else:
+        _show(found)
+    sys.exit(EXIT_NO_REPLAY if found["works"][BASE] else 0)
+
+
+def _show(found: dict[str, Any]) -> None:
+    for name, value in found["machine"].items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{part} {version or 'not installed'}" for part, version in value.items())
+        click.echo(f"{name.replace('_', ' '):<14} {value}")
+    click.echo()
+    for name, needs in found["works"].items():
+        click.echo(f"{'no ' if needs else 'yes'}  {name}" + (f": needs {needs}" if needs else ""))
+    click.echo()
+    for name, path in found["tools"].items():
+        click.echo(f"{name:<20} {path or 'not installed'}")

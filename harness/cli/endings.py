@@ -1,0 +1,97 @@
+"""How any command ends when something outside of it goes wrong: one line and an exit code, whatever it did."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from typing import IO, Any
+
+import click
+
+from harness.cli.verbosity import asked
+from harness.extras import way_out
+from harness.failure import Failure
+
+EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
+
+
+def prepare() -> None:
+    """Make SIGTERM unwind the stack, so that files are cleaned up, and open closed standard streams on /dev/null.
+
+    A file that is opened would get their descriptors otherwise.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
+
+
+class Ending(click.ClickException):
+    """A command's end in one line and an exit code, for what no `Failure` says by itself."""
+
+    def __init__(self, message: str, exit_code: int, prefix: str = "error: ") -> None:
+        super().__init__(message)
+        self._prefix = prefix
+        self.exit_code = exit_code  # type: ignore[misc]  # click declares it of the class
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """As click does, in our own form."""
+        click.echo(f"{self._prefix}{self.message}", file=file or sys.stderr)
+
+
+@contextlib.contextmanager
+def reported() -> Iterator[None]:
+    """A missing Python package, a file or stream that fails, an interruption: one line, never a traceback.
+
+    A reader that has gone away is click's, which ends silently.
+    """
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except SystemExit as end:
+        if asked().verbose and end.code and end.__context__:
+            traceback.print_exception(end.__context__)
+        raise
+    except Ending as end:
+        if asked().verbose and end.__context__:
+            traceback.print_exception(end.__context__)
+        raise
+    except Failure as error:
+        if asked().verbose:
+            traceback.print_exception(error)
+        raise Ending(str(error), error.exit_code) from None
+    except KeyboardInterrupt:
+        _end("interrupted", EXIT_INTERRUPTED)
+    except ModuleNotFoundError as error:
+        said = way_out(error.name or "")
+        if said is None:
+            raise
+        _end(f"error: {said}", EXIT_USAGE)
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise
+        if asked().verbose:
+            traceback.print_exception(error)
+        where = f"{error.filename}: " if error.filename else "output: " if error.errno == errno.ENOSPC else ""
+        _end(f"error: {where}{error.strerror or error}", EXIT_USAGE)
+
+
+def _end(line: str, code: int) -> None:
+    with contextlib.suppress(OSError):
+        click.echo(line, err=True)
+    # What could not be written must not be tried again as the interpreter ends.
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout = open(os.devnull, "w")
+    sys.exit(code)

@@ -1,0 +1,81 @@
+"""`harness explore`: a recording or a chaos run as a page for a browser on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.cli.endings import Ending
+from harness.cli.offered import files
+from harness.cli.progress import Progress
+
+if TYPE_CHECKING:  # imported late, so that help is quick
+    from aiohttp import web
+
+EXIT_ADDRESS, EXIT_INPUT = 1, 2
+EXAMPLES = """\b
+Examples:
+  harness explore recordings/demo.jsonl
+  harness explore recordings/10k-svc.jsonl --port 8080
+  harness explore chaos-pod-kill-nftables/              # a chaos run: faults and lost requests on the same clock
+  kubectl get services,endpointslices,nodes -A -o json | harness explore -
+"""
+
+
+@click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("source", shell_complete=files)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1; a free one by default.", metavar="PORT"
+)
+def explore(source: str, port: int) -> None:
+    """Explore a recording in a browser, moment by moment.
+
+    SOURCE is a recording, kubectl's JSON output, or the folder of a chaos run.  The page shows the state
+    at every event, what changed, the rules before and after, and a packet's way through them.  It is
+    served on 127.0.0.1 until Ctrl-C or SIGTERM, and needs nothing from the network.
+
+    Exit codes: 0 stopped by a signal; 1 the address is not available; 2 SOURCE cannot be read.
+    """
+    try:
+        with Progress("reading"):
+            application = _application(source)
+    except (ValueError, OSError) as error:
+        raise Ending(str(error), EXIT_INPUT) from None
+    try:
+        asyncio.run(_serve(application, port))
+    except OSError as error:
+        raise Ending(f"127.0.0.1:{port}: {error.strerror or error}", EXIT_ADDRESS) from None
+
+
+def _application(source: str) -> web.Application:
+    from harness.explore.history import History
+    from harness.explore.run import RECORDING, read_run
+    from harness.explore.server import Explorer
+    from harness.log import open_source
+
+    folder = Path(source)
+    run = read_run(folder) if folder.is_dir() else None
+    with open_source(str(folder / RECORDING) if run else source) as recording:
+        return Explorer(History(recording), run).application()
+
+
+async def _serve(application: web.Application, port: int) -> None:
+    """Until a signal comes."""
+    from aiohttp import web
+
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", port)
+        await site.start()
+        click.echo(f"open http://127.0.0.1:{runner.addresses[0][1]}/  (Ctrl-C ends it)")
+        await stop.wait()
+    finally:
+        await runner.cleanup()
