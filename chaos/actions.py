@@ -8,25 +8,33 @@ import msgspec
 from chaoslib.exceptions import ActivityFailed
 
 from chaos.session import SessionError, current
+from harness.places import vm
 
 __all__ = ["inject", "settle"]
 
 
-def inject(fault: str, seconds: float = 5.0, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Inject a fault for that long, heal it, and wait until the cluster has settled.
+def inject(
+    fault: str, seconds: float = 5.0, parameters: dict[str, Any] | None = None, optional: bool = False
+) -> dict[str, Any]:
+    """Inject a fault for that many seconds, heal it, and wait until the cluster has settled.
 
-    Whom it hits was decided by the plan before the run began.  What became of it is returned; a fault that could
-    not be injected, or not be healed, does not end the experiment, but its verdict is unknown.
+    An `optional` fault is skipped if the target does not support it, which the verdict reports.
+
+    Its targets were chosen by the plan before the run began.  The result is returned; a fault that could not be
+    injected or healed does not end the experiment, but makes its verdict unknown.  If the cluster does not settle
+    after a fault, all further faults fail.
     """
     try:
         done = current().inject(fault)
     except SessionError as error:
         raise ActivityFailed(str(error)) from error
-    return msgspec.to_builtins(done)
+    if isinstance(done, str):
+        return {"skipped": done}
+    return dict(msgspec.to_builtins(done))
 
 
 def settle(seconds: float = 60.0) -> bool:
     """Wait until pods are ready, engines healthy and kernels up to date."""
-    if not current().settle(seconds):
+    if not current().settle(seconds * vm.patience()):
         raise ActivityFailed(f"the cluster did not settle within {seconds:g} s")
     return True

@@ -1,4 +1,4 @@
-"""What there is: faults with their parameters, and the experiments of the library."""
+"""Lists the faults with their parameters, and the experiments of the library."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def faults() -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "summary": " ".join(kind.__doc__.split("\n\n")[0].split()),
+            "summary": " ".join((kind.__doc__ or "").split("\n\n")[0].split()),
             "parameters": msgspec.to_builtins(kind()),
         }
         for name, kind in sorted(FAULTS.items())

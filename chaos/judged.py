@@ -1,4 +1,4 @@
-"""A run's folder judged, and its verdict and reports written into it: at the run's end, or again later."""
+"""Computes the verdict on a run's folder and writes it, with the reports, at the run's end or later."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A lab's event log on Kafka as well: a broker of the run's own, and the log's file followed into a topic.
+"""Copies a lab's event log to Kafka: starts a broker for the run and ships the log file to a topic.
 
-The file is the spool: whatever becomes of the broker, it has everything, and a copy that was interrupted goes on where
-the topic ends.
+The file is the spool: it is complete whatever happens to the broker, and an interrupted copy continues where the topic
+ends.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from harness.kafka.broker import BOUND, Broker
-from harness.recording import RecordingError, open_source
+from harness.log import RecordingError, open_source
+from harness.log.kafka.broker import BOUND, Broker
 
 TOPIC = "lab"
 AGAIN_SECONDS, STOP_SECONDS = 0.5, 60.0
@@ -27,7 +27,7 @@ class KafkaLog:
     def __init__(self, folder: Path, log: Path) -> None:
         self._broker, self._log = Broker(folder, bound=True), log
         self._ended = threading.Event()
-        self._process: subprocess.Popen | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._ship, name="kafka-log", daemon=True)
 
     @property
@@ -41,34 +41,35 @@ class KafkaLog:
         return f"kafka://{self._broker.bootstrap}/{TOPIC}"
 
     def start(self) -> None:
-        """Broker, then shipping; BrokerError when the broker is not to be had."""
+        """Start the broker, then shipping; BrokerError if the broker is not available."""
         self._broker.up()
         self._thread.start()
 
     def kill(self) -> None:
-        """End the broker at once."""
+        """Kill the broker."""
         self._broker.down(signal.SIGKILL)
 
     def restart(self) -> None:
-        """Bring the broker back to the port it had."""
+        """Restart the broker on the same port."""
         if not self.up:
             self._broker.up(self._broker.port)
 
     def _ship(self) -> None:
-        """Follow the log into the topic; start anew when the broker was away for longer than a copy waits."""
+        """Ship the log to the topic; restart if the broker was down for longer than the copy waits."""
         while not self._ended.is_set():
             self._process = self._copy("--follow")
             while self._process.poll() is None and not self._ended.wait(AGAIN_SECONDS):
                 pass
-        self._process.terminate()
-        self._process.wait(STOP_SECONDS)
+        if self._process:
+            self._process.terminate()
+            self._process.wait(STOP_SECONDS)
 
-    def _copy(self, *options: str) -> subprocess.Popen:
+    def _copy(self, *options: str) -> subprocess.Popen[bytes]:
         command = [*BOUND, sys.executable, "-m", "harness", "copy", str(self._log), self.url, *options]
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def finish(self) -> dict[str, Any]:
-        """End shipping, send the rest, compare topic and file; `complete` when they say the same."""
+        """Stop shipping, send the rest, compare topic and file; `complete` if they are equal."""
         self._ended.set()
         self._thread.join(STOP_SECONDS)
         try:
@@ -79,13 +80,13 @@ class KafkaLog:
         return {"topic": self.url, "events": events, "complete": complete}
 
     def close(self) -> None:
-        """End the broker."""
+        """Stop the broker."""
         self._ended.set()
         self._broker.down()
 
 
 def _compare(file: str, topic: str) -> tuple[int, bool]:
-    """Events of the file, and whether the topic has just the same."""
+    """The number of events in the file, and whether the topic equals it."""
     count, same = 0, True
     with open_source(file) as written, open_source(topic) as shipped:
         for one, other in zip_longest(written, shipped):

@@ -1,7 +1,7 @@
-"""The load of a run: which flows from where, and the processes that drive them inside the lab.
+"""The load of a run: flows by sender, and the processes that drive them inside the lab.
 
-Each process is `python -m loadtests.run SPEC OUT` in one of the lab's namespaces: it sends by the clock, whatever
-the answers, writes its log to OUT, and ends when its standard input does.
+Each process is `python -m loadtests.run SPEC OUT` in one of the lab's namespaces: it sends on schedule, independent of
+answers, writes its log to OUT, and ends at the end of its standard input.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from typing import Any
 import msgspec
 
 from harness.lab.control import LabClient, LabError
+from harness.lab.dataplane.processes import prefer
 from harness.lab.topology import CLIENT
+from harness.places import vm
 
 START_SECONDS, STOP_SECONDS = 60.0, 30.0
 LOOK_SECONDS = 0.05
@@ -27,10 +29,10 @@ INTERNAL = ("clusterip-http", "clusterip-http-keepalive", "clusterip-tcp", "clus
 
 
 class LoadOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`arrivals_per_second` over all places; `flows` by place (`client`, `caller-N`); `shape` as `loadtests.shapes`.
+    """`arrivals_per_second` over all senders; `flows` by sender (`client`, `caller-N`); `shape` as `loadtests.shapes`.
 
-    `warm_up_seconds` of load come before the first fault, `cool_down_seconds` after the last; `timeout_seconds` is a
-    request's.
+    `warm_up_seconds` of load precede the first fault, `cool_down_seconds` follow the last; `timeout_seconds` applies to
+    each request.
     """
 
     arrivals_per_second: float = 200.0
@@ -44,12 +46,13 @@ class LoadOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class LoadProcess:
     """One running load."""
 
-    def __init__(self, name: str, where: str, out: Path, process: subprocess.Popen[bytes]) -> None:
-        self.name, self.where, self.out, self._process = name, where, out, process
+    def __init__(self, where: str, out: Path, process: subprocess.Popen[bytes], timeout_seconds: float) -> None:
+        self.where, self.out, self._process, self._timeout_seconds = where, out, process, timeout_seconds
 
     def await_begun(self) -> None:
-        """Wait until it sends; LabError when it ended, or did not begin in time."""
-        deadline = time.monotonic() + START_SECONDS
+        """Wait until it sends; LabError if it ended, or did not begin in time."""
+        # A second is logged once every request of it was answered or has failed.
+        deadline = time.monotonic() + START_SECONDS * vm.patience() + 2 * self._timeout_seconds
         while not (self.out.exists() and b'"second"' in self.out.read_bytes()):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 words = self.out.with_suffix(".log").read_bytes()[-1500:].decode(errors="replace").strip()
@@ -57,10 +60,11 @@ class LoadProcess:
             time.sleep(LOOK_SECONDS)
 
     def stop(self) -> int:
-        """Let it finish its log; its exit code."""
-        self._process.stdin.close()
+        """Let it finish its log; returns its exit code."""
+        if self._process.stdin:
+            self._process.stdin.close()
         try:
-            return self._process.wait(STOP_SECONDS)
+            return self._process.wait(STOP_SECONDS * vm.patience())
         except subprocess.TimeoutExpired:
             self._process.kill()
             return self._process.wait()
@@ -69,9 +73,9 @@ class LoadProcess:
 def start_load(
     client: LabClient, options: LoadOptions, folder: Path, seed: int, web_ui: bool = False
 ) -> list[LoadProcess]:
-    """Start a process for each place that has flows, and wait until all send; LabError when one does not.
+    """Start one process per sender that has flows, and wait until all send; LabError if one does not.
 
-    A place's share of the arrivals is that of its flows.  With `web_ui` each serves locust's page on its loopback.
+    A sender's share of the arrivals is that of its flows.  With `web_ui` each serves locust's page on its loopback.
     """
     folder.mkdir(parents=True, exist_ok=True)
     total = sum(map(len, options.flows.values()))
@@ -93,28 +97,29 @@ def start_load(
             "lab": str(client.folder),
         }
         command = _prepared(where, spec, folder) + (["--web-ui"] if web_ui else [])
-        started.append(_start(client.inside(where, command), where, folder))
+        started.append(_start(client.inside(where, command), where, folder, options.timeout_seconds))
     for process in started:
         process.await_begun()
     return started
 
 
 def start_here(spec: dict[str, Any], folder: Path) -> LoadProcess:
-    """Start a load on this machine, outside any lab, and wait until it sends; LabError when it does not."""
+    """Start a load on this machine, outside any lab, and wait until it sends; LabError if it does not."""
     folder.mkdir(parents=True, exist_ok=True)
-    process = _start(_prepared(spec["where"], spec, folder), spec["where"], folder)
+    process = _start(_prepared(spec["where"], spec, folder), spec["where"], folder, spec["timeout_seconds"])
     process.await_begun()
     return process
 
 
 def _prepared(where: str, spec: dict[str, Any], folder: Path) -> list[str]:
-    """Write the spec down; the command that carries it out."""
+    """Write the spec; returns the command that runs it."""
     path = folder / f"{where}.spec.json"
     path.write_text(json.dumps(spec, indent=2))
     return [sys.executable, "-m", "loadtests.run", str(path), str(folder / f"{where}.jsonl")]
 
 
-def _start(command: list[str], where: str, folder: Path) -> LoadProcess:
+def _start(command: list[str], where: str, folder: Path, timeout_seconds: float) -> LoadProcess:
     with open(folder / f"{where}.log", "wb") as log:
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
-    return LoadProcess(where, where, folder / f"{where}.jsonl", process)
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)
+    prefer(process.pid)
+    return LoadProcess(where, folder / f"{where}.jsonl", process, timeout_seconds)

@@ -1,6 +1,6 @@
-"""One seeded plan: an experiment's faults with everything decided.  Pure: same seed, same cluster, same plan.
+"""A seeded plan: an experiment's faults, completely determined.  Pure: same seed, same cluster, same plan.
 
-Each step draws from a generator of its own, so that editing one step leaves the others as they were.
+Each step has its own random generator, so that editing one step leaves the others unchanged.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from chaos.model import Cluster, PlanError, Step
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """A fault as an experiment asks for it."""
+    """A fault as requested by an experiment."""
 
     fault: str
     seconds: float
     parameters: dict[str, Any]
+    optional: bool = False
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """All steps of a run and what they were made from."""
+    """All steps of a run, with their inputs."""
 
     seed: int
     cluster: Cluster
@@ -37,9 +38,9 @@ def make_plan(
     seed: int,
     takes_away: Callable[[Step], frozenset[str]] = lambda step: frozenset(),
 ) -> Plan:
-    """Decide everything; PlanError names the step that cannot be.
+    """Determine all steps; PlanError names the step that cannot be planned.
 
-    `takes_away` names pods that a step leaves none of on this target, besides those that it consumes on any.
+    `takes_away` returns pods that a step removes on this target, in addition to those that it consumes on every target.
     """
     steps = []
     left = cluster
@@ -55,12 +56,12 @@ def make_plan(
 
 def _step(number: int, want: Wanted, cluster: Cluster, seed: int) -> tuple[Step, frozenset[str]]:
     if want.seconds < 0:
-        raise PlanError(f"{want.fault} for {want.seconds} seconds; 0 or more is needed")
+        raise PlanError(f"{want.fault} for {want.seconds} seconds: must be 0 or more")
     fault = fault_of(want.fault, want.parameters)
     rng = Random(f"{seed}/{number}/{want.fault}")
     chosen = fault.choose(cluster, rng)
     script = fault.script(chosen, want.seconds, rng, cluster)
     pods = tuple(pod.name for pod in chosen.pods)
     return Step(
-        number, want.fault, msgspec.to_builtins(fault), want.seconds, pods, chosen.nodes, script
+        number, want.fault, msgspec.to_builtins(fault), want.seconds, pods, chosen.nodes, script, want.optional
     ), chosen.consumed

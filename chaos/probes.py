@@ -1,6 +1,6 @@
-"""Probes for Chaos Toolkit experiments (provider module `chaos.probes`): whether all is well now.
+"""Probes for Chaos Toolkit experiments (provider module `chaos.probes`): the present health of the cluster.
 
-None where that cannot be seen.
+None if it cannot be observed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ __all__ = ["all_pods_ready", "engines_healthy", "kernels_up_to_date", "nodes_rea
 
 
 def all_pods_ready() -> bool | None:
-    """As many pods as are wanted are there, and all are ready."""
+    """The desired number of pods exists, and all are ready."""
     return current().stage.health()["pods"]
 
 
@@ -26,5 +26,5 @@ def engines_healthy() -> bool | None:
 
 
 def kernels_up_to_date() -> bool | None:
-    """Every node's kernel holds what the EndpointSlices say."""
+    """Every node's kernel is up to date with the EndpointSlices."""
     return current().stage.health()["kernels"]

@@ -1,7 +1,7 @@
-"""Runs an experiment by chaostoolkit-lib, in this process, then judges the run's folder.
+"""Runs an experiment with chaostoolkit-lib in this process, then computes the verdict from the run's folder.
 
-What the experiment does is Chaos Toolkit's (hypothesis, method, rollbacks, controls, journal); what it finds is
-judged from the files that the run left, so that a verdict can be made again.
+Chaos Toolkit runs the experiment (hypothesis, method, rollbacks, controls, journal); the verdict depends only on the
+files that the run left, so that it can be recomputed.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from chaos.judged import judge_folder
 from chaos.session import RUN
 from chaos.targets.kube.settings import KubeOptions
 from chaos.verdict import Verdict
-
-JOURNAL = "journal.json"
+from chaos.verdict.ended import ENDED
+from chaos.verdict.journal import write_journal
 
 
 def run_experiment(
     experiment: Experiment, folder: Path, lab: Path | None, web_ui: bool = False, kube: KubeOptions | None = None
 ) -> Verdict:
-    """Run, judge and report; the verdict is unknown when the run did not get as far as its facts.
+    """Run, judge and report; the verdict is unknown if the run ended before it wrote its facts.
 
-    In a lab of its own, or in the one that runs in `lab`, or on the cluster `kube`.
+    It takes place in a new lab, in the running one with folder `lab`, or on the cluster `kube`.
     """
     from chaoslib.experiment import run_experiment as run
 
@@ -44,28 +44,29 @@ def run_experiment(
         control.KUBE: msgspec.json.encode(kube).decode() if kube else "",
         control.WEB_UI: "1" if web_ui else "",
     }
-    # Of an earlier run here, which this one may not get far enough to replace.
-    (folder / RUN).unlink(missing_ok=True)
+    # Left by an earlier run in this folder; this one may end before it replaces them.
+    for name in (RUN, ENDED):
+        (folder / name).unlink(missing_ok=True)
     journal = run(experiment.raw, settings={})
-    (folder / JOURNAL).write_bytes(msgspec.json.format(msgspec.json.encode(journal, enc_hook=str), indent=1))
+    write_journal(folder, journal)
     return judge_folder(folder)
 
 
 @contextmanager
 def signals_seen() -> Iterator[list[int]]:
-    """The numbers of signals that came in the meantime, filled in at the end.
+    """Records signals received meanwhile; filled in at the end.
 
-    Chaos Toolkit takes SIGINT and SIGTERM for itself and says of neither that it came.
+    Chaos Toolkit handles SIGINT and SIGTERM itself and does not report them.
     """
     seen: list[int] = []
-    ours, told = socket.socketpair()
-    with ours, told:
-        for end in (ours, told):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        for end in (ours, theirs):
             end.setblocking(False)
-        before = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+        before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
         try:
             yield seen
         finally:
             signal.set_wakeup_fd(before)
-            told.close()
+            theirs.close()
             seen += [number for number in ours.recv(4096) if number in (signal.SIGINT, signal.SIGTERM)]

@@ -1,7 +1,7 @@
-"""One run of an experiment: stage up, load on, faults one after the other, everything written into its folder.
+"""One run of an experiment: starts stage and load, injects faults one after another, writes results to its folder.
 
-Chaos Toolkit drives it through `chaos.control` (begin, end) and `chaos.actions` (each fault); there is one session
-at a time in a process, `current()`.
+Chaos Toolkit drives it through `chaos.control` (begin, end) and `chaos.actions` (each fault); a process has one session
+at a time, `current()`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from chaos.load import LoadProcess
 from chaos.model import PlanError, Step
 from chaos.perform import Performed, Performer, Target, TargetError
 from chaos.plan import Plan
-from harness.kafka.broker import BrokerError
+from chaos.verdict.journal import write_journal
 from harness.lab.control import LabError
+from harness.log.kafka.broker import BrokerError
+from harness.places import vm
 
-SETTLE_SECONDS = 60.0
+SETTLE_SECONDS, AGREE_SECONDS = 60.0, 3.0
 LOOK_SECONDS = 0.1
 RUN = "run.json"
 
@@ -33,69 +35,87 @@ _current: Session | None = None
 
 
 class SessionError(RuntimeError):
-    """The run cannot begin or go on; the message says why."""
+    """The run cannot begin or continue; the message states why."""
 
 
 def current() -> Session:
-    """The session that runs; SessionError when there is none."""
+    """The running session; SessionError if there is none."""
     if _current is None:
         raise SessionError(
             "no run has begun: the experiment needs the control `chaos.control` (see chaos/experiments), or"
-            " run it by `harness chaos run`"
+            " run it with `harness chaos run`"
         )
     return _current
 
 
 class Stage(Protocol):
-    """Where a run takes place: what it starts, what it knows, what it leaves."""
+    """The environment of a run: a lab or a real cluster."""
 
-    target: Target
-    """Where its faults go, once it is open."""
+    @property
+    def target(self) -> Target:
+        """The target of its faults, once it is open."""
 
-    def open(self, experiment: Experiment, seed: int, folder: Path, tell: Callable[[str], None]) -> Plan:
-        """Make ready, and say what will be done; PlanError, TargetError or LabError when that cannot be."""
+    def open(self, experiment: Experiment, seed: int, folder: Path, report: Callable[[str], None]) -> Plan:
+        """Prepare, and return the plan; PlanError, TargetError or LabError if that fails."""
 
     def start_load(self, folder: Path) -> list[LoadProcess]:
-        """Start the traffic, its logs in `folder`; LabError when it does not begin."""
-
-    def settled(self) -> bool:
-        """Whether all is as it should be now."""
+        """Start the traffic, with logs in `folder`; LabError if it does not begin."""
 
     def health(self) -> dict[str, bool | None]:
-        """`pods`, `nodes`, `engines`, `kernels`: whether all is well with them; None: cannot be seen from here."""
+        """Whether `pods`, `nodes`, `engines` and `kernels` are healthy; None: not observable from here."""
+
+    def kernels(self) -> dict[str, list[str]] | None:
+        """By node, differences of its complete kernel state from the API; None: not observable from here."""
+
+    def restore(self) -> None:
+        """Restore what a fault removed without restoring it, once it is known whether nodes had removed it."""
+
+    def usage(self) -> dict[str, dict[str, Any]]:
+        """By node, its engine's `pid`, `cpu_seconds` and `memory_bytes`."""
 
     def facts(self) -> dict[str, Any]:
-        """Its part of run.json: mode, began_monotonic_ns, seconds, observations, engine_cpu_seconds and more."""
+        """Its part of run.json: mode, began_monotonic_ns, seconds, observations and more."""
 
     def keep(self, folder: Path) -> None:
-        """Leave the recording in the run's folder."""
+        """Write the recording to the run's folder."""
 
     def close(self) -> list[str]:
-        """End what it started, put back what is not as it was; what went wrong with that, in words."""
+        """Stop what it started and restore what it changed; returns errors as text."""
 
 
 class Session:
-    """`folder` gets the run's files; all that happens, happens on `stage`."""
+    """`folder` receives the run's files; `stage` is where the run takes place."""
 
     def __init__(
-        self, experiment: Experiment, seed: int, folder: Path, tell: Callable[[str], None], stage: Stage
+        self, experiment: Experiment, seed: int, folder: Path, report: Callable[[str], None], stage: Stage
     ) -> None:
         self.experiment, self.seed, self.folder, self.stage = experiment, seed, folder, stage
         self.performed: list[Performed] = []
         self.plan: Plan | None = None
-        self._tell = tell
+        self.skipped: dict[int, str] = {}
+        self._report = report
+        self.usage: list[dict[str, Any]] = []
         self._load: list[LoadProcess] = []
         self._lock = threading.Lock()
         self._left: list[Step] = []
+        self._unsettled = ""
         self._baseline = 0.0
+        self._before: dict[str, list[str]] | None = None
+        self._after: dict[str, list[str]] | None = None
+
+    @property
+    def share_done(self) -> tuple[int, int]:
+        """The number of completed faults, and of all that are planned and supported."""
+        planned = len(self.plan.steps) - len(self.skipped) if self.plan else 0
+        return len(self.performed), planned
 
     @property
     def target(self) -> Target:
-        """Where the faults go."""
+        """The target of the faults."""
         return self.stage.target
 
     def begin(self) -> None:
-        """Stage, plan, load, warm-up; SessionError when one of them is not to be had, with nothing left running."""
+        """Stage, plan, load, warm-up; SessionError if one of them fails, with nothing left running."""
         global _current
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -109,57 +129,96 @@ class Session:
         _current = self
 
     def _begin(self) -> None:
-        self.plan = self.stage.open(self.experiment, self.seed, self.folder, self._tell)
-        check(self.plan, self.target)
+        self.plan = self.stage.open(self.experiment, self.seed, self.folder, self._report)
+        self.skipped = check(self.plan, self.target)
+        for number, why in self.skipped.items():
+            self._report(f"{number}. SKIPPED: {why}")
         self._left = list(self.plan.steps)
         self.target.note({"phase": "plan", "plan": msgspec.to_builtins(self.plan)})
         self._load = self.stage.start_load(self.folder / "load")
         time.sleep(self.experiment.load.warm_up_seconds)
+        self._before = self._kernels()
         self._baseline = self.target.now()
+        self._sample()
+
+    def _sample(self) -> None:
+        """Sample the engines' resource usage."""
+        if found := self.stage.usage():
+            self.usage.append({"at": self.target.now(), "engines": found})
 
     def _abandon(self) -> None:
         for process in self._load:
             process.stop()
         for trouble in self.stage.close():
-            self._tell(trouble)
+            self._report(trouble)
 
-    def inject(self, fault: str) -> Performed:
-        """The plan's next step of that fault, then wait until the cluster has settled."""
+    def inject(self, fault: str) -> Performed | str:
+        """Run the plan's next step of that fault, then wait until the cluster has settled; or why it was skipped.
+
+        SessionError once the cluster did not settle: the effects of a further fault would prove nothing.
+        """
         with self._lock:
+            if self._unsettled:
+                raise SessionError(f"not tried: the cluster has not settled since {self._unsettled}")
             step = next((step for step in self._left if step.fault == fault), None)
             if step is None:
                 raise SessionError(f"the plan has no more steps of {fault}")
             self._left.remove(step)
-        done = Performer(self.target, self._tell).perform(step)
+        if step.number in self.skipped:
+            return self.skipped[step.number]
+        done = Performer(self.target, self._report).perform(step)
         self.performed.append(done)
-        if not self.settle(SETTLE_SECONDS):
-            done.errors.append(f"the cluster did not settle within {SETTLE_SECONDS:g} s of the heal")
+        limit = SETTLE_SECONDS * vm.patience()
+        if not self.settle(limit, done):
+            done.errors.append(f"the cluster did not settle within {limit:g} s of the heal")
+            self._unsettled = f"{step.number}. {step.fault}"
         done.settled = self.target.now()
+        done.kernels = self._kernels()
+        self.stage.restore()
+        self._sample()
         return done
 
-    def settle(self, seconds: float) -> bool:
-        """Wait until all is as it should be: pods ready, engines healthy, every kernel up to date."""
+    def _kernels(self) -> dict[str, list[str]] | None:
+        """The kernels' differences from the API, after changes in flight had time to complete."""
+        deadline = time.monotonic() + AGREE_SECONDS * vm.patience()
+        while (found := self.stage.kernels()) and any(found.values()) and time.monotonic() < deadline:
+            time.sleep(LOOK_SECONDS)
+        return found
+
+    def settle(self, seconds: float, done: Performed | None = None) -> bool:
+        """Wait until pods are ready, engines healthy and every kernel is up to date.
+
+        `done` receives the time at which the engines were.
+        """
         deadline = time.monotonic() + seconds
-        while not self.stage.settled():
+        while True:
+            health = self.stage.health()
+            if done and done.engines_back is None and health["engines"]:
+                done.engines_back = self.target.now()
+            if all(value in (True, None) for value in health.values()) and health["pods"]:
+                return True
             if time.monotonic() > deadline:
                 return False
             time.sleep(LOOK_SECONDS)
-        return True
 
-    def end(self, finished: bool) -> Path:
-        """Cool down, end load and stage, write the facts; their file."""
+    def end(self, finished: bool, journal: dict[str, Any] | None = None) -> Path:
+        """Cool down, stop load and stage, write the facts; returns their file.  `journal`: Chaos Toolkit's, if any."""
         global _current
         _current = None
         try:
             if finished:
                 time.sleep(self.experiment.load.cool_down_seconds)
+                self._after = self._kernels()
             facts = self._facts(finished)
             self.stage.keep(self.folder)
         finally:
             troubles = self.stage.close()
             for trouble in troubles:
-                self._tell(trouble)
+                self._report(trouble)
         facts["troubles"] = [*facts.get("troubles", ()), *troubles]
+        facts["journal"] = journal is not None
+        if journal is not None:
+            write_journal(self.folder, journal)
         path = self.folder / RUN
         path.write_bytes(msgspec.json.format(msgspec.json.encode(facts), indent=1))
         return path
@@ -183,8 +242,13 @@ class Session:
             "baseline_seconds": self._baseline,
             "plan": self.plan,
             "performed": self.performed,
+            "skipped": self.skipped,
+            "usage": self.usage,
+            "kernels_before": self._before,
+            "kernels_after": self._after,
+            "load_options": self.experiment.load,
             "load": [
-                {"name": p.name, "where": p.where, "file": str(p.out.relative_to(self.folder)), "exit_code": code}
+                {"name": p.where, "where": p.where, "file": str(p.out.relative_to(self.folder)), "exit_code": code}
                 for p, code in loads
             ],
             "objectives": self.experiment.objectives,
@@ -193,11 +257,18 @@ class Session:
         }
 
 
-def check(plan: Plan, target: Target) -> None:
-    """PlanError naming every step with an operation that the target has no way to do: before anything happens."""
-    found = []
+def check(plan: Plan, target: Target) -> dict[int, str]:
+    """Before anything happens: the reason for skipping each unsupported optional step, by its number.
+
+    PlanError names an unsupported step that is not optional.
+    """
+    found, skipped = [], {}
     for step in plan.steps:
-        reasons = dict.fromkeys(filter(None, map(target.can, (*step.script.inject, *step.script.heal))))
-        found += [f"step {step.number} ({step.fault}): {reason}" for reason in reasons]
+        reasons = list(dict.fromkeys(filter(None, map(target.can, (*step.script.inject, *step.script.heal)))))
+        if reasons and step.optional:
+            skipped[step.number] = f"{step.fault}: {'; '.join(reasons)}"
+        elif reasons:
+            found += [f"step {step.number} ({step.fault}): {reason}" for reason in reasons]
     if found:
         raise PlanError("; ".join(found))
+    return skipped

@@ -1,6 +1,6 @@
 """Traffic through a cluster's Service addresses, by locust, at a rate that does not wait for answers.
 
-    spec -> flows (where requests go)   shapes (how many arrive a second)
+    spec -> flows (where requests go)   shapes (how many arrive per second)
          -> users (each an even stream of arrivals, every request in a greenlet of its own)
          -> requests (one request, one outcome) -> log (seconds, failures, histograms)
 

@@ -1,4 +1,4 @@
-"""Ways in: each flow is a kind of request to a Service's address, from a spec's nodes and Services. Pure."""
+"""Flows: each is a kind of request to a Service's address, from a spec's nodes and Services. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from typing import NamedTuple
 
 from loadtests.spec import Spec, SpecError
 
-HTTP, HTTP_KEEPALIVE, TCP, UDP = "http", "http-keepalive", "tcp", "udp"
+HTTP, HTTP_KEEPALIVE, TCP, UDP, UDP_KEPT = "http", "http-keepalive", "tcp", "udp", "udp-kept"
+DATAGRAMS = (UDP, UDP_KEPT)
+ONE_FLOW_EACH = (HTTP, TCP)
+"""Kinds of which each request has a flow of its own; one by UDP has not, where its port was used a moment ago."""
 
 
 class Destination(NamedTuple):
@@ -42,10 +45,12 @@ FLOWS = {
     "nodeport-udp": _Way("web", "udp", "nodes", UDP),
     "balancer-http": _Way("web", "http", "balancer", HTTP),
     "balancer-http-keepalive": _Way("web", "http", "balancer", HTTP_KEEPALIVE),
+    "nodeport-udp-kept": _Way("web", "udp", "nodes", UDP_KEPT),
     "clusterip-http": _Way("web", "http", "cluster", HTTP),
     "clusterip-http-keepalive": _Way("web", "http", "cluster", HTTP_KEEPALIVE),
     "clusterip-tcp": _Way("web", "tcp", "cluster", TCP),
     "clusterip-udp": _Way("web", "udp", "cluster", UDP),
+    "clusterip-udp-kept": _Way("web", "udp", "cluster", UDP_KEPT),
     "sticky-http": _Way("web-sticky", "http", "nodes", HTTP),
     "local-http": _Way("web-local", "http", "nodes", HTTP),
 }
@@ -53,7 +58,7 @@ FLOWS = {
 
 
 def flow_of(name: str, spec: Spec) -> Flow:
-    """SpecError for an unknown name, or a Service that is not there."""
+    """SpecError for an unknown name, or a missing Service."""
     way = FLOWS.get(name)
     if way is None:
         raise SpecError(f"unknown flow {name!r}; there are: {', '.join(FLOWS)}")

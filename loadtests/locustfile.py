@@ -3,30 +3,31 @@
     LOADTEST_SPEC=spec.json LOADTEST_OUT=load.jsonl locust -f loadtests/locustfile.py --headless
 
 A user never waits for an answer: each request runs in a greenlet of its own, and its latency is counted from when
-it was due (no coordinated omission).  More requests a second are more users, so locust's own shapes, web page and
+it was due (no coordinated omission).  More requests per second are more users, so locust's own shapes, web page and
 distributed workers all keep their meaning.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 import os
 import sys
 import time
 from random import Random
+from typing import Any
 
 import gevent
 from locust import LoadTestShape, User, events, task
-from locust.runners import MasterRunner, WorkerRunner
+from locust.env import Environment
+from locust.runners import MasterRunner, Runner, WorkerRunner
 
 from loadtests import shapes
-from loadtests.arrivals import stream
-from loadtests.flows import UDP, flow_of
-from loadtests.log import Failure, LoadLog
+from loadtests.arrivals import Stream, users_for
+from loadtests.flows import DATAGRAMS, ONE_FLOW_EACH, Destination, Flow, flow_of
+from loadtests.log import Ask, Failure, LoadLog
 from loadtests.requests import Client
 from loadtests.spec import read_spec
-from loadtests.tally import Tally
+from loadtests.tally import LATE_NS, Tally
 
 FLUSH_SECONDS = 0.25
 SPEC = read_spec(os.environ["LOADTEST_SPEC"])
@@ -41,19 +42,26 @@ _in_flight = 0
 
 
 class ArrivalRate(LoadTestShape):
-    """As many users as the wanted rate needs streams."""
+    """As many users as the required rate needs streams."""
 
     def tick(self) -> tuple[int, float] | None:
-        """(users, users started a second); None ends the load."""
+        """(users, users started per second); None ends the load."""
         seconds = self.get_run_time()
         if SPEC.seconds is not None and seconds > SPEC.seconds:
             return None
         rate = SPEC.arrivals_per_second * shapes.factor_at(SPEC.shape, seconds)
-        users = max(1, math.ceil(rate / SPEC.arrivals_per_user))
+        users, _ = users_for(rate, SPEC.arrivals_per_user)
         return users, users
 
 
-class Stream(User):
+def rate_of_each(environment: Environment) -> float:
+    """Of each stream now: whatever rate is wanted is made by whole users, each with its part of it."""
+    assert environment.shape_class, "this file has one"
+    rate = SPEC.arrivals_per_second * shapes.factor_at(SPEC.shape, environment.shape_class.get_run_time())
+    return users_for(rate, SPEC.arrivals_per_user)[1]
+
+
+class Arrivals(User):
     """An even stream of requests over all flows in turn."""
 
     def on_start(self) -> None:
@@ -63,21 +71,35 @@ class Stream(User):
 
     @task
     def run_for_ever(self) -> None:
-        """Send what is due, at its time, until the user is stopped."""
-        first = self._rng.randrange(len(FLOWS))
-        rate = min(SPEC.arrivals_per_user, SPEC.arrivals_per_second)
-        for number, at_ns in enumerate(stream(rate, self._rng, time.monotonic_ns())):
-            gevent.sleep(max(0.0, (at_ns - time.monotonic_ns()) / 1e9))
-            self._launch(FLOWS[(first + number) % len(FLOWS)], at_ns, f"{self._number}-{number}".encode())
+        """Send requests when due, until the user is stopped."""
+        self._first, self._count = self._rng.randrange(len(FLOWS)), 0
+        self._stream = Stream(rate_of_each(self.environment), self._rng, time.monotonic_ns())
+        while True:
+            gevent.sleep(max(0.0, (self._stream.next_ns - time.monotonic_ns()) / 1e9))
+            flow, at_ns = self._take()
+            self._launch(flow, at_ns, f"{self._number}-{self._count}".encode())
 
-    def _launch(self, flow, at_ns: int, token: bytes) -> None:
+    def _take(self) -> tuple[Flow, int]:
+        """The due arrival, and the next flow."""
+        at_ns, flow = self._stream.next_ns, FLOWS[(self._first + self._count) % len(FLOWS)]
+        self._stream.advance(rate_of_each(self.environment))
+        self._count += 1
+        _tally.due(flow.name)
+        return flow, at_ns
+
+    def on_stop(self) -> None:
+        """Discard requests that were due and have not been sent."""
+        while getattr(self, "_stream", None) and self._stream.next_ns <= time.monotonic_ns() - LATE_NS:
+            _tally.not_sent(self._take()[0].name)
+
+    def _launch(self, flow: Flow, at_ns: int, token: bytes) -> None:
         if _in_flight >= SPEC.most_in_flight:
             _tally.not_sent(flow.name)
             return
         gevent.spawn(_request, self.environment, flow, self._rng.choice(flow.destinations), at_ns, token)
 
 
-def _request(environment, flow, to, at_ns: int, token: bytes) -> None:
+def _request(environment: Environment, flow: Flow, to: Destination, at_ns: int, token: bytes) -> None:
     global _in_flight
     _in_flight += 1
     sent_ns = time.monotonic_ns()
@@ -88,11 +110,12 @@ def _request(environment, flow, to, at_ns: int, token: bytes) -> None:
     ended_ns = time.monotonic_ns()
     if outcome.cause:
         _tally.failed(flow.name, at_ns, sent_ns, outcome.cause)
-        protocol = "udp" if flow.kind == UDP else "tcp"
+        protocol = "udp" if flow.kind in DATAGRAMS else "tcp"
+        assert _log, "whoever sends has begun"
         _log.failure(
             Failure(
                 flow.name, protocol, at_ns, ended_ns, outcome.cause, str(to), to.address, to.port, to.node,
-                outcome.pod, outcome.source,
+                outcome.pod, outcome.source, sent_ns if flow.kind in ONE_FLOW_EACH else None,
             )
         )  # fmt: skip
     else:
@@ -108,7 +131,7 @@ def _request(environment, flow, to, at_ns: int, token: bytes) -> None:
 
 
 @events.init.add_listener
-def begin(environment, **_) -> None:
+def begin(environment: Environment, **_: object) -> None:
     """Open the log, and end the load when standard input ends, if asked to."""
     global _log
     if isinstance(environment.runner, MasterRunner):
@@ -117,14 +140,14 @@ def begin(environment, **_) -> None:
     if isinstance(environment.runner, WorkerRunner):
         out = f"{out}.{environment.runner.client_id}"
     _log = LoadLog(out, SPEC, _tally, _lookup() if SPEC.lab else None)
-    gevent.spawn(_flush_for_ever)
+    gevent.spawn(_flush_for_ever, _log)
     if os.environ.get("LOADTEST_UNTIL_STDIN_ENDS") and environment.runner:
-        gevent.spawn(_until_stdin_ends, environment)
+        gevent.spawn(_until_stdin_ends, environment, environment.runner)
 
 
 @events.quit.add_listener
-def end(**_) -> None:
-    """Wait for what is under way, then close the log."""
+def end(**_: object) -> None:
+    """Wait for requests in progress, then close the log."""
     if _log is None:
         return
     deadline = time.monotonic() + SPEC.timeout_seconds * 2 + 1
@@ -133,28 +156,28 @@ def end(**_) -> None:
     _log.end()
 
 
-def _flush_for_ever() -> None:
+def _flush_for_ever(log: LoadLog) -> None:
     while True:
         gevent.sleep(FLUSH_SECONDS)
-        _log.flush()
+        log.flush()
 
 
-def _until_stdin_ends(environment) -> None:
+def _until_stdin_ends(environment: Environment, runner: Runner) -> None:
     while gevent.os.tp_read(sys.stdin.fileno(), 1):
         pass
-    environment.runner.quit()
+    runner.quit()
     if environment.web_ui:
         environment.web_ui.stop()
 
 
-def _lookup():
+def _lookup() -> Ask:
     from harness.lab.control import LabClient, LabError
 
     client = LabClient(SPEC.lab)
 
-    def ask(flows: list[dict]) -> list[dict | None]:
+    def ask(flows: list[dict[str, Any]]) -> list[dict[str, Any] | None]:
         try:
-            return client.call("flows.lookup", flows=flows)
+            return list(client.call("flows.lookup", flows=flows))
         except LabError:
             return [None] * len(flows)  # the load goes on; the log says that it does not know
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import resource
 import time
+from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from loadtests.spec import Spec
 from loadtests.tally import Tally
 
 SETTLING_NS = 250_000_000
-"""How old a failure is before its endpoint is asked for: who is asked must have heard of the flow."""
+"""Minimum age of a failure before its endpoint is queried: the nodes must have been notified of the flow."""
 LOOKED_UP_AT_ONCE = 200
 """Failures whose endpoint is asked for in one go; of more in one interval the rest is written without."""
 
 
 class Failure(NamedTuple):
-    """A failed request on its way into the log; times in nanoseconds of CLOCK_MONOTONIC."""
+    """A failed request to be logged; times in nanoseconds of CLOCK_MONOTONIC."""
 
     flow: str
     protocol: str
@@ -30,12 +32,17 @@ class Failure(NamedTuple):
     node: str
     pod: str
     source: tuple[str, int] | None
+    since_ns: int | None = None
+    """After when its flow began, where it is one of its own."""
+
+
+Ask = Callable[[list[dict[str, Any]]], Sequence[dict[str, Any] | None]]
 
 
 class LoadLog:
     """`ask(list of flows) -> list of {"node", "endpoint", "pod"} or None` names endpoints; None asks nobody."""
 
-    def __init__(self, path: str, spec: Spec, tally: Tally, ask=None) -> None:
+    def __init__(self, path: str, spec: Spec, tally: Tally, ask: Ask | None = None) -> None:
         self._file = open(path, "w", buffering=1)
         self._spec, self._tally, self._ask = spec, tally, ask
         self._failures: list[Failure] = []
@@ -59,7 +66,7 @@ class LoadLog:
             self._write(
                 kind="failure", at_ns=failure.at_ns, ended_ns=failure.ended_ns, flow=failure.flow, cause=failure.cause,
                 via=failure.via, node=found.get("node") or failure.node or None, endpoint=found.get("endpoint"),
-                pod=found.get("pod") or failure.pod or None,
+                pod=found.get("pod") or failure.pod or None, **({"older": True} if found.get("older") else {}),
             )  # fmt: skip
         patience_ns = 0 if everything else int((self._spec.timeout_seconds * 2 + 1) * 1e9)
         for row in self._tally.rows(time.monotonic_ns() - patience_ns + (10**10 if everything else 0)):
@@ -67,19 +74,20 @@ class LoadLog:
 
     def _endpoints(self, failures: list[Failure]) -> list[dict[str, Any] | None]:
         known: list[dict[str, Any] | None] = [None] * len(failures)
-        asked = [n for n, f in enumerate(failures) if f.source and not f.pod][:LOOKED_UP_AT_ONCE]
+        unknown = ((n, (f, f.source)) for n, f in enumerate(failures) if f.source and not f.pod)
+        asked = dict(islice(unknown, LOOKED_UP_AT_ONCE))
         if self._ask and asked:
             flows = [
-                {"protocol": f.protocol, "source": f.source[0], "source_port": f.source[1], "address": f.address,
-                 "port": f.port, "node": f.node}
-                for f in (failures[n] for n in asked)
+                {"protocol": f.protocol, "source": source, "source_port": port, "address": f.address,
+                 "port": f.port, "node": f.node, "since_ns": f.since_ns, "until_ns": f.ended_ns}
+                for f, (source, port) in asked.values()
             ]  # fmt: skip
             for n, found in zip(asked, self._ask(flows), strict=True):
                 known[n] = found
         return known
 
     def end(self) -> None:
-        """What is left, the summaries, the last line."""
+        """Write the rest, the summaries and the last line."""
         time.sleep(SETTLING_NS / 1e9)
         self.flush(everything=True)
         for summary in self._tally.summaries():

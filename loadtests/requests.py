@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import socket
+import time
 from typing import NamedTuple
 
 from geventhttpclient.response import HTTPConnectionClosed, HTTPParseError, HTTPSocketResponse
 
-from loadtests.flows import HTTP, HTTP_KEEPALIVE, TCP, Destination
+from loadtests.flows import HTTP, HTTP_KEEPALIVE, TCP, UDP_KEPT, Destination
 
 _CAUSES = {
     errno.ECONNREFUSED: "refused",
@@ -22,8 +23,12 @@ _CAUSES = {
 REPLY_BYTES = 4096
 
 
+Local = tuple[str, int]
+"""The address and port of this end."""
+
+
 class Outcome(NamedTuple):
-    """What became of a request: `cause` "" is an answer, by `pod` on `node`.
+    """The outcome of a request: `cause` "" means an answer, by `pod` on `node`.
 
     `source` is the local (address, port) by which connection tracking knows the flow, None when there was none.
     """
@@ -31,11 +36,11 @@ class Outcome(NamedTuple):
     cause: str
     pod: str = ""
     node: str = ""
-    source: tuple[str, int] | None = None
+    source: Local | None = None
 
 
 def cause_of(error: BaseException) -> str:
-    """A word for an error of a socket or a parser."""
+    """A short name for an error of a socket or parser."""
     if isinstance(error, TimeoutError):
         return "timeout"
     if isinstance(error, HTTPConnectionClosed):
@@ -43,7 +48,7 @@ def cause_of(error: BaseException) -> str:
     if isinstance(error, HTTPParseError):
         return "wrong answer"
     if isinstance(error, OSError):
-        return _CAUSES.get(error.errno, error.strerror or type(error).__name__)
+        return _CAUSES.get(error.errno or 0, error.strerror or type(error).__name__)
     return type(error).__name__
 
 
@@ -51,15 +56,18 @@ class Client:
     """Sends requests of all kinds; idle kept-alive connections are shared by all of a process's users."""
 
     def __init__(self, timeout_seconds: float, most_idle: int = 64, named: bool = True, http_path: str = "/") -> None:
-        """`named`: an answer must say which pod gave it, as the lab's pods do."""
+        """`named`: an answer must identify its pod, as the lab's pods do."""
         self._timeout, self._most_idle = timeout_seconds, most_idle
         self._named, self._path = named, http_path.encode()
         self._idle: dict[Destination, list[socket.socket]] = {}
+        self._ports: dict[Destination, list[tuple[socket.socket, str]]] = {}
 
     def send(self, kind: str, to: Destination, token: bytes) -> Outcome:
-        """One request; never raises for what a network can do."""
+        """Execute one request; network errors are never raised."""
         if kind == HTTP_KEEPALIVE:
             return self._kept_alive(to)
+        if kind == UDP_KEPT:
+            return self._from_the_same_port(to, token)
         made = socket.socket(socket.AF_INET, socket.SOCK_STREAM if kind in (HTTP, TCP) else socket.SOCK_DGRAM)
         try:
             return self._once(made, kind, to, token)
@@ -77,15 +85,15 @@ class Client:
         except (OSError, HTTPConnectionClosed, HTTPParseError) as error:
             return Outcome(cause_of(error), source=source)
 
-    def _begin(self, sock: socket.socket, to: Destination) -> tuple[str, int]:
-        """Begin to connect without waiting: the local end must be known before a refusal, which forgets it."""
+    def _begin(self, sock: socket.socket, to: Destination) -> Local:
+        """Begin to connect without waiting: the local address must be known before a refusal, which loses it."""
         sock.settimeout(0)
         sock.connect_ex((to.address, to.port))
         sock.settimeout(self._timeout)
-        return sock.getsockname()
+        return _local_end(sock)
 
     def _kept_alive(self, to: Destination) -> Outcome:
-        """Over an idle connection where there is one; if that turns out closed, once more over a new one.
+        """Use an idle connection if there is one; if that turns out to be closed, retry once over a new one.
 
         A server may close an idle connection at any time, which is no failure (RFC 9110, 9.2.2).
         """
@@ -100,7 +108,7 @@ class Client:
         sock = kept or socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         source = None
         try:
-            source = kept.getsockname() if kept else self._begin(sock, to)
+            source = _local_end(kept) if kept else self._begin(sock, to)
             if not kept:
                 sock.connect((to.address, to.port))
             outcome, reusable = self._http(sock, to, b"keep-alive", source)
@@ -112,19 +120,21 @@ class Client:
             sock.close()
         return outcome
 
-    def _http(self, sock: socket.socket, to: Destination, connection: bytes, source) -> tuple[Outcome, bool]:
+    def _http(
+        self, sock: socket.socket, to: Destination, connection: bytes, source: Local | None
+    ) -> tuple[Outcome, bool]:
         """One exchange, and whether the connection may be used again."""
         words = (self._path, str(to).encode(), connection)
         sock.sendall(b"GET %s HTTP/1.1\r\nHost: %s\r\nConnection: %s\r\n\r\n" % words)
         response = HTTPSocketResponse(sock, method="GET")
         response.read()
-        pod, node = response.get("x-pod", ""), response.get("x-node", "")
+        pod, node = _header(response, "x-pod"), _header(response, "x-node")
         cause = "" if pod or not self._named else "wrong answer"
         if not 200 <= response.status_code < 400:
             cause = f"status {response.status_code}"
         return Outcome(cause, pod, node, source), not response.should_close()
 
-    def _tcp(self, sock: socket.socket, source) -> Outcome:
+    def _tcp(self, sock: socket.socket, source: Local | None) -> Outcome:
         if not self._named:
             return Outcome("", source=source)
         greeting = b""
@@ -135,16 +145,47 @@ class Client:
             greeting += piece
         return _named(greeting.split(), source)
 
-    def _udp(self, sock: socket.socket, token: bytes, source) -> Outcome:
+    def _from_the_same_port(self, to: Destination, token: bytes) -> Outcome:
+        """As a resolver or a tracer does: one socket for good, whose flow each node's connection tracking remembers.
+
+        A flow leads where it led before, so that what is lost was for the pod that answered last.
+        """
+        kept, source = self._ports.setdefault(to, []), None
+        sock, pod = kept.pop() if kept else (socket.socket(socket.AF_INET, socket.SOCK_DGRAM), "")
+        try:
+            sock.settimeout(self._timeout)
+            sock.connect((to.address, to.port))
+            source = _local_end(sock)
+            outcome = self._udp(sock, token, source)
+        except OSError as error:
+            outcome = Outcome(cause_of(error), pod, source=source)
+        kept.append((sock, outcome.pod))
+        return outcome
+
+    def _udp(self, sock: socket.socket, token: bytes, source: Local | None) -> Outcome:
         sock.send(token)
-        answer = sock.recv(REPLY_BYTES)
-        if not self._named:
-            return Outcome("", source=source)
-        words = answer.split()
-        return _named(words[:2], source) if words[2:] == [token] else Outcome("wrong answer", source=source)
+        deadline = time.monotonic() + self._timeout
+        while True:
+            words = sock.recv(REPLY_BYTES).split()
+            if not self._named:
+                return Outcome("", source=source)
+            if words[2:] == [token]:
+                return _named(words[:2], source)
+            sock.settimeout(max(1e-3, deadline - time.monotonic()))  # an answer that came too late for another
 
 
-def _named(words: list[bytes], source) -> Outcome:
+def _local_end(sock: socket.socket) -> Local:
+    address, port = sock.getsockname()
+    return address, port
+
+
+def _header(response: HTTPSocketResponse, name: str) -> str:
+    """Its first value, "" where there is none."""
+    found = response.get(name, "")
+    return found if isinstance(found, str) else next(iter(found or ()), "")
+
+
+def _named(words: list[bytes], source: Local | None) -> Outcome:
     if len(words) != 2:
         return Outcome("wrong answer", source=source)
     return Outcome("", words[0].decode(), words[1].decode(), source)

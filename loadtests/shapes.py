@@ -1,4 +1,4 @@
-"""How many requests arrive a second over the time of a load: constant, in steps, with spikes. Pure.
+"""The request rate over the time of a load: constant, in steps, with spikes. Pure.
 
 {}                                                              constant
 {"kind": "steps", "seconds": 10, "factors": [0.5, 1, 2]}        each factor that long, the last one for good
@@ -20,7 +20,7 @@ _FIELDS = {
 
 
 def check(shape: dict[str, Any]) -> None:
-    """SpecError for a shape that is none."""
+    """SpecError for an invalid shape."""
     kind = shape.get("kind", "")
     if kind not in _FIELDS:
         raise SpecError(f"unknown shape {kind!r}; there are: constant, steps, spikes")
@@ -30,11 +30,12 @@ def check(shape: dict[str, Any]) -> None:
 
 
 def factor_at(shape: dict[str, Any], seconds: float) -> float:
-    """By how much the rate is multiplied at that time of the load."""
+    """The factor of the rate at the given time of the load."""
     kind = shape.get("kind", "")
     if kind == "steps":
         factors = shape["factors"]
-        return factors[min(int(seconds / shape["seconds"]), len(factors) - 1)]
+        return float(factors[min(int(seconds / shape["seconds"]), len(factors) - 1)])
     if kind == "spikes":
-        return shape["factor"] if seconds % shape["every_seconds"] >= shape["every_seconds"] - shape["seconds"] else 1.0
+        every = shape["every_seconds"]
+        return float(shape["factor"]) if seconds % every >= every - shape["seconds"] else 1.0
     return 1.0

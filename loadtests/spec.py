@@ -1,4 +1,4 @@
-"""What a load is told, as JSON: where it is, what it sends, how much, for whom it logs."""
+"""The specification of a load, as JSON: where it runs, what it sends, and at which rate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 
 class SpecError(ValueError):
-    """A spec that cannot be carried out; the message says which file and why."""
+    """An invalid spec; the message says which file and why."""
 
 
 class Spec(msgspec.Struct, frozen=True):
@@ -19,7 +19,7 @@ class Spec(msgspec.Struct, frozen=True):
     them; `lab` is the folder of the lab to ask which endpoint a failed request went to, "" for nobody.
     With `named_answers` pods say who they are and other answers are wrong, as the lab's pods do; without, any answer
     is one: an HTTP status below 400 to `http_path`, a TCP connection that is taken, a datagram that comes back.
-    `arrivals_per_user` is each locust user's share: a user is a stream of that many requests a second.
+    `arrivals_per_user` is each locust user's share: a user is a stream of that many requests per second.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Spec(msgspec.Struct, frozen=True):
 
 
 def read_spec(path: str | Path) -> Spec:
-    """SpecError when the file is not one."""
+    """Read a spec; SpecError if the file is invalid."""
     try:
         return msgspec.json.decode(Path(path).read_bytes(), type=Spec)
     except (OSError, msgspec.DecodeError) as error:

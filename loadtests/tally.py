@@ -11,6 +11,8 @@ from hdrh.histogram import HdrHistogram
 
 SECOND_NS = 1_000_000_000
 LOWEST_US, HIGHEST_US, DIGITS = 1, 60_000_000, 3
+LATE_NS = 100_000_000
+"""How long after it was due a request may be sent without being late."""
 
 
 class _Second:
@@ -22,7 +24,7 @@ class _Second:
 class _Flow:
     def __init__(self) -> None:
         self.histogram = HdrHistogram(LOWEST_US, HIGHEST_US, DIGITS)
-        self.sent = self.answered = self.not_sent = 0
+        self.due = self.sent = self.answered = self.not_sent = 0
         self.causes: Counter[str] = Counter()
         self.endpoints: Counter[str] = Counter()
 
@@ -33,7 +35,7 @@ class Tally:
     Latency is from the intended time of sending, so that a request which waited to be sent has waited.
     """
 
-    def __init__(self, flows: tuple[str, ...], late_ns: int = 100_000_000) -> None:
+    def __init__(self, flows: tuple[str, ...], late_ns: int = LATE_NS) -> None:
         self._flows = {name: _Flow() for name in flows}
         self._seconds: dict[tuple[int, str], _Second] = {}
         self._late_ns = late_ns
@@ -55,8 +57,12 @@ class Tally:
         held.causes[cause] += 1
         second.failed += 1
 
+    def due(self, flow: str) -> None:
+        """A request whose time has come, whatever becomes of it."""
+        self._flows[flow].due += 1
+
     def not_sent(self, flow: str) -> None:
-        """A request that was due but not sent: too many were under way."""
+        """A request that was due but not sent: too many were under way, or the load ended."""
         self._flows[flow].not_sent += 1
 
     def _second(self, flow: str, at_ns: int, sent_ns: int) -> _Second:
@@ -90,6 +96,7 @@ class Tally:
             yield {
                 "kind": "flow",
                 "flow": name,
+                "due": held.due,
                 "sent": held.sent,
                 "answered": held.answered,
                 "failed": sum(held.causes.values()),

@@ -1,23 +1,29 @@
-"""All faults by name. Each module holds one family; none of them does anything but decide."""
+"""All faults by name.  The modules of this package are discovered, and each lists its faults as `FAULTS`.  Pure."""
 
 from __future__ import annotations
 
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
 import msgspec
 
-from chaos.faults import api, churn, conntrack, engines, log, network, nodes, pods, probes
-from chaos.model import Fault, PlanError
+from chaos.model import Effect, Fault, PlanError
 
-FAULTS: dict[str, type] = {
+FAULTS: dict[str, type[Fault]] = {
     kind.NAME: kind
-    for module in (pods, probes, nodes, engines, api, network, churn, conntrack, log)
-    for kind in module.FAULTS
+    for found in iter_modules(__path__)
+    for kind in getattr(import_module(f"{__name__}.{found.name}"), "FAULTS", ())
 }
 
 
+def having(effect: Effect) -> frozenset[str]:
+    """Names of the faults with that effect."""
+    return frozenset(name for name, kind in FAULTS.items() if effect in kind.EFFECTS)
+
+
 def fault_of(name: str, parameters: dict[str, Any]) -> Fault:
-    """The fault with its parameters; PlanError for an unknown one, or for parameters that it does not take."""
+    """The fault with its parameters; PlanError for an unknown fault or parameter."""
     kind = FAULTS.get(name)
     if kind is None:
         raise PlanError(f"unknown fault {name!r}; there are: {', '.join(sorted(FAULTS))}")

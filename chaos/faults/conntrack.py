@@ -5,24 +5,23 @@ from __future__ import annotations
 from random import Random
 from typing import ClassVar
 
-import msgspec
-
-from chaos.model import Chosen, Cluster, Condition, Op, PlanError, Script, pick_node
+from chaos.model import Chosen, Cluster, Condition, Effect, Fault, Op, PlanError, Script, pick_node
 
 _COUNT = "/proc/sys/net/netfilter/nf_conntrack_count"
 _MAX = "/proc/sys/net/netfilter/nf_conntrack_max"
 
 
-class ConntrackFull(msgspec.Struct, frozen=True):
+class ConntrackFull(Fault, frozen=True):
     """The node's connection tracking table is filled until only `free` entries are left."""
 
     NAME: ClassVar[str] = "conntrack-full"
+    EFFECTS: ClassVar[frozenset[Effect]] = frozenset({Effect.DROPPING, Effect.REBALANCING, Effect.NODES_BLIND})
     free: int = 200
     node: str | None = None
 
     def choose(self, cluster: Cluster, rng: Random) -> Chosen:
         if self.free < 0:
-            raise PlanError(f"conntrack-full: free {self.free}; 0 or more is needed")
+            raise PlanError(f"conntrack-full: free {self.free}: must be 0 or more")
         return Chosen(nodes=(pick_node(cluster, rng, self.node),))
 
     def script(self, chosen: Chosen, seconds: float, rng: Random, cluster: Cluster) -> Script:

@@ -1,92 +1,137 @@
-"""Faults of a node's proxy: ended, paused, its rules flushed behind its back."""
+"""Faults of a node's proxy: killed, restarted, paused, its rules flushed or damaged by another program."""
 
 from __future__ import annotations
 
 from random import Random
 from typing import ClassVar
 
-import msgspec
+from chaos.faults.meanwhile import FEWER_SPARES, meanwhile, with_changes
+from chaos.model import Chosen, Cluster, Condition, Effect, Fault, Op, PlanError, Script, pick_node
 
-from chaos.model import Chosen, Cluster, Condition, Op, PlanError, Script, pick_node
-
-FLUSH = {
-    "nftables": ("nft", "delete", "table", "ip", "kube-proxy"),
-    "iptables": ("sh", "-c", "for t in nat filter mangle; do iptables -t $t -F && iptables -t $t -X || exit 1; done"),
-    "ipvs": ("ipvsadm", "-C"),
+_FLUSH = {
+    "nftables": "nft delete table ip kube-proxy && ! nft -t list table ip kube-proxy",
+    "iptables": "for t in nat filter mangle; do iptables -t $t -F && iptables -t $t -X || exit 1; done"
+    " && ! iptables -t nat -S KUBE-SERVICES",
+    "ipvs": "ipvsadm -C && ! ipvsadm -Sn | grep -q .",
 }
-_GONE = {
-    "nftables": ("sh", "-c", "! nft list table ip kube-proxy 2>/dev/null"),
-    "iptables": ("sh", "-c", "! iptables -t nat -S KUBE-SERVICES 2>/dev/null"),
-    "ipvs": ("sh", "-c", "! ipvsadm -Sn | grep -q ."),
+"""Deletes a mode's rules and checks at once that they are gone, as a proxy may restore them quickly."""
+_DAMAGE = {
+    "nftables": "nft flush map ip kube-proxy nodeports",
+    "iptables": "iptables -t nat -F KUBE-NODEPORTS",
+    "ipvs": "ipvsadm -Sn | awk '$1 == \"-A\" && $3 ~ /:30[0-9]+$/ {print $2, $3}'"
+    " | while read -r kind server; do ipvsadm -D $kind $server || exit 1; done",
 }
-_BACK = {
-    "nftables": ("nft", "-t", "list", "table", "ip", "kube-proxy"),
-    "iptables": ("iptables", "-t", "nat", "-S", "KUBE-SERVICES"),
-    "ipvs": ("sh", "-c", "ipvsadm -Sn | grep -q ."),
-}
+"""Deletes the node ports, but nothing that a proxy monitors: the next change of a node port cannot be written."""
 
 
-class _Fault(msgspec.Struct, frozen=True):
+class _Fault(Fault, frozen=True):
     node: str | None = None
+    unready: int = 0
 
     def choose(self, cluster: Cluster, rng: Random) -> Chosen:
-        return Chosen(nodes=(pick_node(cluster, rng, self.node),))
+        return Chosen(meanwhile(cluster, rng, self.unready), (pick_node(cluster, rng, self.node),))
 
 
 class EngineCrash(_Fault, frozen=True):
-    """The node's proxy ends at once (SIGKILL), its rules stay; started anew when it heals."""
+    """The node's proxy is killed (SIGKILL); its rules stay.  The heal restarts it."""
 
     NAME: ClassVar[str] = "engine-crash"
+    EFFECTS: ClassVar[frozenset[Effect]] = frozenset({Effect.REBALANCING, Effect.NODES_BLIND, Effect.RULES_TOUCHED})
+    MEANWHILE: ClassVar[str] = "the engine was down"
 
     def script(self, chosen: Chosen, seconds: float, rng: Random, cluster: Cluster) -> Script:
         (node,) = chosen.nodes
-        return Script(
+        script = Script(
             inject=(Op(0, "engine.signal", {"node": node, "number": "SIGKILL"}),),
             evidence=(Condition("node", node, "engine_pid", None),),
             heal=(Op(0, "engine.start", {"node": node}),),
             healed=(Condition("node", node, "engine_healthy", True),),
         )
+        return with_changes(script, chosen.pods, seconds)
 
 
-class EnginePause(_Fault, frozen=True):
-    """The node's proxy stops (SIGSTOP): its rules stay as they are, whatever happens.  Heals by SIGCONT."""
+class EngineRestart(_Fault, frozen=True):
+    """The node's proxy is shut down (SIGTERM); its rules stay.  The heal restarts it."""
 
-    NAME: ClassVar[str] = "engine-pause"
+    NAME: ClassVar[str] = "engine-restart"
+    EFFECTS: ClassVar[frozenset[Effect]] = frozenset({Effect.REBALANCING, Effect.NODES_BLIND, Effect.RULES_TOUCHED})
+    MEANWHILE: ClassVar[str] = "the engine restarted"
 
     def script(self, chosen: Chosen, seconds: float, rng: Random, cluster: Cluster) -> Script:
         (node,) = chosen.nodes
-        return Script(
+        script = Script(
+            inject=(Op(0, "engine.signal", {"node": node, "number": "SIGTERM"}),),
+            evidence=(Condition("node", node, "engine_pid", None),),
+            heal=(Op(0, "engine.start", {"node": node}),),
+            healed=(Condition("node", node, "engine_healthy", True),),
+        )
+        return with_changes(script, chosen.pods, seconds)
+
+
+class EnginePause(_Fault, frozen=True):
+    """The node's proxy is stopped (SIGSTOP): its rules stay unchanged, whatever happens.  Heals by SIGCONT."""
+
+    NAME: ClassVar[str] = "engine-pause"
+    EFFECTS: ClassVar[frozenset[Effect]] = frozenset({Effect.REBALANCING, Effect.NODES_BLIND, Effect.RULES_TOUCHED})
+    MEANWHILE: ClassVar[str] = "the engine was paused"
+
+    def script(self, chosen: Chosen, seconds: float, rng: Random, cluster: Cluster) -> Script:
+        (node,) = chosen.nodes
+        script = Script(
             inject=(Op(0, "engine.signal", {"node": node, "number": "SIGSTOP"}),),
             evidence=(Condition("node", node, "engine_stopped", True),),
             heal=(Op(0, "engine.signal", {"node": node, "number": "SIGCONT"}),),
             healed=(Condition("node", node, "engine_stopped", False),),
         )
+        return with_changes(script, chosen.pods, seconds)
 
 
-class RulesFlushed(_Fault, frozen=True):
-    """Somebody deletes the node's rules behind its proxy's back.  Heals by starting the proxy anew."""
+class _Rules(_Fault, frozen=True):
+    """Another program changes the node's rules; the fault lasts until the proxy has restored them."""
 
-    NAME: ClassVar[str] = "rules-flushed"
+    NAME: ClassVar[str]
+    COMMANDS: ClassVar[dict[str, str]]
+    """By mode, for a shell; each fails unless it has done what it is for."""
+    AFTERWARDS: ClassVar[tuple[Op, ...]] = ()
 
     def choose(self, cluster: Cluster, rng: Random) -> Chosen:
-        if cluster.mode not in FLUSH:
-            raise PlanError(f"rules-flushed: mode {cluster.mode} has no rules in the kernel")
+        if cluster.mode not in self.COMMANDS:
+            raise PlanError(f"{self.NAME}: mode {cluster.mode} has no rules in the kernel")
         return super().choose(cluster, rng)
 
     def script(self, chosen: Chosen, seconds: float, rng: Random, cluster: Cluster) -> Script:
         (node,) = chosen.nodes
-        return Script(
-            inject=(Op(0, "node.run", {"node": node, "command": list(FLUSH[cluster.mode])}),),
-            evidence=(Condition("node", node, command=_GONE[cluster.mode]),),
-            heal=(
-                Op(0, "engine.signal", {"node": node, "number": "SIGTERM"}),
-                Op(0.5, "engine.start", {"node": node}),
-            ),
-            healed=(
-                Condition("node", node, "engine_healthy", True),
-                Condition("node", node, command=_BACK[cluster.mode]),
-            ),
+        command = ["sh", "-c", self.COMMANDS[cluster.mode]]
+        script = Script(
+            inject=(Op(0, "node.run", {"node": node, "command": command}), *self.AFTERWARDS),
+            evidence=(),  # the command's own
+            heal=(),
+            healed=(Condition("kernel", node, "differences", []),),
+            lasting=(),  # it lasts until the proxy notices
         )
+        return with_changes(script, chosen.pods, seconds)
 
 
-FAULTS = (EngineCrash, EnginePause, RulesFlushed)
+class RulesFlushed(_Rules, frozen=True):
+    """Another program deletes the node's rules; the fault lasts until the proxy detects it."""
+
+    NAME: ClassVar[str] = "rules-flushed"
+    EFFECTS: ClassVar[frozenset[Effect]] = frozenset({Effect.RULES_GONE, Effect.RULES_TOUCHED})
+    COMMANDS: ClassVar[dict[str, str]] = {
+        mode: f"for n in 1 2 3; do ({command}) 2>/dev/null && exit 0; done; exit 1" for mode, command in _FLUSH.items()
+    }
+
+
+class RulesDamaged(_Rules, frozen=True):
+    """Another program deletes a node's node ports, so that its kernel rejects the proxy's next change of one.
+
+    The fault lasts until the proxy has rewritten everything.
+    """
+
+    NAME: ClassVar[str] = "rules-damaged"
+    EFFECTS: ClassVar[frozenset[Effect]] = frozenset({Effect.RULES_GONE, Effect.RULES_TOUCHED})
+    COMMANDS: ClassVar[dict[str, str]] = _DAMAGE
+    AFTERWARDS: ClassVar[tuple[Op, ...]] = (FEWER_SPARES,)
+
+
+FAULTS = (EngineCrash, EngineRestart, EnginePause, RulesFlushed, RulesDamaged)

@@ -1,19 +1,19 @@
-"""Faults of the event log's Kafka broker: the cluster goes on, its history must not be lost."""
+"""Faults of the event log's Kafka broker: the cluster keeps working, and its history must not be lost."""
 
 from __future__ import annotations
 
 from random import Random
 from typing import ClassVar
 
-import msgspec
-
-from chaos.model import Chosen, Cluster, Condition, Op, Script
+from chaos.model import Chosen, Cluster, Condition, Fault, Op, Script
 
 
-class BrokerDown(msgspec.Struct, frozen=True):
-    """The broker that the event log goes to is killed; events are kept until it is back."""
+class BrokerDown(Fault, frozen=True):
+    """The event log's broker is killed; events are kept until it is back."""
 
     NAME: ClassVar[str] = "broker-down"
+    MEANWHILE: ClassVar[str] = "the broker was down"
+    NEEDS_BROKER: ClassVar[bool] = True
 
     def choose(self, cluster: Cluster, rng: Random) -> Chosen:
         return Chosen()

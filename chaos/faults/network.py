@@ -1,32 +1,33 @@
-"""Faults of the network between nodes: packets lost, packets late."""
+"""Faults of the network between nodes: packet loss, packet delay."""
 
 from __future__ import annotations
 
 from random import Random
 from typing import ClassVar
 
-import msgspec
-
-from chaos.model import Chosen, Cluster, Condition, Op, PlanError, Script, pick_node
+from chaos.model import Chosen, Cluster, Condition, Effect, Fault, Op, PlanError, Script, pick_node
 
 _TABLE = ("nft", "-t", "list", "table", "inet", "chaos")
 
 
-class PacketLoss(msgspec.Struct, frozen=True):
-    """The node loses `percent` of the packets that reach it."""
+class PacketLoss(Fault, frozen=True):
+    """The node drops `percent` of the packets that it receives."""
 
     NAME: ClassVar[str] = "packet-loss"
+    EFFECTS: ClassVar[frozenset[Effect]] = frozenset(
+        {Effect.DROPPING, Effect.REBALANCING, Effect.NODES_BLIND, Effect.RULES_TOUCHED}
+    )
     percent: int = 10
     node: str | None = None
 
     def choose(self, cluster: Cluster, rng: Random) -> Chosen:
         if not 1 <= self.percent <= 100:
-            raise PlanError(f"packet-loss: percent {self.percent}; 1 to 100 is needed")
+            raise PlanError(f"packet-loss: percent {self.percent}: must be 1 to 100")
         return Chosen(nodes=(pick_node(cluster, rng, self.node),))
 
     def script(self, chosen: Chosen, seconds: float, rng: Random, cluster: Cluster) -> Script:
         (node,) = chosen.nodes
-        # Before connection tracking, as a wire would lose them; the node's own loopback stays whole.
+        # Before connection tracking, as if lost on the wire; the node's loopback is not affected.
         rule = f"iifname != lo numgen random mod 100 < {self.percent} drop;"
         hook = "chain loss { type filter hook prerouting priority -500; " + rule + " }"
         return Script(
@@ -37,10 +38,11 @@ class PacketLoss(msgspec.Struct, frozen=True):
         )
 
 
-class PacketDelay(msgspec.Struct, frozen=True):
-    """What the node sends to others is `milliseconds` late; needs a kernel with netem."""
+class PacketDelay(Fault, frozen=True):
+    """Packets from the node to others are delayed by `milliseconds`; needs a kernel with netem."""
 
     NAME: ClassVar[str] = "packet-delay"
+    EFFECTS: ClassVar[frozenset[Effect]] = frozenset({Effect.NODES_BLIND})
     milliseconds: int = 50
     node: str | None = None
 

@@ -1,20 +1,21 @@
-"""Faults of a node: lost with all that runs on it, drained, cut off the network."""
+"""Faults of a node: lost with everything on it, drained, partitioned."""
 
 from __future__ import annotations
 
 from random import Random
 from typing import ClassVar
 
-import msgspec
-
-from chaos.model import Chosen, Cluster, Condition, Op, Script, pick_node
+from chaos.model import Chosen, Cluster, Condition, Effect, Fault, Op, Pod, Script, pick_node
 
 
-def _on(cluster: Cluster, node: str):
+def _on(cluster: Cluster, node: str) -> tuple[Pod, ...]:
     return tuple(pod for pod in cluster.pods if pod.node == node)
 
 
-class _Fault(msgspec.Struct, frozen=True):
+_GONE = frozenset({Effect.PODS_DOWN, Effect.UNREACHABLE, Effect.REBALANCING, Effect.NODES_BLIND, Effect.RULES_TOUCHED})
+
+
+class _Fault(Fault, frozen=True):
     node: str | None = None
 
     def choose(self, cluster: Cluster, rng: Random) -> Chosen:
@@ -23,9 +24,10 @@ class _Fault(msgspec.Struct, frozen=True):
 
 
 class NodeLoss(_Fault, frozen=True):
-    """The node loses its power: network, kubelet, engine and pods are gone at once; all come back when it heals."""
+    """The node loses power: network, kubelet, engine and pods are gone at once.  The heal restores them."""
 
     NAME: ClassVar[str] = "node-loss"
+    EFFECTS: ClassVar[frozenset[Effect]] = _GONE
 
     def script(self, chosen: Chosen, seconds: float, rng: Random, cluster: Cluster) -> Script:
         (node,) = chosen.nodes
@@ -55,8 +57,8 @@ class NodeLoss(_Fault, frozen=True):
         )
 
 
-class NodeDrain(msgspec.Struct, frozen=True):
-    """The node is cordoned and its pods are evicted with grace; replacements come up on the others."""
+class NodeDrain(Fault, frozen=True):
+    """The node is cordoned and its pods are evicted with a grace period; replacements start on other nodes."""
 
     NAME: ClassVar[str] = "node-drain"
     node: str | None = None
@@ -82,14 +84,15 @@ class NodeDrain(msgspec.Struct, frozen=True):
 
 
 class NodeCut(_Fault, frozen=True):
-    """The node's network is cut: what runs on it runs on, unreachable, and its engine sees no API."""
+    """The node is partitioned: everything on it keeps running, unreachable, and its engine has no API."""
 
     NAME: ClassVar[str] = "node-cut"
+    EFFECTS: ClassVar[frozenset[Effect]] = _GONE
 
     def script(self, chosen: Chosen, seconds: float, rng: Random, cluster: Cluster) -> Script:
         (node,) = chosen.nodes
         return Script(
-            # A kubelet that cannot reach the API renews no lease, which is all that the rest of a cluster sees.
+            # A kubelet that cannot reach the API renews no lease, which is all that the control plane observes.
             inject=(
                 Op(0, "node.wire", {"node": node, "up": False}),
                 Op(0, "node.kubelet", {"node": node, "running": False}),

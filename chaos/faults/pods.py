@@ -1,23 +1,22 @@
-"""Faults of a pod's process: killed, hung, ended politely, ended again and again, slow to come up."""
+"""Faults of a pod's process: killed, hung, terminated, crash-looping, slow to start."""
 
 from __future__ import annotations
 
 from random import Random
 from typing import ClassVar
 
-import msgspec
-
-from chaos.model import Chosen, Cluster, Condition, Op, Pod, Script, pick_pods
+from chaos.model import Chosen, Cluster, Condition, Effect, Fault, Op, Pod, Script, pick_pods
 
 
 def _running(pod: Pod, value: bool) -> Condition:
     return Condition("pod", pod.name, "running", value)
 
 
-class PodKill(msgspec.Struct, frozen=True):
-    """The pod's process ends at once (SIGKILL); nobody notices but its readiness probe.  Heals by starting it."""
+class PodKill(Fault, frozen=True):
+    """The pod's process is killed (SIGKILL); only its readiness probe detects it.  The heal restarts it."""
 
     NAME: ClassVar[str] = "pod-kill"
+    EFFECTS: ClassVar[frozenset[Effect]] = frozenset({Effect.PODS_DOWN, Effect.ONE_DEATH})
     pods: int = 1
     node: str | None = None
 
@@ -33,10 +32,10 @@ class PodKill(msgspec.Struct, frozen=True):
         )
 
 
-class PodTerminate(msgspec.Struct, frozen=True):
-    """The pod is deleted: its endpoint terminates while it drains, and a replacement comes up elsewhere.
+class PodTerminate(Fault, frozen=True):
+    """The pod is deleted: its endpoint terminates while it drains, and a replacement starts elsewhere.
 
-    With `evict` it is evicted instead, which a PodDisruptionBudget of a real cluster may put off.
+    With `evict` it is evicted instead, which a PodDisruptionBudget of a real cluster may delay.
     """
 
     NAME: ClassVar[str] = "pod-terminate"
@@ -52,13 +51,15 @@ class PodTerminate(msgspec.Struct, frozen=True):
     def script(self, chosen: Chosen, seconds: float, rng: Random, cluster: Cluster) -> Script:
         how = "pod.evict" if self.evict else "pod.delete"
         deletions = [Op(0, how, {"pod": pod.name, "grace_seconds": self.grace_seconds}) for pod in chosen.pods]
-        return Script(tuple(deletions), tuple(Condition("pod", pod.name, "terminating", True) for pod in chosen.pods))
+        evidence = tuple(Condition("pod", pod.name, "terminating", True) for pod in chosen.pods)
+        return Script(tuple(deletions), evidence, lasting=())  # a deletion cannot be undone
 
 
-class PodHang(msgspec.Struct, frozen=True):
-    """The pod's process stops (SIGSTOP): connections open, answers never come.  Heals by SIGCONT."""
+class PodHang(Fault, frozen=True):
+    """The pod's process is stopped (SIGSTOP): connections open, but are never answered.  Heals by SIGCONT."""
 
     NAME: ClassVar[str] = "pod-hang"
+    EFFECTS: ClassVar[frozenset[Effect]] = frozenset({Effect.PODS_DOWN, Effect.ONE_DEATH})
     pods: int = 1
     node: str | None = None
 
@@ -74,10 +75,11 @@ class PodHang(msgspec.Struct, frozen=True):
         )
 
 
-class CrashLoop(msgspec.Struct, frozen=True):
-    """The pod's process ends again and again: started anew, it lives `up_seconds`, then is down `down_seconds`."""
+class CrashLoop(Fault, frozen=True):
+    """The pod's process crashes repeatedly: it runs for `up_seconds`, then is down for `down_seconds`."""
 
     NAME: ClassVar[str] = "crash-loop"
+    EFFECTS: ClassVar[frozenset[Effect]] = frozenset({Effect.PODS_DOWN})
     pods: int = 1
     up_seconds: float = 1.5
     down_seconds: float = 1.0
@@ -102,10 +104,11 @@ class CrashLoop(msgspec.Struct, frozen=True):
         )
 
 
-class SlowStart(msgspec.Struct, frozen=True):
-    """The pod's process is started anew and needs `warm_up_seconds` before its probe passes."""
+class SlowStart(Fault, frozen=True):
+    """The pod's process is restarted and needs `warm_up_seconds` before its probe passes."""
 
     NAME: ClassVar[str] = "slow-start"
+    EFFECTS: ClassVar[frozenset[Effect]] = frozenset({Effect.PODS_DOWN})
     pods: int = 1
     warm_up_seconds: float = 3.0
 
@@ -133,6 +136,7 @@ class SlowStart(msgspec.Struct, frozen=True):
                 )
             ),
             healed=tuple(_running(pod, True) for pod in chosen.pods),
+            lasting=tuple(_running(pod, True) for pod in chosen.pods),
         )
 
 

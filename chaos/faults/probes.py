@@ -1,13 +1,11 @@
-"""Faults of readiness: probes that flap, probes that time out, while the pods serve on."""
+"""Faults of readiness: probes that flap or time out while the pods keep serving."""
 
 from __future__ import annotations
 
 from random import Random
 from typing import ClassVar
 
-import msgspec
-
-from chaos.model import Chosen, Cluster, Condition, Op, PlanError, Script, pick_fraction
+from chaos.model import Chosen, Cluster, Condition, Fault, Op, PlanError, Script, pick_fraction
 
 
 def _well(chosen: Chosen) -> tuple[tuple[Op, ...], tuple[Condition, ...]]:
@@ -17,11 +15,11 @@ def _well(chosen: Chosen) -> tuple[tuple[Op, ...], tuple[Condition, ...]]:
     )
 
 
-class ReadinessFlap(msgspec.Struct, frozen=True):
-    """A fraction of the pods fails its probe `period_seconds` long and passes it as long, over and over.
+class ReadinessFlap(Fault, frozen=True):
+    """A fraction of the pods alternately fails and passes its probe, each for `period_seconds`.
 
-    `jitter` (0 to 1) moves every change by up to that part of the period; with `correlated` all of them flap
-    together, otherwise each begins at a time of its own.
+    `jitter` (0 to 1) shifts every change by up to that share of the period; with `correlated` all of them flap
+    together, otherwise each begins at a random time.
     """
 
     NAME: ClassVar[str] = "readiness-flap"
@@ -32,7 +30,7 @@ class ReadinessFlap(msgspec.Struct, frozen=True):
 
     def choose(self, cluster: Cluster, rng: Random) -> Chosen:
         if self.period_seconds <= 0 or not 0 <= self.jitter <= 1:
-            raise PlanError("readiness-flap: period_seconds above 0 and jitter from 0 to 1 are needed")
+            raise PlanError("readiness-flap: period_seconds must be above 0, and jitter from 0 to 1")
         return Chosen(pick_fraction(cluster, rng, self.fraction))
 
     def script(self, chosen: Chosen, seconds: float, rng: Random, cluster: Cluster) -> Script:
@@ -45,15 +43,17 @@ class ReadinessFlap(msgspec.Struct, frozen=True):
                 shift = rng.uniform(-self.jitter, self.jitter) * self.period_seconds
                 at = round(at + max(0.05, self.period_seconds + (0 if self.correlated else shift)), 3)
         if not inject:
-            raise PlanError(f"readiness-flap: nothing flaps in {seconds:g} s; a shorter period_seconds is needed")
-        first = min(inject, key=lambda op: op.at)
+            raise PlanError(f"readiness-flap: nothing flaps in {seconds:g} s; use a shorter period_seconds")
+        inject.sort(key=lambda op: op.at)
         heal, healed = _well(chosen)
-        evidence = (Condition("pod", first.arguments["pod"], "health", "fail"),)
-        return Script(tuple(sorted(inject, key=lambda op: op.at)), evidence, heal, healed)
+        evidence = (Condition("pod", inject[0].arguments["pod"], "health", "fail"),)
+        last = {op.arguments["pod"]: op.arguments["word"] for op in inject}
+        lasting = tuple(Condition("pod", pod, "health", word) for pod, word in last.items())
+        return Script(tuple(inject), evidence, heal, healed, lasting)
 
 
-class ProbeTimeout(msgspec.Struct, frozen=True):
-    """A fraction of the pods does not answer its probe in time, and serves everything else."""
+class ProbeTimeout(Fault, frozen=True):
+    """A fraction of the pods does not answer its probe in time, but serves all other requests."""
 
     NAME: ClassVar[str] = "probe-timeout"
     fraction: float = 0.3

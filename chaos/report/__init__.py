@@ -1,14 +1,15 @@
-"""A run for people and machines to read: HTML with pictures, Markdown, JUnit.
+"""Reports of a run: HTML with charts, Markdown, JUnit XML, CSV of losses.
 
-    facts and verdict -> series (aggregated) -> timeline, sequence (pictures) -> view (plain values) -> templates
+    facts and verdict -> series (aggregated) -> timeline, sequence (charts) -> view (plain values) -> templates
 
-Made from the files of a run's folder and its verdict alone: the same folder gives the same bytes.
+Computed only from the files of a run's folder and its verdict: the same folder gives the same bytes.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from chaos.report import losses
 from chaos.report.junit import junit
 from chaos.report.markdown import markdown
 from chaos.report.page import html
@@ -16,16 +17,18 @@ from chaos.report.view import view
 from chaos.verdict import Verdict
 from chaos.verdict.facts import FactsError, read_facts
 
-HTML, MARKDOWN, JUNIT = "report.html", "report.md", "junit.xml"
+HTML, MARKDOWN, JUNIT, LOST = "report.html", "report.md", "junit.xml", "lost.csv"
 
 
 def write_reports(folder: Path, verdict: Verdict) -> None:
-    """Write the three beside the run's files; of a run that left no facts they say so."""
+    """Write them beside the run's files; if the run left no facts, the reports state it."""
     try:
         facts = read_facts(folder)
     except (FactsError, ValueError):
-        facts = None  # the verdict's problems say why
+        facts = None  # the verdict's problems state why
     page = view(facts, verdict)
     (folder / HTML).write_text(html(page), encoding="utf-8")
     (folder / MARKDOWN).write_text(markdown(page), encoding="utf-8")
     (folder / JUNIT).write_bytes(junit(page))
+    if facts is not None:
+        (folder / LOST).write_text(losses.table(facts), encoding="utf-8")

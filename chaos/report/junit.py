@@ -1,4 +1,4 @@
-"""A run for CI: JUnit's XML, a test case for each objective and each fault. Pure.
+"""A run as JUnit XML for CI: one test case per objective and per fault.  Pure.
 
 False is a failure, unknown an error: CI systems show both as not passed, while they show skipped as passed.
 """
@@ -8,31 +8,32 @@ from __future__ import annotations
 from collections.abc import Iterator
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from chaos.report import words
-from chaos.report.view import View
+from chaos.report.view import View, accounts
 from chaos.verdict import Judgement
-from chaos.verdict.findings import Finding
+from chaos.verdict.findings import Finding, trouble_of
+from harness.html import words
+from harness.wording import plural
 
 
 def junit(page: View) -> bytes:
-    """A document of one suite. It passes exactly when the verdict is true."""
+    """A document with one suite, which passes exactly when the verdict is true."""
     cases = list(_cases(page))
     counts = {
         "tests": str(len(cases)),
         "failures": str(sum(case.find("failure") is not None for case in cases)),
         "errors": str(sum(case.find("error") is not None for case in cases)),
     }
-    suites = Element("testsuites", name="chaos", **counts)
+    suites = Element("testsuites", {"name": "chaos", **counts})
     seconds = page.facts.raw["seconds"] if page.facts else 0
-    suite = SubElement(suites, "testsuite", name=page.title, time=f"{seconds:.3f}", skipped="0", **counts)
+    suite = SubElement(suites, "testsuite", {"name": page.title, "time": f"{seconds:.3f}", "skipped": "0", **counts})
     properties = SubElement(suite, "properties")
     verdict = page.verdict
-    for name, value in (("verdict", page.word), ("seed", verdict.seed), ("mode", verdict.mode),
+    for name, value in (("verdict", verdict.word), ("seed", verdict.seed), ("mode", verdict.mode),
                         ("sent", verdict.sent), ("lost", verdict.lost)):  # fmt: skip
         SubElement(properties, "property", name=name, value=words.clean("" if value is None else value))
     suite.extend(cases)
     indent(suites)
-    return tostring(suites, encoding="utf-8", xml_declaration=True) + b"\n"
+    return bytes(tostring(suites, encoding="utf-8", xml_declaration=True)) + b"\n"
 
 
 def _cases(page: View) -> Iterator[Element]:
@@ -51,38 +52,39 @@ def _cases(page: View) -> Iterator[Element]:
 
 def _run(page: View) -> Element:
     """Whether the run proves anything at all."""
-    case = _case("run", "the run can be judged", 0)
+    case = _case("run", "the run is conclusive", 0)
     problems = page.verdict.problems
     if problems or not page.verdict.judgements:
-        told = problems or ["no objective was asked for"]
-        _not_passed(case, "error", told[0] if len(told) == 1 else f"{len(told)} problems", "\n".join(told))
+        reasons = problems or ["no objective was requested"]
+        message = reasons[0] if len(reasons) == 1 else plural(len(reasons), "problem")
+        _not_passed(case, "error", message, "\n".join(reasons))
     return case
 
 
 def _objective(judgement: Judgement) -> Element:
     case = _case("objectives", judgement.objective, 0)
-    told = f"measured {judgement.measured}, wanted {judgement.wanted}"
+    details = f"actual {judgement.measured}, threshold {judgement.wanted}"
+    details += f"; {judgement.source}" if judgement.source else ""
     if judgement.value is False:
-        _not_passed(case, "failure", told)
+        _not_passed(case, "failure", details)
     elif judgement.value is None:
-        _not_passed(case, "error", f"unknown: {judgement.reason or told}", told)
+        _not_passed(case, "error", f"unknown: {judgement.reason or details}", details)
     else:
-        SubElement(case, "system-out").text = words.clean(told)
+        SubElement(case, "system-out").text = words.clean(details)
     return case
 
 
 def _fault(finding: Finding) -> Element:
-    whom = words.names(finding.nodes or finding.pods)
-    case = _case("faults", f"{finding.number}. {finding.fault}: {whom}", finding.ended - finding.began)
-    if not finding.injected or not finding.healed or finding.errors:
-        what = "not injected" if not finding.injected else "not healed" if not finding.healed else "not as planned"
-        _not_passed(case, "error", what, "\n".join(finding.errors[:20]))
+    case = _case("faults", f"{finding.number}. {finding.fault}", finding.ended - finding.began)
+    if trouble := trouble_of(finding):
+        _not_passed(case, "error", trouble, "\n".join(finding.errors[:20]))
     SubElement(case, "system-out").text = words.clean(
-        f"readiness lost after {words.seconds(finding.readiness_lost_seconds)},"
+        f"hit {words.names(finding.nodes or finding.pods)}; {accounts(finding)};"
+        f" readiness lost after {words.seconds(finding.readiness_lost_seconds)},"
         f" slices changed after {words.seconds(finding.slices_changed_seconds)},"
         f" slowest kernel {words.at_least(finding.slowest_node_seconds, bool(finding.never_followed))},"
         f" last failed request after {words.seconds(finding.last_failure_seconds)};"
-        f" {finding.lost:,} requests lost: {words.counts(finding.lost_by_cause)}",
+        f" {plural(finding.lost, 'request')} lost: {words.counts(finding.lost_by_cause)}",
         2000,
     )
     return case

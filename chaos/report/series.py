@@ -1,7 +1,7 @@
-"""A run over time, brought down to a few hundred values however long it was: what the timeline draws. Pure.
+"""A run over time, aggregated to a few hundred values whatever its length: the input of the timeline.  Pure.
 
-facts -> Timeline: requests and latency by stretch of time, each node's lag behind the changes of the slices, readiness
-lost, the faults' windows. Times in seconds on the log's clock.
+facts -> Timeline: requests and latency per bucket, each node's lag behind changes of the slices, readiness lost, the
+faults' windows.  Times are in seconds on the log's clock.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from chaos.perform import Performed
-from chaos.report.scales import TIME_STEPS
 from chaos.verdict.facts import Facts, Failure, Second
+from harness.html.scales import TIME_STEPS
 
 MOST_BUCKETS = 150
 MOST_CHANGES = 600
@@ -22,10 +22,10 @@ OTHER = "other causes"
 
 
 class Bucket(NamedTuple):
-    """A stretch of the run: requests a second, and latency.
+    """One interval of the run: requests and latency.
 
-    `p50_ms` is the median over the flows' medians of each second, weighted by answers; `p99_ms` the worst flow's of
-    the worst second, so that nothing is averaged away.
+    `p50_ms` is the median over the flows' medians of each second, weighted by answers; `p99_ms` that of the worst flow
+    in the worst second, so that no outlier is averaged away.
     """
 
     at: float
@@ -37,7 +37,7 @@ class Bucket(NamedTuple):
 
     @property
     def rate(self) -> float:
-        """Requests sent a second."""
+        """Requests sent per second."""
         return self.sent / self.seconds
 
     @property
@@ -47,9 +47,10 @@ class Bucket(NamedTuple):
 
 
 class Change(NamedTuple):
-    """Changes of the slices that a node's kernel had to follow, of one kind, close together: the slowest of them.
+    """The slowest of several changes of one kind, close together, that a node's kernel had to follow.
 
-    `lag` is how long it took; of one that it had not `followed` when it was undone or given up on, how long until then.
+    `lag` is how long it took; if it had not `followed` when the change was undone or no longer waited for, how long
+    until then.
     """
 
     node: str
@@ -57,7 +58,7 @@ class Change(NamedTuple):
     wanted: bool
     lag: float
     followed: bool
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which is not used on rows
     addresses: tuple[str, ...]
 
 
@@ -69,7 +70,7 @@ class Unready(NamedTuple):
 
 
 class Window(NamedTuple):
-    """One fault's time: injected at `began`, healed at `healed`, all as before at `settled`."""
+    """One fault's window: injected at `began`, healed at `healed`, cluster restored at `settled`."""
 
     number: int
     fault: str
@@ -95,7 +96,7 @@ class Timeline(NamedTuple):
 
 
 def timeline(facts: Facts, lost_by_fault: dict[int, int]) -> Timeline:
-    """From the first second of load to the end of the run; without load from its beginning."""
+    """From the first second of load to the end of the run; without load, from the run's beginning."""
     ended = max([facts.raw["seconds"], *(s.at + 1 for s in facts.load.seconds)])
     began = min([s.at for s in facts.load.seconds] or [0.0])
     step = next(
@@ -116,7 +117,7 @@ def timeline(facts: Facts, lost_by_fault: dict[int, int]) -> Timeline:
 
 
 def _causes(failures: Iterable[Failure]) -> tuple[str, ...]:
-    """Most first; of many the rest is one."""
+    """Most frequent first; beyond a limit the rest is merged into one."""
     ordered = sorted(Counter(f.cause for f in failures).items(), key=lambda item: (-item[1], item[0]))
     known = [cause for cause, _ in ordered]
     return tuple(known if len(known) <= MOST_CAUSES else [*known[: MOST_CAUSES - 1], OTHER])
@@ -127,7 +128,7 @@ def _buckets(
 ) -> tuple[Bucket, ...]:
     count = max(1, math.ceil((ended - began) / step - 1e-9))
     seconds: list[list[Second]] = [[] for _ in range(count)]
-    lost = [Counter() for _ in range(count)]
+    lost: list[Counter[str]] = [Counter() for _ in range(count)]
     for row in rows:
         seconds[_place(row.at, began, step, count)].append(row)
     for failure in failures:

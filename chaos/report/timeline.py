@@ -1,6 +1,6 @@
-"""The timeline: faults, request rate, losses by cause, latency, each kernel's lag, one above the other. Pure.
+"""The timeline: faults, request rate, losses by cause, latency and each kernel's lag in stacked panels.  Pure.
 
-Timeline and width -> SVG. Colours are classes; the page's style sheet gives them, light and dark.
+Timeline and width -> SVG.  Colours are classes, defined by the page's style sheet for light and dark.
 """
 
 from __future__ import annotations
@@ -10,17 +10,28 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from chaos.report import words
-from chaos.report.scales import Scale, decades, time_ticks, upper
 from chaos.report.series import Change, Timeline, Window
-from chaos.report.svg import element, path, picture, text
+from harness.html import words
+from harness.html.scales import Scale, decades, time_ticks, upper
+from harness.html.svg import element, path, picture, text
+from harness.wording import plural
 
 STRIP, PANEL, LANE = 34.0, 84.0, 34.0
 HEAD, GAP, FOOT = 26.0, 12.0, 30.0
 BADGE = 17.0
-"""Heights of the parts and the room that a fault's number needs, in pixels."""
+"""Heights of the panels and the width of a fault's number, in pixels."""
 MOST_ONSETS = 40
-"""So many faults have a line at their beginning; more would hide what is drawn."""
+"""Up to this number of faults, each has a line at its beginning; more lines would hide the data."""
+
+
+COLOURS = {"refused": 0, "timeout": 1, "reset": 2, "no answer": 3, "unreachable": 4}
+"""A cause has the same colour on every page; all others share one."""
+OTHER_COLOUR = 5
+
+
+def colour_of(cause: str) -> int:
+    """The number of a cause's colour in the style sheet."""
+    return COLOURS.get(cause, OTHER_COLOUR)
 
 
 class Frame(NamedTuple):
@@ -39,7 +50,7 @@ def draw(line: Timeline, width: int, key: str) -> Markup:
     x = Scale(line.began, line.ended, left, right)
     parts: list[Markup] = []
     y = STRIP
-    for title, body in (("Requests sent a second", _rate), ("Requests lost a second, by cause", _lost),
+    for title, body in (("Requests sent per second", _rate), ("Requests lost per second, by cause", _lost),
                         ("Latency: median and worst p99", _latency)):  # fmt: skip
         frame = Frame(left, right, y + HEAD, y + HEAD + PANEL)
         parts += [text(left, y + HEAD - 9, title, "panel"), *body(line, x, frame)]
@@ -56,7 +67,7 @@ def draw(line: Timeline, width: int, key: str) -> Markup:
 
 
 def _band(window: Window, x: Scale, bottom: float, onset: bool) -> Markup:
-    """A fault's time through all panels: darker until healed, lighter until all was as before."""
+    """A fault's window across all panels: darker until healed, lighter until the cluster was restored."""
     began, healed, settled = x(window.began), x(window.healed), x(window.settled)
     return element(
         "g",
@@ -73,12 +84,12 @@ def _telling(window: Window) -> str:
     state = "" if window.sound else ", not as planned"
     return (
         f"{window.number}. {window.fault} ({words.names(window.whom)}){state}: {words.clock(window.began)} to"
-        f" {words.clock(window.healed)}, settled {words.clock(window.settled)}, {window.lost:,} requests lost"
+        f" {words.clock(window.healed)}, settled {words.clock(window.settled)}, {plural(window.lost, 'request')} lost"
     )
 
 
 def _badges(windows: tuple[Window, ...], x: Scale) -> Iterator[Markup]:
-    """The faults' numbers above their windows, where there is room; each leads to its row of the table."""
+    """The faults' numbers above their windows where they fit; each links to its row of the table."""
     free = x.start - BADGE
     for window in windows:
         middle = min(x.end - BADGE / 2, max(x.start, (x(window.began) + x(window.healed)) / 2))
@@ -116,10 +127,10 @@ def _lost(line: Timeline, x: Scale, frame: Frame) -> Iterator[Markup]:
         left, right = x(bucket.at), x(bucket.at + bucket.seconds)
         for cause, count in bucket.lost:
             high = low + count / bucket.seconds
-            told = f"{words.clock(bucket.at)}: {words.clean(cause, 60)}, {count:,} lost in {bucket.seconds:g} s"
+            label = f"{words.clock(bucket.at)}: {words.clean(cause, 60)}, {count:,} lost in {bucket.seconds:g} s"
             yield element(
-                "rect", element("title", told), x=left, y=y(high), width=max(1.0, right - left - 0.6),
-                height=y(low) - y(high), class_=f"cause-{line.causes.index(cause)}",
+                "rect", element("title", label), x=left, y=y(high), width=max(1.0, right - left - 0.6),
+                height=y(low) - y(high), class_=f"cause-{colour_of(cause)}",
             )  # fmt: skip
             low = high
 
@@ -144,7 +155,7 @@ def _latency(line: Timeline, x: Scale, frame: Frame) -> Iterator[Markup]:
 
 
 def _unbroken(line: Timeline, field: str) -> Iterator[list[tuple[float, float]]]:
-    """Runs of buckets that have a value: a line never goes over time in which nothing was answered."""
+    """Consecutive buckets that have a value: a line never spans time in which nothing was answered."""
     run: list[tuple[float, float]] = []
     for bucket in line.buckets:
         value = getattr(bucket, field)
@@ -165,7 +176,7 @@ def _levels(y: Scale, levels: Iterable[float], frame: Frame, unit: str = "") -> 
 
 
 def _lanes(line: Timeline, x: Scale, frame: Frame) -> tuple[list[Markup], float]:
-    """Readiness lost, then a lane a node; the y of the last one's bottom."""
+    """Readiness lost, then one lane per node; the y of the last one's bottom."""
     parts = [text(frame.left, frame.top - 9, "How long each kernel took to follow", "panel")]
     y = frame.top
     for lane in (None, *line.nodes):
@@ -181,8 +192,8 @@ def _readiness(line: Timeline, x: Scale, frame: Frame) -> Iterator[Markup]:
     for lost in line.unready:
         here, low = x(lost.at), frame.bottom - 3
         shape = path([(here - 4.0, low - 9), (here + 4.0, low - 9), (here, low)]) + "Z"
-        told = f"{words.clock(lost.at)}: {words.names(lost.pods)} no longer ready"
-        yield element("path", element("title", told), d=shape, class_="unready")
+        label = f"{words.clock(lost.at)}: {words.names(lost.pods)} no longer ready"
+        yield element("path", element("title", label), d=shape, class_="unready")
 
 
 def _lane(line: Timeline, node: str, x: Scale, frame: Frame) -> Iterator[Markup]:
@@ -196,24 +207,24 @@ def _lane(line: Timeline, node: str, x: Scale, frame: Frame) -> Iterator[Markup]
 
 
 def _dot(change: Change, here: float, there: float, frame: Frame) -> Markup:
-    """A stem whose height is the lag; a cross where the kernel had not followed when the change was undone."""
-    what = ("took in " if change.wanted else "let go of ") + words.names(change.addresses, most=4)
+    """A stem whose height is the lag; a cross if the kernel had not followed when the change was undone."""
+    what = ("added " if change.wanted else "removed ") + words.names(change.addresses, most=4)
     took = f"after {words.seconds(change.lag)}" if change.followed else f"not within {words.seconds(change.lag)}"
-    told = element("title", f"{words.clock(change.at)}: {words.clean(change.node, 40)} {what} {took}")
+    label = element("title", f"{words.clock(change.at)}: {words.clean(change.node, 40)} {what} {took}")
     stem = element("line", x1=here, x2=here, y1=frame.bottom, y2=there, class_="stem")
     if not change.followed:
         cross = path([(here - 4, there - 4), (here + 4, there + 4)]) + path(
             [(here - 4, there + 4), (here + 4, there - 4)]
         )
-        return element("g", told, stem, element("path", d=cross, class_="never"))
+        return element("g", label, stem, element("path", d=cross, class_="never"))
     kind = "took" if change.wanted else "let-go"
-    return element("g", told, stem, element("circle", cx=here, cy=there, r=3.2, class_=kind))
+    return element("g", label, stem, element("circle", cx=here, cy=there, r=3.2, class_=kind))
 
 
 def _time_axis(line: Timeline, x: Scale, y: float, count: int) -> Iterator[Markup]:
     for tick in time_ticks(line.began, line.ended, count):
         here = x(tick)
         yield element("line", x1=here, x2=here, y1=y, y2=y + 4, class_="axis")
-        label = f"{tick:g} s" if line.ended < 120 else words.clock(tick).removesuffix(" s")
+        label = f"{tick:g} s" if line.ended < 120 else words.minutes(tick)
         edge = "end" if here > x.end - 14 else "start" if here < x.start + 6 else "middle"
         yield text(here, y + 18, label, "tick", edge)

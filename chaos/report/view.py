@@ -1,6 +1,6 @@
-"""What the page shows, as plain values: the template only lays it out. Pure.
+"""The content of the page as plain values, for the template to lay out.  Pure.
 
-facts and verdict -> View; without facts a View that says why there are none.
+facts and verdict -> View; without facts, a View that states why there are none.
 """
 
 from __future__ import annotations
@@ -12,35 +12,49 @@ from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from hdrh.histogram import HdrHistogram
-from markupsafe import Markup
 
-from chaos.report import sequence, timeline, words
+from chaos.report import losses, sequence, timeline
+from chaos.report.losses import Lost
 from chaos.report.series import natural
 from chaos.report.series import timeline as timeline_of
 from chaos.verdict import Verdict
+from chaos.verdict.engines import cpu_seconds
 from chaos.verdict.facts import DIGITS, HIGHEST_US, LOWEST_US, Facts, FlowTotal
-from chaos.verdict.findings import Finding
+from chaos.verdict.findings import Finding, trouble_of, unchanged
+from harness.html import words
+from harness.html.page import NARROW, VALUES, WIDE, Pictures
+from harness.wording import plural
 
-WIDE, NARROW = 1080, 332
-"""Widths that pictures are drawn for: a desktop's page, and a phone's."""
 MOST_NODES = 6
-"""So many nodes have a column of their own in the table of faults; of more the slowest is told."""
-WORDS = {
-    True: ("true", "✓", "Every objective was kept."),
-    False: ("false", "✗", "An objective was missed."),
-    None: ("unknown", "?", "The run does not prove that the objectives are kept, nor that they are not."),
+"""Up to this number of nodes, each has a column in the table of faults; with more, only the slowest is shown."""
+MEANINGS = {
+    True: "Every objective was met.",
+    False: "An objective was missed.",
+    None: "The run proves neither that the objectives are met nor that they are missed.",
 }
 
 
-class Pictures(NamedTuple):
-    """One picture, drawn for either width; the style sheet shows one of them."""
-
-    wide: Markup
-    narrow: Markup
+GLOSSARY = (
+    ("fault", "A failure injected into the cluster, from its injection to its heal."),
+    ("in force", "Evidence of the fault was observed; that its injection was requested does not count."),
+    ("readiness lost", "An affected pod stopped being ready: from then on it should get no new requests."),
+    ("slices changed", "An EndpointSlice removed the pod's address, which is the input of a service proxy."),
+    ("kernel converged", "The kernel of that node had the new rules, according to its own notification."),
+    ("lost", "A request without a correct answer in time, counted from when it was due."),
+    (
+        "refused, timeout, reset, unreachable",
+        "The connection was rejected; there was no answer; it was reset; there was no route.",
+    ),
+    ("error budget", "The share of requests that may be lost."),
+    (
+        "unknown",
+        "The run proves neither that the objectives are met nor that they are missed. It never counts as passed.",
+    ),
+)
 
 
 class FaultRow(NamedTuple):
-    """One fault of the table."""
+    """One row of the table of faults."""
 
     finding: Finding
     whom: str
@@ -49,10 +63,12 @@ class FaultRow(NamedTuple):
     by_cause: str
     by_node: str
     errors: tuple[str, ...]
+    accounts: str
+    unchanged: str
 
 
 class FlowRow(NamedTuple):
-    """One flow, wherever it was sent from."""
+    """One flow, from all senders."""
 
     name: str
     sent: int
@@ -74,7 +90,8 @@ class View(NamedTuple):
     line: str = ""
     figures: tuple[tuple[str, str, str], ...] = ()
     over_time: Pictures | None = None
-    causes: tuple[str, ...] = ()
+    causes: tuple[tuple[str, int], ...] = ()
+    lost: tuple[Lost, ...] = ()
     followed: Pictures | None = None
     nodes: tuple[str, ...] = ()
     faults: tuple[FaultRow, ...] = ()
@@ -87,10 +104,11 @@ class View(NamedTuple):
 
 
 def view(facts: Facts | None, verdict: Verdict) -> View:
-    """Everything, ready to be laid out."""
-    word, mark, meaning = WORDS[verdict.value]
+    """The content of the page."""
+    word, mark = VALUES[verdict.value]
+    meaning = MEANINGS[verdict.value]
     if facts is None:
-        return View("A chaos run that left no facts", word, mark, meaning, verdict)
+        return View("A chaos run without facts", word, mark, meaning, verdict)
     raw = facts.raw
     line = timeline_of(facts, {f.number: f.lost for f in verdict.findings})
     healed = {window.number: window.healed - window.began for window in line.windows}
@@ -101,7 +119,8 @@ def view(facts: Facts | None, verdict: Verdict) -> View:
         line=_line(facts),
         figures=tuple(_figures(facts, verdict)),
         over_time=Pictures(*(timeline.draw(line, width, f"time-{width}") for width in (WIDE, NARROW))),
-        causes=line.causes,
+        causes=tuple((cause, timeline.colour_of(cause)) for cause in line.causes),
+        lost=losses.shown(facts),
         followed=Pictures(*(
             sequence.draw(verdict.findings, healed, width, f"followed-{width}") for width in (WIDE, NARROW)
         )) if verdict.findings else None,
@@ -117,7 +136,7 @@ def view(facts: Facts | None, verdict: Verdict) -> View:
 
 
 def again(facts: Facts) -> tuple[str, ...]:
-    """The commands that make the same run, and the same report, again."""
+    """The commands that repeat the run, and regenerate its report."""
     file = PurePath(facts.raw["experiment"]["file"])
     name = file.stem if file.parts[-3:-1] == ("chaos", "experiments") else str(file)
     return (
@@ -127,7 +146,7 @@ def again(facts: Facts) -> tuple[str, ...]:
 
 
 def _where(raw: dict[str, Any]) -> list[str]:
-    """In a lab of that mode; or, as the dry run that comes first, on that cluster."""
+    """The options for a lab of that mode, or for a dry run on that cluster."""
     cluster = raw.get("cluster")
     if not cluster:
         return ["--mode", raw["mode"]]
@@ -141,7 +160,7 @@ def _line(facts: Facts) -> str:
     faults = len(plan["steps"]) if plan else 0
     parts = [f"mode {facts.raw['mode']}", f"seed {facts.raw['seed']}", f"{faults} fault{'s' * (faults != 1)}"]
     if lab:
-        parts.append(f"{lab['nodes']} nodes, {lab['pods']} pods")
+        parts.append(f"{plural(lab['nodes'], 'node')}, {plural(lab['pods'], 'pod')}")
     return " · ".join([*parts, words.seconds(facts.raw["seconds"])])
 
 
@@ -165,27 +184,41 @@ def _figures(facts: Facts, verdict: Verdict) -> Iterator[tuple[str, str, str]]:
 
 
 def _fault(finding: Finding, nodes: tuple[str, ...]) -> FaultRow:
-    state = "not injected" if not finding.injected else "healed" if finding.healed else "not healed"
+    state = trouble_of(finding) or "healed"
     kernels = tuple(
-        words.seconds(finding.nodes_followed[node], "not") if node in finding.nodes_followed else words.NOTHING
+        words.seconds(finding.nodes_followed[node], "never") if node in finding.nodes_followed else words.NOTHING
         for node in nodes
     )
     if not nodes:
-        known = finding.nodes_followed.values()
-        kernels = (words.seconds(None if not known or None in known else max(known), "not" if known else "–"),)
+        known = [seconds for seconds in finding.nodes_followed.values() if seconds is not None]
+        all_have = bool(known) and len(known) == len(finding.nodes_followed)
+        kernels = (words.seconds(max(known) if all_have else None, "never" if finding.nodes_followed else "–"),)
     return FaultRow(
         finding, words.names(finding.nodes or finding.pods), state, kernels, words.counts(finding.lost_by_cause),
         words.counts(finding.lost_by_node), tuple(words.clean(error) for error in finding.errors[:5]),
+        accounts(finding),
+        unchanged(finding),
     )  # fmt: skip
 
 
+def accounts(finding: Finding) -> str:
+    """Its duration, the attribution of its losses, and their bounds."""
+    text = f"in force {words.seconds(finding.in_force_seconds)} of {words.seconds(finding.asked_seconds)}"
+    if finding.lost:
+        unaccounted = {"without account": finding.unaccounted} if finding.unaccounted else {}
+        text += f"; lost: {words.counts({**finding.lost_by_account, **unaccounted})}"
+    least, most = finding.bounds
+    return words.clean(f"{text}; {least} to {most} may be lost: {finding.arithmetic}")
+
+
 def _flows(totals: Iterable[FlowTotal]) -> Iterator[FlowRow]:
-    """By name; a flow that several processes sent is one."""
+    """One row per flow name, merged over the processes that sent it."""
     by_name = defaultdict(list)
     for total in totals:
         by_name[total.flow].append(total)
     for name in sorted(by_name):
-        these, causes = by_name[name], defaultdict(int)
+        these = by_name[name]
+        causes: dict[str, int] = defaultdict(int)
         merged = HdrHistogram(LOWEST_US, HIGHEST_US, DIGITS)
         for total in these:
             merged.add(HdrHistogram.decode(total.histogram))
@@ -200,17 +233,17 @@ def _flows(totals: Iterable[FlowTotal]) -> Iterator[FlowRow]:
 
 
 def _loads(facts: Facts) -> Iterator[tuple[str, ...]]:
-    """Where, flows, arrivals a second, shape."""
+    """Sender, flows, arrivals per second, shape."""
     for header in sorted(facts.load.headers, key=lambda h: natural(str(h["name"]))):
         shape = dict(header["shape"])
-        told = f"{shape.pop('kind', 'constant')} {words.settings(shape)}".strip()
+        kind = f"{shape.pop('kind', 'constant')} {words.settings(shape)}".strip()
         flows = words.names(header["flows"], most=12)
-        yield words.clean(header["where"], 60), flows, f"{header['arrivals_per_second']:,.0f}", told
+        yield words.clean(header["where"], 60), flows, f"{header['arrivals_per_second']:,.0f}", kind
 
 
 def _engines(facts: Facts) -> Iterator[tuple[str, str, str]]:
     """Node, CPU time, share of one CPU over the run."""
-    used = facts.raw["engine_cpu_seconds"]
+    used = cpu_seconds(facts.raw["usage"])
     for node in sorted(used, key=natural):
         yield words.clean(node, 60), f"{used[node]:.2f} s", words.percent(used[node], facts.raw["seconds"])
 
@@ -230,8 +263,8 @@ def _steps(facts: Facts) -> Iterator[dict[str, Any]]:
 
 
 def _operations(phase: str, operations: list[dict[str, Any]], most: int = 12) -> list[str]:
-    told = [f"{phase} {op['at']:.2f} s  {op['name']} {words.settings(op['arguments'])}" for op in operations[:most]]
-    return told + ([f"{phase}: {len(operations) - most} more"] if len(operations) > most else [])
+    lines = [f"{phase} {op['at']:.2f} s  {op['name']} {words.settings(op['arguments'])}" for op in operations[:most]]
+    return lines + ([f"{phase}: {len(operations) - most} more"] if len(operations) > most else [])
 
 
 def _environment(facts: Facts) -> Iterator[tuple[str, str]]:

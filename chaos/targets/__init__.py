@@ -1,1 +1,1 @@
-"""Where faults go: the lab by default, a real cluster only when asked for."""
+"""Targets of faults: the lab by default, a real cluster only on request."""

@@ -1,4 +1,4 @@
-"""A lab as a run's stage: started for it, or one that runs already."""
+"""A lab as a run's stage: started for the run, or already running."""
 
 from __future__ import annotations
 
@@ -8,17 +8,39 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from chaos.experiment import Experiment, plan_of
+from chaos.faults import FAULTS
 from chaos.kafka_log import KafkaLog
 from chaos.load import LoadProcess, start_load
+from chaos.model import PlanError
 from chaos.plan import Plan
 from chaos.targets.lab import LabTarget
 from harness.lab.control import LabClient
+from harness.lab.control_plane import spares
 from harness.lab.launch import RECORDING, lab
+from harness.lab.topology import LabOptions
+from harness.log.kafka.broker import BrokerError
+from harness.wording import plural
+
+
+def attached(experiment: Experiment, folder: Path, mode: str | None = None) -> Experiment:
+    """The experiment adapted to the size and mode of the lab that runs in `folder`.
+
+    LabError if there is none; PlanError if a different `mode` was requested.
+    """
+    options = msgspec.convert(LabClient(folder).facts["options"], LabOptions)
+    if mode and mode != options.mode:
+        raise PlanError(
+            f"mode {mode} is requested, but the lab in {folder} runs {options.mode}; request that mode or none, or"
+            f" start a lab with `harness lab up --mode {mode}`"
+        )
+    return experiment._replace(lab=options)
 
 
 class LabStage:
-    """A `Stage`; `attach` is the folder of a lab that runs already and goes on running.
+    """A `Stage`; `attach` is the folder of a running lab, which is left running.
 
     With `web_ui` each load serves locust's page in its namespace.
     """
@@ -27,48 +49,79 @@ class LabStage:
         self._attach, self._web_ui, self._stack = attach, web_ui, ExitStack()
         self._kafka: KafkaLog | None = None
 
-    def open(self, experiment: Experiment, seed: int, folder: Path, tell: Callable[[str], None]) -> Plan:
+    def open(self, experiment: Experiment, seed: int, folder: Path, report: Callable[[str], None]) -> Plan:
         """Lab up."""
-        self._experiment, self._seed, self._tell = experiment, seed, tell
+        if self._attach:
+            experiment = attached(experiment, self._attach)
+        self._experiment, self._seed, self._report = experiment, seed, report
         if self._attach:
             self.client = LabClient(self._attach)
+            report(
+                f"lab: {plural(experiment.lab.nodes, 'node')}, {plural(experiment.lab.pods, 'pod')},"
+                f" mode {experiment.lab.mode}, as it runs"
+            )
         else:
-            tell(f"lab: {experiment.lab.nodes} nodes, {experiment.lab.pods} pods")
-            self.client = self._stack.enter_context(lab(experiment.lab, folder / "lab", lambda line: tell(f"  {line}")))
+            report(f"lab: {plural(experiment.lab.nodes, 'node')}, {plural(experiment.lab.pods, 'pod')}")
+            self.client = self._stack.enter_context(
+                lab(experiment.lab, folder / "lab", lambda line: report(f"  {line}"))
+            )
         self.target = LabTarget(self.client, self._start_kafka(folder) if experiment.kafka else None)
         return plan_of(experiment, self.target.cluster(), seed)
 
-    def _start_kafka(self, folder: Path) -> KafkaLog:
-        self._tell("kafka: a broker for the event log")
-        self._kafka = KafkaLog(folder / "kafka", self.client.folder / RECORDING)
-        self._stack.callback(self._kafka.close)
-        self._kafka.start()
-        return self._kafka
+    def _start_kafka(self, folder: Path) -> KafkaLog | None:
+        """None if no broker is available and no fault requires one."""
+        self._report("kafka: a broker for the event log")
+        kafka = KafkaLog(folder / "kafka", self.client.folder / RECORDING)
+        self._stack.callback(kafka.close)
+        try:
+            kafka.start()
+        except BrokerError as error:
+            if any(FAULTS[want.fault].NEEDS_BROKER and not want.optional for want in self._experiment.faults):
+                raise
+            self._report(f"kafka: NO BROKER: {error}")
+            return None
+        self._kafka = kafka
+        return kafka
 
     def start_load(self, folder: Path) -> list[LoadProcess]:
-        """A process in each place that has flows."""
+        """One process per sender that has flows."""
         started = start_load(self.client, self._experiment.load, folder, self._seed, self._web_ui)
         if self._web_ui:
-            self._tell(f"locust's page: harness lab forward --lab {self.client.folder} client 8089")
+            self._report(f"locust's page: harness lab forward --lab {self.client.folder} client 8089")
         return started
 
-    def settled(self) -> bool:
-        """Pods ready and as many as wanted, engines healthy and following the API, every kernel up to date."""
-        return all(self.health().values())
-
     def health(self) -> dict[str, bool | None]:
-        """All of it can be seen in a lab."""
+        """Desired number of pods ready, engines healthy and following the API, rules written, kernels up to date.
+
+        Rules are checked separately, as an engine is healthy before it has written its first rules.
+        """
         status = self.client.call("status")
         ready = [pod for pod in status["pods"] if pod["ready"] and not pod["terminating"]]
         return {
             "pods": len(ready) == len(status["pods"]) == status["replicas"],
             "nodes": all(node["ready"] for node in status["nodes"]),
-            "engines": all(node["engine_healthy"] for node in status["nodes"]) and _followed(status),
+            "engines": all(node["engine_healthy"] and node["engine_synced"] for node in status["nodes"])
+            and _followed(status),
             "kernels": self.client.call("open_questions") == 0,
         }
 
+    def kernels(self) -> dict[str, list[str]] | None:
+        """By kernel readback against the oracle; None for another proxy, whose rules the readback cannot parse."""
+        if self._experiment.lab.external:
+            return None
+        found = self.client.call("kernels.judge")
+        return {node: judged["differences"] for node, judged in found.items()}
+
+    def restore(self) -> None:
+        """Restores the unused Services."""
+        self.client.call("spares.set", services=spares.USUAL, slices=spares.USUAL)
+
+    def usage(self) -> dict[str, dict[str, Any]]:
+        """By /proc."""
+        return dict(self.client.call("engine.usage"))
+
     def facts(self) -> dict[str, Any]:
-        """What the lab knows at the end."""
+        """The lab's observations at the end."""
         status = self.client.call("status")
         return {
             "mode": status["mode"],
@@ -76,20 +129,21 @@ class LabStage:
             "began_monotonic_ns": status["began_monotonic_ns"],
             "seconds": status["seconds"],
             "observations": self.client.call("observations"),
-            "engine_cpu_seconds": self.client.call("engine.cpu"),
+            "transactions": self.client.call("transactions"),
+            "rewrites": self.client.call("rewrites"),
             "kafka": self._kafka.finish() if self._kafka else None,
         }
 
     def keep(self, folder: Path) -> None:
-        """A copy of the lab's event log."""
+        """Copies the lab's event log."""
         shutil.copyfile(self.client.folder / RECORDING, folder / RECORDING)
 
     def close(self) -> list[str]:
-        """Lab down, with everything in it."""
+        """Stops the lab with everything in it."""
         self._stack.close()
         return []
 
 
 def _followed(status: dict[str, Any]) -> bool:
-    """Whether every engine's watches are open again: one that waits to try anew is healthy, and blind."""
-    return status["watches"] >= status["watches_wanted"]
+    """Whether every engine's watches are open again: an engine that waits to retry is healthy, but receives nothing."""
+    return bool(status["watches"] >= status["watches_wanted"])

@@ -1,7 +1,8 @@
-"""A run's folder, read: run.json, load logs, the recording. Times in seconds on the log's clock."""
+"""Reads a run's folder: run.json, load logs, the recording.  Times are in seconds on the log's clock."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +11,25 @@ from hdrh.histogram import HdrHistogram
 
 from chaos.objectives import Objectives
 from chaos.perform import Performed
-from harness.events import OBJECT_TYPES
-from harness.recording import open_source
+from chaos.verdict.journal import read_journal
+from harness.log import open_source
+from harness.log.events import OBJECT_TYPES, JsonObject
 
 NEEDED = {
     "experiment", "seed", "mode", "environment", "lab", "began_monotonic_ns", "plan", "performed", "observations",
-    "engine_cpu_seconds", "seconds", "load", "objectives", "finished",
+    "usage", "seconds", "load", "objectives", "finished",
 }  # fmt: skip
 LOWEST_US, HIGHEST_US, DIGITS = 1, 60_000_000, 3
 
 
 class FactsError(ValueError):
-    """A folder that is no run's, or whose files cannot be read; the message says which and why."""
+    """A folder without a run, or with unreadable files; the message names the file and the reason."""
 
 
 class Observation(msgspec.Struct, frozen=True):
-    """When a node's kernel took an address in (`wanted`) or let go of it.
+    """When a node's kernel added an address (`wanted`) or removed it.
 
-    `seen` None: it had not by `until`, when the contrary was asked of it or nobody waited any longer.
+    `seen` None: it had not by `until`, when the change was undone or no longer waited for.
     """
 
     node: str
@@ -36,15 +38,19 @@ class Observation(msgspec.Struct, frozen=True):
     asked: float
     seen: float | None
     until: float
+    source: str = ""
 
     @property
     def seconds(self) -> float:
-        """How long it took, at least."""
+        """Lower bound of the time it took."""
         return self.until - self.asked
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """A request that was lost: when it was meant to be sent and when that was known, why, and to whom it went."""
+    """A lost request: when it was due and when it failed, cause, sender and target.
+
+    `older`: its packets were matched to an earlier connection from the same port, which was lost too.
+    """
 
     at: float
     ended: float
@@ -54,10 +60,12 @@ class Failure(msgspec.Struct, frozen=True):
     node: str | None = None
     endpoint: str | None = None
     pod: str | None = None
+    where: str = ""
+    older: bool = False
 
 
 class Second(msgspec.Struct, frozen=True):
-    """One second of one flow, by the intended time of sending."""
+    """One second of one flow, by the time at which requests were due."""
 
     at: float
     flow: str
@@ -68,6 +76,7 @@ class Second(msgspec.Struct, frozen=True):
     p50_us: int | None
     p99_us: int | None
     max_us: int | None
+    where: str = ""
 
 
 class FlowTotal(msgspec.Struct, frozen=True):
@@ -86,10 +95,11 @@ class FlowTotal(msgspec.Struct, frozen=True):
     max_us: int | None
     histogram: str
     endpoints: dict[str, int]
+    due: int | None = None
 
 
 class Load(msgspec.Struct):
-    """All load logs together; `incomplete` names those that were cut off or are missing, and how."""
+    """All load logs merged; `incomplete` lists those that are truncated or missing, and how."""
 
     seconds: list[Second] = []
     failures: list[Failure] = []
@@ -104,22 +114,32 @@ class Load(msgspec.Struct):
         return sum(flow.sent for flow in self.flows)
 
     @property
+    def late(self) -> int:
+        """Requests that were sent later than due."""
+        return sum(second.late for second in self.seconds)
+
+    @property
+    def vanished(self) -> int:
+        """Requests that were due and have no outcome in the log."""
+        return sum(flow.due - flow.sent - flow.not_sent for flow in self.flows if flow.due is not None)
+
+    @property
     def failed(self) -> int:
         """Requests that were sent and lost."""
         return sum(flow.failed for flow in self.flows)
 
     @property
     def not_sent(self) -> int:
-        """Requests that were due but not sent, as too many were under way."""
+        """Requests that were due but not sent, as too many were in flight."""
         return sum(flow.not_sent for flow in self.flows)
 
     def latency_us(self, percentile: float) -> int | None:
-        """Of all answered requests, from their intended time; None when nothing was answered."""
+        """Percentile over all answered requests, from when each was due; None if none was answered."""
         merged = self._histogram()
         return merged.get_value_at_percentile(percentile) if merged.get_total_count() else None
 
     def held(self, within_us: int) -> float | None:
-        """The part of all requests due that were answered so soon after they were; None when none was due."""
+        """The share of due requests that were answered within that time; None if none was due."""
         due = self.sent + self.not_sent
         recorded = self._histogram().get_recorded_iterator()
         return (
@@ -136,7 +156,7 @@ class Load(msgspec.Struct):
 
 
 class Facts(msgspec.Struct):
-    """Everything that a verdict is made from; `raw` is run.json as it is."""
+    """The input of a verdict; `raw` is run.json, decoded."""
 
     folder: Path
     raw: dict[str, Any]
@@ -148,22 +168,30 @@ class Facts(msgspec.Struct):
     """By pod: when its condition Ready became False."""
     left: dict[str, list[float]] = {}
     """By pod: when it stopped being a ready endpoint of the slices."""
+    offered: dict[str, list[tuple[float, float]]] = {}
+    """By pod: the intervals in which it was a ready endpoint of the slices."""
+    homes: dict[str, str] = {}
+    """By pod: its node."""
+    terminated: dict[str, list[tuple[float, float]]] = {}
+    """By pod: from when its endpoint was terminating until no slice contained it."""
+    journal: dict[str, Any] | None = None
+    """Chaos Toolkit's journal, if it ran the experiment."""
 
 
 def read_facts(folder: Path) -> Facts:
-    """FactsError when the run left no facts."""
+    """Raises FactsError if the run left no facts."""
     try:
         raw = msgspec.json.decode((folder / "run.json").read_bytes())
     except (OSError, msgspec.DecodeError) as error:
         why = getattr(error, "strerror", None) or error
-        raise FactsError(f"{folder}/run.json: {why}; the run did not get as far as its end") from None
+        raise FactsError(f"{folder}/run.json: {why}; the run did not end properly") from None
     if not isinstance(raw, dict):
-        raise FactsError(f"{folder}/run.json: an object is needed, not {type(raw).__name__}")
+        raise FactsError(f"{folder}/run.json: expected an object, not {type(raw).__name__}")
     version = raw.get("version")
     if version != 1:
         raise FactsError(f"{folder}/run.json: version {version!r}; this harness reads 1")
     if missing := sorted(NEEDED - raw.keys()):
-        raise FactsError(f"{folder}/run.json: without {', '.join(missing)}")
+        raise FactsError(f"{folder}/run.json: missing {', '.join(missing)}")
     try:
         return _read(folder, raw)
     except msgspec.ValidationError as error:
@@ -181,12 +209,13 @@ def _read(folder: Path, raw: dict[str, Any]) -> Facts:
         msgspec.convert(raw["performed"], list[Performed]),
         msgspec.convert(raw["observations"], list[Observation]),
         load,
-        *_lost(folder / "events.jsonl"),
+        **_endpoints(folder / "events.jsonl"),
+        journal=read_journal(folder) if raw.get("journal") else None,
     )
 
 
 def read_load(path: Path, process: dict[str, Any], began_ns: int, load: Load) -> None:
-    """Add one log; what is wrong with it goes to `incomplete`."""
+    """Add one log; its defects go to `incomplete`."""
     ended = False
     try:
         lines = path.read_bytes().splitlines()
@@ -197,7 +226,7 @@ def read_load(path: Path, process: dict[str, Any], began_ns: int, load: Load) ->
         try:
             row = msgspec.json.decode(line)
         except msgspec.DecodeError:
-            load.incomplete.append(f"{process['name']}: its log is cut off")
+            load.incomplete.append(f"{process['name']}: its log is truncated")
             return
         kind = row.pop("kind")
         if kind in ("second", "failure"):
@@ -205,9 +234,10 @@ def read_load(path: Path, process: dict[str, Any], began_ns: int, load: Load) ->
         if kind == "header":
             load.headers.append(row)
         elif kind == "second":
+            row["where"] = process.get("where", "")
             load.seconds.append(msgspec.convert(row, Second))
         elif kind == "failure":
-            row["ended"] = (row.pop("ended_ns") - began_ns) / 1e9
+            row["ended"], row["where"] = (row.pop("ended_ns") - began_ns) / 1e9, process.get("where", "")
             load.failures.append(msgspec.convert(row, Failure))
         elif kind == "flow":
             load.flows.append(msgspec.convert(row, FlowTotal))
@@ -215,31 +245,49 @@ def read_load(path: Path, process: dict[str, Any], began_ns: int, load: Load) ->
             ended = True
             load.cpu_seconds += row["cpu_seconds"]
     if not ended:
-        load.incomplete.append(f"{process['name']}: it ended before its log did (exit code {process['exit_code']})")
+        load.incomplete.append(f"{process['name']}: its log has no end (exit code {process['exit_code']})")
+    elif process["exit_code"]:
+        load.incomplete.append(f"{process['name']}: it ended with exit code {process['exit_code']}")
 
 
-def _lost(path: Path) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """By pod, from the recording: when it lost its readiness, and when its last slice lost it as a ready endpoint."""
+def _endpoints(path: Path) -> dict[str, JsonObject]:
+    """From the recording: `unready`, `left`, `offered` and `homes` of `Facts`."""
     ready: set[str] = set()
     slices: dict[str, set[str]] = {}
     unready: dict[str, list[float]] = {}
-    left: dict[str, list[float]] = {}
+    offered: dict[str, list[tuple[float, float]]] = {}
+    homes: dict[str, str] = {}
+    ending: dict[str, dict[str, float]] = {}
+    terminated: dict[str, list[tuple[float, float]]] = {}
     with open_source(path) as recording:
         for event in recording:
             if event.type not in OBJECT_TYPES or event.resource not in ("pods", "endpointslices"):
                 continue
-            manifest = msgspec.json.decode(event.object)
+            manifest, at = msgspec.json.decode(event.object), event.t / 1e9
             name, gone = manifest["metadata"]["name"], event.type == "DELETED"
             if event.resource == "pods":
                 was, ready = ready, ready - {name} | (set() if gone or not _is_ready(manifest) else {name})
-                lost, into = was - ready, unready
-            else:
-                was = set().union(*slices.values())
-                slices[name] = set() if gone else _ready_endpoints(manifest)
-                lost, into = was - set().union(*slices.values()), left
-            for pod in lost:
-                into.setdefault(pod, []).append(event.t / 1e9)
-    return unready, left
+                for pod in was - ready:
+                    unready.setdefault(pod, []).append(at)
+                homes[name] = (manifest.get("spec") or {}).get("nodeName") or ""
+                continue
+            now_ending = set() if gone else _endpoints_that(manifest, "terminating")
+            for pod in ending.get(name, {}).keys() - now_ending:
+                terminated.setdefault(pod, []).append((ending[name].pop(pod), at))
+            for pod in now_ending:
+                ending.setdefault(name, {}).setdefault(pod, at)
+            was = set().union(*slices.values())
+            slices[name] = set() if gone else _ready_endpoints(manifest)
+            now = set().union(*slices.values())
+            for pod in now - was:
+                offered.setdefault(pod, []).append((at, math.inf))
+            for pod in was - now:
+                offered[pod][-1] = (offered[pod][-1][0], at)
+    left = {pod: [end for _, end in spans if end < math.inf] for pod, spans in offered.items()}
+    for spans in ending.values():
+        for pod, since in spans.items():
+            terminated.setdefault(pod, []).append((since, math.inf))
+    return {"unready": unready, "left": left, "offered": offered, "homes": homes, "terminated": terminated}
 
 
 def _is_ready(pod: dict[str, Any]) -> bool:
@@ -248,6 +296,15 @@ def _is_ready(pod: dict[str, Any]) -> bool:
 
 
 def _ready_endpoints(manifest: dict[str, Any]) -> set[str]:
-    """Names of the pods that are ready; a missing condition is ready, as the API has it."""
-    endpoints = [e for e in manifest.get("endpoints") or () if (e.get("conditions") or {}).get("ready") is not False]
+    """Names of the ready pods; a missing condition means ready, as the API specifies."""
+    return _endpoints_that(manifest, "ready", True)
+
+
+def _endpoints_that(manifest: dict[str, Any], condition: str, missing: bool = False) -> set[str]:
+    endpoints = [e for e in manifest.get("endpoints") or () if _condition(e, condition, missing)]
     return {e["targetRef"]["name"] for e in endpoints if (e.get("targetRef") or {}).get("kind") == "Pod"}
+
+
+def _condition(endpoint: dict[str, Any], name: str, missing: bool) -> bool:
+    value = (endpoint.get("conditions") or {}).get(name)
+    return missing if value is None else value

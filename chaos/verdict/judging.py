@@ -1,34 +1,31 @@
-"""Each objective judged; the verdict is false if one is, else unknown if one is, else true."""
+"""Evaluates each objective; the verdict is false if one is false, else unknown if one is unknown, else true."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from chaos.verdict.facts import Facts, FactsError, read_facts
-from chaos.verdict.findings import Finding, findings
+from chaos.verdict import engines, following, journal, losses
+from chaos.verdict.ended import read_reason
+from chaos.verdict.facts import Facts, FactsError, Failure, Load, read_facts
+from chaos.verdict.findings import Finding, findings, trouble_of, unchanged
+from chaos.verdict.words import WORDS, Judgement
+from harness.log.events import JsonObject
+from harness.wording import plural
 
 PERCENTILES = (50, 90, 99, 99.9)
-WORDS = {True: "true", False: "false", None: "unknown"}
-
-
-class Judgement(msgspec.Struct, frozen=True):
-    """One objective: `value` None is unknown, and `reason` then says why."""
-
-    objective: str
-    value: bool | None
-    wanted: str
-    measured: str
-    reason: str = ""
+MOST_LATE = 0.01
+"""The share of requests that may be sent late; beyond it a run proves nothing."""
 
 
 class Verdict(msgspec.Struct):
-    """What a run says. `problems` are what keeps it from being true however well everything went.
+    """The verdict on a run.  `problems` are reasons, independent of the objectives, why it cannot be true.
 
-    `latency_us` is of all answered requests, from their intended time; `engine_cpu_share` of the machine's CPU time
-    over the run, all nodes' engines together. docs/chaos-report.md describes it as JSON, field by field.
+    `latency_us` covers all answered requests, from when each was due; `engine_cpu_share` is the share of the machine's
+    CPU time used by all nodes' engines.  docs/chaos-report.md describes the JSON form field by field.
     """
 
     value: bool | None
@@ -44,6 +41,7 @@ class Verdict(msgspec.Struct):
     experiment: str = ""
     seed: int | None = None
     mode: str = ""
+    skipped: list[str] = []
     version: int = 1
 
     @property
@@ -52,131 +50,179 @@ class Verdict(msgspec.Struct):
         return WORDS[self.value]
 
     def summary(self) -> str:
-        """A few lines for a terminal."""
-        lines = [f"verdict: {self.word.upper()}: {self.lost:,} of {self.sent:,} requests lost"]
+        """A short summary for a terminal."""
+        lines = [f"verdict: {self.word.upper()}: {self.lost:,} of {plural(self.sent, 'request')} lost"]
         for judgement in self.judgements:
             mark = {True: "ok  ", False: "FAIL", None: "?   "}[judgement.value]
             reason = f" ({judgement.reason})" if judgement.reason else ""
-            lines.append(f"  {mark} {judgement.objective}: {judgement.measured}, wanted {judgement.wanted}{reason}")
-        return "\n".join([*lines, *(f"  ?    {problem}" for problem in self.problems)])
+            lines.append(f"  {mark} {judgement.objective}: {judgement.measured}, threshold {judgement.wanted}{reason}")
+            lines += [f"         from {judgement.source}"] if judgement.source else []
+        untouched = [(f, result) for f in self.findings if (result := unchanged(f))]
+        lines += [f"       {finding.number}. {finding.fault}: {result}" for finding, result in untouched]
+        return "\n".join(
+            [*lines, *(f"  ?    {problem}" for problem in self.problems), *(f"  SKIPPED {why}" for why in self.skipped)]
+        )
 
 
 def judge(folder: Path) -> Verdict:
-    """The verdict of a run's folder; unknown where the run left nothing to judge."""
+    """The verdict on a run's folder; unknown if the run left no facts."""
     try:
         facts = read_facts(folder)
     except (FactsError, ValueError) as error:
-        return Verdict(None, [], [str(error)], [])
+        reason = read_reason(folder)
+        return Verdict(None, [], [reason, str(error)] if reason else [str(error)], [])
     return judge_facts(facts)
 
 
 def judge_facts(facts: Facts) -> Verdict:
     """As `judge`, from facts."""
-    found, nobody_s = findings(facts)
-    judgements = list(_judgements(facts, found))
+    found, unassigned = findings(facts)
+    judgements = list(_judgements(facts, found, unassigned))
     problems = list(_problems(facts, found))
-    if not judgements:
-        problems.append("no objective was asked for")
+    if not any(judged.objective for judged in judgements if not judged.objective.startswith("hypothesis: ")):
+        problems.append("no objective was requested")
     values = [judgement.value for judgement in judgements]
     value = False if False in values else None if problems or None in values else True
     raw, load = facts.raw, facts.load
     latency = {f"p{percentile:g}".replace(".", ""): load.latency_us(percentile) for percentile in PERCENTILES}
-    cpu_seconds = raw["seconds"] * (raw["environment"]["cpus"] or 1) if raw["engine_cpu_seconds"] else 0
+    used = engines.cpu_seconds(raw["usage"])
+    cpu_seconds = (raw["usage"][-1]["at"] - raw["usage"][0]["at"]) * (raw["environment"]["cpus"] or 1) if used else 0
     return Verdict(
-        value, judgements, problems, found, load.sent, load.failed, len(nobody_s), load.not_sent, latency,
-        sum(raw["engine_cpu_seconds"].values()) / cpu_seconds if cpu_seconds else None,
-        raw["experiment"]["title"], raw["seed"], raw["mode"],
+        value, judgements, problems, found, load.sent, load.failed, len(unassigned), load.not_sent, latency,
+        sum(used.values()) / cpu_seconds if cpu_seconds else None,
+        raw["experiment"]["title"], raw["seed"], raw["mode"], skipped=list((raw.get("skipped") or {}).values()),
     )  # fmt: skip
 
 
 def _problems(facts: Facts, found: list[Finding]) -> Iterator[str]:
-    """Why the run proves nothing, as far as it does not."""
+    """The reasons why the run, or a part of it, proves nothing."""
     if not facts.raw["finished"]:
-        yield "the experiment did not run to its end"
+        reason = read_reason(facts.folder)
+        yield "the experiment did not run to its end" + (f": {reason}" if reason else "")
     planned = len(facts.raw["plan"]["steps"]) if facts.raw["plan"] else 0
+    planned -= len(facts.raw.get("skipped") or ())
     if len(found) < planned:
-        yield f"only {len(found)} of {planned} faults were tried"
+        yield f"only {len(found)} of {plural(planned, 'fault')} tried"
     for finding in found:
-        if not finding.injected:
-            why = "; ".join(finding.errors) or "nothing showed that it was in force"
-            yield f"{finding.number}. {finding.fault} was not injected: {why}"
-        elif not finding.healed:
-            yield f"{finding.number}. {finding.fault} was not healed: {'; '.join(finding.errors)}"
-        elif finding.errors:
-            yield f"{finding.number}. {finding.fault}: {'; '.join(finding.errors)}"
+        if trouble := trouble_of(finding):
+            why = "; ".join(finding.errors) or ("no evidence that it was in force" if not finding.injected else "")
+            yield f"{finding.number}. {finding.fault}: {trouble}" + (f": {why}" if why else "")
     yield from facts.raw.get("troubles", ())
+    if facts.journal is not None:
+        yield from journal.failed(facts.journal)
+    elif facts.raw.get("journal"):
+        yield f"{journal.JOURNAL} is missing: the results of the experiment's own activities are not known"
     yield from facts.load.incomplete
     if facts.load.sent == 0:
         yield "no request was sent"
-    if facts.load.not_sent:
-        yield f"{facts.load.not_sent:,} requests were due but not sent: the load generator could not keep up"
+    yield from held_up(facts.load)
 
 
-def _judgements(facts: Facts, found: list[Finding]) -> Iterator[Judgement]:
+def held_up(load: Load) -> Iterator[str]:
+    """The reasons why the load generators' logs do not show what a user would have seen."""
+    if load.vanished:
+        yield f"{plural(load.vanished, 'request')} due, with no outcome in the log"
+    if load.not_sent:
+        yield f"{plural(load.not_sent, 'request')} due but not sent: the load generator fell behind"
+    if load.late > MOST_LATE * load.sent:
+        share = 100 * load.late / load.sent
+        yield f"{share:.1f} % of requests were sent late: the load generator fell behind, which may hide losses"
+
+
+def _judgements(facts: Facts, found: list[Finding], outside: list[Failure]) -> Iterator[Judgement]:
     objectives, load = facts.objectives, facts.load
+    if facts.journal is not None and (held := journal.hypothesis(facts.journal)):
+        yield held
+    sent = f"{plural(load.sent, 'request')} sent, by the load generators' logs; none excluded"
     if objectives.error_budget_percent is not None:
         share = 100 * load.failed / load.sent if load.sent else None
-        yield _at_most(
-            "error budget", share, objectives.error_budget_percent, "{:.2f} % of requests", "nothing was sent"
-        )
+        limit = objectives.error_budget_percent
+        yield _at_most("error budget", share, limit, "{:.2f} % of requests", "nothing was sent", sent)
     if objectives.max_lost_requests is not None:
-        yield _at_most("requests lost", load.failed, objectives.max_lost_requests, "{:,.0f}", "")
+        failed = load.failed if load.sent else None
+        yield _at_most("requests lost", failed, objectives.max_lost_requests, "{:,.0f}", "nothing was sent", sent)
     if objectives.latency_p99_ms is not None:
-        p99 = load.latency_us(99)
-        p99 = None if p99 is None else p99 / 1000
-        yield _at_most("latency p99", p99, objectives.latency_p99_ms, "{:.1f} ms", "nothing was answered")
+        p99_us = load.latency_us(99)
+        p99 = None if p99_us is None else p99_us / 1000
+        answered = f"{load.sent - load.failed:,} answers, from when each was due; excluded {load.failed:,} lost"
+        yield _at_most("latency p99", p99, objectives.latency_p99_ms, "{:.1f} ms", "nothing was answered", answered)
     if objectives.node_convergence_seconds is not None:
-        yield _convergence(facts, found)
+        yield following.convergence(facts)
+        if (paced := following.pacing(facts)) is not None:
+            yield paced
+        yield from filter(None, (following.rewriting(facts), following.returning(facts)))
+    about_losses = list(losses.judged(facts, found, outside))
     if objectives.failures_after_convergence is not None:
-        yield _late(facts, found, objectives.failures_after_convergence)
+        about_losses.insert(0, _late(facts, found, objectives.failures_after_convergence))
+    doubtful = next(held_up(load), None) is not None
+    yield from map(_doubted, about_losses) if doubtful else about_losses
+    if objectives.kernels_as_the_api_says:
+        yield _kernels(facts, found)
+    yield from engines.judged(facts)
     if facts.raw.get("kafka"):
         yield _log_on_kafka(facts.raw["kafka"])
     for name, wanted in objectives.faults.items():
-        yield from _of_fault(name, wanted, [f for f in found if f.fault == name])
+        yield from _of_fault(name, wanted, [f for f in found if f.fault == name], load.sent)
 
 
-def _at_most(name: str, measured: float | None, limit: float, form: str, why_unknown: str) -> Judgement:
+def _at_most(name: str, measured: float | None, limit: float, form: str, why_unknown: str, source: str) -> Judgement:
     wanted = f"at most {form.format(limit)}"
     if measured is None:
-        return Judgement(name, None, wanted, "nothing", why_unknown)
-    return Judgement(name, measured <= limit, wanted, form.format(measured))
+        return Judgement(name, None, wanted, "nothing", why_unknown, source)
+    return Judgement(name, measured <= limit, wanted, form.format(measured), "", source)
 
 
-def _convergence(facts: Facts, found: list[Finding]) -> Judgement:
-    limit = facts.objectives.node_convergence_seconds
-    wanted = f"at most {limit:.2f} s on every node"
-    times = [f.slowest_node_seconds for f in found if f.slowest_node_seconds is not None]
-    if not times:
-        why = facts.raw.get("unseen") or "no change of the slices to follow"
-        return Judgement("node convergence", None, wanted, "nothing", why)
-    never = sorted({node for finding in found for node in finding.never_followed})
-    measured = f"{max(times):.2f} s at most" + (f", not every change by {', '.join(never)}" if never else "")
-    return Judgement("node convergence", max(times) <= limit, wanted, measured)
+def _doubted(judgement: Judgement) -> Judgement:
+    """If the load generator fell behind, requests that it counts as lost may have been answered in time."""
+    if judgement.value is not False:
+        return judgement
+    return msgspec.structs.replace(judgement, value=None, reason="the load generator fell behind")
 
 
 def _late(facts: Facts, found: list[Finding], limit: int) -> Judgement:
     wanted = f"at most {limit}"
     counted = [f.lost_after_convergence for f in found if f.lost_after_convergence is not None]
+    source = f"{len(counted)} of {plural(len(found), 'fault')} removed a pod that every kernel then removed"
+    source += "; excluded the others"
     if not counted:
         why = facts.raw.get("unseen") or "no fault was followed by every kernel"
-        return Judgement("lost after convergence", None, wanted, "nothing", why)
-    return Judgement("lost after convergence", sum(counted) <= limit, wanted, str(sum(counted)))
+        return Judgement("lost after convergence", None, wanted, "nothing", why, source)
+    return Judgement("lost after convergence", sum(counted) <= limit, wanted, str(sum(counted)), "", source)
 
 
-def _log_on_kafka(kafka: dict) -> Judgement:
-    """A history that lost an event, or has one twice, is false whatever else went well."""
-    measured = f"{kafka['events']:,} events" if kafka["complete"] else "not the same"
-    wanted = "the topic says what the file says"
+def _kernels(facts: Facts, found: list[Finding]) -> Judgement:
+    """Each node's complete kernel state, before the first fault, after each, and at the end."""
+    wanted = "consistent with the API"
+    looks = [("before the first fault", facts.raw.get("kernels_before"))]
+    looks += [(f"after {f.number}. {f.fault}", f.kernels_differ) for f in found]
+    looks += [("at the end", facts.raw["kernels_after"])] if "kernels_after" in facts.raw else []
+    seen = [(when, differences) for when, differences in looks if differences is not None]
+    source = f"{len(seen)} of {plural(len(looks), 'check')} of every node: kernel readback against the oracle"
+    wrong = [f"{node} {when}: {lines[0]}" for when, differences in seen for node, lines in differences.items() if lines]
+    if wrong:
+        return Judgement("kernels", False, wanted, "; ".join(wrong[:3])[:600], "", source)
+    if len(seen) < len(looks):
+        why = facts.raw.get("unseen") or "not every check could be made"
+        return Judgement("kernels", None, wanted, "no differences where checked", why, source)
+    return Judgement("kernels", True, wanted, "all are", "", source)
+
+
+def _log_on_kafka(kafka: JsonObject) -> Judgement:
+    """A history with a lost or duplicate event is false, whatever the other results."""
+    measured = plural(kafka["events"], "event") if kafka["complete"] else "they differ"
+    wanted = "the topic equals the file"
     return Judgement("event log on Kafka", kafka["complete"], wanted, measured, kafka.get("error", ""))
 
 
-def _of_fault(name: str, wanted, found: list[Finding]) -> Iterator[Judgement]:
+def _of_fault(name: str, wanted: Any, found: list[Finding], sent: int) -> Iterator[Judgement]:
     if not found:
         yield Judgement(name, None, "to be injected", "nothing", "the run had no such fault")
         return
     if wanted.max_lost_requests is not None:
-        lost = sum(f.lost for f in found)
-        yield _at_most(f"{name}: requests lost", lost, wanted.max_lost_requests, "{:,.0f}", "")
+        lost = sum(f.lost for f in found) if sent else None
+        source = f"lost in the time of {plural(len(found), 'such fault')}"
+        limit = wanted.max_lost_requests
+        yield _at_most(f"{name}: requests lost", lost, limit, "{:,.0f}", "nothing was sent", source)
     if wanted.readiness_lost_seconds is not None:
         least, most = wanted.readiness_lost_seconds
         times = [f.readiness_lost_seconds for f in found]

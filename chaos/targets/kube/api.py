@@ -1,23 +1,27 @@
-"""The cluster's API by the `kubernetes` client: manifests as they come, and the few writes that a run makes."""
+"""The cluster's API through the `kubernetes` client: raw manifests, and the few writes of a run."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import msgspec
 
 from chaos.targets.kube.calls import Right
 from chaos.targets.kube.settings import KubeOptions
+from harness.kube.access import Access, AccessError
+from harness.kube.client import JSON, ApiError, Client, Disconnected
+from harness.kube.resources import DEPLOYMENTS, NODES, PODS
 
-CONNECT_SECONDS, READ_SECONDS, EXEC_SECONDS = 10.0, 30.0, 10.0
+READ_SECONDS, EXEC_SECONDS = 30.0, 10.0
 PAGE = 500
 MERGE, STRATEGIC = "application/merge-patch+json", "application/strategic-merge-patch+json"
 
 
-class ApiError(RuntimeError):
-    """The API refused, or did not answer (`status` 0); the message says what was asked and what it said."""
+class CallError(RuntimeError):
+    """The API refused, or did not answer (`status` 0); the message contains the request and the response."""
 
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
@@ -28,33 +32,22 @@ class KubeApi:
     """One cluster; `context` is the kubeconfig's, "in-cluster" in a pod."""
 
     def __init__(self, options: KubeOptions) -> None:
-        """ApiError when there is no way in."""
-        from kubernetes import client, config
-        from kubernetes.config import ConfigException
+        """CallError if the cluster cannot be accessed."""
+        from kubernetes import client
         from kubernetes.stream import stream
 
-        configuration = client.Configuration()
         try:
-            if options.in_cluster:
-                self.context = "in-cluster"
-                config.load_incluster_config(client_configuration=configuration)
-            else:
-                _, active = config.list_kube_config_contexts(options.kubeconfig)
-                self.context = options.context or active["name"]
-                config.load_kube_config(
-                    options.kubeconfig, self.context, client_configuration=configuration, persist_config=False
-                )
-        except (ConfigException, OSError) as error:
-            raise ApiError(f"{error}; name a --kubeconfig, a --context of it, or --in-cluster in a pod") from None
-        configuration.retries = False
-        self.server = configuration.host
-        self._client = client.ApiClient(configuration)
-        # Here, for an import in the middle of a fault would take longer than what it is about.
-        self._stream, self._core, self._refusal = stream, client.CoreV1Api(self._client), client.ApiException
+            self._client = Client(Access(options.kubeconfig, options.context, options.in_cluster))
+        except AccessError as error:
+            raise CallError(str(error)) from None
+        self.context, self.server = self._client.context, self._client.server
+        # Imported here, as an import during a fault would take longer than the call.
+        self._stream, self._core, self._refusal = stream, client.CoreV1Api(self._client.sdk), client.ApiException
 
     def list(self, path: str) -> list[dict[str, Any]]:
         """All objects of a collection."""
-        items, token = [], ""
+        items: list[Any] = []
+        token = ""
         while True:
             query = {"limit": PAGE, **({"continue": token} if token else {})}
             page = self.request("GET", f"{path}?{urlencode(query)}")
@@ -64,7 +57,7 @@ class KubeApi:
                 return items
 
     def get(self, path: str) -> dict[str, Any] | None:
-        """An object, None when there is none."""
+        """An object, or None."""
         with contextlib.suppress(NotFound):
             return self.request("GET", path)
         return None
@@ -74,14 +67,14 @@ class KubeApi:
         self.request("PATCH", path, change, kind)
 
     def delete(self, path: str, grace_seconds: int | None, uid: str) -> None:
-        """Delete that very pod, no other one of its name."""
-        options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+        """Delete exactly that pod (by UID), not another of the same name."""
+        options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
         if grace_seconds is not None:
             options["gracePeriodSeconds"] = grace_seconds
         self.request("DELETE", path, options)
 
     def evict(self, namespace: str, pod: str, uid: str, grace_seconds: int | None) -> None:
-        """Ask for it once; ApiError 429 when a PodDisruptionBudget does not allow it now."""
+        """Request an eviction once; CallError 429 if a PodDisruptionBudget does not allow it now."""
         options: dict[str, Any] = {"preconditions": {"uid": uid}}
         if grace_seconds is not None:
             options["gracePeriodSeconds"] = grace_seconds
@@ -94,7 +87,7 @@ class KubeApi:
         self.request("POST", f"{pod_path(namespace, pod)}/eviction", body)
 
     def allowed(self, right: Right) -> bool | None:
-        """Whether we have the right; None when the API does not tell."""
+        """Whether the client is authorized; None if the API does not report it."""
         resource, _, subresource = right.resource.partition("/")
         attributes = {"verb": right.verb, "group": right.group, "resource": resource, "namespace": right.namespace}
         if subresource:
@@ -106,14 +99,14 @@ class KubeApi:
                 "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
                 {**kind, "spec": {"resourceAttributes": attributes}},
             )
-        except ApiError as error:
+        except CallError as error:
             if error.status in (403, 404, 405):
                 return None
             raise
         return bool((answer.get("status") or {}).get("allowed"))
 
-    def exec(self, namespace: str, pod: str, container: str, command: list[str]) -> None:
-        """Run a command in a pod's container; ApiError when it cannot be, or does not exit with 0."""
+    def exec(self, namespace: str, pod: str, container: str, command: Sequence[str]) -> None:
+        """Run a command in a pod's container; CallError if it cannot be run or does not exit with 0."""
         what = f"`{' '.join(command)}` in {namespace}/{pod}"
         try:
             session = self._stream(
@@ -122,58 +115,47 @@ class KubeApi:
                 **({"container": container} if container else {}),
             )  # fmt: skip
             session.run_forever(timeout=EXEC_SECONDS)
-            code = session.returncode  # before the rest is read, which forgets it; None while it runs
+            code = session.returncode  # before read_all, which discards it; None while the command runs
             words = session.read_all()
             session.close()
         except self._refusal as error:
-            raise ApiError(f"{what}: {error.reason}", error.status or 0) from None
-        except Exception as error:  # the websocket library's own, of many kinds
-            raise ApiError(f"{what}: {error}") from None
+            raise CallError(f"{what}: {error.reason}", error.status or 0) from None
+        except Exception as error:  # the websocket library raises many kinds of errors
+            raise CallError(f"{what}: {error}") from None
         if code != 0:
             end = f"did not end within {EXEC_SECONDS:g} s" if code is None else f"exit code {code}"
-            raise ApiError(f"{what}: {end}{': ' + words.strip()[-300:] if words.strip() else ''}")
+            raise CallError(f"{what}: {end}{': ' + words.strip()[-300:] if words.strip() else ''}")
 
-    def request(self, method: str, path: str, body: Any = None, kind: str = "application/json") -> dict[str, Any]:
-        """The answer's JSON; ApiError, NotFound."""
-        headers = {"Accept": "application/json"} | ({"Content-Type": kind} if body is not None else {})
+    def request(self, method: str, path: str, body: Any = None, kind: str = JSON) -> dict[str, Any]:
+        """The answer's JSON; CallError, NotFound."""
+        what = f"{method} {path.partition('?')[0]}"
         try:
-            words = self._client.param_serialize(
-                method, path, header_params=headers, body=body, auth_settings=["BearerToken"]
-            )
-            answer = self._client.call_api(*words, _request_timeout=(CONNECT_SECONDS, READ_SECONDS)).response
-            data = answer.read()
-        except Exception as error:  # urllib3's own, of many kinds
-            raise ApiError(f"{self.server} does not answer: {error}") from None
-        if answer.status >= 300:
-            what = f"{method} {path.partition('?')[0]}: {answer.status}: {_message(data)}"
-            raise (NotFound if answer.status == 404 else ApiError)(what, answer.status)
+            data = self._client.body(method, path, body, kind, READ_SECONDS)
+        except ApiError as error:
+            raise (NotFound if error.status == 404 else CallError)(f"{what}: {error}", error.status) from None
+        except Disconnected as error:
+            raise CallError(f"{self.server} does not answer: {error}") from None
         try:
-            return msgspec.json.decode(data)
+            decoded: dict[str, Any] = msgspec.json.decode(data)
+            return decoded
         except msgspec.DecodeError as error:
-            raise ApiError(f"{method} {path}: the answer is no JSON: {error}") from None
+            raise CallError(f"{method} {path}: the answer is not valid JSON: {error}") from None
 
 
-class NotFound(ApiError):
+class NotFound(CallError):
     """404."""
 
 
 def pod_path(namespace: str, pod: str = "") -> str:
-    """Of a pod, or of a namespace's pods."""
-    return f"/api/v1/namespaces/{quote(namespace)}/pods" + (f"/{quote(pod)}" if pod else "")
+    """The path of a pod, or of a namespace's pods."""
+    return PODS.path(namespace, pod)
 
 
 def scale_path(namespace: str, deployment: str) -> str:
-    """Of a Deployment's scale."""
-    return f"/apis/apps/v1/namespaces/{quote(namespace)}/deployments/{quote(deployment)}/scale"
+    """The path of a Deployment's scale."""
+    return f"{DEPLOYMENTS.path(namespace, deployment)}/scale"
 
 
 def node_path(node: str) -> str:
-    """Of a node."""
-    return f"/api/v1/nodes/{quote(node)}"
-
-
-def _message(data: bytes) -> str:
-    try:
-        return str(msgspec.json.decode(data)["message"])
-    except (msgspec.DecodeError, KeyError, TypeError):
-        return data[:300].decode(errors="replace")
+    """The path of a node."""
+    return NODES.path(name=node)

@@ -1,4 +1,4 @@
-"""What each operation asks of the API: what can be done, what is printed, what rights it takes. Pure."""
+"""The API requests of each operation: whether it is supported, its printed form, its required permissions.  Pure."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from chaos.model import Op, Step
 from chaos.plan import Plan
 from chaos.targets.kube.scene import Scene
 from chaos.targets.kube.settings import KubeSettings
+from harness.kube.resources import DEPLOYMENTS, NODES, PODS
 
 CAN = {
     "pod.delete": "deletes the pod, with grace",
-    "pod.evict": "evicts the pod; a PodDisruptionBudget's 429 is waited for, within bounds",
+    "pod.evict": "evicts the pod; a PodDisruptionBudget's 429 is retried for a limited time",
     "pod.signal": "SIGKILL: `exec.kill` in the container, else deletion with grace 0; SIGSTOP, SIGCONT: `exec`",
-    "pod.start": "nothing: the kubelet or the pod's controller starts it anew",
+    "pod.start": "nothing: the kubelet or the pod's controller restarts it",
     "pod.health": "fail, ok: the pod's readiness gate, or `exec.unready` and `exec.ready`; hang: `exec.hang`",
     "node.schedulable": "cordons and uncordons the node",
     "pods.scale": "sets the Deployment's replicas",
 }
-"""The operations that a cluster's API has a way for."""
+"""The operations that a cluster's API supports."""
 
 
 class Right(msgspec.Struct, frozen=True, order=True):
-    """What RBAC grants; `resource` with its subresource behind a slash."""
+    """An RBAC permission; `resource` with its subresource after a slash."""
 
     verb: str
     group: str
@@ -37,16 +38,16 @@ class Right(msgspec.Struct, frozen=True, order=True):
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One request: what is printed of it, and the right that it takes (None: none)."""
+    """One request: its printed form, and the permission it requires (None: none)."""
 
     text: str
     right: Right | None = None
 
 
 def cannot(op: Op, settings: KubeSettings, scene: Scene | None = None) -> str:
-    """Why a cluster target cannot do the operation; "" when it can."""
+    """Why a cluster target does not support the operation; "" if it does."""
     if op.name not in CAN:
-        return f"{op.name} is not to be had of a cluster's API"
+        return f"{op.name} is not available through a cluster's API"
     commands, gate = settings.exec, settings.readiness_gate
     match op.name, op.arguments.get("number") or op.arguments.get("word"):
         case "pod.signal", "SIGSTOP" | "SIGCONT" if not (commands.stop and commands.resume):
@@ -58,15 +59,15 @@ def cannot(op: Op, settings: KubeSettings, scene: Scene | None = None) -> str:
         case "pod.health", "fail" if not (gate or (commands.unready and commands.ready)):
             return "failing readiness needs `readiness_gate`, or `exec: {unready, ready}`, in the `kube:` section"
         case "pods.scale", _ if scene is not None and not scene.deployment:
-            return "the pods belong to no Deployment that could be scaled"
+            return "the pods do not belong to a Deployment that could be scaled"
     return ""
 
 
 def calls_of(op: Op, settings: KubeSettings, scene: Scene) -> list[Call]:
-    """What will be asked for an operation that can be done."""
+    """The requests of a supported operation."""
     namespace = op.arguments.get("namespace") or scene.namespace
     pod = op.arguments.get("pod", "")
-    path = f"/api/v1/namespaces/{namespace}/pods/{pod}"
+    path = PODS.path(namespace, pod)
     match op.name:
         case "pod.delete":
             return [_delete(path, namespace, op.arguments.get("grace_seconds"))]
@@ -84,10 +85,10 @@ def calls_of(op: Op, settings: KubeSettings, scene: Scene) -> list[Call]:
             return [_exec(path, namespace, health_command(settings, op.arguments["word"]))]
         case "node.schedulable":
             wanted = str(not op.arguments["schedulable"]).lower()
-            text = f"PATCH /api/v1/nodes/{op.arguments['node']}  unschedulable={wanted}"
+            text = f"PATCH {NODES.path(name=op.arguments['node'])}  unschedulable={wanted}"
             return [Call(text, Right("patch", "", "nodes"))]
         case "pods.scale":
-            path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{scene.deployment}/scale"
+            path = f"{DEPLOYMENTS.path(namespace, scene.deployment)}/scale"
             right = Right("patch", "apps", "deployments/scale", namespace)
             return [Call(f"PATCH {path}  replicas={op.arguments['replicas']}", right)]
     return []
@@ -100,7 +101,7 @@ def signal_command(settings: KubeSettings, number: str) -> tuple[str, ...]:
 
 
 def health_command(settings: KubeSettings, word: str) -> tuple[str, ...]:
-    """The command that makes the probe see that."""
+    """The command that gives the probe that result."""
     commands = settings.exec
     return {"fail": commands.unready, "hang": commands.hang, "ok": commands.ready}[word]
 
@@ -114,7 +115,7 @@ def _exec(path: str, namespace: str, command: tuple[str, ...]) -> Call:
 
 
 def takes_away(step: Step, settings: KubeSettings) -> frozenset[str]:
-    """Pods that will not be there under their names after the step."""
+    """Pods whose names will not exist after the step."""
     return frozenset(
         op.arguments["pod"]
         for op in step.script.inject
@@ -124,7 +125,7 @@ def takes_away(step: Step, settings: KubeSettings) -> frozenset[str]:
 
 
 def rights_of(plan: Plan, settings: KubeSettings, scene: Scene, namespaces: Iterable[str]) -> list[Right]:
-    """All rights that a run takes: to see, and to do."""
+    """All permissions that a run requires, to read and to write."""
     found = {Right("list", "", "nodes"), Right("watch", "", "nodes"), Right("get", "", "services", scene.namespace)}
     for namespace in {*namespaces, scene.namespace}:
         found |= {Right(verb, "", "pods", namespace) for verb in ("get", "list")}
@@ -136,6 +137,6 @@ def rights_of(plan: Plan, settings: KubeSettings, scene: Scene, namespaces: Iter
     for step in plan.steps:
         for op in (*step.script.inject, *step.script.heal):
             found |= {call.right for call in calls_of(op, settings, scene) if call.right}
-    # A web socket is opened by GET, which is asked for as such; servers from 1.35 on ask for create besides.
+    # A WebSocket is opened by GET and authorized as such; servers since 1.35 also require create.
     found |= {msgspec.structs.replace(right, verb="get") for right in found if right.resource == "pods/exec"}
     return sorted(found)

@@ -1,4 +1,4 @@
-"""What keeps a run within bounds: the allow-list of namespaces and the blast radius. Pure."""
+"""The limits of a run: the allow-list of namespaces and the blast radius.  Pure."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from chaos.plan import Plan
 from chaos.targets.kube.calls import CAN, cannot
 from chaos.targets.kube.scene import Scene
 from chaos.targets.kube.settings import KubeOptions, KubeSettings
+from harness.wording import plural
 
 HITS = ("pod.delete", "pod.evict", "pod.signal", "pod.health")
 
 
 def complaints(plan: Plan, scene: Scene, settings: KubeSettings, options: KubeOptions) -> list[str]:
-    """Why the plan may not be carried out, as a whole; nothing when it may."""
+    """All reasons why the plan may not be carried out; empty if it may."""
     found = [*_who(scene, options)]
     for step in plan.steps:
         found += [
@@ -31,14 +32,14 @@ def _who(scene: Scene, options: KubeOptions) -> Iterator[str]:
     if not scene.settled:
         wanted = len(scene.pods) if scene.replicas is None else scene.replicas
         ready = sum(pod.ready and not pod.terminating for pod in scene.pods)
-        yield f"not everything is well before anything was done: {ready} pods are ready, {wanted} are wanted"
+        yield f"the Service is not healthy before the run: {plural(ready, 'pod')} ready, {wanted} desired"
 
 
 def _step(step: Step, scene: Scene, settings: KubeSettings, options: KubeOptions) -> Iterator[str]:
     ops = (*step.script.inject, *step.script.heal)
     refused = list(dict.fromkeys(filter(None, (cannot(op, settings, scene) for op in ops))))
     if refused:
-        yield "; ".join(refused) + f". A cluster target can do: {', '.join(CAN)}"
+        yield "; ".join(refused) + f". A cluster target supports: {', '.join(CAN)}"
         return
     if not settings.exec.kill and _outlives(step):
         yield "killing a pod that goes on under its name needs the command `exec: {kill}` in the `kube:` section"
@@ -47,11 +48,11 @@ def _step(step: Step, scene: Scene, settings: KubeSettings, options: KubeOptions
     yield from _pods(step, scene, options)
     nodes = {op.arguments["node"] for op in ops if op.name == "node.schedulable"}
     if len(nodes) > options.max_nodes:
-        yield f"{len(nodes)} nodes at once; --max-nodes allows {options.max_nodes}"
+        yield f"{plural(len(nodes), 'node')} at once; --max-nodes allows {options.max_nodes}"
 
 
 def _outlives(step: Step) -> bool:
-    """Whether a pod is killed and something else is done to it besides: not to be had by deleting it."""
+    """Whether a pod is killed and also changed otherwise, which deleting it cannot replace."""
     hits = Counter(op.arguments["pod"] for op in step.script.inject if op.name in HITS)
     killed = {op.arguments["pod"] for op in step.script.inject if op.arguments.get("number") == "SIGKILL"}
     return any(hits[pod] > 1 for pod in killed)
@@ -65,7 +66,7 @@ def _gates(step: Step, scene: Scene, settings: KubeSettings) -> Iterator[str]:
 
 
 def _pods(step: Step, scene: Scene, options: KubeOptions) -> Iterator[str]:
-    """Of each group (the Service's pods, the other pods of each namespace) no more than the percentage at once."""
+    """At most the given percentage at once, of the Service's pods and of each namespace's other pods."""
     ours = {pod.name for pod in scene.pods}
     sizes = Counter(pod.namespace for pod in scene.others if pod.evictable)
     hit = {_target(op, scene) for op in step.script.inject if op.name in HITS}
@@ -92,6 +93,6 @@ def _target(op: Op, scene: Scene) -> tuple[str, str]:
 def _within(what: str, count: int, of: int, options: KubeOptions) -> Iterator[str]:
     if count * 100 > options.max_pods_percent * of:
         yield (
-            f"{count} of {of} pods at once ({what}), {100 * count / max(of, 1):.0f} %;"
+            f"{count} of {plural(of, 'pod')} at once ({what}), {100 * count / max(of, 1):.0f} %;"
             f" --max-pods-percent allows {options.max_pods_percent:g}"
         )

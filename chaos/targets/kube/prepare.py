@@ -1,4 +1,4 @@
-"""Everything that is known and judged before anything happens: a run begins with it, a dry run ends with it."""
+"""Reads, plans and checks before anything is changed: the first part of a run, and all of a dry run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 from chaos.experiment import Experiment
 from chaos.model import PlanError
 from chaos.plan import Plan, make_plan
-from chaos.targets.kube.api import ApiError, KubeApi, NotFound, pod_path, scale_path
+from chaos.targets.kube.api import CallError, KubeApi, NotFound, pod_path, scale_path
 from chaos.targets.kube.calls import Right, calls_of, rights_of, takes_away
 from chaos.targets.kube.guard import complaints
 from chaos.targets.kube.scene import (
@@ -25,12 +25,14 @@ from chaos.targets.kube.scene import (
     sorted_pods,
 )
 from chaos.targets.kube.settings import KubeOptions, KubeSettings, settled_settings
+from harness.kube.resources import NODES, SERVICES
+from harness.wording import plural
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """The cluster as it is, what would be done to it, and why it may not be: `complaints`, and rights `denied`.
+    """The present cluster, the plan for it, and the obstacles: `complaints`, and permissions `denied`.
 
-    `unasked` are rights that the API would not tell of.
+    `unasked` are permissions that the API does not report.
     """
 
     scene: Scene
@@ -43,16 +45,16 @@ class Prepared(msgspec.Struct, frozen=True):
 
     @property
     def obstacles(self) -> list[str]:
-        """All that is in the way."""
-        return [*self.complaints, *(f"the right is missing: {right}" for right in self.denied)]
+        """All obstacles."""
+        return [*self.complaints, *(f"missing permission: {right}" for right in self.denied)]
 
     def lines(self) -> Iterable[str]:
-        """The plan with its targets and what would be called, for a terminal."""
+        """The plan with its targets and API calls, for a terminal."""
         scene = self.scene
         yield f"cluster: {scene.server} (context {scene.context})"
         whose = f", Deployment {scene.deployment} of {scene.replicas}" if scene.deployment else ""
         cluster = scene.cluster
-        count = f"{len(scene.pods)} pods{whose}, {len(cluster.nodes)} nodes"
+        count = f"{plural(len(scene.pods), 'pod')}{whose}, {plural(len(cluster.nodes), 'node')}"
         yield f"Service {scene.namespace}/{scene.service_name}: {count}"
         yield f"seed {self.plan.seed}"
         for step in self.plan.steps:
@@ -62,23 +64,23 @@ class Prepared(msgspec.Struct, frozen=True):
                 for op in ops:
                     for call in calls_of(op, self.settings, scene):
                         yield f"       {op.at:>6.1f} s  {sign}{call.text}"
-        rights = f"rights: {self.granted} granted"
+        rights = f"permissions: {self.granted} granted"
         if self.denied:
             rights += f", {len(self.denied)} missing"
         if self.unasked:
-            rights += f", {len(self.unasked)} unknown: the API answers no SelfSubjectAccessReview"
+            rights += f", {len(self.unasked)} unknown: the API does not answer SelfSubjectAccessReviews"
         yield rights
 
 
 def prepare(experiment: Experiment, options: KubeOptions, api: KubeApi) -> Prepared:
-    """Read, plan, judge. PlanError when nothing can be planned, ApiError when the cluster does not answer."""
+    """Read, plan, check.  PlanError if there is no plan, CallError if the cluster does not answer."""
     settings = settled_settings(experiment.kube, options)
     scene = read_scene(api, settings, options)
     plan = make_plan(experiment.faults, scene.cluster, experiment.seed, lambda step: takes_away(step, settings))
     plan = drained(plan, scene)
     found = complaints(plan, scene, settings, options)
     if experiment.kafka:
-        found.append("`kafka: true` is for a lab: record the cluster by `harness record --kafka` instead")
+        found.append("`kafka: true` is for a lab: record the cluster with `harness record --kafka` instead")
     if options.really and not (options.context or options.in_cluster):
         found.append(f"name the cluster: --context {api.context} is the current one (or --in-cluster in a pod)")
     answers: dict[Right, bool | None] = {}
@@ -97,9 +99,9 @@ def prepare(experiment: Experiment, options: KubeOptions, api: KubeApi) -> Prepa
 
 
 def read_scene(api: KubeApi, settings: KubeSettings, options: KubeOptions) -> Scene:
-    """The Service, its pods, the nodes; PlanError when it is not there or not allowed to be looked at."""
+    """The Service, its pods, the nodes; PlanError if it does not exist or its namespace is not allowed."""
     if not settings.namespace or not settings.service:
-        raise PlanError("which Service? Name --namespace and --service, or both in the experiment's `kube:` section")
+        raise PlanError("no Service: use --namespace and --service, or set both in the experiment's `kube:` section")
     if settings.namespace not in options.namespaces:
         allowed = ", ".join(options.namespaces) or "none"
         raise PlanError(f"namespace {settings.namespace} is not allowed; allowed by --namespace: {allowed}")
@@ -117,18 +119,18 @@ def read_scene(api: KubeApi, settings: KubeSettings, options: KubeOptions) -> Sc
     return Scene(
         api.server, api.context, settings.namespace, settings.service, service_view(service, settings), selector, pods,
         sorted_pods(pod for pod in others if pod.node),
-        tuple(node_view(m, settings.node_address) for m in api.list("/api/v1/nodes")),
+        tuple(node_view(m, settings.node_address) for m in api.list(NODES.path())),
         deployment, replicas,
     )  # fmt: skip
 
 
 def _lives(pod: PodView) -> bool:
-    """Ended pods stay listed until somebody cleans up."""
+    """Whether the pod has not ended; ended pods stay listed until they are garbage-collected."""
     return pod.evictable or pod.running
 
 
 def _service(api: KubeApi, settings: KubeSettings) -> dict[str, Any]:
-    path = f"/api/v1/namespaces/{settings.namespace}/services/{settings.service}"
+    path = SERVICES.path(settings.namespace, settings.service)
     try:
         return api.request("GET", path)
     except NotFound:
@@ -136,7 +138,7 @@ def _service(api: KubeApi, settings: KubeSettings) -> dict[str, Any]:
 
 
 def _deployment(api: KubeApi, namespace: str, pods: tuple[PodView, ...]) -> tuple[str, int | None]:
-    """Of whose ReplicaSet the pods are, by its name; ("", None) when they are nobody's or several's."""
+    """The Deployment that owns the pods' ReplicaSet, with its replicas; ("", None) if there is none, or several."""
     owners = {pod.owner for pod in pods}
     names = {owner.removeprefix("ReplicaSet/").rpartition("-")[0] for owner in owners}
     if len(names) != 1 or not all(owner.startswith("ReplicaSet/") for owner in owners):
@@ -144,8 +146,8 @@ def _deployment(api: KubeApi, namespace: str, pods: tuple[PodView, ...]) -> tupl
     (name,) = names
     try:
         scale = api.get(scale_path(namespace, name))
-    except ApiError as error:
+    except CallError as error:
         if error.status == 403:
-            return "", None  # not ours to look at, so not ours to scale either
+            return "", None  # without permission to read it, it cannot be scaled either
         raise
     return (name, (scale.get("spec") or {}).get("replicas") or 0) if scale else ("", None)

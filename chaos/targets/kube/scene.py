@@ -1,4 +1,4 @@
-"""The part of a cluster that a run is about, as values out of the API's manifests. Pure."""
+"""The part of a cluster that a run affects, as values parsed from the API's manifests.  Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chaos.plan import Plan
 from chaos.targets.kube.settings import KubeSettings
 
 MODE = "cluster"
-"""Stands where a lab's proxy mode does: a cluster's cannot be told from outside."""
+"""Used in place of a lab's proxy mode, as a cluster's mode cannot be determined from outside."""
 
 CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 MIRROR = "kubernetes.io/config.mirror"
@@ -20,7 +20,7 @@ ENDED = ("Succeeded", "Failed")
 
 
 class PodView(msgspec.Struct, frozen=True):
-    """A pod as the API shows it; `running` and `restarts` of all its containers, `gate` the gate condition's status."""
+    """A pod, from the API; `running` and `restarts` over all its containers, `gate` is the gate condition's status."""
 
     name: str
     namespace: str
@@ -38,7 +38,7 @@ class PodView(msgspec.Struct, frozen=True):
 
 
 class NodeView(msgspec.Struct, frozen=True):
-    """A node; `address` "" when it has none of the wanted type."""
+    """A node; `address` is "" if it has none of the requested type."""
 
     name: str
     address: str
@@ -48,9 +48,9 @@ class NodeView(msgspec.Struct, frozen=True):
 
 
 class Scene(msgspec.Struct, frozen=True):
-    """`pods` are the Service's, `others` those of the allowed namespaces besides; `deployment` "" when unknown.
+    """`pods` are the Service's, `others` the other pods of the allowed namespaces; `deployment` is "" if unknown.
 
-    `service` is as a load's spec has it, `selector` the Service's own.
+    `service` has the form of a load's spec, `selector` is the Service's own.
     """
 
     server: str
@@ -67,20 +67,20 @@ class Scene(msgspec.Struct, frozen=True):
 
     @property
     def cluster(self) -> Cluster:
-        """What faults may choose from: nodes that take pods, and pods that run."""
+        """The possible targets of faults: schedulable nodes and running pods."""
         nodes = [n.name for n in self.nodes if n.schedulable and n.ready and not n.control_plane]
         pods = [Pod(p.name, p.node, p.address) for p in self.pods if p.running and not p.terminating]
         return Cluster(tuple(sorted(nodes)), tuple(sorted(pods, key=lambda pod: pod.name)), MODE)
 
     @property
     def settled(self) -> bool:
-        """Whether all the pods that are wanted are there and ready, none on its way out."""
+        """Whether the desired number of pods exists, all ready and none terminating."""
         wanted = self.replicas in (None, len(self.pods))
         return bool(self.pods) and wanted and all(p.ready and not p.terminating for p in self.pods)
 
 
 def pod_view(manifest: dict[str, Any]) -> PodView:
-    """Of a Pod's manifest."""
+    """Parses a Pod's manifest."""
     metadata, spec, status = manifest["metadata"], manifest.get("spec") or {}, manifest.get("status") or {}
     containers = status.get("containerStatuses") or []
     conditions = {c["type"]: c["status"] for c in status.get("conditions") or ()}
@@ -100,7 +100,7 @@ def pod_view(manifest: dict[str, Any]) -> PodView:
         owner=owner,
         gates=tuple(g["conditionType"] for g in spec.get("readinessGates") or ()),
         conditions=conditions,
-        # As kubectl drain has it: a daemon's pods come back at once, a static pod is not the API's to evict.
+        # As in kubectl drain: a DaemonSet's pods come back at once, and a static pod cannot be evicted.
         evictable=not ended
         and not owner.startswith("DaemonSet/")
         and MIRROR not in (metadata.get("annotations") or {}),
@@ -108,7 +108,7 @@ def pod_view(manifest: dict[str, Any]) -> PodView:
 
 
 def node_view(manifest: dict[str, Any], address_type: str) -> NodeView:
-    """Of a Node's manifest; its first IPv4 address of that type."""
+    """Parses a Node's manifest, with its first IPv4 address of that type."""
     metadata, status = manifest["metadata"], manifest.get("status") or {}
     addresses = [a["address"] for a in status.get("addresses") or () if a["type"] == address_type]
     conditions = {c["type"]: c["status"] for c in status.get("conditions") or ()}
@@ -122,7 +122,7 @@ def node_view(manifest: dict[str, Any], address_type: str) -> NodeView:
 
 
 def service_view(manifest: dict[str, Any], settings: KubeSettings) -> dict[str, Any]:
-    """The Service as a load's spec names it: `web`, with ports by the flows' own names."""
+    """The Service in the form of a load's spec: `web`, with ports by the flows' names."""
     spec = manifest["spec"]
     ports = spec.get("ports") or []
     found = {}
@@ -132,7 +132,7 @@ def service_view(manifest: dict[str, Any], settings: KubeSettings) -> dict[str, 
         name = settings.ports.get(wanted, wanted)
         chosen = next((port for port in fitting if port.get("name") == name), None)
         if chosen is None and wanted in settings.ports:
-            raise PlanError(f"Service {settings.service} has no {protocol} port {name!r}, which `ports` names")
+            raise PlanError(f"Service {settings.service} has no {protocol} port {name!r}, which is listed in `ports`")
         if chosen is None and wanted == "http" and fitting:
             chosen = fitting[0]
         if chosen:
@@ -148,7 +148,7 @@ def service_view(manifest: dict[str, Any], settings: KubeSettings) -> dict[str, 
 
 
 def drained(plan: Plan, scene: Scene) -> Plan:
-    """The plan with a drained node's other pods evicted too, as far as their namespaces are allowed."""
+    """The plan with a drained node's other pods evicted too, in allowed namespaces."""
     steps = []
     for step in plan.steps:
         cordoned = [op.arguments["node"] for op in step.script.inject if _cordons(op)]
@@ -167,11 +167,11 @@ def _cordons(op: Op) -> bool:
 
 
 def matches(selector: dict[str, str], manifest: dict[str, Any]) -> bool:
-    """Whether a Service's selector takes the pod."""
+    """Whether a Service's selector matches the pod."""
     labels = manifest["metadata"].get("labels") or {}
     return bool(selector) and all(labels.get(key) == value for key, value in selector.items())
 
 
 def sorted_pods(pods: Iterable[PodView]) -> tuple[PodView, ...]:
-    """By namespace and name."""
+    """Sort key: namespace and name."""
     return tuple(sorted(pods, key=lambda pod: (pod.namespace, pod.name)))

@@ -1,4 +1,4 @@
-"""What a run on a cluster is told: by the experiment (`kube:` section) and by the command line. Pure."""
+"""Settings of a run on a cluster, from the experiment (`kube:` section) and the command line.  Pure."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ NO_COMMAND: tuple[str, ...] = ()
 
 
 class Exec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"resume": "continue"}):
-    """Commands that are run in the pod's container, as words.
+    """Commands that are run in the pod's container, as argument lists.
 
-    `kill` ends the process, `stop` and `continue` are its SIGSTOP and SIGCONT; `unready` makes the readiness probe
-    fail, `hang` makes it time out, `ready` undoes either.  A kernel drops SIGKILL and SIGSTOP that a container sends
-    to its own process 1: these need a process that is not number 1 (an init in the image, or the pod's
-    shareProcessNamespace).
+    `kill` ends the process, `stop` and `continue` send SIGSTOP and SIGCONT; `unready` makes the readiness probe fail,
+    `hang` makes it time out, `ready` undoes either.  The kernel drops SIGKILL and SIGSTOP sent from within a container
+    to its process 1, so the process must have another PID (an init in the image, or the pod's shareProcessNamespace).
     """
 
     kill: tuple[str, ...] = NO_COMMAND
@@ -47,7 +46,7 @@ class KubeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class KubeOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the cluster is reached and how far a run may go; `really` False changes nothing at all."""
+    """Access to the cluster and the limits of a run; if `really` is False, nothing is changed."""
 
     kubeconfig: str | None = None
     context: str | None = None
@@ -60,6 +59,6 @@ class KubeOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def settled_settings(settings: KubeSettings, options: KubeOptions) -> KubeSettings:
-    """The settings with what the command line adds: its Service, and its namespace where it names one alone."""
+    """The settings with the command line's Service, and its namespace if it names exactly one."""
     namespace = settings.namespace or (options.namespaces[0] if len(options.namespaces) == 1 else "")
     return msgspec.structs.replace(settings, namespace=namespace, service=options.service or settings.service)

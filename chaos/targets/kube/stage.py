@@ -1,4 +1,4 @@
-"""A real cluster as a run's stage: recorded, under load from this machine, put back whatever happens."""
+"""A real cluster as a run's stage: recorded, under load from this machine, restored on every exit."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from chaos.load import LoadProcess, start_here
 from chaos.model import PlanError
 from chaos.perform import TargetError
 from chaos.plan import Plan
-from chaos.targets.kube.api import ApiError, KubeApi
+from chaos.targets.kube.api import CallError, KubeApi
 from chaos.targets.kube.prepare import prepare
 from chaos.targets.kube.scene import MODE, Scene, node_view
 from chaos.targets.kube.settings import KubeOptions, KubeSettings
 from chaos.targets.kube.target import KubeTarget, put_all_back
 from chaos.targets.kube.undo import Header, HealError, HealFile
 from chaos.targets.kube.watch import Log
+from harness.kube.resources import NODES
 
-UNSEEN = "what a node's kernel holds cannot be read from outside the node"
+UNSEEN = "a node's kernel state cannot be read from outside the node"
 RECORDING = "events.jsonl"
 
 
@@ -32,29 +33,29 @@ class KubeStage:
         self._options = options
         self._heal: HealFile | None = None
         self._log: Log | None = None
-        self._tell: Callable[[str], None] = lambda line: None
+        self._report: Callable[[str], None] = lambda line: None
         self._closed = False
 
-    def open(self, experiment: Experiment, seed: int, folder: Path, tell: Callable[[str], None]) -> Plan:
-        """Look, judge, and only then begin; PlanError with all that is in the way."""
-        self._tell, self._experiment, self._seed = tell, experiment, seed
+    def open(self, experiment: Experiment, seed: int, folder: Path, report: Callable[[str], None]) -> Plan:
+        """Read and check, then begin; PlanError lists all obstacles."""
+        self._report, self._experiment, self._seed = report, experiment, seed
         if not self._options.really:
-            raise PlanError("a cluster is not touched without --really")
+            raise PlanError("a cluster is not changed without --really")
         try:
             self._api = KubeApi(self._options)
             prepared = prepare(experiment._replace(seed=seed), self._options, self._api)
-        except ApiError as error:
+        except CallError as error:
             raise TargetError(str(error)) from None
         for line in prepared.lines():
-            tell(line)
+            report(line)
         if prepared.obstacles:
             raise PlanError("nothing was done: " + "; ".join(prepared.obstacles))
         self.settings, self.scene = prepared.settings, prepared.scene
-        self._open_files(folder)
+        self._heal, self._log = self._open_files(folder)
         self.target = KubeTarget(self._api, self.settings, self.scene, self._heal, self._log)
         return prepared.plan
 
-    def _open_files(self, folder: Path) -> None:
+    def _open_files(self, folder: Path) -> tuple[HealFile, Log]:
         options = self._options
         kubeconfig = str(Path(options.kubeconfig).absolute()) if options.kubeconfig else None
         try:
@@ -64,36 +65,42 @@ class KubeStage:
         if heal.open:
             heal.close()
             raise PlanError(f"an earlier run in {folder} was not healed: `harness chaos heal {folder}` first")
-        self._heal = heal
+        self._heal = heal  # to be closed even if the recording cannot begin
         path = folder / RECORDING
-        path.unlink(missing_ok=True)  # of an earlier run, which would be continued otherwise
-        self._log = Log(path, options, self._api.context, self.scene.namespace)
+        path.unlink(missing_ok=True)  # a recording of an earlier run would be continued
+        return heal, Log(path, options, self._api.context, self.scene.namespace)
 
     def start_load(self, folder: Path) -> list[LoadProcess]:
         """One process on this machine."""
         spec = load_spec(self._experiment, self._seed, self.scene, self.settings)
         return [start_here(spec, folder)]
 
-    def settled(self) -> bool:
-        """Whether the API says that pods and nodes are well; False when it says nothing."""
-        health = self.health()
-        return bool(health["pods"] and health["nodes"])
-
     def health(self) -> dict[str, bool | None]:
-        """Proxies and kernels are out of sight."""
+        """Proxies and kernels are not observable."""
         found: dict[str, bool | None] = {"pods": None, "nodes": None, "engines": None, "kernels": None}
         try:
             now = msgspec.structs.replace(self.scene, pods=self.target.pods())
-            nodes = {view.name: view for view in (node_view(n, "") for n in self._api.list("/api/v1/nodes"))}
-        except ApiError:
+            nodes = {view.name: view for view in (node_view(n, "") for n in self._api.list(NODES.path()))}
+        except CallError:
             return found
         ready = [node.name for node in self.scene.nodes if node.ready]
-        # Without a Deployment nobody says how many are wanted: as many as there were.
+        # Without a Deployment the desired number is not known: use the initial number.
         enough = now.settled and len(now.pods) >= len(self.scene.pods)
         return found | {"pods": enough, "nodes": all(name in nodes and nodes[name].ready for name in ready)}
 
+    def kernels(self) -> None:
+        """Out of sight."""
+
+    def restore(self) -> None:
+        """Nothing to do: the faults of a cluster restore everything."""
+
+    def usage(self) -> dict[str, dict[str, Any]]:
+        """Out of sight."""
+        return {}
+
     def facts(self) -> dict[str, Any]:
-        """What the cluster shows, and what it does not."""
+        """The cluster's observations, and what is not observable."""
+        assert self._log, "it is open"
         return {
             "mode": MODE,
             "lab": {},
@@ -112,20 +119,19 @@ class KubeStage:
             "seconds": self._log.seconds,
             "observations": [],
             "unseen": UNSEEN,
-            "engine_cpu_seconds": {},
-            "troubles": [f"the recording broke off: {self._log.trouble}"] if self._log.trouble else [],
+            "troubles": [f"the recording was interrupted: {self._log.trouble}"] if self._log.trouble else [],
         }
 
     def keep(self, folder: Path) -> None:
-        """It is there already."""
+        """Nothing to do: the recording is already in the folder."""
 
     def close(self) -> list[str]:
-        """Put everything back, then end the recording."""
+        """Restore everything, then end the recording."""
         if self._closed:
             return []
         self._closed, troubles = True, []
         if self._heal:
-            troubles = put_all_back(self._api, self._heal, self._tell)
+            troubles = put_all_back(self._api, self._heal, self._report)
             if troubles:
                 troubles.append(f"`harness chaos heal {self._heal.path.parent}` tries again")
             self._heal.close()
@@ -135,7 +141,7 @@ class KubeStage:
 
 
 def load_spec(experiment: Experiment, seed: int, scene: Scene, settings: KubeSettings) -> dict[str, Any]:
-    """What the load is told: flows to every node's NodePort, or to the Service's own address."""
+    """The load's spec: flows to every node's NodePort, or to the Service's own address."""
     http = scene.service["ports"].get("http") or {}
     flows = settings.flows or (("nodeport-http",) if http.get("node_port") else ("clusterip-http",))
     return {

@@ -1,4 +1,4 @@
-"""Does a plan's operations on a cluster, and puts back what it changed."""
+"""Carries out a plan's operations on a cluster, and restores what it changed."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from typing import Any
 
 from chaos.model import Cluster, Condition, Op
 from chaos.perform import TargetError
-from chaos.targets.kube.api import STRATEGIC, ApiError, KubeApi, NotFound, node_path, pod_path, scale_path
+from chaos.targets.kube.api import STRATEGIC, CallError, KubeApi, NotFound, node_path, pod_path, scale_path
 from chaos.targets.kube.calls import cannot, health_command, signal_command
 from chaos.targets.kube.scene import PodView, Scene, matches, node_view, pod_view
 from chaos.targets.kube.settings import KubeSettings
 from chaos.targets.kube.undo import HealFile, Undo
 from chaos.targets.kube.watch import Log
+from harness.kube.resources import NODES
 
 RETRY_SECONDS = 1.0
 PUT_BACK_SECONDS = 30.0
-RIGHTS = "the rights that a run takes: docs/chaos.md, `On a real cluster`"
+RIGHTS = "the permissions that a run requires: docs/chaos.md, `On a real cluster`"
 
 
 class KubeTarget:
-    """A `Target` around a cluster's API; `scene` is what was there before the first fault."""
+    """A `Target` around a cluster's API; `scene` is the state before the first fault."""
 
     def __init__(self, api: KubeApi, settings: KubeSettings, scene: Scene, heal: HealFile, log: Log) -> None:
         self._api, self._settings, self._scene, self._heal, self._log = api, settings, scene, heal, log
         self._known = {(pod.namespace, pod.name): pod for pod in (*scene.pods, *scene.others)}
         self._restarts = {pod.name: pod.restarts for pod in scene.pods}
-        self._stopped: set[str] = set()
 
     def cluster(self) -> Cluster:
-        """As it was when the plan was made."""
+        """The cluster for which the plan was made."""
         return self._scene.cluster
 
     def can(self, op: Op) -> str:
@@ -38,12 +38,12 @@ class KubeTarget:
         return cannot(op, self._settings, self._scene)
 
     def perform(self, op: Op) -> None:
-        """Carry it out; what it changes is written down before."""
+        """Carry out the operation, after saving the state that it changes."""
         if why := self.can(op):
             raise TargetError(why)
         try:
             self._perform(op)
-        except ApiError as error:
+        except CallError as error:
             raise TargetError(f"{error}; {RIGHTS}" if error.status in (401, 403) else str(error)) from None
 
     def _perform(self, op: Op) -> None:
@@ -69,20 +69,20 @@ class KubeTarget:
         self._api.delete(pod_path(pod.namespace, pod.name), grace_seconds, pod.uid)
 
     def _evict(self, op: Op) -> None:
-        """Again and again while a budget says 429, for as long as the settings allow."""
+        """Retry while a disruption budget answers 429, up to the settings' time limit."""
         pod = self._pod(op)
         deadline = time.monotonic() + self._settings.evict_seconds
         while True:
             try:
                 return self._api.evict(pod.namespace, pod.name, pod.uid, op.arguments.get("grace_seconds"))
             except NotFound:
-                return  # gone already, which is all that was wanted
-            except ApiError as error:
+                return  # already gone
+            except CallError as error:
                 if error.status != 429:
                     raise
                 if time.monotonic() + RETRY_SECONDS > deadline:
                     waited = f"not within {self._settings.evict_seconds:g} s (`evict_seconds`)"
-                    raise ApiError(f"{error}; {waited}", 429) from None
+                    raise CallError(f"{error}; {waited}", 429) from None
             time.sleep(RETRY_SECONDS)
 
     def _signal(self, op: Op, number: str) -> None:
@@ -96,14 +96,11 @@ class KubeTarget:
         if number == "SIGSTOP":
             self._heal.before(self._exec_undo(key, pod, self._settings.exec.resume))
             self._exec(pod, self._settings.exec.stop)
-            self._stopped.add(pod.name)
         elif not self._put_back(key):
             self._exec(pod, self._settings.exec.resume)
-        if number == "SIGCONT":
-            self._stopped.discard(pod.name)
 
     def _note_restarts(self, pod: PodView) -> None:
-        """Its kubelet may be quicker than we look: the count tells that it was down."""
+        """The kubelet may restart it between two observations: the restart count shows that it was down."""
         now = self._api.get(pod_path(pod.namespace, pod.name))
         self._restarts[pod.name] = pod_view(now).restarts if now else 0
 
@@ -147,7 +144,7 @@ class KubeTarget:
         return Undo(key, "exec", {**values, "command": list(command)})
 
     def _put_back(self, key: str) -> bool:
-        """Take back what was written down under that key; whether there was anything."""
+        """Restore the state saved under that key; returns whether there was one."""
         undo = self._heal.open.get(key)
         if undo is None:
             return False
@@ -156,14 +153,14 @@ class KubeTarget:
         return True
 
     def holds(self, conditions: list[Condition]) -> list[bool]:
-        """By one list of each kind that is asked for."""
+        """Uses one list request per kind of object."""
         kinds = {condition.kind for condition in conditions}
         try:
             pods = self.pods() if kinds & {"pod", "cluster"} else ()
-            nodes = self._api.list("/api/v1/nodes") if "node" in kinds else []
+            nodes = self._api.list(NODES.path()) if "node" in kinds else []
             views = {view.name: view for view in (node_view(node, "") for node in nodes)}
             return [self._holds(condition, pods, views) for condition in conditions]
-        except ApiError as error:
+        except CallError as error:
             raise TargetError(str(error)) from None
 
     def _holds(self, condition: Condition, pods: tuple[PodView, ...], nodes: dict[str, Any]) -> bool:
@@ -171,33 +168,35 @@ class KubeTarget:
             case "node", "schedulable":
                 return condition.name in nodes and nodes[condition.name].schedulable is condition.value
             case "cluster", "replicas":
-                scale = self._api.get(scale_path(self._scene.namespace, self._scene.deployment))
-                return scale is not None and (scale["spec"].get("replicas") or 0) == condition.value
+                return bool(sum(not pod.terminating for pod in pods) == condition.value)
             case "pod", "terminating" | "running" | "health" | "stopped":
                 return self._pod_holds(condition, pods)
-        raise TargetError(f"cannot be seen on a cluster: {condition}")
+        raise TargetError(f"not observable on a cluster: {condition}")
 
     def _pod_holds(self, condition: Condition, pods: tuple[PodView, ...]) -> bool:
         known = self._known[self._scene.namespace, condition.name]
         pod = next((p for p in pods if p.name == known.name and p.uid == known.uid), None)
         there = pod is not None and not pod.terminating
+        ready = pod is not None and pod.ready
         match condition.field, condition.value:
-            case "stopped", value:
-                return (condition.name in self._stopped) is value
+            case "stopped", True:  # sending the signal proves nothing: the kernel drops it for process 1
+                return there and not ready
+            case "stopped", False:
+                return not there or ready
             case "terminating", value:
                 return there is not value
             case "running", False:
-                return not there or not pod.running or pod.restarts > self._restarts[pod.name]
-            case "running", _ if there:
+                return pod is None or not there or not pod.running or pod.restarts > self._restarts[pod.name]
+            case "running", _ if pod is not None and there:
                 return pod.running
             case "running", _:  # replaced: as many are ready as before
                 return sum(p.ready and not p.terminating for p in pods) >= len(self._scene.pods)
             case _, "ok":
-                return not there or pod.ready
-        return there and not pod.ready  # what fails or hangs is seen by what the kubelet makes of it
+                return not there or ready
+        return there and not ready  # a failing or hanging probe is observed by the readiness that the kubelet reports
 
     def pods(self) -> tuple[PodView, ...]:
-        """The Service's pods now; ApiError."""
+        """The Service's pods now; CallError."""
         listed = self._api.list(pod_path(self._scene.namespace))
         return tuple(pod_view(manifest) for manifest in listed if matches(self._scene.selector, manifest))
 
@@ -211,7 +210,7 @@ class KubeTarget:
 
 
 def put_back(api: KubeApi, undo: Undo) -> None:
-    """Make it what it was; ApiError. What is gone meanwhile, or is another pod of the name, needs nothing."""
+    """Restore saved state; CallError.  Nothing to do if the object is gone, or is another pod of the same name."""
     values = undo.values
     try:
         match undo.kind:
@@ -228,8 +227,8 @@ def put_back(api: KubeApi, undo: Undo) -> None:
         return
 
 
-def put_all_back(api: KubeApi, heal: HealFile, tell: Callable[[str], None]) -> list[str]:
-    """Everything that is open, the last first, tried again for a while; what could not be, in words."""
+def put_all_back(api: KubeApi, heal: HealFile, report: Callable[[str], None]) -> list[str]:
+    """Restore all open changes, last first, with retries for a limited time; returns those that failed, as text."""
     failed = []
     deadline = time.monotonic() + PUT_BACK_SECONDS
     for key, undo in reversed(list(heal.open.items())):
@@ -237,11 +236,11 @@ def put_all_back(api: KubeApi, heal: HealFile, tell: Callable[[str], None]) -> l
             try:
                 put_back(api, undo)
                 heal.undone(key)
-                tell(f"put back: {key}")
+                report(f"restored: {key}")
                 break
-            except ApiError as error:
+            except CallError as error:
                 if error.status in (401, 403) or time.monotonic() > deadline:
-                    failed.append(f"{key} was not put back: {error}")
+                    failed.append(f"{key} was not restored: {error}")
                     break
             time.sleep(RETRY_SECONDS)
     return failed

@@ -1,11 +1,11 @@
-"""What was, written down before it is changed: the run's heal file.
+"""The run's heal file: saves each state before it is changed.
 
     {"kind": "header", "server", "context", "kubeconfig", "in_cluster"}
-    {"kind": "did", "key": "node node-2", "undo": {...}}      on the disk before the request is sent
+    {"kind": "did", "key": "node node-2", "undo": {...}}      on disk before the request is sent
     {"kind": "undone", "key": "node node-2"}
 
-A run that was killed leaves entries open; whoever reads the file can put everything back.  Putting back twice, or
-what was never done, changes nothing.
+A killed run leaves open entries, from which everything can be restored.  Restoring twice, or restoring a change that
+was never made, has no effect.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FILE = "heal.jsonl"
 
 
 class HealError(ValueError):
-    """No heal file, or none that can be read; the message says which and why."""
+    """The heal file is missing or unreadable; the message names the file and the reason."""
 
 
 class Undo(msgspec.Struct, frozen=True):
@@ -32,7 +32,7 @@ class Undo(msgspec.Struct, frozen=True):
 
 
 class Header(msgspec.Struct, frozen=True):
-    """Which cluster it is about."""
+    """The cluster that the changes were made on."""
 
     server: str
     context: str = ""
@@ -41,32 +41,33 @@ class Header(msgspec.Struct, frozen=True):
 
 
 class HealFile:
-    """Appends to the file; `open` are the changes that have not been taken back, the oldest first."""
+    """Appends to the file; `open` holds the changes that are not yet undone, oldest first."""
 
     def __init__(self, folder: Path, header: Header) -> None:
-        """A new one, or the one that is there gone on with; HealError when it is another cluster's."""
-        self.path, self.open = folder / FILE, {}
+        """A new file, or an existing one continued; HealError if it belongs to another cluster."""
+        self.path = folder / FILE
+        self.open: dict[str, Undo] = {}
         if self.path.exists():
             there, self.open = read_heal_file(folder)
             if there.server != header.server:
-                raise HealError(f"{self.path}: is about {there.server}, not {header.server}")
-        self._file = open(self.path, "ab")
+                raise HealError(f"{self.path}: belongs to {there.server}, not {header.server}")
+        self._file = self.path.open("ab")
         if not self._file.tell():
             self._write({"kind": "header", **msgspec.to_builtins(header)})
 
     def before(self, undo: Undo) -> None:
-        """Write down what was. Of several changes of one thing the first says what was."""
+        """Save the previous state; for several changes of one object, that before the first."""
         if undo.key not in self.open:
             self._write({"kind": "did", "key": undo.key, "undo": undo})
             self.open[undo.key] = undo
 
     def undone(self, key: str) -> None:
-        """It is as it was."""
+        """Mark a change as undone."""
         if self.open.pop(key, None):
             self._write({"kind": "undone", "key": key})
 
     def close(self) -> None:
-        """The file stays."""
+        """Close the file, which is kept."""
         self._file.close()
 
     def _write(self, row: dict[str, Any]) -> None:
@@ -76,16 +77,16 @@ class HealFile:
 
 
 def read_heal_file(folder: Path) -> tuple[Header, dict[str, Undo]]:
-    """The cluster and the open changes of a run's folder; HealError."""
+    """The cluster and the open changes recorded in a run's folder; HealError."""
     path = folder / FILE
     try:
         lines = path.read_bytes().splitlines(keepends=True)
     except OSError as error:
-        raise HealError(f"{path}: {error.strerror}; a folder of a run with --target kube is needed") from None
+        raise HealError(f"{path}: {error.strerror}; expected the folder of a run with --target kube") from None
     header, left = None, {}
     for number, line in enumerate(lines, 1):
         if not line.endswith(b"\n"):
-            break  # cut off while it was written: the change it was about was not yet asked for
+            break  # truncated while being written: its change was not yet requested
         try:
             row = msgspec.json.decode(line)
             kind = row.pop("kind")
@@ -98,5 +99,5 @@ def read_heal_file(folder: Path) -> tuple[Header, dict[str, Undo]]:
         except (msgspec.MsgspecError, KeyError, AttributeError) as error:
             raise HealError(f"{path}:{number}: {error}") from None
     if header is None:
-        raise HealError(f"{path}: does not say which cluster it is about")
+        raise HealError(f"{path}: does not name its cluster")
     return header, left

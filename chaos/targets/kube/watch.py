@@ -1,4 +1,4 @@
-"""The run's recording: the cluster's watches through the recorder of `harness record`, faults among its events."""
+"""The run's recording: the cluster's watches through the recorder of `harness record`, with FAULT events."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from typing import Any
 
 from chaos.perform import TargetError
 from chaos.targets.kube.settings import KubeOptions
-from harness.record.api import Access, AccessError, Disconnected
-from harness.record.api import ApiError as RecorderApiError
+from harness.kube.access import Access, AccessError
+from harness.kube.client import ApiError, Disconnected
+from harness.kube.resources import PODS, PROXIED
+from harness.log import RecordingError
 from harness.record.recorder import RecorderStopped
 from harness.record.session import Options, open_session
-from harness.recording import RecordingError
 
 START_SECONDS, MARK_SECONDS = 60.0, 10.0
-RESOURCES = ("nodes", "services", "endpointslices", "pods")
+RESOURCES = (*PROXIED, PODS.resource)
 
 
 class Log:
-    """A recorder in a thread. `trouble` says why it ended before it was told to, "" while all is well."""
+    """A recorder in a thread.  `trouble` states why it ended before it was stopped, "" if it did not."""
 
     def __init__(self, path: Path, options: KubeOptions, context: str, namespace: str) -> None:
-        """Begin, and wait until all that is there is written; TargetError."""
+        """Begin, and wait until the initial list is written; TargetError."""
         access = Access(options.kubeconfig, None if options.in_cluster else context, options.in_cluster)
         wanted = Options(out=path, access=access, resources=RESOURCES, namespaces=(namespace,), flush_seconds=0.2)
         try:
             self._session = open_session(wanted)
-        except (RecordingError, RecorderStopped, AccessError, RecorderApiError, Disconnected) as error:
+        except (RecordingError, RecorderStopped, AccessError, ApiError, Disconnected) as error:
             raise TargetError(f"the run cannot be recorded: {error}") from None
         self.trouble = ""
         self._ended = threading.Event()
@@ -41,7 +42,7 @@ class Log:
             left -= 0.1
             if self._ended.is_set() or left < 0:
                 self.close()
-                raise TargetError(f"the run cannot be recorded: {self.trouble or 'the cluster is not listed in time'}")
+                raise TargetError(f"the run cannot be recorded: {self.trouble or 'the initial list is incomplete'}")
 
     def _run(self) -> None:
         try:
@@ -58,18 +59,18 @@ class Log:
 
     @property
     def seconds(self) -> float:
-        """Now, on the recording's clock."""
+        """The present time on the recording's clock."""
         return self._session.recorder.clock.now() / 1e9
 
     def fault(self, what: dict[str, Any]) -> float:
-        """Write a FAULT event; its time. After trouble only the time: the run has to be healed whatever happens."""
+        """Write a FAULT event; returns its time.  After an error only the time, as the run must heal in any case."""
         if self._ended.is_set():
             return self.seconds
         t = self._session.recorder.mark("FAULT", "nodes" if what.get("nodes") else "pods", what, MARK_SECONDS)
         return self.seconds if t is None else t / 1e9
 
     def close(self) -> None:
-        """End it, everything on the disk."""
+        """End the recording, with everything on disk."""
         self._session.recorder.stop()
         self._thread.join(MARK_SECONDS)
         try:
