@@ -1,4 +1,4 @@
-"""What the benchmarks share: synthetic recordings, and a table of figures beside their references.
+"""Shared fixtures of the benchmarks: synthetic recordings, and a table of figures with their references.
 
 Figures are ratios within one run wherever they can be, since machines differ and are noisy.
 """
@@ -14,15 +14,15 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from harness.recording import write_recording
-from harness.synth import Options, generate
+from harness.log import write_recording
+from harness.log.synth import Options, generate
 
 _figures: list[tuple[str, str, str, str]] = []
 
 
 @pytest.fixture(scope="session")
 def recording_of(tmp_path_factory):
-    """recording_of(services, endpoints, churn=0) -> path, made once a session."""
+    """recording_of(services, endpoints, churn=0) -> path, generated once per session."""
     folder = tmp_path_factory.mktemp("recordings")
 
     def make(services: int, endpoints: int, churn: int = 0) -> Path:
@@ -37,7 +37,7 @@ def recording_of(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def replay():
-    """replay(path, *options) -> the result's JSON of a `harness replay` process of its own."""
+    """replay(path, *options) -> the JSON result of a separate `harness replay` process."""
 
     def run(path: Path, *options: str) -> dict:
         command = [sys.executable, "-m", "harness", "replay", str(path), "--no-verify", "--json", "-", *options]
@@ -51,7 +51,7 @@ def replay():
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory):
     """A real Kafka broker, started once."""
-    from harness.kafka.broker import Broker
+    from harness.log.kafka.broker import Broker
 
     made = Broker(tmp_path_factory.mktemp("kafka"))
     made.up()
@@ -71,7 +71,7 @@ def figure(benchmark):
 
 
 def pytest_terminal_summary() -> None:
-    """Everything measured, side by side with what it is held against."""
+    """Print all figures with their references."""
     if not _figures:
         return
     table = Table(title="figures of this run")

@@ -1,4 +1,4 @@
-"""Runs in user-mode Linux for `test_ipvs.py`: RECORDING OUT; one program, both ways into IP_VS."""
+"""Runs in a virtual machine for `test_ipvs.py` with arguments RECORDING OUT: loads one program into IP_VS both ways."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from engine.config import ProxyConfig
 from engine.kernel.base import Applied
 from engine.kernel.ipvs import IpvsKernel
 from engine.proxier import Proxier
-from harness.recording import open_source
+from harness.log import open_source
 
 
 class Keeping:
-    """Applies nothing, keeps the programs."""
+    """Keeps the programs without applying them."""
 
     def __init__(self) -> None:
         self.programs: list[IpvsProgram] = []
@@ -30,12 +30,12 @@ class Keeping:
 
 
 def run(command: list[str], stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    """A command, its output captured."""
+    """Run a command and capture its output."""
     return subprocess.run(command, input=stdin, capture_output=True, check=False)
 
 
 def resident_mib() -> float:
-    """Of this process, now."""
+    """Current memory of this process."""
     fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(fields["VmRSS"].split()[0]) / 1024
 
@@ -73,7 +73,7 @@ def main(recording_path: str, out: str) -> None:
 
 
 class Timed(IpvsKernel):
-    """Tells how long IP_VS's part took, encoding included."""
+    """Measures the IP_VS part, including encoding."""
 
     seconds = 0.0
 

@@ -1,4 +1,4 @@
-"""A recording of nothing but endpoint changes at a steady rate: what recorder and readers are measured with."""
+"""A recording of endpoint changes at a constant rate, used to measure recorder and readers."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 
 import msgspec
 
-from harness.events import FORMAT, RESOURCES, VERSION, Event, Header
-from harness.recording import initial_events_end, write_recording
+from harness.log import initial_events_end, write_recording
+from harness.log.events import FORMAT, RESOURCES, VERSION, Event, Header
 
 SLICES = 1_000
 
 
 def write_steady(path: Path, changes: int, rate: int) -> int:
-    """`changes` of `SLICES` EndpointSlices of ten endpoints, `rate` a second; returns the number of events."""
+    """Write changes of `SLICES` EndpointSlices with ten endpoints, `rate` per second; returns the event count."""
     header = Header(FORMAT, VERSION, RESOURCES[:3], "2026-01-01T00:00:00Z", {"name": "steady"})
     write_recording(path, header, _events(changes, rate))
     return SLICES + 3 + changes

@@ -1,4 +1,4 @@
-"""Looking through a large table of connections, against the bare dump of the same flows."""
+"""Checking a large conntrack table for stale flows, relative to the bare dump of the same flows."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from engine.kernel.conntrack import NETLINK_NETFILTER, ConntrackTable
-from engine.kernel.pipeline import Pipeline, attribute
-from harness.namespace import Namespace
+from engine.kernel.conntrack import ConntrackTable
+from engine.kernel.netlink import CREATE, NETFILTER, Connection, attribute, nfnetlink
+from harness.places.namespace import Namespace
 
 FLOWS, STALE_EVERY, ROUNDS = 100_000, 100, 5
 _NEW, _GET = 0x100, 0x101
@@ -22,29 +22,29 @@ PORT = struct.pack("!H", 53)
 
 @pytest.mark.timeout(300)
 def test_looking_through_100000_flows(benchmark, figure):
-    """Every flow is judged, one of a hundred is stale and deleted; best of some runs of each side."""
-    with Namespace() as namespace, namespace.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as sock:
-        fill = Pipeline(namespace.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER))
+    """Every flow is checked, one in a hundred is stale and deleted; best of several runs of each side."""
+    with Namespace() as namespace, namespace.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER) as sock:
+        fill = Connection(namespace.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER))
         table = ConntrackTable(sock)
         flows = [_new(n, ENDPOINT if n % STALE_EVERY else GONE) for n in range(FLOWS)]
-        assert fill.send(flows) is None
+        fill.require(flows)
         bare = min(_bare(namespace) for _ in range(ROUNDS))
 
         def look() -> None:
             assert table.remove(4, lambda destination, replier: replier == GONE + PORT) == FLOWS // STALE_EVERY
 
-        benchmark.pedantic(look, setup=lambda: fill.send(flows[::STALE_EVERY]) and None, rounds=ROUNDS)
+        benchmark.pedantic(look, setup=lambda: fill.require(flows[::STALE_EVERY]) and None, rounds=ROUNDS)
     ours = benchmark.stats.stats.min
     figure("stale flows among 100,000", f"{ours * 1e3:.0f} ms", "", f"bare dump {bare * 1e3:.0f} ms")
     figure("  against the bare dump", f"{ours / bare:.2f} x", "<= 3 x")
 
 
 def _new(number: int, answers: bytes) -> bytes:
-    """A flow from a client of its own to the Service."""
+    """A flow from a distinct client to the Service."""
     client, port = struct.pack("!I", 0xC0A80000 + number), struct.pack("!H", 40_000)
     tuples = _tuple(1, client, port, SERVICE, PORT) + _tuple(2, answers, PORT, client, port)
     payload = tuples + attribute(7, struct.pack("!I", 600))
-    return struct.pack("=IHHIIBBH", 20 + len(payload), _NEW, _REQUEST_CREATE, 0, 0, socket.AF_INET, 0, 0) + payload
+    return nfnetlink(_NEW, CREATE, socket.AF_INET, payload)
 
 
 def _tuple(kind: int, source: bytes, source_port: bytes, destination: bytes, port: bytes) -> bytes:
@@ -54,8 +54,8 @@ def _tuple(kind: int, source: bytes, source_port: bytes, destination: bytes, por
 
 
 def _bare(namespace: Namespace) -> float:
-    """Asks for every flow and reads what comes, looking at nothing but the end."""
-    with namespace.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as sock:
+    """Dumps all flows and reads them without decoding."""
+    with namespace.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER) as sock:
         started = time.perf_counter()
         sock.send(struct.pack("=IHHIIBBH", 20, _GET, _REQUEST_DUMP, 0, 0, socket.AF_INET, 0, 0))
         while struct.unpack_from("=H", sock.recv(1 << 17), 4)[0] != 3:

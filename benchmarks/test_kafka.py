@@ -1,4 +1,4 @@
-"""A million events through a real topic: in, and out again, against the file they came from."""
+"""A million events through a real topic, written and read back, relative to the source file."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import time
 import pytest
 
 from benchmarks.steady import write_steady
-from harness.recording import open_source
-from harness.recording.copying import copy
+from harness.log import open_source
+from harness.log.copying import copy
 
 EVENTS = 1_000_000
 
 
 @pytest.mark.timeout(1800)
 def test_a_million_events(benchmark, tmp_path, broker, figure):
-    """Copied to a topic and read back: the same bytes. `engine off`: events are decoded and checked only."""
+    """Copied to a topic and read back: the same bytes. `engine off`: events are only decoded and checked."""
     source, topic = tmp_path / "million.jsonl", f"kafka://{broker.bootstrap}/million"
     expected = write_steady(source, EVENTS, 5_000)
     began = time.perf_counter()

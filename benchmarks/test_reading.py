@@ -1,4 +1,4 @@
-"""Reading a recording against the JSON decoder alone on the same file."""
+"""Reading a recording, relative to the JSON decoder alone on the same file."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import time
 
 import msgspec
 
-from harness.recording import open_source
+from harness.log import open_source
 
 
 def test_reading_a_recording(benchmark, recording_of, figure):
-    """Events a second, and the ratio to decoding each line into plain objects."""
+    """Events per second, and the ratio to decoding each line into plain objects."""
     path = recording_of(10_000, 10, 5_000)
     counts = []
     benchmark.pedantic(lambda: counts.append(_read(path)), rounds=5, warmup_rounds=1)

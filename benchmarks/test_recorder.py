@@ -1,4 +1,4 @@
-"""A minute of 5,000 watch events a second, recorded to a file and a topic at once."""
+"""A minute of 5,000 watch events per second, recorded to a file and a topic at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from benchmarks.steady import SLICES, write_steady
-from harness.recording import open_source
+from harness.log import open_source
 
 RATE, SECONDS = 5_000, 60
 PATIENCE_SECONDS = 300
@@ -65,7 +65,7 @@ def _harness(*arguments) -> subprocess.Popen:
 
 
 def _lines(path: Path, expected: int) -> bool:
-    """Whether the recording's last event is the last one of the source, seen from the end of the file."""
+    """Whether the recording's last event is the last one of the source, read from the end of the file."""
     with open(path, "rb") as file:
         file.seek(max(0, path.stat().st_size - 4096))
         return f'"resourceVersion":"{expected}"'.encode() in file.read()

@@ -1,4 +1,4 @@
-"""The served API: a list of 10,000 Services, and a thousand watchers that share one memory."""
+"""The served API: a list of 10,000 Services, and a thousand watchers that share one history."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def served():
 
 
 def test_a_list_of_all_services(benchmark, served, figure):
-    """From request to last byte, the first time and again; beside it the bare decoding that any client does."""
+    """From request to last byte, the first and the second time; reference: the bare decoding in a client."""
     url = served[0] + "/api/v1/services"
     started = time.perf_counter()
     body = _read(url)
@@ -46,7 +46,7 @@ def test_a_list_of_all_services(benchmark, served, figure):
 
 
 def test_a_thousand_watchers(benchmark, served, figure):
-    """Memory per watcher, and what it takes until all have the same changes; beside it one watcher alone."""
+    """Memory per watcher, and the time until all have received the same changes; reference: a single watcher."""
     url, process = served
     alone = asyncio.run(_watch(url, process, 1))
     many = benchmark.pedantic(lambda: asyncio.run(_watch(url, process, WATCHERS)), rounds=1)
@@ -57,7 +57,7 @@ def test_a_thousand_watchers(benchmark, served, figure):
         "<= 100 KiB",
         f"state {many['state']:,.0f} MiB",
     )
-    figure("  growth while all are told of changes", f"{many['growth'] / WATCHERS / 1024:.1f} KiB", "", "each")
+    figure("  growth while all receive changes", f"{many['growth'] / WATCHERS / 1024:.1f} KiB", "", "each")
     ratio = many["seconds"] / WATCHERS / alone["seconds"]
     figure(
         "  telling a change to one of them, against one alone",
@@ -73,7 +73,7 @@ def _read(url: str) -> bytes:
 
 
 async def _watch(url: str, process: psutil.Process, count: int) -> dict[str, float]:
-    """Open `count` watches, step through changes, and wait until every watch has told them all."""
+    """Open `count` watches, step through changes, and wait until every watch has delivered them all."""
     status = json.loads(_read(url + "/control/status"))
     since = status["resources"]["endpointslices.discovery.k8s.io"]["resourceVersion"]
     watch = f"{url}/apis/discovery.k8s.io/v1/endpointslices?watch=1&resourceVersion={since}"
@@ -87,8 +87,8 @@ async def _watch(url: str, process: psutil.Process, count: int) -> dict[str, flo
             until = (await reply.json())["resources"]["endpointslices.discovery.k8s.io"]["resourceVersion"]
         await asyncio.gather(*(_told(stream, until) for stream in streams))
         seconds = time.perf_counter() - started
-        told = process.memory_info().rss
-    return {"memory": opened - before, "growth": told - opened, "seconds": seconds, "state": before / (1 << 20)}
+        delivered = process.memory_info().rss
+    return {"memory": opened - before, "growth": delivered - opened, "seconds": seconds, "state": before / (1 << 20)}
 
 
 async def _told(stream: aiohttp.ClientResponse, until: str) -> None:
