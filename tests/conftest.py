@@ -3,19 +3,65 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from harness.namespace import Namespace, NamespaceError
+from engine.paths import add_sbin
+from harness.places.namespace import Namespace, NamespaceError
 
-pytest_plugins = ["tests.in_uml"]
+os.environ["HARNESS_PROGRESS"] = "none"  # how busy the machine is must not change what a command says
+
+add_sbin()
+
+pytest_plugins = ["tests.in_vm"]
 
 settings.register_profile("fast", max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("deep", max_examples=2_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # The same examples on every run of CI: what it says is about the change, not about luck.
 settings.register_profile("ci", settings.get_profile("fast"), derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "fast"))
+
+NOT_RUN = pytest.StashKey[Counter[str]]()
+"""How many tests the marks leave out, by folder."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Groups first, the virtual machine's before all: they wait long, and the other workers run the rest meanwhile."""
+    if hasattr(config, "workeroutput"):
+        items.sort(key=lambda item: (item.get_closest_marker("vm") is None, not item.get_closest_marker("xdist_group")))
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    """Count them: a worker's go to the process that reports."""
+    if not items:
+        return
+    config = items[0].config
+    counts = config.stash.setdefault(NOT_RUN, Counter())
+    counts.update(str(item.path.parent.relative_to(config.rootpath)) for item in items)
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["not_run"] = dict(counts)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node) -> None:
+    """Every worker has collected, and left out, the same."""
+    counts = getattr(node, "workeroutput", {}).get("not_run", {})
+    node.config.stash[NOT_RUN] = Counter(counts) | node.config.stash.get(NOT_RUN, Counter())
+
+
+def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
+    """Say what was left out; what was skipped is in pytest's own summary, with the reason."""
+    if counts := config.stash.get(NOT_RUN, None):
+        terminalreporter.section(
+            f"NOT RUN: {counts.total()} tests, left out by -m '{config.option.markexpr}'", yellow=True
+        )
+        for folder, count in sorted(counts.items()):
+            terminalreporter.line(f"NOT RUN [{count}] {folder}")
+        terminalreporter.line("make test-vm runs those in a virtual machine")
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +86,7 @@ def namespace(kernel_namespaces):
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory):
     """A real Kafka broker, started once: a loud skip where none is to be had, a failure on CI."""
-    from harness.kafka.broker import Broker, BrokerError
+    from harness.log.kafka.broker import Broker, BrokerError
 
     made = Broker(tmp_path_factory.mktemp("kafka"))
     try:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from harness.oracle.packets import POD
-from harness.trace.packet import Outcome
+from harness.judge.oracle.packets import POD
+from harness.judge.packet import Outcome
 
 from .look import OUTSIDE, Look
 
@@ -36,6 +36,14 @@ def masqueraded(a: Look) -> bool:
     if a.kind == "cluster IP":
         return a.settings.masquerade_all or (a.settings.tells_pods(a.size) and a.client != POD)
     return not a.is_local
+
+
+def hairpin_here(a: Look, before: Outcome) -> Outcome:
+    """Of endpoints that ask for themselves mode nftables masquerades this node's alone (HAIR-01a)."""
+    own = {target for target in before.endpoints if target[0] == a.packet.source}
+    if before.kind != "dnat" or not own or own & a.on_node:
+        return before
+    return Outcome(before.kind, before.endpoints, masqueraded(a))
 
 
 def sent(a: Look, targets) -> Outcome:
@@ -86,6 +94,9 @@ DIFFERENCES = (
     Difference(
         "ipvs", "CMP-07 ETP-07", "policy Local is so for pods and for the node too",
         lambda a: ipvs_serves(a) and a.kind in OUTSIDE and a.is_local and bool(a.here), lambda a, _: sent(a, a.here)),
+    Difference(
+        "nftables", "CMP-17", "an endpoint of another node that asks for itself keeps its address",
+        lambda a: True, hairpin_here),
     Difference(
         "ipvs", "CMP-17 HAIR-02", "an endpoint that asks for itself is masqueraded on its own node alone",
         lambda a: True, lambda a, before: sent(a, before.endpoints) if before.kind == "dnat" else before),

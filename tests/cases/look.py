@@ -10,11 +10,12 @@ import json
 from collections.abc import Callable
 from typing import NamedTuple
 
-from harness.oracle import Settings
-from harness.oracle.packets import client_of
-from harness.oracle.rules import local_set, usable
-from harness.oracle.settings import PROTOCOLS, block, packed
-from harness.trace.packet import Outcome, Packet
+from harness.judge.behaviour import PROTOCOLS
+from harness.judge.oracle import Settings
+from harness.judge.oracle.packets import client_of
+from harness.judge.oracle.rules import local_set, usable
+from harness.judge.oracle.settings import block, packed
+from harness.judge.packet import Outcome, Packet
 
 from .strategies import LOCAL, NODE_IPS
 
@@ -168,6 +169,7 @@ def _ends(events, service: dict, port: dict, size: int) -> dict[Target, dict]:
                 continue
             for end in piece["endpoints"]:
                 target = packed(end["addresses"][0]), offered["port"]
-                if len(target[0]) == size and (target not in found or end["nodeName"] == "n1"):
+                running = not end["conditions"].get("terminating")  # wins over what is there, since 1.36
+                if len(target[0]) == size and (target not in found or running):
                     found[target] = end
     return found

@@ -9,9 +9,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from harness.oracle import Settings
-from harness.oracle.settings import packed
-from harness.trace.packet import Packet
+from harness.judge.oracle import Settings
+from harness.judge.oracle.settings import packed
+from harness.judge.packet import Packet
 
 NODE_IPS, LOCAL = ("192.168.0.2", "2001:db8::1"), ("127.0.0.1", "192.168.0.2", "192.168.1.2", "::1", "2001:db8::1")
 CIDR = "10.0.0.0/8,fd00:10::/32"

@@ -9,9 +9,9 @@ import msgspec
 
 from engine.config import NEWEST
 from engine.proxier import Proxier
-from harness.events import Event
-from harness.oracle import Oracle
-from harness.trace.case_config import proxy_config
+from harness.acceptance.case_config import proxy_config
+from harness.judge.oracle import Oracle
+from harness.log.events import Event
 
 
 class Both:

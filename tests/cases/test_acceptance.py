@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from harness.acceptance.cases import CaseError, load
+from harness.acceptance.observer import open_observer
+from harness.acceptance.run import judge
 from harness.cli.trace import trace
-from harness.packets import open_witness
-from harness.trace.cases import CaseError, load
-from harness.trace.run import judge
+from harness.conformance.corpus import CASES_FOLDER
 
-DATA = Path(__file__).parent / "data"
+DATA = CASES_FOLDER
 CASES = [(mode, case) for case in load(DATA) for mode in ("iptables", "nftables") if mode in case.modes]
 EVERY = pytest.mark.parametrize(
     ("mode", "case"), [pytest.param(mode, case, id=f"{case.name} in {mode}") for mode, case in CASES]
@@ -31,7 +32,7 @@ def test_the_tracer_finds_what_is_expected(mode, case):
 
 @EVERY
 def test_the_kernel_does_what_is_expected(mode, case, kernel_namespaces):
-    verdict = judge(case, mode, open_witness)
+    verdict = judge(case, mode, open_observer)
     assert failures(verdict) == [None]
     assert all(flow["kernel"]["attempts"] == flow["kernel"].get("answered", flow["kernel"]["attempts"])
                for flow in verdict["flows"] if isinstance(flow["kernel"].get("attempts"), int))  # fmt: skip

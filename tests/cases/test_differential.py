@@ -8,15 +8,15 @@ import msgspec
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from harness.check.compare import compare
+from harness.acceptance.cases import Flow
+from harness.acceptance.observer import PacketObserver
+from harness.acceptance.run import Tracers
+from harness.judge.oracle.packets import expected
+from harness.judge.readback import nftables_rules
+from harness.judge.trace.nftables import NftablesTracer
 from harness.modes import nftables
-from harness.modes.place import Place
-from harness.oracle.packets import expected
-from harness.packets.witness import KernelWitness
-from harness.packets.world import World
-from harness.trace.cases import Flow
-from harness.trace.nftables import NftablesTracer
-from harness.trace.run import Tracers
+from harness.places.place import Place
+from harness.places.world import World
 
 from .strategies import LOCAL, clusters, packed, packets, settings_of_proxies
 from .telling import oracle_of, synced
@@ -56,7 +56,10 @@ def test_tracer_oracle_and_read_back_agree(events, wanted):
     for packet in packets(events):
         assert outcome(tracers, packet) == expected(oracle, packet), packet
     for family in (4, 6):
-        assert compare(oracle.behaviour(family), opened.view.behaviour(family)) == []
+        behaviour = oracle.behaviour(family)
+        assert opened.view.judged(family, behaviour, wanted).differences == []
+        table = tracers.of_family(family).table
+        assert list(nftables_rules.differences(family, table, behaviour.node_addresses is None, wanted)) == []
 
 
 @given(events=clusters(), again=clusters(), wanted=settings_of_proxies, syncs=st.frozensets(st.integers(0, 40)))
@@ -81,9 +84,9 @@ def test_real_packets_agree(kernel_namespaces, events, wanted):
         world.route_to_pods(list(map(packed, ["10.0.0.2", "fd00:10::2", *PODS_AND_ENDS])))
         with nftables.real(place) as opened:
             _, oracle = told(events, wanted, opened.kernel)
-            witness = KernelWitness(world, opened.kernel, lambda: nftables.forget_clients(place))
+            observer = PacketObserver(world, opened.kernel, lambda: nftables.forget_clients(place))
             asked = [flow_of(packet, expected(oracle, packet)) for packet in possible(events)[::7]]
-            seen = witness.observe(asked)
+            seen = observer.observe(asked)
             wrong = [(f.packet, f.expected, s) for f, s in zip(asked, seen, strict=True) if s["outcome"] != f.expected]
             assert wrong == [], wrong[0]
             nftables.forget_clients(place)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
-from harness.trace.run import Tracers
+from harness.acceptance.run import Tracers
 
 from .differences import DIFFERENCES, in_mode
 from .look import look

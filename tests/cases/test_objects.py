@@ -9,8 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli.trace import trace
-
-from .clusters import CIP, CLIENT, E1, E2, LB, end, node, service, slice_
+from harness.conformance.corpus.clusters import CIP, CLIENT, E1, E2, LB, end, node, service, slice_
 
 
 @pytest.fixture
@@ -36,7 +35,7 @@ def ask(dump: str, source: str, target: str, *more: str):
         ("pod:ns/web-0", f"{CIP}:80", f"=> dnat to {E1}:80 or {E2}:80, source replaced by the node's address"),
         ("node", f"{CIP}:80", f"=> dnat to {E1}:80 or {E2}:80, source replaced by the node's address"),
         (f"external:{CLIENT}", f"{LB}:80/tcp", "source replaced by the node's address"),
-        ("pod:10.0.0.9", f"{CIP}:80/udp", "=> reject: refused with an ICMP error"),
+        ("pod:10.0.0.9", f"{CIP}:80/udp", "=> reject: rejected with an ICMP error"),
         ("pod:10.0.0.9", "8.8.8.8:53/udp", "=> no-op: left alone"),
     ],
 )
@@ -48,8 +47,8 @@ def test_the_outcome_is_said_in_a_sentence(dump, source, target, sentence):
 def test_the_rules_that_decide_are_shown_with_their_elements(dump):
     _, output = ask(dump, "pod:client", "svc:ns/s1")
     assert "services: meta priority set ip daddr . meta l4proto . th dport map @services goto cluster-traffic" in output
-    assert f"@services {{ {CIP} . tcp . 80 : 20:1 }}" in output
-    assert f"@tcp-endpoints {{ 0:1 . 0 : {E1} . 80 }}" in output
+    assert f"@services {{ {CIP} . tcp . 80 : 20:2000 }}" in output
+    assert f"@tcp-endpoints {{ 0:2000 . 0 : {E1} . 80 }}" in output
 
 
 def test_iptables_rules_that_decide_are_shown_in_order(dump):
@@ -83,12 +82,12 @@ def test_json_says_the_same(dump):
 @pytest.mark.parametrize(
     ("source", "target", "words"),
     [
-        ("moon", f"{CIP}:80", "'moon' is none of pod:NAME, node, external:IP"),
+        ("moon", f"{CIP}:80", "'moon' is not one of pod:NAME, node, external:IP"),
         ("pod:ghost", f"{CIP}:80", "pod:ghost: no address of this family is known"),
         ("external:home", f"{CIP}:80", "'home' is not an IP address"),
         ("node", "svc:ns/ghost:80", "there is no Service ns/ghost"),
         ("node", "svc:ns/s1:81", "the Service has no such port"),
-        ("node", f"{CIP}:80/icmp", "'icmp' is none of tcp, udp, sctp"),
+        ("node", f"{CIP}:80/icmp", "'icmp' is not one of tcp, udp, sctp"),
         ("node", f"{CIP}:0", "port 0 is not between 1 and 65535"),
         ("node", "nowhere", "is neither IP:PORT"),
         ("external:fd00::1", f"{CIP}:80", "different IP families"),

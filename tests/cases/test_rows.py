@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from harness.oracle import Oracle
-from harness.oracle.packets import expected
-from harness.packets import open_witness
-from harness.trace.cases import as_events
-from harness.trace.run import judge
-
-from . import rows_intake
-from .clusters import case
-from .row import Row
-from .rows import ROWS
+from harness.acceptance.cases import as_events
+from harness.acceptance.observer import open_observer
+from harness.acceptance.run import judge
+from harness.conformance.corpus import rows_intake
+from harness.conformance.corpus.row import Row
+from harness.conformance.corpus.rows import ROWS
+from harness.judge.oracle import Oracle
+from harness.judge.oracle.packets import expected
+from tests.cases.made import case
 
 
 def read(row: Row, folder):
     then = [{"ops": ops, "flows": flows} for ops, flows in row.then]
-    return case(folder, row.name, row.objects, row.flows, then, row.asserts, **row.config)
+    return case(row.name, row.objects, row.flows, then, row.asserts, row.first, row.last, **row.config)
 
 
 def failures(verdict: dict) -> list:
@@ -55,4 +54,4 @@ def test_tracer_and_oracle_say_the_same(mode, row, tmp_path):
 
 @each(BY_PACKETS)
 def test_the_kernel_does_so(mode, row, tmp_path, kernel_namespaces):
-    assert failures(judge(read(row, tmp_path), mode, open_witness)) == [None]
+    assert failures(judge(read(row, tmp_path), mode, open_observer)) == [None]

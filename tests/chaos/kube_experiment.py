@@ -12,7 +12,7 @@ import yaml
 from tests.chaos.stand import NAMESPACE, SERVICE, Cluster
 
 HARNESS = Path(sys.executable).with_name("harness")
-EXEC = {"unready": ["fail"], "ready": ["pass"], "kill": ["kill"], "stop": ["pass"], "continue": ["pass"]}
+EXEC = {"unready": ["fail"], "ready": ["pass"], "kill": ["kill"], "stop": ["fail"], "continue": ["pass"]}
 
 
 def experiment(*faults: dict[str, Any], objectives: dict | None = None, **kube: Any) -> dict[str, Any]:

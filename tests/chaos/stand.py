@@ -21,22 +21,11 @@ import aiohttp
 import yaml
 from aiohttp import web
 
-from harness.serve import ApiError, LiveApi
+from harness.apiserver import ApiError, LiveApi
 
 NAMESPACE, OTHER, SERVICE, DEPLOYMENT = "shop", "pay", "web", "web"
 GATE = "example.com/chaos"
 NODES = ("node-1", "node-2", "node-3")
-SECONDS = 60
-"""Bound of every wait here."""
-
-
-def until(condition, what: str, seconds: float = SECONDS):
-    """The condition's first true value."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.02)
-    return value
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
@@ -280,7 +269,7 @@ def front(cluster: Cluster):
 
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), daemon=True)
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     try:
         yield where[0]
     finally:
@@ -299,8 +288,8 @@ class Front:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         cluster, path = self._cluster, request.path
         cluster.asked.append((request.method, path))
-        if path.endswith("/selfsubjectaccessreviews") and cluster.reviews:
-            return await self._review(request)
+        if path.endswith("/selfsubjectaccessreviews"):
+            return await self._review(request) if cluster.reviews else _status(404, "no such resource")
         if _right(request.method, path) in cluster.denied:
             return _status(403, f"{_right(request.method, path)} is forbidden")
         if path.endswith("/eviction") and cluster.budget > 0:

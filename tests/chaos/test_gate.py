@@ -1,6 +1,6 @@
 """The release gate as users run it: a command with an exit code, which leaves nothing but its folder.
 
-GATE=release-gate GATES=10 python -m pytest tests/chaos/test_gate.py      the whole gate, ten times in each mode
+Again and again, and beside a load: `python -m tests.chaos.gates`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from harness.recording import open_source
-from harness.recording.state import State, folded
+from harness.log import open_source
+from harness.log.state import State, folded
+from tests.chaos import gates
 
-GATE, GATES = os.environ.get("GATE", "release-gate-short"), int(os.environ.get("GATES", "1"))
-pytestmark = [pytest.mark.usefixtures("kernel_namespaces"), pytest.mark.timeout(600 * GATES)]
+pytestmark = [
+    pytest.mark.usefixtures("kernel_namespaces"),
+    pytest.mark.timeout(600),
+    pytest.mark.xdist_group("gate"),
+]
 
 
 def traces(folder: Path) -> dict[str, object]:
@@ -43,12 +48,11 @@ def traces(folder: Path) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("turn", range(1, GATES + 1))
 @pytest.mark.parametrize("mode", ["nftables", "iptables"])
-def test_the_gate_is_passed_and_leaves_nothing_behind(mode, turn, tmp_path):
+def test_the_gate_is_passed_and_leaves_nothing_behind(mode, tmp_path):
     before = traces(tmp_path)
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "harness", "chaos", "run", GATE, "--mode", mode, "--out", str(out)]
+    command = [sys.executable, "-m", "harness", "chaos", "run", "release-gate-short", "--mode", mode, "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "verdict: TRUE" in done.stdout
@@ -57,6 +61,15 @@ def test_the_gate_is_passed_and_leaves_nothing_behind(mode, turn, tmp_path):
     assert left >= {"report.html", "report.md", "junit.xml", "verdict.json", "run.json", "events.jsonl", "load"}
     with open_source(out / "events.jsonl") as recording:
         assert sum(event.type == "FAULT" for event in folded(recording, State())) >= 11
+
+
+def test_gates_that_are_not_true_are_a_failure(tmp_path):
+    """Each run of a table says why; busy loops end with it."""
+    options = ["--times", "2", "--mode", "nftables", "--busy", "1", "--out", str(tmp_path)]
+    done = CliRunner().invoke(gates.main, ["no-such-gate", *options])
+    assert done.exit_code == 1 and done.stdout.splitlines()[-1] == "nftables: 2 exit 2", done.stdout
+    assert done.stdout.count("no-such-gate") == 3
+    assert not subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", gates.BUSY], capture_output=True).stdout
 
 
 def test_chaos_toolkit_s_own_command_runs_an_experiment_too(tmp_path):

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.recording import open_source
-from harness.recording.state import State, folded
-from tests.lab.conftest import eventually, interruptible, marked
+from harness.log import open_source
+from harness.log.state import State, folded
+from tests.lab.conftest import interruptible, marked
+from tests.waiting import until as eventually
 
-pytestmark = pytest.mark.usefixtures("kernel_namespaces")
+pytestmark = [pytest.mark.usefixtures("kernel_namespaces"), pytest.mark.xdist_group("gate")]
 
 
 def run_until(tmp_path: Path, line: str, number: signal.Signals) -> tuple[int, str]:

@@ -11,10 +11,11 @@ from chaos.perform import Performed, Performer
 from chaos.targets.kube.settings import KubeOptions
 from chaos.targets.kube.stage import KubeStage
 from chaos.targets.kube.undo import read_heal_file
-from harness.recording import open_source
-from harness.recording.state import State, folded
+from harness.log import open_source
+from harness.log.state import State, folded
 from tests.chaos.kube_experiment import EXEC, experiment
-from tests.chaos.stand import GATE, NAMESPACE, OTHER, Cluster, until
+from tests.chaos.stand import GATE, NAMESPACE, OTHER, Cluster
+from tests.waiting import until
 
 
 def perform(cluster: Cluster, *faults: dict[str, Any], **kube: Any) -> list[Performed]:
@@ -29,7 +30,7 @@ def perform(cluster: Cluster, *faults: dict[str, Any], **kube: Any) -> list[Perf
         done = []
         for step in plan.steps:
             done.append(Performer(stage.target, told.append).perform(step))
-            until(stage.settled, "the cluster settles")
+            until(lambda: stage.health()["pods"], "the cluster settles")
     finally:
         assert stage.close() == []
     assert read_heal_file(folder)[1] == {}
@@ -99,7 +100,7 @@ def test_commands_run_in_containers(cluster):
     assert cluster.unready == set()
     assert {(pod, "fail") for pod in done[0].pods} <= set(cluster.commands)
     assert (done[2].pods[0], "kill") in cluster.commands
-    assert set(done[2].pods) <= cluster.names(), "it was started anew, not replaced"
+    assert set(done[2].pods) <= cluster.names(), "it was started again, not replaced"
     assert cluster.writes == []
 
 
@@ -107,6 +108,14 @@ def test_a_command_that_fails_is_no_injection(cluster):
     (done,) = perform(cluster, {"fault": "pod-hang", "seconds": 0.5}, exec={**EXEC, "stop": ["nothing", "there"]})
     assert not done.injected
     assert f"`nothing there` in {NAMESPACE}/{done.pods[0]}: exit code 127: not found" in done.errors[0]
+
+
+def test_a_signal_that_the_kernel_drops_is_no_injection(cluster, monkeypatch):
+    """`kill -STOP 1` inside a container exits with 0 and does nothing."""
+    monkeypatch.setattr("chaos.perform.EVIDENCE_SECONDS", 1.0)
+    (done,) = perform(cluster, {"fault": "pod-hang", "seconds": 0.5}, exec={**EXEC, "stop": ["pass"]})
+    assert not done.injected and done.healed
+    assert done.missing == [f"pod {done.pods[0]} has stopped True"]
 
 
 def test_a_deployment_is_scaled_and_scaled_back(cluster):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -58,6 +61,7 @@ def step(inject: list[str], heal: list[str]) -> Step:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
+    monkeypatch.setattr(perform, "EVIDENCE_SECONDS", 0.02)
     monkeypatch.setattr(perform, "HEAL_SECONDS", 0.02)
     monkeypatch.setattr(perform, "LOOK_SECONDS", 0.01)
 
@@ -91,3 +95,49 @@ def test_what_was_missing_is_named():
     done = Performer(Stand(frozenset({"two"}))).perform(step(OPS, HEALS))
     assert "pod two has running True" in done.missing
     assert done.errors == ["two refused"]
+
+
+class Slow(Stand):
+    """Operations take long; what they bring about ends by itself after a while."""
+
+    def __init__(self, takes: float, lasts: float = 60.0) -> None:
+        super().__init__()
+        self._takes, self._lasts, self._since = takes, lasts, 0.0
+
+    def perform(self, op: Op) -> None:
+        if op.name in OPS:
+            time.sleep(self._takes)
+            self._since = time.monotonic()
+        super().perform(op)
+
+    def holds(self, conditions: list[Condition]) -> list[bool]:
+        over = time.monotonic() - self._since > self._lasts
+        seen = zip(conditions, super().holds(conditions), strict=True)
+        return [held and not (over and condition.name in OPS) for condition, held in seen]
+
+    def now(self) -> float:
+        return time.monotonic()
+
+
+def held(seconds: float) -> Step:
+    return msgspec.structs.replace(step(OPS[:1], HEALS[:1]), seconds=seconds)
+
+
+def test_the_seconds_of_a_fault_count_from_when_its_evidence_was_seen():
+    began = time.monotonic()
+    done = Performer(Slow(takes=0.3)).perform(held(0.2))
+    assert done.injected and done.healed
+    assert done.asked_seconds == 0.2
+    assert done.in_force_seconds >= 0.2
+    assert done.confirmed - began >= 0.3
+
+
+def test_a_fault_that_was_over_before_its_heal_was_not_in_force_as_long_as_asked():
+    done = Performer(Slow(takes=0, lasts=0.1)).perform(held(0.3))
+    assert done.injected and done.healed
+    assert done.in_force_seconds is None
+
+
+def test_a_script_that_moves_on_from_its_evidence_says_what_is_seen_at_its_end():
+    late = Step(1, "fault", {}, 0.2, (), (), Script(held(0).script.inject, held(0).script.evidence, lasting=()))
+    assert Performer(Slow(takes=0, lasts=0.1)).perform(late).in_force_seconds >= 0.2

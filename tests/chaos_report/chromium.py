@@ -14,11 +14,40 @@ from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-LOG_SECONDS = 20
+LOG_SECONDS = 60
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-quic", "--disable-dev-shm-usage",
 )  # fmt: skip
+
+OVERFLOW = """
+const width = document.documentElement.clientWidth;
+const inside = (e) => e.closest('.scroll, pre, .skip, .objectives thead');
+return [document.documentElement.scrollWidth - width,
+  [...document.body.querySelectorAll('*')].filter(e => !inside(e) && e.getBoundingClientRect().right > width + 0.5)
+    .map(e => e.tagName + '.' + e.className)];
+"""
+"""How far the page is wider than its window, and which elements are."""
+CONTRAST = """
+const parse = (c) => { const v = c.match(/[\\d.]+/g).map(Number); return [v[0], v[1], v[2], v.length > 3 ? v[3] : 1]; };
+const over = (top, under) => [0, 1, 2].map(i => top[i] * top[3] + under[i] * (1 - top[3]));
+const light = (c) => { const [r, g, b] = c.map(v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+const ground = (e) => { const chain = [];
+  for (; e; e = e.parentElement) chain.push(parse(getComputedStyle(e).backgroundColor));
+  return chain.reverse().reduce((under, top) => over(top, under), [255, 255, 255]); };
+const ratio = (a, b) => { const [x, y] = [light(a), light(b)].sort((p, q) => q - p); return (x + 0.05) / (y + 0.05); };
+const found = [];
+for (const e of document.body.querySelectorAll('*')) {
+  const words = [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim());
+  if (!words || ['TITLE', 'DESC', 'SCRIPT'].includes(e.tagName.toUpperCase()) || !e.getClientRects().length) continue;
+  const style = getComputedStyle(e), svg = e.namespaceURI.endsWith('svg');
+  const under = ground(svg ? e.ownerSVGElement.parentElement : e);
+  found.push([ratio(over(parse(svg ? style.fill : style.color), under), under), e.textContent.trim().slice(0, 40)]);
+}
+return found;
+"""
+"""Of each piece of text its contrast with what is behind it, and the text."""
 
 
 class Chromium:
@@ -33,8 +62,8 @@ class Chromium:
         self._driver = webdriver.Chrome(options=options, service=Service(DRIVER))
         self._driver.set_page_load_timeout(60)
 
-    def show(self, page: Path, width: int, height: int, scheme: str, medium: str = "", **features: str) -> None:
-        """Open a file at a viewport's size, in light or dark; `features` are further media features."""
+    def show(self, page: Path | str, width: int, height: int, scheme: str, medium: str = "", **features: str) -> None:
+        """Open a file or URL at a viewport's size, in light or dark; `features` are further media features."""
         self.requests(), self.console()
         media = [{"name": "prefers-color-scheme", "value": scheme}]
         media += [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
@@ -42,7 +71,7 @@ class Chromium:
         self._command(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
         )
-        self._driver.get(page.as_uri())
+        self._driver.get(page if isinstance(page, str) else page.as_uri())
 
     def run(self, script: str, *arguments: Any) -> Any:
         """What the script returns in the page."""

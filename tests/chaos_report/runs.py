@@ -23,7 +23,7 @@ def fault(number: int, name: str, began: float, lasts: float = 4.0, **fields: An
     done = {
         "number": number, "fault": name, "pods": ["web-1"], "nodes": [], "began": began, "confirmed": began + 0.1,
         "ended": began + lasts, "settled": began + lasts + 0.5, "injected": True, "healed": True, "missing": [],
-        "errors": [],
+        "errors": [], "asked_seconds": lasts - 0.1, "in_force_seconds": lasts - 0.1,
     }  # fmt: skip
     return done | fields
 
@@ -60,9 +60,15 @@ def write_run(
     observations: list[dict[str, Any]] = (),
     seconds: float = 20.0,
     rate: int = 100,
+    ready: dict[float, list[str]] | None = None,
+    late: int = 0,
+    total: dict[str, Any] | None = None,
     **raw: Any,
 ) -> Path:
-    """`raw` replaces fields of run.json."""
+    """`raw` replaces fields of run.json, `total` of the load's summary; `ready` are the slices' ready pods by time.
+
+    Pod web-N is on node-N; `late` requests of each second were.
+    """
     (folder / "load").mkdir(parents=True)
     facts = {
         "version": 1, "experiment": {"title": "A made run", "description": "For tests.", "file": "made.yaml"},
@@ -72,16 +78,35 @@ def write_run(
         "plan": {"seed": 7, "cluster": {"nodes": ["node-1", "node-2", "node-3"], "pods": [], "mode": "nftables"},
                  "steps": [_step(f) for f in faults]},
         "performed": faults, "observations": list(observations),
-        "engine_cpu_seconds": {"node-1": 0.5, "node-2": 0.25, "node-3": 0.25},
+        "usage": usage(seconds),
         "load": [{"name": "client", "where": "client", "file": "load/client.jsonl", "exit_code": 0}],
         "objectives": {"error_budget_percent": 5.0}, "finished": True,
     }  # fmt: skip
     (folder / "run.json").write_text(json.dumps(facts | raw))
-    rows = _load(list(failures), int(seconds), rate)
+    rows = _load(list(failures), int(seconds), rate, late)
+    rows[-2] |= total or {}
     (folder / "load" / "client.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    events = [HEADER, *_pod_events(faults)]
+    changes = [*_pod_events(faults), *_slice_events(ready or {})]
+    changes = [e | {"seq": n} for n, e in enumerate(sorted(changes, key=lambda e: e["t"]), 1)]
+    events = [HEADER, *changes]
     (folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
     return folder
+
+
+def usage(seconds: float, **nodes: dict[str, Any]) -> list[dict[str, Any]]:
+    """What engines used after warm-up and at the end; `nodes` replaces fields of theirs at the end."""
+
+    def at(time: float, part: float) -> dict[str, Any]:
+        engines = {
+            f"node-{n}": {"pid": n, "cpu_seconds": 1 + part * cpu, "memory_bytes": 50 << 20}
+            for n, cpu in ((1, 0.5), (2, 0.25), (3, 0.25))
+        }
+        return {"at": time, "engines": engines}
+
+    last = at(seconds, 1.0)
+    for node, fields in nodes.items():
+        last["engines"][node.replace("_", "-")] |= fields
+    return [at(0.0, 0.0), last]
 
 
 def _step(done: dict[str, Any]) -> dict[str, Any]:
@@ -93,7 +118,7 @@ def _step(done: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _load(failures: list[dict[str, Any]], seconds: int, rate: int) -> list[dict[str, Any]]:
+def _load(failures: list[dict[str, Any]], seconds: int, rate: int, late: int) -> list[dict[str, Any]]:
     histogram = HdrHistogram(LOWEST_US, HIGHEST_US, DIGITS)
     for n in range(1000):
         histogram.record_value(900 + 5 * n)
@@ -105,7 +130,7 @@ def _load(failures: list[dict[str, Any]], seconds: int, rate: int) -> list[dict[
               "began_monotonic_ns": ns(2)}  # fmt: skip
     rows = [
         {"kind": "second", "at_ns": ns(at), "flow": "nodeport-http", "sent": rate, "answered": rate, "failed": 0,
-         "late": 0, "p50_us": 900 + at, "p99_us": 4_000 + 100 * at, "max_us": 9_000}
+         "late": late, "p50_us": 900 + at, "p99_us": 4_000 + 100 * at, "max_us": 9_000}
         for at in range(2, seconds)
     ]  # fmt: skip
     sent = rate * max(0, seconds - 2)
@@ -123,8 +148,20 @@ def _pod_events(faults: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         {"seq": n, "t": int(t * 1e9), "type": "ADDED" if t == 0.5 else "MODIFIED", "resource": "pods",
          "object": {"metadata": {"name": pod, "namespace": "default"},
+                    "spec": {"nodeName": pod.replace("web-", "node-")},
                     "status": {"conditions": [{"type": "Ready", "status": ready}]}}}
         for n, (t, pod, ready) in enumerate(sorted(changes), 1)
+    ]  # fmt: skip
+
+
+def _slice_events(ready: dict[float, list[str]]) -> list[dict[str, Any]]:
+    """A slice whose ready endpoints are those pods, from each time on."""
+    return [
+        {"seq": 0, "t": int(t * 1e9), "type": "MODIFIED" if n else "ADDED", "resource": "endpointslices",
+         "object": {"metadata": {"name": "web-1", "namespace": "default"},
+                    "endpoints": [{"conditions": {"ready": True}, "targetRef": {"kind": "Pod", "name": pod}}
+                                  for pod in pods]}}
+        for n, (t, pods) in enumerate(sorted(ready.items()))
     ]  # fmt: skip
 
 

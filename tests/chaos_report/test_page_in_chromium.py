@@ -6,36 +6,13 @@ import pytest
 
 from chaos.judged import judge_folder
 from tests.chaos_report import runs
+from tests.chaos_report.chromium import CONTRAST, OVERFLOW
+
+pytestmark = pytest.mark.xdist_group("chromium")
 
 SIZES = {"phone": (360, 740), "desktop": (1440, 900)}
 SCHEMES = ("light", "dark")
 
-OVERFLOW = """
-const width = document.documentElement.clientWidth;
-const inside = (e) => e.closest('.scroll, pre, .skip, .objectives thead');
-return [document.documentElement.scrollWidth - width,
-  [...document.body.querySelectorAll('*')].filter(e => !inside(e) && e.getBoundingClientRect().right > width + 0.5)
-    .map(e => e.tagName + '.' + e.className)];
-"""
-CONTRAST = """
-const parse = (c) => { const v = c.match(/[\\d.]+/g).map(Number); return [v[0], v[1], v[2], v.length > 3 ? v[3] : 1]; };
-const over = (top, under) => [0, 1, 2].map(i => top[i] * top[3] + under[i] * (1 - top[3]));
-const light = (c) => { const [r, g, b] = c.map(v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
-const ground = (e) => { const chain = [];
-  for (; e; e = e.parentElement) chain.push(parse(getComputedStyle(e).backgroundColor));
-  return chain.reverse().reduce((under, top) => over(top, under), [255, 255, 255]); };
-const ratio = (a, b) => { const [x, y] = [light(a), light(b)].sort((p, q) => q - p); return (x + 0.05) / (y + 0.05); };
-const found = [];
-for (const e of document.body.querySelectorAll('*')) {
-  const words = [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim());
-  if (!words || ['TITLE', 'DESC', 'SCRIPT'].includes(e.tagName.toUpperCase()) || !e.getClientRects().length) continue;
-  const style = getComputedStyle(e), svg = e.namespaceURI.endsWith('svg');
-  const under = ground(svg ? e.ownerSVGElement.parentElement : e);
-  found.push([ratio(over(parse(svg ? style.fill : style.color), under), under), e.textContent.trim().slice(0, 40)]);
-}
-return found;
-"""
 LAYOUT = """
 return [...document.querySelectorAll('svg')].map(s => [s.getAttribute('width'), s.getAttribute('height'),
   s.closest('.wide, .narrow') ? s.querySelector('title') !== null && s.querySelector('desc') !== null : true]);

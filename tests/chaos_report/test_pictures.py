@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaos.report import sequence, timeline
-from chaos.report.scales import Scale, decades, time_ticks, upper
 from chaos.report.series import Bucket, Change, Timeline, Unready, Window
-from chaos.report.view import NARROW, WIDE
 from chaos.verdict.findings import Finding
+from harness.html.page import NARROW, WIDE
+from harness.html.scales import Scale, decades, time_ticks, upper
 
 times = st.floats(-1e5, 1e6, allow_nan=False)
 lags = st.none() | st.floats(0, 1e5)
@@ -59,13 +59,12 @@ found = st.builds(
     st.booleans(),
     st.booleans(),
     st.just([]),
-    lags,
-    lags,
-    st.dictionaries(names, lags, max_size=4),
-    lags,
-    st.just([]),
-    lags,
-    counts,
+    readiness_lost_seconds=lags,
+    slices_changed_seconds=lags,
+    nodes_followed=st.dictionaries(names, lags, max_size=4),
+    slowest_node_seconds=lags,
+    last_failure_seconds=lags,
+    lost=counts,
 )
 
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
+import signal
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from chaoslib.exceptions import InterruptExecution
 from click.testing import CliRunner
 
+from chaos import control
+from chaos.experiment import EXTENSION
 from chaos.judged import VERDICT, judge_folder
-from chaos.report import HTML, JUNIT, MARKDOWN
+from chaos.report import HTML, JUNIT, LOST, MARKDOWN
+from chaos.verdict import judge
+from chaos.verdict.ended import read_reason, write_reason
 from harness.cli import main
 from tests.chaos_report import runs
 
@@ -21,7 +29,8 @@ FILES = (VERDICT, HTML, MARKDOWN, JUNIT)
 
 def files_of(folder: Path) -> dict[str, str]:
     judge_folder(folder)
-    return {name: (folder / name).read_text() for name in FILES}
+    names = (*FILES, LOST) if (folder / LOST).exists() else FILES
+    return {name: (folder / name).read_text() for name in names}
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +57,8 @@ def test_the_same_folder_gives_the_same_bytes(tmp_path, ordinary):
 def test_the_page_says_everything_there_is_to_know(ordinary):
     page = ordinary[HTML]
     for words in (
-        "Verdict: true", "error budget", "seed 7", "at most 5.00 % of requests", "harness chaos run made.yaml --seed 7",
+        "Verdict: passed", "error budget", "seed 7", "at most 5.00 % of requests",
+        "harness chaos run made.yaml --seed 7",
         "2.00 s", "2.06 s", "2.16 s", "2.26 s", "steps seconds=5, factors=1 2", "5.85 ms", "2.50 %", "pods=1",
         "inject 0.00 s  pod.signal pod=web-1, number=SIGKILL", "6.1",
     ):  # fmt: skip
@@ -66,7 +76,7 @@ def test_hostile_words_stay_words(broken):
     assert "<" not in text
     for line in text.splitlines():
         if line.startswith("| "):
-            assert len(re.findall(r"(?<!\\)\|", line)) in (5, 9), "a row has as many cells as its head"
+            assert len(re.findall(r"(?<!\\)\|", line)) in (6, 9), "a row has as many cells as its head"
     assert not re.search("[\x00-\x08\x0b-\x1f]", page + text + broken[JUNIT])
 
 
@@ -89,8 +99,8 @@ def test_junit_fails_for_false_and_errs_for_unknown(broken):
     by_name = {case.get("name"): case for case in junit(broken[JUNIT]).findall("testcase")}
     assert by_name["error budget"].find("failure") is not None
     assert by_name["pod-hang"].find("error") is not None
-    assert by_name["1. pod-kill: web-1"].find("error").get("message") == "not injected"
-    assert by_name["2. node-<b>cut: node-2"].find("error").get("message") == "not healed"
+    assert by_name["1. pod-kill"].find("error").get("message") == "not injected"
+    assert by_name["2. node-<b>cut"].find("error").get("message") == "not healed"
 
 
 UNPROVEN = {
@@ -130,7 +140,7 @@ def test_facts_of_the_wrong_kind_are_said_to_be(tmp_path):
     folder = runs.write_run(tmp_path / "run", [runs.fault(1, "pod-kill", 4.0)], objectives=3)
     result = CliRunner().invoke(main, ["chaos", "report", str(folder)])
     assert result.exit_code == 3 and f"{folder}: Expected `object`, got `int`" in result.output
-    assert "left no facts" in (folder / HTML).read_text()
+    assert "without facts" in (folder / HTML).read_text()
 
 
 def test_the_command_judges_again_with_the_codes_of_run(tmp_path):
@@ -144,7 +154,7 @@ def test_the_command_judges_again_with_the_codes_of_run(tmp_path):
 
 def test_the_command_leaves_other_folders_alone(tmp_path):
     result = CliRunner().invoke(main, ["chaos", "report", str(tmp_path)])
-    assert result.exit_code == 2 and "no run's folder" in result.output
+    assert result.exit_code == 2 and "not the folder of a run" in result.output
     assert list(tmp_path.iterdir()) == []
     assert CliRunner().invoke(main, ["chaos", "report", str(tmp_path / "none")]).exit_code == 2
 
@@ -161,3 +171,74 @@ def test_a_long_run_has_a_small_page(tmp_path):
     files = files_of(folder)
     assert len(files[HTML]) < 1_000_000 and len(files[MARKDOWN]) < 20_000
     assert "40 more faults" in files[MARKDOWN]
+
+
+def test_a_fault_that_changes_nothing_says_so(tmp_path):
+    """A row of dashes is never the result."""
+    folder = runs.write_run(
+        tmp_path / "run",
+        [runs.fault(1, "engine-crash", 4.0, nodes=["node-1"]), runs.fault(2, "packet-delay", 12.0, pods=[])],
+    )
+    files = files_of(folder)
+    crash = re.compile(r"the rules stayed in place while the engine was down: 0 of [\d,]+ requests lost")
+    for name in (HTML, MARKDOWN):
+        assert crash.search(files[name]), name
+        assert "no endpoint was removed: 0 of" in files[name]
+    assert crash.search(judge(folder).summary())
+
+
+def test_lost_requests_are_listed_with_their_moment(ordinary):
+    rows = list(csv.DictReader(io.StringIO(ordinary[LOST])))
+    assert len(rows) == 21 and rows[0]["cause"] == "refused" and rows[0]["to_pod"] == "web-1"
+    assert [float(row["at_seconds"]) for row in rows] == sorted(float(row["at_seconds"]) for row in rows)
+    assert "harness replay events.jsonl --from 3.0s --until 5.0s" in ordinary[HTML]
+    assert rows[-1]["cause"] == "timeout" and rows[-1]["to_node"] == "node-2"
+
+
+def test_a_long_list_of_losses_is_cut_and_says_so(broken):
+    assert "The first 50 of 90." in broken[HTML]
+    assert len(broken[LOST].splitlines()) == 91
+
+
+def test_a_cause_has_one_colour_on_every_page(tmp_path):
+    """Whatever else was lost, and however often."""
+    colours = []
+    for n, causes in enumerate((["timeout"], ["refused"] * 3 + ["timeout"])):
+        losses = [runs.failure(5 + i / 10, cause=cause) for i, cause in enumerate(causes)]
+        page = files_of(runs.write_run(tmp_path / str(n), [runs.fault(1, "pod-kill", 4.0)], losses))[HTML]
+        colours.append(re.search(r'class="cause-(\d)"/></svg>timeout', page)[1])
+    assert colours == ["1", "1"]
+
+
+def test_the_page_explains_its_words(ordinary):
+    page = ordinary[HTML]
+    for word in ("in force", "slices changed", "kernel converged", "error budget"):
+        assert f"<dt>{word}</dt>" in page
+
+
+@pytest.mark.parametrize("raw", [None, {"finished": False}])
+def test_a_run_that_ended_early_says_why_everywhere(tmp_path, raw):
+    folder = tmp_path / "run"
+    if raw:
+        runs.write_run(folder, [runs.fault(1, "pod-kill", 4.0)], **raw)
+    write_reason(folder, "interrupted by SIGTERM")
+    write_reason(folder, "what came of it")
+    files = files_of(folder)
+    for name in (HTML, MARKDOWN, JUNIT, VERDICT):
+        assert "interrupted by SIGTERM" in files[name] and "what came of it" not in files[name]
+    assert json.loads(files[VERDICT])["value"] is None
+    assert junit(files[JUNIT]).find("testcase").find("error") is not None
+
+
+def test_an_interruption_and_a_start_that_failed_leave_their_reason(tmp_path, monkeypatch):
+    monkeypatch.setenv(control.OUT, str(tmp_path / "run"))
+    handlers: dict = {}
+    monkeypatch.setattr(control.signal, "signal", handlers.setdefault)
+    control._interrupt_once()
+    with pytest.raises(KeyboardInterrupt):
+        handlers[signal.SIGTERM](signal.SIGTERM, None)
+    assert read_reason(tmp_path / "run") == "interrupted by SIGTERM"
+    monkeypatch.setenv(control.OUT, str(tmp_path / "other"))
+    with pytest.raises(InterruptExecution):
+        control.before_experiment_control({"title": "x", "method": [], "extensions": [{"name": EXTENSION}] * 2})
+    assert read_reason(tmp_path / "other").startswith("it could not begin: ")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -12,13 +11,12 @@ import sys
 import pytest
 
 from engine.backends.kernelspace.program import DSR, LOCAL_ROUTED_VIP, SOURCE_IP, VIP_EXTERNAL_IP
-from harness import uml
-from harness.check.compare import compare
-from harness.modes import MODES, module_of
-from harness.modes.place import Place
-from harness.namespace import Namespace
-from harness.plan import PLANNERS, Choices, programs
-from tests.cases.clusters import CIP, E1, E2, E3, LB, NODE_PORT, end, node, service, slice_
+from harness.conformance.corpus.clusters import CIP, E1, E2, E3, LB, NODE_PORT, end, node, service, slice_
+from harness.judge.readback.compare import compare
+from harness.modes import MODES, mode_of
+from harness.places.namespace import Namespace
+from harness.places.place import Place
+from harness.replay.plan import PLANNERS, Choices, programs
 
 DEMO = "recordings/demo.jsonl"
 
@@ -64,7 +62,7 @@ def fed(namespace: Namespace, page: str, *command: str) -> None:
 
 def applied(mode: str, dump: str, namespace: Namespace, *, and_then) -> object:
     """What `and_then(opened)` gives once the engine itself has programmed the namespace."""
-    with module_of(mode).real(place_of(namespace)) as opened:
+    with mode_of(mode).real(place_of(namespace)) as opened:
         for program in programs(dump, Choices(mode)):
             opened.kernel.apply(program)
         return and_then(opened)
@@ -75,7 +73,7 @@ def test_nft_takes_the_sections_and_holds_what_the_engine_makes_it_hold(kernel_n
     with Namespace() as told, Namespace() as direct:
         fed(told, "", str(tmp_path / "nft" / "load.sh"))
         behaviour = applied("nftables", dump, direct, and_then=lambda opened: opened.view.behaviour(4))
-        with module_of("nftables").real(place_of(told)) as opened:
+        with mode_of("nftables").real(place_of(told)) as opened:
             assert compare(behaviour, opened.view.behaviour(4)) == []
         listings = [each.run(["nft", "list", "ruleset"]).stdout.decode() for each in (told, direct)]
     first, second = (sorted(text.replace(",", "").split()) for text in listings)
@@ -101,21 +99,6 @@ def test_iptables_restore_takes_the_page_and_holds_what_the_engine_makes_it_hold
     first, second = (re.sub(r"\[\d+:\d+\]|^#.*$", "", text, flags=re.M).split() for text in saved)
     assert "KUBE-SERVICES" in first
     assert sorted(first) == sorted(second)
-
-
-def test_the_sections_of_ipvs_load_in_a_kernel_that_has_it(dump, tmp_path):
-    if not uml.installed():
-        refuse = pytest.fail if os.environ.get("CI") else pytest.skip  # kernel tests never skip on CI
-        refuse("NO IPVS TEST: user-mode Linux is not installed (package user-mode-linux)")
-    folder = tmp_path / "ipvs"
-    assert harness("plan", dump, "--mode", "ipvs", "--dir", str(folder)).returncode == 0
-    output = bytearray()
-    script = f"{folder}/load.sh && ipvsadm -Sn && ipset list -n && iptables-legacy -t nat -S | grep -c KUBE"
-    assert uml.run(["sh", "-c", script], stdout=output.extend, memory_mib=512) == 0, output.decode()
-    wanted = (folder / next(p.name for p in folder.iterdir() if "ipv4-ipvsadm" in p.name)).read_text()
-    servers = {line for line in wanted.splitlines() if line.startswith("-a")}
-    assert servers and servers <= set(output.decode().splitlines())
-    assert "KUBE-CLUSTER-IP" in output.decode()
 
 
 def test_userspace_takes_its_own_page(dump):
@@ -148,8 +131,8 @@ def test_modes_of_plan_are_those_of_the_engine():
         ((DEMO, "--at", "999999"), "no event has seq 999999; the last one before it is"),
         (("nowhere.json",), "nowhere.json"),
         ((DEMO, "--cluster-cidr", "10.0.0.0"), "is not a CIDR block"),
-        ((DEMO, "-o", "no/such/folder"), "there is no folder"),
-        ((DEMO, "-o", "x", "--dir", "y"), "either --output or --dir"),
+        ((DEMO, "-o", "no/such/folder"), "no/such/folder: cannot be written: No such file"),
+        ((DEMO, "-o", "x", "--dir", "y"), "--output and --dir exclude each other"),
         ((DEMO, "--mode", "Kernelspace"), "is not one of"),
     ],
 )

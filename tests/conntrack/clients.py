@@ -11,15 +11,15 @@ from ipaddress import ip_address
 from itertools import count
 
 from engine.config import NEWEST, ProxyConfig
-from engine.kernel.conntrack import NETLINK_NETFILTER, ConntrackTable
+from engine.kernel.conntrack import ConntrackTable
+from engine.kernel.netlink import NETFILTER
 from engine.proxier import Proxier, Sync
-from harness.modes import module_of, user_namespace
-from harness.modes.place import Place
-from harness.oracle.settings import packed
-from harness.packets.wire import request
-from harness.packets.world import OUTSIDE_INTERFACE, World
-
-from ..cases.clusters import NODE, POD
+from harness.conformance.corpus.clusters import NODE, POD
+from harness.judge.oracle.settings import packed
+from harness.modes import mode_of
+from harness.places.place import Place
+from harness.places.wire import request
+from harness.places.world import OUTSIDE_INTERFACE, World
 
 ENDS = tuple(f"10.180.0.{n}" for n in range(1, 7))
 PODS = (POD, *ENDS)
@@ -77,14 +77,14 @@ def _packed(end: tuple[str, int]) -> tuple[bytes, int]:
 @contextmanager
 def clients(mode: str, version: tuple[int, int] = NEWEST) -> Iterator[Clients]:
     """A world of its own, with a proxier that cleans up after its syncs."""
-    module = module_of(mode)
+    module = mode_of(mode)
     nodes = tuple(map(packed, NODE_ADDRESSES))
     config = ProxyConfig(node_addresses=nodes, local_addresses=nodes, version=version)
-    with World(user=user_namespace(module)) as world:
+    with World(user=module.user_namespace) as world:
         place = Place("netns", world.node.socket, world.node.run)
         world.add_addresses(list(nodes))
         world.route_to_pods([packed(address) for address in PODS])
         with module.real(place) as opened:
-            table = ConntrackTable(place.make_socket(16, 3, NETLINK_NETFILTER))
+            table = ConntrackTable(place.make_socket(16, 3, NETFILTER))
             yield Clients(world, Proxier(mode, config, opened.kernel, time.perf_counter, "n1", table))
             table.close()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from harness.packets.wire import SCTP, TCP, UDP
+from harness.conformance.corpus.clusters import CIP, CLIENT, EXT, NODE, POD, end, service, slice_
+from harness.places.wire import SCTP, TCP, UDP
 
-from ..cases.clusters import CIP, CLIENT, EXT, NODE, POD, end, service, slice_
 from .clients import ENDS, Clients
 
 PORT = 40_000
 DNS, OTHER_IP = (CIP, 53), "172.30.0.42"
+STRANGER = "10.180.0.6"
+"""An address that pods reach and that no Service has anything to do with."""
 PORTS = [("dns", "UDP", 53, 30053), ("dns-tcp", "TCP", 53, 30054), ("sig", "SCTP", 53, 30055)]
 SLICE_PORTS = [{"name": name, "port": 53, "protocol": protocol} for name, protocol, _, _ in PORTS]
 DNS_SERVICE = service("NodePort", name="dns", ports=PORTS, externalIPs=[EXT])
@@ -61,21 +63,56 @@ def a_flow_older_than_its_service_is_translated_at_last(them: Clients) -> None:
 
 
 def an_endpoint_that_drains_keeps_its_flows(them: Clients) -> None:
-    """CT-04: policy and readiness are not looked at, only whether it serves."""
+    """CT-04: as long as it serves; a port that nobody serves keeps none."""
     them.put(DNS_SERVICE, dns(ENDS[0]))
     assert them.ask((POD, PORT + 3), DNS, UDP) == f"{ENDS[0]}:53"
     ends = slice_(end(ENDS[0], "n1", "draining"), end(ENDS[1], "n1"), name="dns-a", of="dns", ports=SLICE_PORTS)
     assert them.put(ends).conntrack_removed == 0
     assert them.ask((POD, PORT + 3), DNS, UDP) == f"{ENDS[0]}:53"
     assert them.ask((POD, PORT + 4), DNS, UDP) == f"{ENDS[1]}:53", "a new one goes where it is ready"
-    them.put(dns())
-    assert ("udp", f"{CIP}:53", PORT + 3) in them.flows(), "a port that nobody serves is left alone"
-    assert them.put(dns(ENDS[1])).conntrack_removed == 1
+    assert them.put(dns()).conntrack_removed == 2
+    assert not [flow for flow in them.flows() if flow[:2] == ("udp", f"{CIP}:53")]
+    them.put(dns(ENDS[1]))
     assert them.ask((POD, PORT + 3), DNS, UDP) == f"{ENDS[1]}:53"
+
+
+def flows_go_with_what_they_went_to(them: Clients) -> None:
+    """CT-04b, CT-04c, and more: an endpoint, a Service, a port, a policy; by cluster IP and by node port."""
+    bare = slice_(name="dns-a", of="dns", ports=SLICE_PORTS)
+    unready = slice_(end(ENDS[0], "n1", ready=False), name="dns-a", of="dns", ports=SLICE_PORTS)
+    moved = {**DNS_SERVICE, "spec": DNS_SERVICE["spec"] | {"ports": [
+        {"name": "dns", "protocol": "UDP", "port": 5353, "nodePort": 30056}]}}  # fmt: skip
+    elsewhere = slice_(end(ENDS[0], "n2"), name="dns-a", of="dns", ports=SLICE_PORTS)
+    local = {**DNS_SERVICE, "spec": DNS_SERVICE["spec"] | {"internalTrafficPolicy": "Local"}}
+    changes = {
+        "zero": lambda: them.put(bare),
+        "slice": lambda: them.delete(bare),
+        "unready": lambda: them.put(unready),
+        "service": lambda: them.delete(DNS_SERVICE),
+        "port": lambda: them.put(moved),
+        "policy": lambda: them.put(local),
+    }
+    them.put(OTHER_SERVICE, other(ENDS[4]))
+    stranger = (POD, PORT + 9), (STRANGER, 30053)
+    kept = (POD, PORT + 8), (OTHER_IP, 53)
+    assert them.ask(*kept, UDP) == f"{ENDS[4]}:53"
+    for number, (what, change) in enumerate(changes.items()):
+        them.put(DNS_SERVICE, elsewhere)
+        port = PORT + 10 + number
+        ways = [((POD, port), DNS), ((CLIENT, port), (NODE, 30053))]
+        assert [them.ask(*way, UDP) for way in ways] == [f"{ENDS[0]}:53"] * 2, what
+        them.ask(*stranger, UDP)
+        before = {flow for flow in them.flows() if flow[2] in (PORT + 8, PORT + 9)}
+        assert len(before) == 2
+        assert change().conntrack_removed == (1 if what == "policy" else 2), what
+        left = {flow for flow in them.flows() if flow[2] == port}
+        assert left == ({("udp", f"{NODE}:30053", port)} if what == "policy" else set()), what
+        assert {flow for flow in them.flows() if flow[2] in (PORT + 8, PORT + 9)} == before, "strangers' flows stay"
 
 
 STORIES = (
     a_client_leaves_an_endpoint_that_is_gone,
     a_flow_older_than_its_service_is_translated_at_last,
     an_endpoint_that_drains_keeps_its_flows,
+    flows_go_with_what_they_went_to,
 )

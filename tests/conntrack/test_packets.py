@@ -1,4 +1,4 @@
-"""UDP clients that keep their source port, by real packets in mode nftables; tests/ipvs plays the same there."""
+"""UDP clients that keep their source port, by real packets in nftables and iptables; tests/ipvs plays a part there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from .clients import clients
 from .story import STORIES
 
 
+@pytest.mark.parametrize("mode", ["nftables", "iptables"])
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
-def test_flows_go_where_somebody_serves(story, kernel_namespaces):
-    with clients("nftables") as them:
+def test_flows_go_where_somebody_serves(story, mode, kernel_namespaces):
+    with clients(mode) as them:
         story(them)

@@ -9,8 +9,8 @@ from ipaddress import ip_address
 import pytest
 
 from engine.kernel.base import KernelError
-from engine.kernel.conntrack import NETLINK_NETFILTER, ConntrackTable
-from engine.kernel.pipeline import Pipeline, attribute
+from engine.kernel.conntrack import ConntrackTable
+from engine.kernel.netlink import CREATE, NETFILTER, Connection, attribute, nfnetlink
 
 SERVICE = {4: "10.96.0.10", 6: "fd00:96::a"}
 ENDS = {4: ("10.180.0.1", "10.180.0.2"), 6: ("fd00:10::1", "fd00:10::2")}
@@ -25,7 +25,7 @@ def sockets(namespace):
     made = []
 
     def make() -> socket.socket:
-        made.append(namespace.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER))
+        made.append(namespace.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER))
         return made[-1]
 
     yield make
@@ -42,7 +42,7 @@ def new_flow(family: int, protocol: int, client_port: int, end: str, zone: int =
     payload += attribute(0x8004, attribute(0x8001, attribute(1, b"\3"))) if protocol == TCP else b""
     payload += attribute(18, struct.pack("!H", zone)) if zone else b""
     af = socket.AF_INET if family == 4 else socket.AF_INET6
-    return struct.pack("=IHHIIBBH", 20 + len(payload), 0x100, 0x401, 0, 0, af, 0, 0) + payload
+    return nfnetlink(0x100, CREATE, af, payload)
 
 
 def _tuple(family, kind, protocol, source, source_port, destination, port=DNS) -> bytes:
@@ -66,7 +66,7 @@ def test_only_stale_flows_of_udp_and_of_the_family_go(namespace, sockets, family
     made = [new_flow(family, UDP, 1000 + n, goes if n % 3 == 0 else stays) for n in range(FLOWS)]
     made += [new_flow(family, TCP, 1000 + n, goes) for n in range(10)]
     made += [new_flow(10 - family, UDP, 1000 + n, ENDS[10 - family][1]) for n in range(10)]
-    assert Pipeline(sockets()).send(made) is None
+    Connection(sockets()).require(made)
     table, seen = ConntrackTable(sockets()), set()
     assert table.remove(family, lambda destination, replier: bool(seen.add(destination))) == 0
     assert seen == {ip_address(SERVICE[family]).packed + DNS}
@@ -77,14 +77,14 @@ def test_only_stale_flows_of_udp_and_of_the_family_go(namespace, sockets, family
 
 def test_a_flow_in_a_zone_of_its_own_goes_too(namespace, sockets):
     same_place = [new_flow(4, UDP, 1000, ENDS[4][0]), new_flow(4, UDP, 1000, ENDS[4][1], zone=7)]
-    assert Pipeline(sockets()).send(same_place) is None
+    Connection(sockets()).require(same_place)
     assert ConntrackTable(sockets()).remove(4, answered_by(ENDS[4][1])) == 1
     left = namespace.run(["cat", "/proc/net/nf_conntrack"]).stdout.decode()
     assert f"src={ENDS[4][0]}" in left and "zone=7" not in left
 
 
 def test_flows_that_are_gone_meanwhile_are_no_error(namespace, sockets):
-    assert Pipeline(sockets()).send([new_flow(4, UDP, 1000 + n, ENDS[4][1]) for n in range(5)]) is None
+    Connection(sockets()).require([new_flow(4, UDP, 1000 + n, ENDS[4][1]) for n in range(5)])
     first, second = ConntrackTable(sockets()), ConntrackTable(sockets())
     taken = []
 
@@ -98,7 +98,7 @@ def test_flows_that_are_gone_meanwhile_are_no_error(namespace, sockets):
 
 
 def test_a_kernel_that_refuses_is_an_error(namespace):
-    with namespace.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as sock:
+    with namespace.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER) as sock:
         table = ConntrackTable(sock)
-    with pytest.raises(KernelError, match="conntrack could not be read: .*descriptor"):
+    with pytest.raises(KernelError, match="cannot read or change conntrack: .*descriptor"):
         table.remove(4, lambda *_: True)

@@ -5,22 +5,21 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import sys
-import zipfile
+import tomllib
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import click
 import kubernetes_validate
 import pytest
 import yaml
 from click.testing import CliRunner
 
-from engine.server.command_line import parse
-from engine.server.decode import decode
-from engine.server.validation import validate
-from harness.cli import COMMANDS, main
+from engine.server.config.command_line import parse
+from engine.server.config.decode import decode
+from engine.server.config.validation import validate
+from harness.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -71,6 +70,11 @@ def containers() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
 
 
 CONTAINERS = containers()
+ALL = [(path.parent, each) for path in MANIFESTS for each in objects(path)]
+SPACES = {each["metadata"]["name"]: each["metadata"]["labels"] for _, each in ALL if each["kind"] == "Namespace"}
+CLAIMS = {c["metadata"]["name"] for _, each in ALL for c in each.get("spec", {}).get("volumeClaimTemplates", [])}
+KUBEADM = Path(__file__).parent / "data" / "kubeadm"
+"""kube-proxy's ConfigMap as kubeadm makes it."""
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -137,14 +141,13 @@ def test_names_agree(folder):
             for subject in each["subjects"]:
                 assert (subject["kind"], subject["name"]) in there
                 assert subject["namespace"] == said["namespace"]
-    spaces = {name for kind, name in there if kind == "Namespace"}
-    assert said.get("namespace", "kube-system") in spaces | {"kube-system"}
+    assert said.get("namespace", "kube-system") in {*SPACES, "kube-system"}
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
 def test_volumes_are_there_and_the_root_is_read_only(name):
     pod, container = CONTAINERS[name]
-    volumes = {volume["name"] for volume in pod["volumes"]}
+    volumes = {volume["name"] for volume in pod["volumes"]} | CLAIMS
     assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
     assert container["securityContext"]["readOnlyRootFilesystem"]
     assert container["resources"]["requests"] and container["resources"]["limits"]["memory"]
@@ -177,21 +180,108 @@ def test_our_own_loader_takes_the_configuration(folder):
     assert read.configuration.healthz_bind_address.endswith(f":{container['ports'][0]['containerPort']}")
 
 
+@pytest.mark.parametrize("folder", [DEPLOY / "engine", DEPLOY / "eks", KUBEADM], ids=lambda path: path.name)
+def test_the_kubeconfig_that_is_named_is_mounted(folder):
+    """Ours, and kubeadm's in its place; it needs no more than the pod has."""
+    named = Path(decode((folder / "config.conf").read_bytes()).configuration.client_connection.kubeconfig)
+    kubeconfig = yaml.safe_load((folder / named.name).read_text())
+    server = kubeconfig["clusters"][0]["cluster"]["server"]
+    assert server.startswith("https://") and "kubernetes.default" not in server
+    token = Path(kubeconfig["users"][0]["user"]["tokenFile"])
+    assert str(token.parent) == "/var/run/secrets/kubernetes.io/serviceaccount"
+    for name in ("engine/init", "engine/proxy-engine"):
+        assert {"name": "config", "mountPath": str(named.parent), "readOnly": True} in CONTAINERS[name][1][
+            "volumeMounts"
+        ]
+    files = kustomization(DEPLOY / ("eks" if folder.name == "eks" else "engine"))["configMapGenerator"][0]["files"]
+    assert {named.name, "config.conf"} <= set(files)
+
+
+@pytest.mark.parametrize("folder", KUSTOMIZATIONS, ids=lambda path: path.name)
+def test_deleting_one_leaves_the_others_and_what_was_recorded(folder):
+    """`kubectl delete -k`: no namespace that others are in, and no claim."""
+    mine = {(each["kind"], each["metadata"]["name"]) for each in resources(folder)}
+    assert "PersistentVolumeClaim" not in {kind for kind, _ in mine}
+    others = {kustomization(other).get("namespace") for other in KUSTOMIZATIONS if other != folder}
+    shared = {name for kind, name in mine if kind == "Namespace"} & others
+    assert not shared or folder.name == "namespace"
+
+
+def restricted(pod: dict[str, Any]) -> set[str]:
+    """What the Pod Security Standard "restricted" has against a pod that claims nothing of the host's."""
+    found = set()
+    for container in pod.get("initContainers", []) + pod["containers"]:
+        context = pod.get("securityContext", {}) | container["securityContext"]
+        found |= {
+            name
+            for name, right in {
+                "user": context.get("runAsNonRoot") is True and context.get("runAsUser") != 0,
+                "seccomp": context.get("seccompProfile", {}).get("type") in ("RuntimeDefault", "Localhost"),
+                "AppArmor": context.get("appArmorProfile", {}).get("type") != "Unconfined",
+                "capabilities": context.get("capabilities") == {"drop": ["ALL"]},
+                "escalation": context.get("allowPrivilegeEscalation") is False and not context.get("privileged"),
+                "volumes": all({"configMap", "emptyDir", "secret"} & v.keys() for v in pod.get("volumes", [])),
+                "host": not pod.get("hostNetwork"),
+            }.items()
+            if not right
+        }
+    return found
+
+
+@pytest.mark.parametrize("folder", KUSTOMIZATIONS, ids=lambda path: path.name)
+def test_pods_are_what_their_namespace_takes_without_a_warning(folder):
+    space = kustomization(folder).get("namespace")
+    if space not in SPACES:
+        return
+    for each in resources(folder):
+        for pod in pods(each):
+            for level in ("enforce", "warn"):
+                assert not restricted(pod) or SPACES[space][f"pod-security.kubernetes.io/{level}"] == "privileged"
+    assert SPACES["kube-proxy-harness"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_chaos_may_be_allowed_in_another_namespace():
+    """A RoleBinding refers to a Role of its own namespace only, to a ClusterRole from any."""
+    roles = {each["roleRef"]["kind"] for each in resources(DEPLOY / "chaos") if "roleRef" in each}
+    assert roles == {"ClusterRole"}
+    granted = {each["metadata"]["name"] for each in resources(DEPLOY / "chaos") if each["kind"] == "ClusterRole"}
+    told = (ROOT / "docs" / "chaos.md").read_text()
+    assert set(re.findall(r"--clusterrole (\S+)", told)) == granted - {"kube-proxy-harness-chaos-view"}
+
+
+def test_tags_are_those_that_are_built():
+    """Of the package's version; `-chaos` where the image needs that extra; told the same way everywhere."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    version, extras = project["version"], set(project["optional-dependencies"])
+    built = {}
+    for path in (DEPLOY / "Dockerfile", ROOT / "docs" / "deploy.md"):
+        told = re.findall(r"docker build (.*)-t \S*kube-proxy-harness:(\S+)", path.read_text())
+        built[path] = {tag: re.findall(r"EXTRAS=\[(\w+)\]", options) for options, tag in told}
+        assert built[path] == {version: [], f"{version}-chaos": ["chaos"]} and "chaos" in extras
+    for folder in KUSTOMIZATIONS:
+        used = {
+            container["args"][0] for each in resources(folder) for pod in pods(each) for container in pod["containers"]
+        }
+        for image in kustomization(folder).get("images", []):
+            assert image["newTag"] == (f"{version}-chaos" if "chaos" in used else version)
+
+
 def test_the_engines_flags_are_flags():
     for name in ("engine/init", "engine/proxy-engine"):
         container = CONTAINERS[name][1]
         assert container["command"] == ["proxy-engine"]
         values = parse(container["args"]).values
-        assert values["config"] == "/etc/proxy-engine/config.conf"
+        folder = next(mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == "config")
+        assert values["config"] == f"{folder}/config.conf"
         assert values.get("init-only", False) == (name == "engine/init")
 
 
 @pytest.mark.parametrize("name", [name for name, (_, each) in CONTAINERS.items() if each["command"] == ["harness"]])
 def test_the_harness_takes_its_arguments(name):
     command, *rest = CONTAINERS[name][1]["args"]
-    assert command in COMMANDS
     # The files named are the container's; help ends parsing before anyone looks for them, after options are known.
-    known = import_module(f"harness.cli.{command}").__dict__[command]
+    known = main.get_command(click.Context(main), command)
+    assert known is not None
     words = [word for word in rest if word.startswith("--")]
     if hasattr(known, "commands"):
         known = known.get_command(None, rest[0])
@@ -221,30 +311,6 @@ def test_the_image_has_the_tools_that_the_engine_runs():
     assert run <= packages.keys()
     installed = re.search(r"apt-get install (.*?) \\\n", (DEPLOY / "Dockerfile").read_text())[1].split()
     assert set(packages.values()) <= set(installed)
-
-
-def test_everything_that_is_no_module_is_in_the_wheel(tmp_path):
-    """Templates, experiments, scripts, lists: what a package reads at run time is what the image installs."""
-    copy = tmp_path / "source"
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
-    packages = [name for name in tracked if name.split("/")[0] in ("engine", "harness", "chaos", "loadtests")]
-    for name in [*packages, "pyproject.toml", "README.md", "LICENSE"]:
-        (copy / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, copy / name)
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "-w",
-        str(tmp_path),
-    ]
-    subprocess.run([*command, str(copy)], check=True, timeout=120)
-    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
-        assert set(packages) - set(wheel.namelist()) == set()
 
 
 def kustomize() -> list[str] | None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import yaml
 
-from tests.cases.clusters import end, node, service, slice_
-from tests.server.conftest import certificate, lab  # noqa: F401
+from harness.conformance.corpus.clusters import end, node, service, slice_
+from harness.kube.resources import RECORDED
+from tests.server.conftest import certificate, lab  # noqa: F401 (fixtures)
 from tests.server.lab import eventually
 
 RBAC = Path(__file__).resolve().parents[2] / "deploy" / "engine" / "rbac.yaml"
@@ -28,9 +29,9 @@ def asked(log: str) -> set[Right]:
     return found
 
 
-def granted() -> set[Right]:
+def granted(rbac: Path = RBAC) -> set[Right]:
     """The rights that the ClusterRole gives."""
-    role = next(each for each in yaml.safe_load_all(RBAC.read_text()) if each["kind"] == "ClusterRole")
+    role = next(each for each in yaml.safe_load_all(rbac.read_text()) if each["kind"] == "ClusterRole")
     return {
         (verb, group, resource)
         for rule in role["rules"]
@@ -40,8 +41,16 @@ def granted() -> set[Right]:
     }
 
 
-def test_the_engine_may_do_what_it_does_and_no_more(lab):  # noqa: F811
+def test_the_engine_may_do_what_it_does_and_no_more(lab):  # noqa: F811 (the fixture)
     """Lists, watches, a Node, Events; all that there is to ask has been asked once it runs."""
     daemon = lab.start([node(), service(), slice_(end("10.180.0.1"))], logging={"verbosity": 6})
     eventually(lambda: asked(daemon.text()) >= granted() or daemon.popen.poll() is not None, "every right in use")
     assert asked(daemon.text()) == granted()
+
+
+def test_the_recorder_may_do_what_it_does_and_no_more():
+    """Its lists and watches, and what its header is made of."""
+    asked_for = {("list", "networking.k8s.io", "servicecidrs")}
+    for kind in RECORDED:
+        asked_for |= {(verb, kind.group, kind.resource) for verb in ("list", "watch")}
+    assert granted(RBAC.parents[1] / "recorder" / "rbac.yaml") == asked_for

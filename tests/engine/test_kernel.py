@@ -13,10 +13,11 @@ from engine.backends.nftables.program import NftablesProgram, SetChange
 from engine.kernel.base import KernelError
 from engine.kernel.nftables import NftablesMemory
 from engine.proxier import Proxier
-from harness.check import readback
+from harness.judge.readback import elements as readback
+from harness.judge.readback.nftables_judge import SETS
 from harness.modes import nftables
-from harness.modes.place import Place
-from harness.namespace import Namespace
+from harness.places.namespace import Namespace
+from harness.places.place import Place
 
 from .worlds import CONFIG, run, story
 
@@ -38,7 +39,7 @@ def nft_as_root(namespace: Namespace, text: str | bytes) -> None:
 
 def held(opened, family: int) -> dict[str, dict[bytes, bytes]]:
     """Every element of the real kernel, as raw as the one in memory has it."""
-    return {name: readback.dump(opened.view._sock, family, name) for name in nftables.SETS}
+    return {name: readback.dump(opened.view._sock, family, name) for name in SETS}
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -54,7 +55,7 @@ def test_memory_holds_what_the_kernel_holds(place, seed):
         for proxier in proxiers:
             proxier.sync()
         for family in (4, 6):
-            expected = {name: memory.kernel.tables[family].get(name, {}) for name in nftables.SETS}
+            expected = {name: memory.kernel.tables[family].get(name, {}) for name in SETS}
             assert held(real, family) == expected
             assert real.view.behaviour(family) == memory.view.behaviour(family)
         assert proxiers[0].digest == proxiers[1].digest
@@ -77,7 +78,7 @@ def test_a_program_printed_and_loaded_by_nft_is_the_same_program(namespace, plac
         nft_as_root(namespace, program.text())
     with nftables.real(place) as real:
         for family in (4, 6):
-            assert held(real, family) == {name: kernel.tables[family].get(name, {}) for name in nftables.SETS}
+            assert held(real, family) == {name: kernel.tables[family].get(name, {}) for name in SETS}
 
 
 def test_netlink_read_back_agrees_with_nft_json(place):

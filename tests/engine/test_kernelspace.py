@@ -15,9 +15,9 @@ from engine.config import NEWEST
 from engine.dataplane import Dataplane
 from engine.model import HostAddresses
 from engine.tracking import ClusterState
-from harness.oracle import Settings
-from harness.trace.cases import RESOURCES, proxy_config
-from tests.cases.clusters import E1, E2, E3, LB, end, node, service, slice_
+from harness.acceptance.cases import RESOURCES, proxy_config
+from harness.conformance.corpus.clusters import E1, E2, E3, LB, end, node, service, slice_
+from harness.judge.oracle import Settings
 from tests.cases.strategies import clusters, settings_of_proxies
 from tests.cases.test_differential import walk
 

@@ -23,18 +23,19 @@ def test_periods_hold_and_nothing_is_forgotten(script):
     assert pacer.due() == inf
     pacer.open(now)
     assert pacer.due() <= now, "the first run comes at once"
-    ended, ok, wanted, doubtful, last_full = -inf, True, True, True, -inf
+    ended, ok, wanted, doubtful, last_full, failures = -inf, True, True, True, -inf, 0
     for action, wait, takes in script:
         now += wait
         if action in ("request", "doubt"):
             pacer.request(now, full=action == "doubt")
             wanted, doubtful = True, doubtful or action == "doubt"
-            assert pacer.due() <= max(now, ended + MIN), "a request is served as soon as the period allows"
+            waits = MIN if ok else min(RETRY, 2.0 ** (failures - 1))
+            assert pacer.due() <= max(now, ended + waits), "a request is served as soon as the period allows"
             continue
         due = pacer.due()
         assert due >= ended + MIN
         if not ok:
-            assert due <= ended + max(MIN, RETRY), "a failure is tried again"
+            assert due == ended + min(RETRY, 2.0 ** (failures - 1)), "a failure is tried again, later each time"
         if ok and not wanted:
             assert due == last_full + FULL, "an idle proxy runs once an hour"
         now = max(now, due)
@@ -44,6 +45,7 @@ def test_periods_hold_and_nothing_is_forgotten(script):
         now += takes
         pacer.ended(now, ok=action == "run", full=full)
         ended, ok, wanted, doubtful = now, action == "run", False, action != "run"
+        failures = 0 if ok else failures + 1
         if ok and full:
             last_full = now
         assert (pacer.requested_at is None) == ok, "what a failed run took along still waits"

@@ -9,6 +9,7 @@ import pytest
 from engine.addresses import parse_network
 from engine.backends.nftables.skeleton import equal_bytes, picks, skeleton
 from engine.config import ProxyConfig
+from engine.kernel.base import Intact
 from engine.kernel.nftables import NftablesKernel
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -24,6 +25,8 @@ CONFIG = ProxyConfig(
         ("ip.nft", 4, CONFIG),
         ("ip6.nft", 6, CONFIG),
         ("ip-no-detector.nft", 4, ProxyConfig()),
+        ("ip-1.35.nft", 4, ProxyConfig(CONFIG.pod_networks, version=(1, 35))),
+        ("ip6-1.38.nft", 6, ProxyConfig(CONFIG.pod_networks, version=(1, 38))),
         ("ip-masquerade-all.nft", 4, ProxyConfig(CONFIG.pod_networks, masquerade_all=True)),
     ],
 )
@@ -47,7 +50,7 @@ def test_every_value_of_every_byte_equals_itself_only(family, size):
 def test_a_kernel_that_does_not_tell_its_generation_is_looked_at(monkeypatch):
     kernel = NftablesKernel.__new__(NftablesKernel)
     kernel._made, kernel._seen = {4: (b"rules", 1)}, {}
-    monkeypatch.setattr(kernel, "_ask", lambda message: None, raising=False)
+    monkeypatch.setattr(kernel, "_generation", lambda: None)
     shapes = iter([(b"rules", 1), (None, 0)])
-    monkeypatch.setattr(kernel, "_shape", lambda family: next(shapes), raising=False)
-    assert [kernel.intact(4), kernel.intact(4)] == [True, False]
+    monkeypatch.setattr(kernel, "_shape", lambda family: next(shapes))
+    assert [kernel.intact(4), kernel.intact(4)] == [Intact.YES, Intact.NO]

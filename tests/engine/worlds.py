@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from engine.addresses import parse_network
 from engine.config import ProxyConfig
 from engine.proxier import Proxier
-from harness.events import OBJECT_TYPES
+from harness.log.events import OBJECT_TYPES
+from harness.log.synth import Options, generate
 from harness.modes import nftables
-from harness.synth import Options, generate
 
 Story = list[tuple[str, str, bytes]]
 CONFIG = ProxyConfig(pod_networks=(parse_network("10.128.0.0/9"), parse_network("fd00:10:128::/48")))

@@ -13,8 +13,8 @@ import zstandard
 from click.testing import CliRunner
 
 from harness.cli import main
-from harness.imports import convert
-from harness.recording import RecordingError, open_source
+from harness.log import RecordingError, open_source
+from harness.log.imports import convert
 
 DEMO = "recordings/demo.jsonl"
 
@@ -100,13 +100,13 @@ NODE = "kind: Node\nmetadata: {name: n1}\n"
         (f"{NODE}---\nkind: Node\nmetadata: {{name: [}}\n", ":5: not YAML: "),
         (f"{NODE}---\n- 1\n", ":4: document 2 is [1]; an object is needed"),
         (f"{NODE}---\nkind: Node\nmetadata: {{}}\n", ":4: document 2: Node without a metadata.name"),
-        (f"{NODE}---\n{NODE}spec: {{}}\n", ":4: document 2: nodes//n1 is here a second time, and another"),
+        (f"{NODE}---\n{NODE}spec: {{}}\n", ":4: document 2: nodes//n1 occurs twice with different contents"),
         (f"{NODE}---\nname: n1\n", ":4: document 2: neither an object with a kind, nor a List, nor a watch event"),
         ("kind: List\nitems: 7\n", ":1: document 1: items is int; a list is needed"),
         ("kind: List\nitems: [7]\n", ":1: document 1: item 1 is 7; an object is needed"),
         ("kind: NodeList\nitems: [{metadata: {}}]\n", ":1: document 1: item 1: Node without a metadata.name"),
         ('{"kind": "Node", "metadata": {"name": "n1"}}\n{"kind":', ":2: not JSON: "),
-        ('{"format":"kube-proxy-harness/recording","version":1}\n', ":1: document 1: this is a recording already"),
+        ('{"format":"kube-proxy-harness/recording","version":1}\n', ":1: document 1: this is already a recording"),
         ("kind: Node\nmetadata: &a {name: n1, self: *a}\n", "document 1: "),
     ],
 )
@@ -121,7 +121,7 @@ def test_bad_input_says_where_and_leaves_nothing_behind(tmp_path, text, message)
 def test_a_source_without_slices_is_told_so(tmp_path):
     (tmp_path / "in").write_text(NODE)
     done = CliRunner().invoke(main, ["import", str(tmp_path / "in"), str(tmp_path / "out.jsonl")])
-    assert done.exit_code == 0 and "no EndpointSlice in it" in done.output
+    assert done.exit_code == 0 and "contains no EndpointSlice" in done.output
 
 
 def test_not_text_and_cut_off_archives(tmp_path):
@@ -134,7 +134,7 @@ def test_not_text_and_cut_off_archives(tmp_path):
 def test_the_command_reads_standard_input_and_exits_with_2(listing, tmp_path):
     command = [sys.executable, "-m", "harness", "import", "-", str(tmp_path / "out.jsonl")]
     done = subprocess.run(command, input=yaml.safe_dump(listing), capture_output=True, text=True)
-    assert done.returncode == 0 and f"{len(listing['items']) + 3} events, 0 of them changes" in done.stdout
+    assert done.returncode == 0 and f"{len(listing['items']) + 3} events, of which 0 are changes" in done.stdout
     done = subprocess.run(command, input="kind: [", capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.startswith("-:1: not YAML"), done.stderr
     done = CliRunner().invoke(main, ["import", "x", "y", "--start", "yesterday"])

@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from harness.imports import convert
-from harness.imports.kwok import resource_patch
-from harness.recording import RecordingError, open_source
+from harness.log import RecordingError, open_source
+from harness.log.imports import convert
+from harness.log.imports.kwok import resource_patch
 
 DATA = Path(__file__).parent / "data"
 START = "2026-01-01T00:00:00Z"
@@ -97,8 +97,14 @@ def test_a_change_that_comes_late_is_put_where_it_comes(tmp_path):
 @pytest.mark.parametrize(
     "documents, message",
     [
-        ([service(), patch("patch", {}, name="other")], "document 2: patch of services/shop/other, which is not there"),
-        ([service(), patch("delete"), patch("delete")], "document 3: delete of services/shop/web, which is not there"),
+        (
+            [service(), patch("patch", {}, name="other")],
+            "2: patch of services/shop/other, which does not exist",
+        ),
+        (
+            [service(), patch("delete"), patch("delete")],
+            "3: delete of services/shop/web, which does not exist",
+        ),
         ([service(), patch("patch")], "document 2: method patch without a template"),
         ([service(), patch("apply", {})], "document 2: method is 'apply'; create, patch or delete is needed"),
         ([service(), patch("patch", {}, t="soon")], "durationNanosecond"),

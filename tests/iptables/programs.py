@@ -10,7 +10,7 @@ from engine.backends.iptables.program import IptablesProgram
 from engine.config import ProxyConfig
 from engine.kernel.iptables import IptablesMemory
 from engine.proxier import Proxier
-from tests.cases.clusters import E1, E2, E3, EXT, LB, end, node, service, slice_
+from harness.conformance.corpus.clusters import E1, E2, E3, EXT, LB, end, node, service, slice_
 
 CONFIG = ProxyConfig(
     pod_networks=(parse_network("10.0.0.0/8"), parse_network("fd00:10::/32")),

@@ -7,14 +7,13 @@ from ipaddress import ip_address
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from harness.check.compare import compare
+from harness.acceptance.observer import PacketObserver
+from harness.acceptance.run import Tracers
+from harness.judge.oracle.packets import expected
+from harness.judge.trace.iptables import IptablesTracer
 from harness.modes import iptables
-from harness.modes.place import Place
-from harness.oracle.packets import expected
-from harness.packets.witness import KernelWitness
-from harness.packets.world import World
-from harness.trace.iptables import IptablesTracer
-from harness.trace.run import Tracers
+from harness.places.place import Place
+from harness.places.world import World
 from tests.cases.strategies import LOCAL, clusters, packed, packets, settings_of_proxies
 from tests.cases.telling import oracle_of, synced
 from tests.cases.test_differential import PODS_AND_ENDS, flow_of, outcome, walk
@@ -25,7 +24,7 @@ OWN = frozenset(map(packed, LOCAL))
 def check_saved(view, asked, oracle) -> None:
     """What was saved, by the kernel or from memory, reads as the oracle's behaviour and traces as its outcomes."""
     for family in (4, 6):
-        assert compare(oracle.behaviour(family, "iptables"), view.behaviour(family)) == []
+        assert view.judged(family, oracle.behaviour(family, "iptables"), oracle.settings).differences == []
         tracer = IptablesTracer(family, OWN)
         tracer.feed(view.save(family))
         for packet in asked:
@@ -84,9 +83,9 @@ def test_real_packets_agree(kernel_namespaces, events, before, wanted, variant):
         with iptables.real(place, variant) as opened:
             synced("iptables", path, wanted, opened.kernel, syncs=frozenset(range(0, len(path), 3)))
             oracle = oracle_of(straight, wanted)
-            witness = KernelWitness(world, opened.kernel, lambda: iptables.forget_clients(place))
+            observer = PacketObserver(world, opened.kernel, lambda: iptables.forget_clients(place))
             asked = [flow_of(p, expected(oracle, p, "iptables")) for p in possible(events, wanted)[::7]]
-            seen = witness.observe(asked)
+            seen = observer.observe(asked)
             wrong = [(f.packet, f.expected, s) for f, s in zip(asked, seen, strict=True) if s["outcome"] != f.expected]
             assert wrong == [], wrong[0]
             iptables.forget_clients(place)

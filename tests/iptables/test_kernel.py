@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import re
 import socket
-import struct
 import threading
 import time
 
@@ -13,15 +12,15 @@ import pytest
 
 from engine.backends.iptables.program import Edit, IptablesProgram, Table
 from engine.config import ProxyConfig
-from engine.kernel.base import KernelError
+from engine.kernel.base import Intact, KernelError
 from engine.kernel.iptables import IptablesKernel
 from engine.kernel.iptables.variant import detect, tool
-from engine.kernel.pipeline import Pipeline, attributes
+from engine.kernel.netlink import Connection, attributes, nfnetlink
 from engine.proxier import Proxier
+from harness.conformance.corpus.clusters import E1, E3, end, service, slice_
 from harness.modes import iptables
-from harness.modes.place import Place
-from harness.namespace import Namespace
-from tests.cases.clusters import E1, E3, end, service, slice_
+from harness.places.namespace import Namespace
+from harness.places.place import Place
 from tests.engine.worlds import CONFIG, story
 from tests.iptables.programs import BOTH, CLUSTERS, Keeping, observe, synced
 
@@ -66,8 +65,7 @@ def test_memory_holds_what_the_kernel_holds(place, variant, seed):
 def rules_of(place: Place, family: int) -> dict[tuple[bytes, bytes], list[tuple[bytes, bytes]]]:
     """By table and chain, each rule's expressions and protocol as the kernel gives them back."""
     with place.make_socket(socket.AF_NETLINK, socket.SOCK_RAW, 12) as sock:
-        body = struct.pack("=BBH", 2 if family == 4 else 10, 0, 0)
-        found = Pipeline(sock).dump(struct.pack("=IHHII", 16 + len(body), GETRULE, 0x301, 0, 0) + body)
+        found = Connection(sock).dump(nfnetlink(GETRULE, 0, 2 if family == 4 else 10, b""))
     held: dict = {}
     for answer in found:
         fields = attributes(answer[4:])
@@ -150,10 +148,10 @@ def test_a_flush_of_tables_is_noticed_and_mended(place, variant):
     with iptables.real(place, variant) as real:
         proxier = synced(real.kernel, service(), slice_(*BOTH))
         before = plain(real.view.save(4))
-        assert real.kernel.intact(4) and real.kernel.intact(6)
+        assert [real.kernel.intact(family) for family in (4, 6)] == [Intact.YES, Intact.YES]
         for action in ("-F", "-X"):
             place.run([tool(variant, 4), "-t", "nat", action], b"")
-        assert not real.kernel.intact(4)
+        assert real.kernel.intact(4) is Intact.NO
         proxier.resync(4)
         proxier.sync()
         assert plain(real.view.save(4)) == before
@@ -211,7 +209,7 @@ def test_another_holder_of_the_lock_is_waited_for(namespace, tmp_path):
             released.set()
             fcntl.flock(held, fcntl.LOCK_UN)
 
-        kernel = IptablesKernel(run, "legacy", namespace.socket)
+        kernel = IptablesKernel(run, "legacy", namespace.socket, str(path))
         fcntl.flock(held, fcntl.LOCK_EX)
         timer = threading.Timer(0.5, release)
         timer.start()

@@ -10,26 +10,27 @@ from dataclasses import replace
 import pytest
 
 from engine.proxier import Proxier
-from harness.packets import KernelWitness, open_witness
-from harness.packets.wire import reset
-from harness.packets.world import OUTSIDE_INTERFACE
-from harness.trace.cases import Case
-from tests.cases.clusters import CIP, CLIENT, E1, E2, E3, LB, NODE_PORT, POD, case, end, flow, service, slice_
-from tests.cases.row import BOTH, full, local
+from harness.acceptance.cases import Case
+from harness.acceptance.observer import PacketObserver, open_observer
+from harness.conformance.corpus.clusters import CIP, CLIENT, E1, E2, E3, LB, NODE_PORT, POD, end, flow, service, slice_
+from harness.conformance.corpus.row import BOTH, full, local
+from harness.places.wire import reset
+from harness.places.world import OUTSIDE_INTERFACE
+from tests.cases.made import case
 from tests.cases.strategies import packed
 
 NP, CHECK = f"192.168.0.2:{NODE_PORT}", 32100
 
 
 @contextmanager
-def running(read: Case, **config) -> Iterator[KernelWitness]:
+def running(read: Case, **config) -> Iterator[PacketObserver]:
     """A world in which the case's cluster is programmed."""
-    with open_witness(read, "iptables") as witness:
-        proxier = Proxier("iptables", replace(read.proxy_config(), **config), witness, time.perf_counter, read.node)
+    with open_observer(read, "iptables") as observer:
+        proxier = Proxier("iptables", replace(read.proxy_config(), **config), observer, time.perf_counter, read.node)
         for event in read.stages[0].events:
             proxier.state.observe(*event)
         proxier.sync()
-        yield witness
+        yield observer
 
 
 def test_what_is_translated_passes_a_default_drop_and_health_checks_do(tmp_path, kernel_namespaces):
@@ -43,11 +44,11 @@ def test_what_is_translated_passes_a_default_drop_and_health_checks_do(tmp_path,
     ]
     cluster = [full(), slice_(end(E1, "n1")), service("LoadBalancer", name="s2", ip="172.30.0.42",
                ports=[("http", "TCP", 80, 0)], healthCheckNodePort=CHECK, **local())]  # fmt: skip
-    read = case(tmp_path, "x", cluster, wanted)
-    with running(read) as witness:
+    read = case("x", cluster, wanted)
+    with running(read) as observer:
         for chain in ("INPUT", "FORWARD"):
-            assert witness.world.node.run(["iptables-nft", "-P", chain, "DROP"]).returncode == 0
-        seen = witness.observe(list(read.stages[0].flows))
+            assert observer.world.node.run(["iptables-nft", "-P", chain, "DROP"]).returncode == 0
+        seen = observer.observe(list(read.stages[0].flows))
     assert [each["outcome"] for each in seen] == [each.expected for each in read.stages[0].flows]
     assert seen[0]["answered"] == seen[0]["attempts"], "answers pass as well"
 
@@ -55,10 +56,10 @@ def test_what_is_translated_passes_a_default_drop_and_health_checks_do(tmp_path,
 @pytest.mark.parametrize("liberal", [False, True])
 def test_packets_of_no_connection_are_dropped_unless_conntrack_is_liberal(tmp_path, kernel_namespaces, liberal):
     """MASQ-03."""
-    read = case(tmp_path, "x", [full(), slice_(end(E1, "n1"))], [flow(POD, f"{CIP}:80", "dnat", E1)])
-    with running(read, conntrack_tcp_be_liberal=liberal) as witness:
-        witness.world.send(OUTSIDE_INTERFACE, reset(7, (packed(CLIENT), 4000), (packed(E1), 80)))
-        seen = [s for s in witness.world.sightings(0.3, 5) if (s.seen.kind, s.seen.number) == ("reset", 7)]
+    read = case("x", [full(), slice_(end(E1, "n1"))], [flow(POD, f"{CIP}:80", "dnat", E1)])
+    with running(read, conntrack_tcp_be_liberal=liberal) as observer:
+        observer.world.send(OUTSIDE_INTERFACE, reset(7, (packed(CLIENT), 4000), (packed(E1), 80)))
+        seen = [s for s in observer.world.sightings(0.3, 5) if (s.seen.kind, s.seen.number) == ("reset", 7)]
     assert [s.place for s in seen] == (["pods0"] if liberal else [])
 
 
@@ -67,13 +68,13 @@ def test_a_client_keeps_its_endpoint_until_its_time_is_up(tmp_path, kernel_names
     config = {"clientIP": {"timeoutSeconds": 1}}
     sticky = service("LoadBalancer", lb=[LB], sessionAffinity="ClientIP", sessionAffinityConfig=config)
     wanted = [flow(POD, f"{CIP}:80", "dnat", E1, E2, E3), flow(POD, f"{LB}:80", "dnat+", E1, E2, E3)]
-    read = case(tmp_path, "x", [sticky, slice_(end(E1), end(E2), end(E3))], wanted)
+    read = case("x", [sticky, slice_(end(E1), end(E2), end(E3))], wanted)
     by_address, by_balancer = read.stages[0].flows
-    with running(read) as witness:
-        first, kept, last = witness.connect(by_address).endpoints, 0, time.monotonic()
+    with running(read) as observer:
+        first, kept, last = observer.connect(by_address).endpoints, 0, time.monotonic()
         until = last + 3  # far longer than it lasts
         while time.monotonic() < until:
-            asked, found = time.monotonic(), witness.connect(by_balancer if kept % 2 else by_address).endpoints
+            asked, found = time.monotonic(), observer.connect(by_balancer if kept % 2 else by_address).endpoints
             in_time = time.monotonic() - last < 1  # a busy machine may not manage that
             assert found == first or not in_time
             first, kept, last = found, kept + in_time, asked
@@ -81,7 +82,7 @@ def test_a_client_keeps_its_endpoint_until_its_time_is_up(tmp_path, kernel_names
         found, deadline = first, time.monotonic() + 60
         while found == first and time.monotonic() < deadline:
             time.sleep(1.5)  # nothing but time itself makes the kernel forget, and to ask would remind it
-            found = witness.connect(by_address).endpoints
+            found = observer.connect(by_address).endpoints
         assert found != first, "new draws among three never changed the endpoint"
 
 
@@ -89,16 +90,16 @@ def test_an_endpoint_that_left_is_chosen_no_more(tmp_path, kernel_namespaces):
     """AFF-04: the client's endpoint goes; the next connection draws among those that are left."""
     config = {"clientIP": {"timeoutSeconds": 600}}
     sticky = service("NodePort", sessionAffinity="ClientIP", sessionAffinityConfig=config)
-    read = case(tmp_path, "x", [sticky, BOTH], [flow(POD, f"{CIP}:80", "dnat", E1, E2)])
+    read = case("x", [sticky, BOTH], [flow(POD, f"{CIP}:80", "dnat", E1, E2)])
     (asked,) = read.stages[0].flows
-    with open_witness(read, "iptables") as witness:
-        proxier = Proxier("iptables", read.proxy_config(), witness, time.perf_counter, read.node)
+    with open_observer(read, "iptables") as observer:
+        proxier = Proxier("iptables", read.proxy_config(), observer, time.perf_counter, read.node)
         for event in read.stages[0].events:
             proxier.state.observe(*event)
         proxier.sync()
-        ((had, _),) = witness.connect(asked).endpoints
+        ((had, _),) = observer.connect(asked).endpoints
         (left,) = {packed(E1), packed(E2)} - {had}
         stays = slice_(end(E1 if left == packed(E1) else E2))
-        proxier.state.observe("MODIFIED", *case(tmp_path, "y", [stays], []).stages[0].events[0][1:])
+        proxier.state.observe("MODIFIED", *case("y", [stays], []).stages[0].events[0][1:])
         proxier.sync()
-        assert witness.connect(asked).endpoints == {(left, 80)}
+        assert observer.connect(asked).endpoints == {(left, 80)}

@@ -11,7 +11,7 @@ import pytest
 
 from engine.backends.iptables.layout import LARGE_CLUSTER_ENDPOINTS
 from engine.backends.iptables.names import chain_hash
-from tests.cases.clusters import E1, E2, E3, end, service, slice_
+from harness.conformance.corpus.clusters import E1, E2, E3, end, service, slice_
 from tests.iptables.programs import BOTH, CLUSTERS, CONFIG, Keeping, observe, program_of, synced
 
 GOLDEN = Path(__file__).parent / "golden"

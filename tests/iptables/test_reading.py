@@ -6,13 +6,13 @@ import ipaddress
 
 import pytest
 
-from harness.check.compare import compare
-from harness.check.iptables import meaning
-from harness.check.iptables_text import Tables
+from harness.judge.packet import Packet
+from harness.judge.readback.compare import compare
+from harness.judge.readback.iptables import behaviour_of
+from harness.judge.readback.iptables_text import Tables
+from harness.judge.trace.iptables import IptablesTracer
 from harness.modes import iptables
-from harness.modes.place import Place
-from harness.trace.iptables import IptablesTracer
-from harness.trace.packet import Packet
+from harness.places.place import Place
 
 from .kube_proxy import FIRST, SECOND
 
@@ -111,7 +111,7 @@ def test_the_kernel_prints_what_means_the_same(namespace, variant):
             )
             assert done.returncode == 0, done.stderr
         saved = opened.view.save(4)
-    assert compare(meaning(Tables(text + SECOND)), meaning(Tables(saved))) == []
+    assert compare(behaviour_of(Tables(text + SECOND)), behaviour_of(Tables(saved))) == []
     for source in (POD, NODE, CLIENT, "127.0.0.1", "10.180.0.1"):
         for target in ("172.30.0.41:80", "172.30.0.42:80", "1.2.3.4:80", f"{NODE}:30001", "127.0.0.1:99"):
             question = asked(source, target)
@@ -128,14 +128,14 @@ def line(begin: str) -> str:
     [
         ("--probability 0.3333333333", "--probability 0.4000000000", "KUBE-SVC-WEB is unfair"),
         (line("-A KUBE-SVC-WEB -m comment --comment \"ns/web:http -> 10.180.0.9:8080\" -j"), "", "unfair"),
-        ("-s 10.180.0.7 -j", "-s 10.180.0.77 -j", "does not mark what its endpoint sends to itself"),
+        ("-s 10.180.0.7 -j", "-s 10.180.0.77 -j", "does not mark packets from its endpoint to itself"),
         ("--name KUBE-SEP-WEB2 --set ", "--name KUBE-SEP-WEB1 --set ", "under another name"),
         ("-m recent --name KUBE-SEP-WEB2 --set ", "", "differ about session affinity"),
-        ("--name KUBE-SEP-WEB3 --rcheck", "--name KUBE-SEP-WEB1 --rcheck", "are looked for elsewhere"),
+        ("--name KUBE-SEP-WEB3 --rcheck", "--name KUBE-SEP-WEB1 --rcheck", "are looked up in another list"),
         (line("-A KUBE-PROXY-FIREWALL"), "", "KUBE-PROXY-FIREWALL differ"),
         ("-j KUBE-FW-LOCAL", "-j KUBE-EXT-LOCAL", "KUBE-PROXY-FIREWALL differ"),
         (line("-A KUBE-SVL-LOCAL"), "", "KUBE-SVL-LOCAL is unfair"),
-        ("-s 10.0.0.0/8 -j KUBE-SVC-LOCAL", "-o eth0 -j KUBE-SVC-LOCAL", "who is meant by"),
+        ("-s 10.0.0.0/8 -j KUBE-SVC-LOCAL", "-o eth0 -j KUBE-SVC-LOCAL", "unknown match"),
         (line("-A KUBE-EXT-LOCAL -j"), "", "KUBE-SVL-LOCAL"),
         ("*nat\n", "*nat\n:KUBE-SEP-STALE - [0:0]\n", "KUBE-SEP-STALE"),
     ],
@@ -143,11 +143,11 @@ def line(begin: str) -> str:
 def test_read_back_refuses_rules_that_contradict_each_other(old, new, words):
     assert old in FIRST
     with pytest.raises(ValueError, match=words):
-        meaning(Tables(FIRST.replace(old, new, 1)))
+        behaviour_of(Tables(FIRST.replace(old, new, 1)))
 
 
 def test_read_back_sees_every_difference_in_behaviour():
-    right = meaning(Tables(FIRST))
+    right = behaviour_of(Tables(FIRST))
     for old, new in (
         ("10.180.0.9:8080\n", "10.180.0.9:8081\n"),
         ("! -s 10.0.0.0/8 -j KUBE-MARK-MASQ", "-j KUBE-MARK-MASQ"),
@@ -159,9 +159,9 @@ def test_read_back_sees_every_difference_in_behaviour():
         ("--seconds 600", "--seconds 601"),
     ):
         assert old in FIRST
-        assert compare(right, meaning(Tables(FIRST.replace(old, new)))), old
+        assert compare(right, behaviour_of(Tables(FIRST.replace(old, new)))), old
     limited = FIRST.replace("-m addrtype --dst-type LOCAL -j KUBE-NODEPORTS", f"-d {NODE} -j KUBE-NODEPORTS")
-    assert meaning(Tables(limited)).node_addresses == {packed(NODE)} and right.node_addresses is None
+    assert behaviour_of(Tables(limited)).node_addresses == {packed(NODE)} and right.node_addresses is None
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_read_back_sees_every_difference_in_behaviour():
         ("-A KUBE-X -m recent --rcheck --name Y -j ACCEPT", "only --set, and --rcheck with --seconds"),
         ("-A KUBE-X -m statistic --mode nth -j ACCEPT", "statistic mode nth"),
         ("-A KUBE-X -m addrtype --dst-type BROADCAST -j ACCEPT", "address type BROADCAST"),
-        ("-A KUBE-X -j KUBE-X", "go round in a circle"),
+        ("-A KUBE-X -j KUBE-X", "form a loop"),
     ],
 )
 def test_the_tracer_skips_no_rule_in_silence(text, words):

@@ -10,12 +10,13 @@ from engine.config import ProxyConfig
 from engine.kernel.base import Applied
 from engine.kernel.ipvs.real import iptables_variant
 from engine.proxier import Proxier
-from harness.check import ipvs as check
+from harness.acceptance.cases import Case
+from harness.acceptance.observer import PacketObserver, addresses_of
+from harness.judge.readback import ipvs as check
 from harness.modes import ipvs
-from harness.modes.place import Opened, Place
-from harness.packets.witness import KernelWitness, _addresses
-from harness.packets.world import World
-from harness.trace.cases import Case
+from harness.modes.opened import Opened
+from harness.places.place import Place
+from harness.places.world import World
 
 TURNS = 3
 """Attempts an endpoint: they take turns, so fewer than chance would need show them all."""
@@ -23,11 +24,11 @@ Event = tuple[str, str, bytes]
 
 
 class IpvsNode:
-    """`witness_of` is a judge for one case; `held` what the kernel holds, `command` a tool's output there."""
+    """`observer_of` is a judge for one case; `held` what the kernel holds, `command` a tool's output there."""
 
     def __init__(self, world: World, place: Place, opened: Opened) -> None:
         self.world, self.place, self.kernel, self.view = world, place, opened.kernel, opened.view
-        self.witness = KernelWitness(world, self, lambda: ipvs.forget_clients(place), attempts=TURNS)
+        self.observer = PacketObserver(world, self, lambda: ipvs.forget_clients(place), attempts=TURNS)
         self.memory = ipvs.memory()
         self._families: tuple[int, ...] = (4,)
         self._restore = {family: iptables_variant(place.run, family) for family in (4, 6)}
@@ -44,16 +45,16 @@ class IpvsNode:
         return made
 
     @contextmanager
-    def witness_of(self, case: Case, _mode: str = "ipvs") -> Iterator[KernelWitness]:
-        """As `harness.packets.open_witness`, in this world."""
+    def observer_of(self, case: Case, _mode: str = "ipvs") -> Iterator[PacketObserver]:
+        """As `harness.judge.packets.open_observer`, in this world."""
         config = case.proxy_config()
-        pods, clients = _addresses(case)
+        pods, clients = addresses_of(case)
         own = list(config.local_addresses or config.node_addresses) + clients
         self.world.add_addresses(own)
         self.world.route_to_pods([a for a in pods if a not in config.local_addresses])
         self.memory, self._families = ipvs.memory(), case.families
         try:
-            yield self.witness
+            yield self.observer
         finally:
             self._families = (4,)
             self.world.remove_addresses([a for a in dict.fromkeys(own) if a[0] != 127 and a != bytes(15) + b"\1"])

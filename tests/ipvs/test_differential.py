@@ -7,11 +7,11 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from engine.config import NEWEST
-from harness.check.compare import compare
+from harness.acceptance.case_config import proxy_config
+from harness.acceptance.run import Tracers
+from harness.judge.oracle.packets import expected
+from harness.judge.readback.compare import compare
 from harness.modes import ipvs
-from harness.oracle.packets import expected
-from harness.trace.case_config import proxy_config
-from harness.trace.run import Tracers
 from tests.cases.strategies import LOCAL, clusters, packed, packets, settings_of_proxies
 from tests.cases.telling import oracle_of, synced
 from tests.cases.test_differential import outcome, walk
@@ -25,7 +25,7 @@ def test_tracer_oracle_and_read_back_agree(events, wanted):
     for packet in packets(events):
         assert outcome(tracers, packet) == expected(oracle, packet, "ipvs"), packet
     for family in (4, 6):
-        assert compare(oracle.behaviour(family, "ipvs"), opened.view.behaviour(family)) == []
+        assert opened.view.judged(family, oracle.behaviour(family, "ipvs"), wanted).differences == []
 
 
 @given(events=clusters(), again=clusters(), wanted=settings_of_proxies, syncs=st.frozensets(st.integers(0, 40)))
@@ -45,7 +45,7 @@ def test_programs_are_the_same_every_time(events, again, wanted, syncs):
     assert first == second
 
 
-@pytest.mark.uml
+@pytest.mark.vm
 @settings(max_examples=2, derandomize=True, phases=(Phase.generate,), deadline=None)
 @given(events=clusters(), wanted=settings_of_proxies)
 def test_the_kernel_holds_what_the_oracle_demands(node, events, wanted):

@@ -1,4 +1,4 @@
-"""A client that keeps its source port, in mode ipvs, by real packets in user-mode Linux (CT-08)."""
+"""A client that keeps its source port, in mode ipvs, by real packets in a virtual machine (CT-08)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..conntrack.clients import clients
 from ..conntrack.story import a_client_leaves_an_endpoint_that_is_gone
 
 
-@pytest.mark.uml
+@pytest.mark.vm
 def test_flows_go_where_somebody_serves():
     with clients("ipvs") as them:
         a_client_leaves_an_endpoint_that_is_gone(them, counted=False)

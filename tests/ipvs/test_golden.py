@@ -15,9 +15,8 @@ import pytest
 from engine.config import ProxyConfig
 from engine.kernel.ipvs import IpvsMemory
 from engine.proxier import Proxier
-from harness.oracle.settings import packed
-
-from ..cases.clusters import end, service, slice_
+from harness.conformance.corpus.clusters import end, service, slice_
+from harness.judge.oracle.settings import packed
 
 GOLDEN = Path(__file__).parent / "golden"
 NODES = (packed("192.168.0.2"), packed("2001:db8::1"))

@@ -1,4 +1,4 @@
-"""What only a kernel with IP_VS shows: start and restart, foreign servers, graceful ends; in user-mode Linux."""
+"""What only a kernel with IP_VS shows: start and restart, foreign servers, graceful ends; in a virtual machine."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ import pytest
 from engine.addresses import parse_network
 from engine.config import ProxyConfig
 from engine.kernel.base import KernelError
-from harness.check.compare import compare
+from engine.kernel.ipvs import IpvsKernel
+from harness.conformance.corpus.clusters import CIP, E1, E2, EXT, LB, NODE, end, service, slice_
+from harness.judge.oracle.settings import packed
+from harness.judge.readback.compare import compare
 from harness.modes import ipvs
-from harness.namespace import Namespace
-from harness.oracle.settings import packed
+from harness.places.namespace import Namespace
 
-from ..cases.clusters import CIP, E1, E2, EXT, LB, NODE, end, service, slice_
 from .node import IpvsNode, observe
 
-pytestmark = pytest.mark.uml
+pytestmark = pytest.mark.vm
 
 NODES = (packed(NODE), packed("2001:db8::1"))
 CONFIG = ProxyConfig(node_addresses=NODES, local_addresses=NODES)
@@ -229,3 +230,51 @@ def _initvals(node: IpvsNode) -> dict[str, str]:
     """What tells one set from another of the same name: the seed of its hash, of IPv4's."""
     lines = [line for line in node.command("ipset", "save").splitlines() if line.startswith("create KUBE-")]
     return {line.split()[1]: line.rpartition(" ")[2] for line in lines if not line.startswith("create KUBE-6-")}
+
+
+SETS = (
+    "LOOP-BACK", "CLUSTER-IP", "EXTERNAL-IP", "EXTERNAL-IP-LOCAL", "LOAD-BALANCER", "LOAD-BALANCER-FW",
+    "LOAD-BALANCER-LOCAL", "LOAD-BALANCER-SOURCE-IP", "LOAD-BALANCER-SOURCE-CIDR", "NODE-PORT-TCP",
+    "NODE-PORT-LOCAL-TCP", "NODE-PORT-UDP", "NODE-PORT-LOCAL-UDP", "NODE-PORT-SCTP-HASH",
+    "NODE-PORT-LOCAL-SCTP-HASH", "HEALTH-CHECK-NODE-PORT", "IPVS-IPS",
+)  # fmt: skip
+
+
+def test_another_proxy_takes_over_and_gives_back(node):
+    """IPVS-09, IPVS-10: it empties the chains and sets that it knows, and clears the servers; nothing else is left."""
+    for _ in range(2):
+        node.proxier(CONFIG, WEB)
+        assert node.differences() == []
+        sets = {line.split()[1] for line in node.command("ipset", "save").splitlines() if line.startswith("create")}
+        assert {name for name in sets if not name.startswith("KUBE-6-")} == {f"KUBE-{name}" for name in SETS}
+        for table in ("nat", "filter"):
+            saved = node.command("iptables-save", "-t", table).splitlines()
+            for chain in (line[1:].split()[0] for line in saved if line.startswith(":KUBE-")):
+                node.command("iptables", "-t", table, "-F", chain)
+        for name in SETS:
+            node.command("ipset", "flush", f"KUBE-{name}")
+        node.command("ipvsadm", "-C")
+        node.command("ip", "address", "flush", "dev", "kube-ipvs0")
+
+
+def test_looking_whether_rules_are_there_makes_none(node):
+    """Once a period, in every node: the variant of iptables is found out at the start alone."""
+    asked: list[list[str]] = []
+
+    def run(command: list[str], stdin: bytes = b""):
+        asked.append(command)
+        return node.place.run(command, stdin)
+
+    kernel = IpvsKernel(node.place.make_socket, run)
+    asked.clear()
+    kernel.intact(4)
+    kernel.close()
+    assert asked and all({"-N", "-X", "restore"}.isdisjoint(command) for command in asked)
+
+
+def test_a_machine_that_has_all_lacks_nothing_and_keeps_nothing(node):
+    kernel = IpvsKernel(node.place.make_socket, node.place.run)
+    before = [node.command("ipset", "list", "-n"), node.command("ip", "-br", "link")]
+    assert kernel.missing((4, 6)) is None
+    assert [node.command("ipset", "list", "-n"), node.command("ip", "-br", "link")] == before
+    kernel.close()

@@ -1,19 +1,18 @@
-"""Each rule in mode ipvs: by tracer and oracle anywhere, by real packets and read-back in user-mode Linux."""
+"""Each rule in mode ipvs: by tracer and oracle anywhere, by real packets and read-back in a virtual machine."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 
-from harness.oracle import Oracle
-from harness.oracle.packets import expected
-from harness.trace.cases import as_events, load
-from harness.trace.run import judge
-
-from ..cases.clusters import case
-from .rows import ROWS
+from harness.acceptance.cases import as_events, load
+from harness.acceptance.run import judge
+from harness.conformance.corpus import CASES_FOLDER
+from harness.conformance.corpus.rows_ipvs import ROWS
+from harness.judge.oracle import Oracle
+from harness.judge.oracle.packets import expected
+from tests.cases.made import case
 
 
 def first_of_each_rule() -> list:
@@ -27,7 +26,7 @@ def first_of_each_rule() -> list:
     return found
 
 
-DATA = Path(__file__).parents[1] / "cases" / "data"
+DATA = CASES_FOLDER
 CASES = [each for each in load(DATA) if "ipvs" in each.modes]
 KERNEL_ROWS = ROWS if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else first_of_each_rule()
 each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.ids.split()[0]} {row.name}")
@@ -37,7 +36,7 @@ each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def read(row, folder):
     then = [{"ops": ops, "flows": flows} for ops, flows in row.then]
     config = {"modes": ["ipvs"], **row.config}
-    made = case(folder, row.name, row.objects, row.flows, then, row.asserts, **config)
+    made = case(row.name, row.objects, row.flows, then, row.asserts, row.first, row.last, **config)
     return made._replace(partial=True)  # what a row asserts is what it is about
 
 
@@ -63,17 +62,17 @@ def test_the_tracer_finds_what_a_case_expects(case):
     assert failures(judge(case, "ipvs")) == [None]
 
 
-@pytest.mark.uml
+@pytest.mark.vm
 @pytest.mark.parametrize("row", KERNEL_ROWS, ids=lambda row: f"{row.ids.split()[0]} {row.name}")
 def test_the_kernel_does_so(row, tmp_path, node):
     made = read(row, tmp_path)
-    assert failures(judge(made, "ipvs", node.witness_of)) == [None]
+    assert failures(judge(made, "ipvs", node.observer_of)) == [None]
     if row.asserts or KERNEL_ROWS is ROWS:
         assert [difference for family in made.families for difference in node.differences(family)] == []
 
 
-@pytest.mark.uml
+@pytest.mark.vm
 @each_case
 def test_the_kernel_does_what_a_case_expects(case, node):
-    assert failures(judge(case, "ipvs", node.witness_of)) == [None]
+    assert failures(judge(case, "ipvs", node.observer_of)) == [None]
     assert [difference for family in case.families for difference in node.differences(family)] == []

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 
-from harness.kafka.address import ENVIRONMENT, SETTINGS, parse_address, settings_from
-from harness.recording import RecordingError
+from harness.log import RecordingError
+from harness.log.kafka.address import ENVIRONMENT, SETTINGS, parse_address, settings_from
 
 
 def test_an_address_with_everything(tmp_path):

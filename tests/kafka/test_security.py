@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 
 import pytest
 from click.testing import CliRunner
+from kafka.errors import KafkaConnectionError, KafkaTimeoutError
 
 from harness.cli import main
-from harness.kafka.broker import Broker, BrokerError, _free_port
+from harness.log.kafka.address import Address
+from harness.log.kafka.broker import Broker, BrokerError, _free_port
+from harness.log.kafka.errors import BrokerAway, translate_errors
+
+pytestmark = pytest.mark.xdist_group("kafka")
 
 DEMO = "recordings/demo.jsonl"
 EXTRA = """\
@@ -53,26 +59,35 @@ def secure(tmp_path_factory):
 @pytest.mark.parametrize(
     ("change", "code", "text"),
     [
-        ({}, 0, "291 events copied"),
+        ({}, 0, "300 events copied"),
         ({"ssl.ca.location": "", "ssl.check.hostname": "false"}, 1, "certificate verify failed"),
         (
             {"security.protocol": "SASL_PLAINTEXT"},
             1,
-            "does it want TLS, or another name and password? see --kafka-config",
+            "does it require TLS or other credentials? see --kafka-config",
         ),
         (
             {"sasl.jaas.config": 'username="harness" password="wrong"'},
             1,
-            "another name and password? see --kafka-config",
+            "other credentials? see --kafka-config",
         ),
     ],
     ids=["both", "unknown certificate", "no TLS", "wrong password"],
 )
 def test_tls_and_sasl(secure, tmp_path, monkeypatch, change, code, text):
-    monkeypatch.setattr("harness.kafka.topic.TIMEOUT_MS", 3_000)
+    monkeypatch.setattr("harness.log.kafka.topic.TIMEOUT_MS", 3_000)
     address, ca = secure
     settings = {**CLIENT, "ssl.ca.location": ca, **change}
     file = tmp_path / "client.properties"
     file.write_text("".join(f"{name}={value}\n" for name, value in settings.items() if value))
     done = CliRunner().invoke(main, ["copy", DEMO, f"kafka://{address}/demo?config={file}"])
     assert done.exit_code == code and text in done.output
+
+
+def test_the_attempt_that_the_deadline_cuts_off_does_not_hide_the_reason():
+    log = logging.getLogger("kafka.net.manager")
+    with pytest.raises(BrokerAway, match="certificate verify failed: self-signed"):
+        with translate_errors(Address(("127.0.0.1:1",), "topic")):
+            log.error("Connection failed: %s", KafkaConnectionError("certificate verify failed: self-signed"))
+            log.error("Connection failed: %s", KafkaConnectionError("Connection timed out"))
+            raise KafkaTimeoutError("Unable to bootstrap")

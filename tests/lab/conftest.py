@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,15 +11,6 @@ import pytest
 from harness.lab.control import LabClient
 from harness.lab.launch import lab
 from harness.lab.topology import LabOptions
-
-
-def eventually(condition: Callable[[], object], seconds: float = 20.0):
-    """What `condition` gives once it is true; an assertion fails when it is not in time."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.02)
-    return found
 
 
 @pytest.fixture(scope="session")

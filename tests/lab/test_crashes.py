@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 
 from harness.lab.control import LabClient, LabError
+from harness.lab.dataplane.engines import written
 from harness.lab.launch import lab, start, stop
 from harness.lab.topology import LabOptions
+from tests.waiting import until as eventually
 
-from .conftest import curl, eventually, interruptible, marked
+from .conftest import curl, interruptible, marked
 
-pytestmark = pytest.mark.usefixtures("kernel_namespaces")
+pytestmark = [pytest.mark.usefixtures("kernel_namespaces"), pytest.mark.xdist_group("lab")]
 SMALL = LabOptions(nodes=1, pods=1)
 
 
@@ -42,7 +44,7 @@ def test_a_start_that_is_interrupted_leaves_nothing_running(tmp_path, line, numb
         if line in told:
             break
     process.send_signal(number)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert process.returncode == code
     eventually(lambda: not marked(tmp_path))
     if number is not signal.SIGKILL:
@@ -78,14 +80,14 @@ def test_a_folder_is_taken_from_the_first_moment_on(tmp_path):
 
     def slowly(line: str) -> None:
         begun.set()
-        assert go_on.wait(30)
+        assert go_on.wait(60)
 
     made = []
     first = threading.Thread(target=lambda: made.append(start(SMALL, tmp_path / "lab", slowly, detach=True)))
     first.start()
     try:
-        assert begun.wait(30)
-        with pytest.raises(LabError, match="or starts"):
+        assert begun.wait(60)
+        with pytest.raises(LabError, match="starting or stopping"):
             start(SMALL, tmp_path / "lab", lambda line: None)
     finally:
         go_on.set()
@@ -109,3 +111,14 @@ def test_it_needs_no_privileges_but_to_make_user_namespaces(tmp_path):
     assert done.stdout.count("\nweb-") == 4
     assert "table ip kube-proxy" in done.stdout
     eventually(lambda: not marked(tmp_path))
+
+
+def test_an_engine_has_written_its_rules_when_it_has_those_of_every_family():
+    name = "kubeproxy_sync_proxy_rules_last_timestamp_seconds"
+    four, six, none = (
+        f'{name}{{ip_family="IPv4"}} 1.7e+09',
+        f'{name}{{ip_family="IPv6"}} 1.7e+09',
+        f'{name}{{ip_family="IPv6"}} 0.0',
+    )
+    assert written(f"# TYPE {name} gauge\n{four}\n{six}\n")
+    assert not written(f"{four}\n{none}\n") and not written("")

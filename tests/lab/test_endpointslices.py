@@ -1,13 +1,13 @@
-"""The EndpointSlice controller and what the witness asks because of it."""
+"""The EndpointSlice controller and what the observer asks because of it."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.lab.endpointslices import LARGEST_SLICE, same, slices_of
+from harness.lab.control_plane.endpointslices import LARGEST_SLICE, same, slices_of
+from harness.lab.dataplane.observer import questions, used_addresses
 from harness.lab.topology import LabOptions, pod_manifest, service_manifests
-from harness.lab.witness import questions, ready_addresses
 
 WEB = service_manifests()[0]
 ZONES = {"node-1": "zone-a", "node-2": "zone-b"}
@@ -75,6 +75,17 @@ def test_questions_are_what_every_kernel_must_do():
     assert questions({"a": True}, {"a": True}) == {}
 
 
-def test_ready_addresses_are_those_of_the_conditions():
+def test_used_addresses_are_those_of_the_conditions():
     pieces = slices_of(WEB, [pod(1), pod(2, ready=False)], ZONES)
-    assert ready_addresses(pieces) == {"10.120.1.1": True, "10.120.1.2": False}
+    assert used_addresses(pieces, "node-1") == {"10.120.1.1": True, "10.120.1.2": False}
+
+
+def test_a_node_whose_endpoints_all_drain_goes_on_using_them_itself():
+    """For policy Local (KEP-1669); others let go of them at once."""
+    piece = slices_of(WEB, [pod(1), pod(2)], ZONES)[0]
+    for endpoint, node in zip(piece["endpoints"], ("node-1", "node-2"), strict=True):
+        endpoint["nodeName"] = node
+    piece["endpoints"][0]["conditions"] = {"ready": False, "serving": True, "terminating": True}
+    address, other = (endpoint["addresses"][0] for endpoint in piece["endpoints"])
+    assert used_addresses([piece], "node-1") == {address: True, other: True}
+    assert used_addresses([piece], "node-2") == {address: False, other: True}

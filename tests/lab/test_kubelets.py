@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 
 from harness.cli import main
 from harness.lab.control import LabClient
+from harness.lab.control_plane.kubelet import FIRST_POD_ADDRESS, MAX_PODS, Kubelet
 from harness.lab.launch import lab
-from harness.lab.topology import LabOptions
+from harness.lab.topology import LabOptions, nodes_of
+from tests.waiting import until as eventually
 
-from .conftest import curl, eventually
+from .conftest import curl
+
+pytestmark = pytest.mark.xdist_group("lab")
 
 API = "http://10.10.0.1:6443"
 PODS = f"{API}/api/v1/namespaces/lab/pods"
@@ -146,6 +152,34 @@ def test_zone_hints_keep_traffic_in_its_zone(noticing):
 
 def _answering_nodes(client: LabClient, number: int) -> set[str]:
     return {curl(client, f"caller-{number}", "http://10.112.0.10/").split()[1] for _ in range(12)}
+
+
+class Recorded:
+    """The API as a kubelet uses it: what it writes of pods."""
+
+    def __init__(self, pods: list[dict]) -> None:
+        self._pods, self.written = pods, {}
+
+    def pods(self) -> list[dict]:
+        return self._pods
+
+    async def update(self, _resource: str, name: str, change) -> None:
+        self.written[name] = change({"metadata": {"name": name}})["status"]
+
+
+def test_a_node_that_is_full_refuses_a_pod_as_kubelets_do_and_goes_on(tmp_path):
+    options = LabOptions(nodes=1)
+    (node,) = nodes_of(options)
+    more = {"metadata": {"name": "more"}, "spec": {"nodeName": node.name}, "status": {}}
+    api = Recorded([more])
+    kubelet = Kubelet(node, options, api, tmp_path)
+    for number in range(MAX_PODS):
+        name = f"web-{number}"
+        kubelet.containers[name] = SimpleNamespace(name=name, address=node.pod_address(number + FIRST_POD_ADDRESS))
+    asyncio.run(kubelet._create("more", more))
+    message = "Node didn't have enough resource: pods, requested: 1, used: 110, capacity: 110"
+    assert api.written == {"more": {"phase": "Failed", "reason": "OutOfpods", "message": message}}
+    assert len(kubelet.containers) == MAX_PODS
 
 
 def test_up_s_options_reach_the_kubelets(kernel_namespaces, tmp_path):

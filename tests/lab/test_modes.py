@@ -11,13 +11,16 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli import main
-from harness.lab import network
+from harness.lab.dataplane import network
 from harness.lab.launch import lab
 from harness.lab.topology import LabOptions
 from harness.modes import MODES, ipvs
-from harness.modes.place import Place
+from harness.places.place import Place
+from tests.waiting import until as eventually
 
-from .conftest import curl, eventually
+from .conftest import curl
+
+pytestmark = pytest.mark.xdist_group("lab")
 
 UDP = """
 import socket, sys
@@ -84,6 +87,6 @@ def test_a_mode_that_the_kernel_lacks_is_refused_at_once_and_in_words(kernel_nam
     assert done.returncode == 1
     assert "mode ipvs: " in done.stderr
     assert "IP_VS" in done.stderr
-    assert "--kernel uml" in done.stderr
+    assert "--kernel vm" in done.stderr
     assert "engines" not in done.stderr, "nothing was started for it"
     assert not (tmp_path / "lab").exists()

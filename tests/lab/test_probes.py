@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.lab.probes import Exec, HttpGet, Probe, ProbeError, Readiness, TcpSocket, parse_probe
+from harness.lab.control_plane.probes import Exec, HttpGet, Probe, ProbeError, Readiness, TcpSocket, parse_probe
 
 thresholds = st.integers(1, 4)
 

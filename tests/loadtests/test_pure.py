@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from random import Random
 
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 
 from chaos.verdict.facts import Load, read_load
 from loadtests import shapes
-from loadtests.arrivals import stream
+from loadtests.arrivals import Stream, users_for
 from loadtests.flows import FLOWS, flow_of
 from loadtests.spec import Spec, SpecError, read_spec
 from loadtests.tally import SECOND_NS, Tally
@@ -33,10 +32,28 @@ SPEC = Spec("t", (), {"node-2": "10.1.0.2", "node-1": "10.1.0.1"}, SERVICES)
 
 @given(rate=st.floats(0.5, 500), seed=st.integers(0, 99), start=st.integers(0, 1 << 60))
 def test_a_stream_is_even_and_never_drifts(rate, seed, start):
-    times = list(itertools.islice(stream(rate, Random(seed), start), 500))
-    assert start <= times[0] <= start + 1e9 / rate + 1
+    made, times = Stream(rate, Random(seed), start), []
+    for _ in range(500):
+        times.append(made.next_ns)
+        made.advance(rate)
+    assert start <= times[0] <= start + 1e9 / rate + 1 + start * 1e-15
     for number, time in enumerate(times):
-        assert abs(time - times[0] - number * 1e9 / rate) <= 2 + times[0] * 1e-15 * number
+        assert abs(time - times[0] - number * 1e9 / rate) <= 2 + times[0] * 1e-15 * (number + 1)
+
+
+@given(rate=st.floats(0.1, 2000), each=st.floats(0.5, 50))
+def test_whole_users_make_any_rate(rate, each):
+    users, rate_of_each = users_for(rate, each)
+    assert abs(users * rate_of_each - rate) < 1e-6 * rate
+    assert rate_of_each <= each * (1 + 1e-9)
+
+
+def test_a_stream_whose_rate_changes_goes_on_from_where_it_is():
+    made = Stream(10, Random(1), 0)
+    first = made.next_ns
+    made.advance(10)
+    made.advance(20)
+    assert abs(made.next_ns - first - 150_000_000) <= 2
 
 
 def test_every_flow_finds_its_way():

@@ -11,7 +11,11 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-import harness.lab.pod_server as pod_server
+import pytest
+
+import harness.lab.dataplane.pod_server as pod_server
+
+pytestmark = pytest.mark.xdist_group("gate")
 
 RATE, STALL_SECONDS = 60, 1.5
 
@@ -32,7 +36,7 @@ def served(folder: Path):
     words = [sys.executable, "-I", "-S", pod_server.__file__, "web-1", "node-1", str(folder), "0", *map(str, ports)]
     process = subprocess.Popen(words)
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while socket.socket().connect_ex(("127.0.0.1", ports[1])):
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -42,7 +46,7 @@ def served(folder: Path):
         process.wait()
 
 
-def load(folder: Path, ports: list[int], flows: list[str], during=lambda: None, **more) -> list[dict]:
+def load(folder: Path, ports: list[int], flows: list[str], during=lambda *_: None, **more) -> list[dict]:
     """The log of a load through one node on loopback; `during` runs once it sends."""
     named = {name: {"port": port, "node_port": port} for name, port in zip(("http", "tcp", "udp"), ports, strict=True)}
     spec = {
@@ -55,13 +59,13 @@ def load(folder: Path, ports: list[int], flows: list[str], during=lambda: None, 
     command = [sys.executable, "-m", "loadtests.run", str(folder / "spec.json"), str(out)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not (out.exists() and len(out.read_text().splitlines()) > 1):
             assert process.poll() is None, process.stdout.read().decode()
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        during()
-        words, _ = process.communicate(timeout=30)
+        during(process) if during.__code__.co_argcount else during()
+        words, _ = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()
@@ -117,6 +121,38 @@ def test_refusals_are_failures_with_their_cause(tmp_path):
     assert {row["cause"] for row in lost} == {"refused"}
     assert {row["node"] for row in lost} == {"node-1"}
     assert sum(row["failed"] for row in rows if row["kind"] == "flow") == len(lost)
+
+
+def test_a_rate_that_is_no_whole_number_of_users_is_sent_as_asked(tmp_path):
+    with served(tmp_path) as (_, ports):
+        rows = load(tmp_path, ports, ["nodeport-tcp"], lambda: time.sleep(5), arrivals_per_second=6)
+    sent = [row["sent"] for row in rows if row["kind"] == "second"][1:-1]
+    assert len(sent) >= 3
+    assert all(5 <= count <= 7 for count in sent), sent
+
+
+def test_a_client_that_keeps_its_port_is_answered(tmp_path):
+    with served(tmp_path) as (_, ports):
+        rows = load(tmp_path, ports, ["nodeport-udp-kept"], lambda: time.sleep(2))
+    (flow,) = [row for row in rows if row["kind"] == "flow"]
+    assert flow["answered"] == flow["sent"] == flow["due"] > 20
+
+
+def test_what_a_stalled_load_never_sent_is_counted(tmp_path):
+    """Stopped until its end: what was due meanwhile is late, or not sent; nothing vanishes."""
+    with served(tmp_path) as (_, ports):
+
+        def stall(process) -> None:
+            time.sleep(1.5)
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(3)
+            process.send_signal(signal.SIGCONT)
+
+        rows = load(tmp_path, ports, ["nodeport-tcp"], stall)
+    (flow,) = [row for row in rows if row["kind"] == "flow"]
+    assert flow["due"] == flow["sent"] + flow["not_sent"]
+    late = sum(row["late"] for row in rows if row["kind"] == "second")
+    assert late + flow["not_sent"] >= RATE * 2
 
 
 def test_a_bad_spec_is_an_error_in_words(tmp_path):

@@ -9,29 +9,20 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import yaml
 
-from harness.recording import open_source
-from harness.recording.state import State
-from harness.serve import LiveApi
-from harness.serve.live import LiveStore
+from harness.apiserver import LiveApi
+from harness.apiserver.live import LiveStore
+from harness.log import open_source
+from harness.log.state import State
+from tests.waiting import until
 
 SECONDS = 60
 """Bound of every wait here."""
 
 RESOURCES = ("nodes", "services", "endpointslices")
-
-
-def until(condition, what: str, seconds: float = SECONDS):
-    """The condition's first true value."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.02)
-    return value
 
 
 class Proxy:
@@ -242,7 +233,7 @@ class Recorder:
 
 def folded_or_none(source) -> dict | None:
     """None while the last line is only half there."""
-    from harness.recording import RecordingError
+    from harness.log import RecordingError
 
     try:
         return folded(source)

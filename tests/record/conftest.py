@@ -28,4 +28,4 @@ def record():
     for recorder in started:
         if recorder.process.poll() is None:
             recorder.process.kill()
-        recorder.process.wait(30)
+        recorder.process.wait(60)

@@ -17,9 +17,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from harness.kafka.broker import Broker
-from harness.recording import RecordingError, open_source
-from tests.record.cluster import Cluster, Recorder, events_of, folded, until
+from harness.log import RecordingError, open_source
+from harness.log.kafka.broker import Broker
+from tests.record.cluster import Cluster, Recorder, events_of, folded
+from tests.waiting import until
 
 CHANGES_A_SECOND = 150
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.events import FORMAT, VERSION, Event, Header
+from harness.log import open_source
+from harness.log.events import FORMAT, VERSION, Event, Header
+from harness.log.journal import Journal
 from harness.record import log as log_module
 from harness.record.log import Log
-from harness.recording import open_source
-from harness.recording.journal import Journal
 
 HEADER = Header(FORMAT, VERSION, start="2026-01-01T00:00:00Z")
 

@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.record.ledger import KINDS, Ledger, Scope, cleaned
+from harness.kube.resources import BY_NAME
+from harness.kube.scope import Scope
+from harness.log.events import RESOURCES
+from harness.record.ledger import Ledger, cleaned
 from harness.record.live import troubles
 from harness.record.watcher import Health
 
@@ -94,9 +97,9 @@ def test_managed_fields_go_and_everything_else_stays_to_the_letter():
     assert b"1.50e3}" in cleaned("services", told.encode())
 
 
-@pytest.mark.parametrize("resource", KINDS)
+@pytest.mark.parametrize("resource", RESOURCES)
 def test_every_resource_has_its_kind(resource):
-    version, kind = KINDS[resource]
+    version, kind = BY_NAME[resource].api_version, BY_NAME[resource].kind
     assert json.loads(cleaned(resource, b'{"metadata":{"name":"a"}}')) == {
         "kind": kind, "apiVersion": version, "metadata": {"name": "a"},
     }  # fmt: skip

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
+from harness.apiserver.kubeconfig import kubeconfig as make_kubeconfig
+from harness.apiserver.kubeconfig import write_kubeconfig
+from harness.apiserver.live import LiveStore
 from harness.cli import main
-from harness.serve.live import LiveStore
+from harness.kube.access import Access
+from harness.record.session import Options, open_session
 from tests.record.cluster import RESOURCES, Cluster, events_of, folded_or_none
 
 
@@ -119,6 +127,25 @@ def test_token_and_certificate_of_the_kubeconfig(record, tmp_path):
         assert recorder.stop() == 0
 
 
+def test_a_token_in_a_file_is_read_again_when_it_was_renewed(record, tmp_path):
+    """As client-go reads it: not before it was refused, or is a minute old."""
+    with Cluster(tmp_path, token="first") as cluster:
+        cluster.churn(seed=1, changes=20)
+        config, file, out = yaml.safe_load(cluster.kubeconfig.read_text()), tmp_path / "token", tmp_path / "a.jsonl"
+        file.write_text("first\n")
+        config["users"][0]["user"] = {"tokenFile": "token"}
+        cluster.kubeconfig.write_text(yaml.safe_dump(config))
+        recorder = record(cluster, "--out", out)
+        recorder.until_like(cluster, out)
+        cluster.options["token"] = "second"
+        cluster.restart(keep=True)
+        cluster.churn(seed=2, changes=20)
+        recorder.until(lambda: "401" in recorder.said, "that it is refused")
+        file.write_text("second\n")
+        recorder.until_like(cluster, out)
+        assert recorder.stop() == 0
+
+
 def test_without_rights_it_says_which(record, tmp_path):
     with Cluster(tmp_path, token="s3cret") as cluster:
         text = cluster.kubeconfig.read_text()
@@ -168,3 +195,48 @@ def test_an_unknown_context_is_said(cluster, tmp_path):
     options = ["--out", str(tmp_path / "a.jsonl"), "--kubeconfig", str(cluster.kubeconfig), "--context", "nowhere"]
     done = CliRunner().invoke(main, ["record", *options])
     assert done.exit_code == 1 and "nowhere" in done.output
+
+
+class Forbidding(BaseHTTPRequestHandler):
+    """An API server of which the recorder may ask everything but ServiceCIDRs."""
+
+    def do_GET(self) -> None:
+        code, body = 200, {"gitVersion": "v1.35.1"}
+        if self.path.endswith("/servicecidrs"):
+            code, body = 403, {"kind": "Status", "message": "servicecidrs is forbidden"}
+        data = json.dumps(body).encode()
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_) -> None:
+        pass
+
+
+def test_what_the_header_lacks_for_want_of_a_right_is_reported(tmp_path):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Forbidding)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    kubeconfig = tmp_path / "kubeconfig"
+    write_kubeconfig(kubeconfig, make_kubeconfig(f"http://127.0.0.1:{server.server_port}", None, None))
+    session = open_session(Options(out=tmp_path / "a.jsonl", access=Access(str(kubeconfig))))
+    session.close(patient=False)
+    server.shutdown()
+    server.server_close()
+    assert session.header.cluster["version"] == "v1.35.1" and "serviceCIDRs" not in session.header.cluster
+    (note,) = session.notes
+    assert "will lack serviceCIDRs: 403: servicecidrs is forbidden; to include them, allow listing servicecidrs" in note
+
+
+@pytest.mark.parametrize("start", [None, "yesterday", "2026-01-31T12:00:00"])
+def test_a_recording_of_unknown_start_is_not_continued(start, tmp_path):
+    """Nobody knows what `t` its next event would have; nothing is asked of the cluster, nothing is written."""
+    out, config = tmp_path / "a.jsonl", tmp_path / "kubeconfig"
+    config.write_text(json.dumps(make_kubeconfig("http://127.0.0.1:9", None, None)))
+    header = {"format": "kube-proxy-harness/recording", "version": 1, "resources": list(RESOURCES)}
+    out.write_text(json.dumps(header | ({"start": start} if start else {})) + "\n")
+    before = out.read_bytes()
+    done = CliRunner().invoke(main, ["record", "--kubeconfig", str(config), "--out", str(out)])
+    assert done.exit_code == 2 and "Traceback" not in done.output, done.output
+    assert f"{out}:1: " in done.output and "cannot be continued" in done.output
+    assert out.read_bytes() == before

@@ -12,9 +12,10 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from harness.cli import main
-from harness.events import OBJECT_TYPES
-from harness.recording import open_source
-from tests.record.cluster import Recorder, until
+from harness.log import open_source
+from harness.log.events import OBJECT_TYPES
+from tests.record.cluster import Recorder
+from tests.waiting import until
 
 DEMO = "recordings/demo.jsonl"
 CIDR = "10.128.0.0/9"

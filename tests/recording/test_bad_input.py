@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 
 import pytest
 from click.testing import CliRunner
 
 from harness.cli import main
-from harness.events import FORMAT
-from harness.recording import RecordingError, open_source
+from harness.log import RecordingError, open_source
+from harness.log.events import FORMAT
 
 HEADER = {"format": FORMAT, "version": 1}
 SERVICE = {
@@ -42,12 +43,12 @@ BAD = {
     "newer version": (lines({**HEADER, "version": 99}), ":1: version 99 was written by a newer harness"),
     "version no integer": (lines({**HEADER, "version": "1"}), ":1: version is '1'; an integer from 1"),
     "header of wrong types": (lines({**HEADER, "start": 5}), ":1: bad header"),
-    "truncated line": (lines(HEADER, event(1)) + b'{"seq":2,"t":0,"ty', ":3: the last line is cut off"),
-    "last line without its newline": (lines(HEADER, event(1), end=""), ":2: the last line is cut off"),
+    "truncated line": (lines(HEADER, event(1)) + b'{"seq":2,"t":0,"ty', ":3: the last line is incomplete"),
+    "last line without its newline": (lines(HEADER, event(1), end=""), ":2: the last line is incomplete"),
     "non-JSON line": (lines(HEADER, event(1)) + b"hello\n" + lines(event(2)), ":3: not an event"),
     "line without seq": (lines(HEADER, {"t": 0}), ":2: not an event"),
-    "duplicate seq": (lines(HEADER, event(1), event(1)), ":3: seq 1 after 1; seq must rise"),
-    "falling seq": (lines(HEADER, event(7), event(3)), ":3: seq 3 after 7; seq must rise"),
+    "duplicate seq": (lines(HEADER, event(1), event(1)), ":3: seq 1 after 1; seq must increase"),
+    "falling seq": (lines(HEADER, event(7), event(3)), ":3: seq 3 after 7; seq must increase"),
     "falling time": (lines(HEADER, event(1, t=9), event(2, t=8)), ":3: t 8 after 9"),
     "unknown resource": (lines(HEADER, event(1, resource="pets")), ":2: unknown resource 'pets'; one of services"),
     "unknown type": (lines(HEADER, event(1, kind="BORN")), ":2: unknown type 'BORN'; one of ADDED"),
@@ -60,7 +61,7 @@ BAD = {
     "empty file": (b"", ":1: the file is empty"),
     "blank file": (b"\n", ":1: the file is empty"),
     "binary file": (bytes(range(256)) * 9, ":1: not a recording: starts with"),
-    "zstd cut off": (b"\x28\xb5\x2f\xfd\x04", "not a whole zstd file"),
+    "zstd cut off": (b"\x28\xb5\x2f\xfd\x04", "not a complete zstd file"),
     "a picture": (b"\x89PNG\r\n\x1a\n" + bytes(64), ":1: not a recording: starts with"),
     "kubectl dump cut off": (b'{"kind": "List",\n "items": [\n {"kind": "Service"', ":3: not JSON"),
     "kubectl object of another kind": (
@@ -141,3 +142,56 @@ def test_trace_names_the_line_too(tmp_path, kind):
     done = CliRunner().invoke(main, ["trace", str(path), "--from", "external:203.0.113.7", "--to", "10.96.0.1:80"])
     assert done.exit_code == 2, done.output
     assert f"{path}{message}" in done.stderr
+
+
+NODE = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}}
+DUMP = {"kind": "List", "items": [NODE, {"apiVersion": "v1", "kind": "Service", **SERVICE}]}
+ENDED = {"kind": "Status", "code": 410, "message": "too old resource version: 5 (9)"}
+
+
+def watched(*events: tuple[str, dict]) -> bytes:
+    return lines(*({"type": kind, "object": manifest} for kind, manifest in events))
+
+
+@pytest.mark.parametrize("content", [json.dumps(DUMP).encode(), lines(HEADER, event(1))], ids=["a dump", "a recording"])
+def test_a_byte_order_mark_is_taken(tmp_path, content):
+    for name, mark in (("plain", b""), ("marked", codecs.BOM_UTF8)):
+        (tmp_path / name).write_bytes(mark + content)
+    with open_source(tmp_path / "plain") as plain, open_source(tmp_path / "marked") as marked:
+        assert [bytes(e.object) for e in marked] == [bytes(e.object) for e in plain] != []
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf_16_is_named(tmp_path, encoding):
+    (tmp_path / "dump").write_text(json.dumps(DUMP, indent=1), encoding=encoding)
+    with pytest.raises(RecordingError, match="dump:1: UTF-16 text, as PowerShell's > writes it: save it as UTF-8"):
+        open_source(tmp_path / "dump")
+
+
+def test_importing_takes_a_mark_and_names_utf_16(tmp_path):
+    for encoding, code, said in (("utf-8-sig", 0, "events"), ("utf-16", 2, "UTF-16 text")):
+        (tmp_path / "dump").write_text(json.dumps(DUMP, indent=1), encoding=encoding)
+        done = CliRunner().invoke(main, ["import", str(tmp_path / "dump"), str(tmp_path / "out.jsonl")])
+        assert done.exit_code == code and said in done.output, done.output
+
+
+def test_a_watch_is_taken_up_to_its_error_which_is_reported(tmp_path, capsys):
+    path = tmp_path / "watch"
+    path.write_bytes(watched(("ADDED", NODE), ("MODIFIED", NODE), ("ERROR", ENDED), ("ADDED", NODE)))
+    for _ in range(2):
+        with open_source(path) as recording:
+            assert [e.type for e in recording if e.type != "BOOKMARK"] == ["ADDED", "MODIFIED"]
+    said = "read up to where the watch ended with ERROR 410 (too old resource version: 5 (9))"
+    assert capsys.readouterr().err.splitlines()[0] == f"warning: {path}: {said}"
+
+
+def test_an_object_that_is_there_twice_is_a_watch_that_does_not_say_what_happened(tmp_path):
+    changed = NODE | {"spec": {"unschedulable": True}}
+    for content in (lines(NODE, changed), lines({"kind": "List", "items": [NODE]}, changed)):
+        (tmp_path / "plain").write_bytes(content)
+        with pytest.raises(RecordingError, match="Node n occurs twice.* add --output-watch-events"):
+            with open_source(tmp_path / "plain") as recording:
+                list(recording)
+    (tmp_path / "plain").write_bytes(lines(NODE, NODE))
+    with open_source(tmp_path / "plain") as recording:
+        assert len(list(recording)) == 5

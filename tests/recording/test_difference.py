@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.cli import main
-from harness.events import FORMAT, VERSION, Event, Header
-from harness.recording import initial_events_end, open_source, write_recording
-from harness.recording.difference import ObjectChange, differences
-from harness.recording.state import state_at, two_states
+from harness.log import initial_events_end, open_source, write_recording
+from harness.log.difference import ObjectChange, differences
+from harness.log.events import FORMAT, VERSION, Event, Header
+from harness.log.positions import position
+from harness.log.state import state_at, two_states
 
 DEMO = "recordings/demo.jsonl"
 SLICE = {
@@ -93,12 +94,23 @@ def test_both_ways_round_the_same_fields_differ(before, after):
     assert sorted(map(repr, there)) == sorted(map(repr, back))
 
 
-def test_points_of_one_recording_are_the_states_there():
+@pytest.mark.parametrize(
+    ("start", "until"),
+    [("120", "180"), ("0s", "20s"), ("100", "60s"), ("5s", "1h"), ("1h", "2h")],
+)
+def test_points_of_one_recording_are_the_states_there(start, until):
     with open_source(DEMO) as recording:
-        before, after = two_states(recording, 120, 180)
-    for seq, objects in ((120, before), (180, after)):
+        before, after = two_states(recording, position(start), position(until))
+    for where, objects in ((start, before), (until, after)):
         with open_source(DEMO) as recording:
-            assert state_at(recording, seq).objects == objects
+            assert state_at(recording, position(where)).objects == objects
+
+
+def test_a_time_and_the_last_event_until_then_are_one_place():
+    with open_source(DEMO) as recording:
+        last = max(event.seq for event in recording if event.t <= 10_000_000_000)
+    listings = [CliRunner().invoke(main, ["inspect", DEMO, "--at", at]).output for at in ("10s", str(last))]
+    assert listings[0] == listings[1] and '"items"' in listings[0]
 
 
 def run(*arguments: str):

@@ -14,9 +14,9 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.events import FORMAT, MARKER_TYPES, OBJECT_TYPES, RESOURCES, VERSION, Event, Header
-from harness.recording import open_source, write_recording
-from harness.recording.state import State, state_at
+from harness.log import open_source, write_recording
+from harness.log.events import FORMAT, MARKER_TYPES, OBJECT_TYPES, RESOURCES, VERSION, Event, Header
+from harness.log.state import State, state_at
 
 SERVICE = {
     "apiVersion": "v1",
@@ -106,7 +106,7 @@ def test_standard_input_is_a_source():
         command = [sys.executable, "-m", "harness", "validate", "-"]
         done = subprocess.run(command, stdin=demo, capture_output=True, text=True)
     assert done.returncode == 0
-    assert done.stdout.startswith("valid: 291 events")
+    assert done.stdout.startswith("valid: 300 events")
 
 
 def test_sha256_is_that_of_the_stored_bytes():
@@ -122,7 +122,7 @@ def test_sha256_is_that_of_the_stored_bytes():
 @pytest.mark.parametrize("seq", [1, 60, 150, 291])
 def test_the_state_at_a_point_is_a_source_that_holds_the_same(tmp_path, seq):
     with open_source("recordings/demo.jsonl") as recording:
-        listing = state_at(recording, seq).listing()
+        listing = state_at(recording, ("seq", seq)).listing()
     path = tmp_path / "state.json"
     path.write_text(json.dumps(listing))
     state = State()
@@ -160,4 +160,4 @@ def test_nothing_is_read_beyond_what_is_asked(tmp_path):
     path = tmp_path / "damaged.jsonl"
     path.write_bytes(b"".join([*text[:60], b"oops\n"]))
     with open_source(path) as recording:
-        assert state_at(recording, 40).objects
+        assert state_at(recording, ("seq", 40)).objects

@@ -6,8 +6,8 @@ import json
 
 import msgspec
 
-from harness.events import FORMAT, VERSION, Event, Header
-from harness.recording import initial_events_end, write_recording
+from harness.log import initial_events_end, write_recording
+from harness.log.events import FORMAT, VERSION, Event, Header
 
 SERVICE = {
     "apiVersion": "v1", "kind": "Service",

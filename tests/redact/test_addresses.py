@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from harness.redact.address_text import AddressTexts
-from harness.redact.addresses import EMBEDDING_RANGES, FIXED_RANGES, OWN_RANGES, AddressMap
+from harness.log.redact.address_text import AddressTexts
+from harness.log.redact.addresses import EMBEDDING_RANGES, FIXED_RANGES, OWN_RANGES, AddressMap
 
 KEYS = st.binary(min_size=16, max_size=32)
 RANGES = [ipaddress.ip_network(text) for text in OWN_RANGES + FIXED_RANGES + EMBEDDING_RANGES]

@@ -40,7 +40,7 @@ def test_the_environment_may_hold_the_key(tmp_path):
 def test_the_report_counts_what_was_dropped(tmp_path):
     done = run(DEMO, tmp_path / "out.jsonl", "--report", tmp_path / "report.json")
     report = json.loads((tmp_path / "report.json").read_text())
-    assert report["events"] == 291 and report["dropped"] == {"header.generator": 1}
+    assert report["events"] == 300 and report["dropped"] == {"header.generator": 1}
     assert "1  header.generator" in done.output
 
 
@@ -50,12 +50,12 @@ def test_refusals_name_the_way_out(tmp_path):
     out = tmp_path / "out.jsonl"
     for arguments, message in [
         (("-", out), "save it to a file first"),
-        ((DEMO, "-"), "it must be a file"),
+        ((DEMO, "-"), "DST must be a file"),
         ((DEMO, DEMO), "is the source itself"),
         ((DEMO, out, "--key-file", tmp_path / "none"), "cannot be read"),
-        ((DEMO, out, "--key-file", tmp_path / "short"), "16 or more are needed"),
+        ((DEMO, out, "--key-file", tmp_path / "short"), "at least 16 are needed"),
         ((DEMO, out, "--new-key", tmp_path / "short"), "use it with --key-file"),
-        ((DEMO, out, "--new-key", out, "--key-file", out), "one of them"),
+        ((DEMO, out, "--new-key", out, "--key-file", out), "exclude each other"),
         ((tmp_path / "bad.jsonl", out, "--new-key", tmp_path / "key"), "bad.jsonl:2: "),
         ((tmp_path / "absent", out), "absent: cannot be read"),
     ]:
@@ -64,9 +64,9 @@ def test_refusals_name_the_way_out(tmp_path):
         assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.jsonl", "short"], "nothing is left behind"
 
 
-def test_a_destination_that_cannot_be_written_is_1(tmp_path):
+def test_a_destination_that_cannot_be_written_is_2(tmp_path):
     done = run(DEMO, tmp_path / "none" / "out.jsonl")
-    assert done.exit_code == 1 and "cannot be written" in done.output
+    assert done.exit_code == 2 and "cannot be written" in done.output
 
 
 def test_what_kubectl_prints_can_be_redacted(tmp_path):

@@ -10,15 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.backends.nftables.slots import moves, reslotted
-from harness.events import FORMAT, VERSION, Event, Header
+from harness.log import initial_events_end, write_recording
+from harness.log.events import FORMAT, VERSION, Event, Header
+from harness.log.redact import redact
+from harness.log.synth import Options as SynthOptions
+from harness.log.synth import generate
 from harness.modes import MODES
-from harness.recording import initial_events_end, write_recording
-from harness.redact import redact
 from harness.replay.kernels import open_kernel
 from harness.replay.session import Options, Session
-from harness.synth import Options as SynthOptions
-from harness.synth import generate
 from tests.cases.strategies import clusters
+
+pytestmark = pytest.mark.xdist_group("redaction")
 
 KEY = b"a key for all the tests"
 KEYS = st.binary(min_size=16, max_size=16)
@@ -43,7 +45,7 @@ def replayed(path, mode: str, verify: bool = False) -> tuple:
     """All that must not change: syncs, programs' families and operations, changes counted."""
     with open_kernel("memory", mode) as target:
         kernel = Counting(target.kernel)
-        options = Options(mode=mode, verify=verify, min_sync_period=10**9)
+        options = Options(mode=mode, verify="full" if verify else "none", min_sync_period=10**9)
         result = Session(str(path), options, target._replace(kernel=kernel), lambda *_: None).run()
     assert not verify or result.verified is True, result.differences
     counted = result.recording["services"], result.recording["endpoints"], result.recording["events"]

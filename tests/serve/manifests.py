@@ -44,6 +44,7 @@ MANIFESTS: dict[str, list[dict]] = {
     "endpointslices.discovery.k8s.io": [
         _slice("full", [{"port": 80}, {"port": None}], ["10.1.0.1", "10.1.0.2", "10.1.0.3", "10.1.0.4", "10.1.0.5"]),
         _slice("empty", None, None),
+        _slice("named", [{"name": "http"}, {"name": "metrics", "port": 9090}, {"name": "", "port": None}], []),
         _slice("one", [{"port": n} for n in (1, 2, 3, 4)], ["10.1.0.1"]),
     ],
     "nodes": [

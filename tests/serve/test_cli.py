@@ -14,15 +14,15 @@ import urllib.request
 import pytest
 import yaml
 
-from harness.recording import open_source
-from harness.recording.state import State
+from harness.log import open_source
+from harness.log.state import State
 from tests.serve.conftest import DEMO, Served, ask
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_cleanly_with_watches_open(serve, signum):
     served = serve(DEMO, "--speed", "max")
-    replies = [urllib.request.urlopen(f"{served.url}/api/v1/nodes?watch=1", timeout=30) for _ in range(5)]
+    replies = [urllib.request.urlopen(f"{served.url}/api/v1/nodes?watch=1", timeout=60) for _ in range(5)]
     assert all(reply.readline() for reply in replies)
     assert served.stop(signum) == (0, "")
     assert all(reply.read().endswith(b"\n") for reply in replies), "no event is cut in two"
@@ -31,7 +31,7 @@ def test_a_signal_ends_it_cleanly_with_watches_open(serve, signum):
 def test_the_ready_line_says_where_and_what(serve):
     served = serve(DEMO, "--start-paused")
     assert served.ready.startswith(f"serving {DEMO} at http://127.0.0.1:")
-    assert "41 services, 41 endpointslices, 6 nodes, 0 pods; paused" in served.ready
+    assert "41 services, 50 endpointslices, 6 nodes, 0 pods; paused" in served.ready
 
 
 def test_tls_and_token_through_the_kubeconfig(serve, tmp_path):
@@ -44,7 +44,25 @@ def test_tls_and_token_through_the_kubeconfig(serve, tmp_path):
     url, token = config["clusters"][0]["cluster"]["server"], config["users"][0]["user"]["token"]
     assert url == served.url and url.startswith("https://")
     request = urllib.request.Request(url + "/api/v1/nodes", headers={"Authorization": f"Bearer {token}"})
-    assert urllib.request.urlopen(request, context=context, timeout=30).status == 200
+    assert urllib.request.urlopen(request, context=context, timeout=60).status == 200
+
+
+def test_a_certificate_for_all_addresses(serve, tmp_path):
+    """Any name of this machine verifies, and the kubeconfig names an address that can be connected to."""
+    path = tmp_path / "kubeconfig"
+    served = serve(DEMO, "--tls", "--host", "0.0.0.0", "--write-kubeconfig", path)
+    cluster = yaml.safe_load(path.read_text())["clusters"][0]["cluster"]
+    assert cluster["server"] == served.url and served.url.startswith("https://127.0.0.1:")
+    context = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
+    port = served.url.rpartition(":")[2]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+        try:
+            out.connect(("192.0.2.1", 9))
+            mine = out.getsockname()[0]
+        except OSError:
+            mine = "127.0.0.1"
+    for name in ("127.0.0.1", "0.0.0.0", "localhost", mine):
+        assert urllib.request.urlopen(f"https://{name}:{port}/healthz", context=context, timeout=60).read() == b"ok"
 
 
 def test_certificates_of_your_own(serve, tmp_path):
@@ -55,7 +73,7 @@ def test_certificates_of_your_own(serve, tmp_path):
     subprocess.run([*command.split(), key, "-out", cert], check=True, capture_output=True)
     served = serve(DEMO, "--tls-cert", cert, "--tls-key", key)
     context = ssl.create_default_context(cafile=str(cert))
-    assert urllib.request.urlopen(served.url + "/healthz", context=context, timeout=30).read() == b"ok"
+    assert urllib.request.urlopen(served.url + "/healthz", context=context, timeout=60).read() == b"ok"
 
 
 def test_bad_input_is_refused_before_anything_listens(tmp_path):
@@ -82,7 +100,7 @@ def test_bad_input_further_on_ends_it(tmp_path):
     [
         (("--speed", "fast"), "'fast' is neither max nor a factor"),
         (("--from", "soon"), "'soon' is not a duration"),
-        (("--tls-cert", DEMO), "belong together"),
+        (("--tls-cert", DEMO), "must be given together"),
         (("--tls-cert", DEMO, "--tls-key", DEMO), "not a certificate"),
         (("--port", "70000"), "70000"),
     ],
@@ -118,7 +136,7 @@ def test_writes_go_into_the_journal(serve, tmp_path):
             if event.t == 0:
                 before.apply(event)
     with open_source(path) as recording:
-        assert recording.header.cluster["name"] == "synth-7"
+        assert recording.header.cluster["name"] == "synth-19"
         for event in recording:
             after.apply(event)
     assert set(after.objects) - set(before.objects) == {("services", "shop", "web")}

@@ -14,10 +14,12 @@ import yaml
 from kubernetes import client, config, dynamic, watch
 from kubernetes.client.exceptions import ApiException
 
-from harness.recording import open_source
-from harness.serve import LiveApi
-from harness.serve.kubeconfig import write_kubeconfig
+from harness.apiserver import LiveApi
+from harness.apiserver.kubeconfig import write_kubeconfig
+from harness.log import open_source
 from tests.serve.conftest import DEMO, SECONDS, Served, ask
+
+pytestmark = pytest.mark.xdist_group("served")
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +56,12 @@ def test_kubectl_get(demo, kubectl):
     assert "endpointslices" in kubectl(path, "api-resources") and "Server Version" in kubectl(path, "version")
 
 
+def test_kubectl_asks_nobody_for_credentials_where_the_server_asks_for_none(kubectl, tmp_path):
+    with LiveApi(tls=True) as made:
+        write_kubeconfig(tmp_path / "kubeconfig", made.kubeconfig())
+        assert kubectl(tmp_path / "kubeconfig", "get", "svc", "-A", "-o", "name") == ""
+
+
 def test_kubectl_pages_through_lists(demo, kubectl):
     _, path = demo
     assert len(kubectl(path, "get", "svc", "-A", "--chunk-size=7", "--no-headers").splitlines()) == 41
@@ -80,18 +88,19 @@ def test_kubectl_watch(serve, tmp_path, kubectl):
     path = tmp_path / "kubeconfig"
     served = serve(DEMO, "--start-paused", "--speed", "max", "--write-kubeconfig", path)
     with open_source(DEMO) as recording:
-        wanted = [(e.type, name_of(e)) for e in recording if e.resource == "endpointslices" and e.type != "BOOKMARK"]
+        recorded = [e for e in recording if e.resource == "endpointslices" and e.type != "BOOKMARK"]
+    wanted, listed = [(e.type, name_of(e)) for e in recorded], sum(e.t == 0 for e in recorded)
     command = ["kubectl", "--kubeconfig", str(path), "get", "endpointslices", "-A", "-w", "--output-watch-events"]
     with subprocess.Popen([*command, "-o", "json"], stdout=subprocess.PIPE, text=True) as process:
         limit = threading.Timer(SECONDS, process.kill)
         limit.start()
         events = events_of(process.stdout)
-        initial = [next(events) for _ in range(41)]
+        initial = [next(events) for _ in range(listed)]
         served.control("resume")
-        later = [next(events) for _ in wanted[41:]]
+        later = [next(events) for _ in wanted[listed:]]
         limit.cancel()
         process.kill()
-    assert later == wanted[41:] and sorted(initial) == sorted(wanted[:41])
+    assert later == wanted[listed:] and sorted(initial) == sorted(wanted[:listed])
 
 
 def name_of(event) -> str:

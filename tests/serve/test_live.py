@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.recording import RecordingError, open_source
-from harness.recording.state import State, folded
-from harness.serve import ApiError
-from harness.serve.journal import Journal
-from harness.serve.live import LiveStore
+from harness.apiserver import ApiError
+from harness.apiserver.journal import Journal
+from harness.apiserver.live import LiveStore
+from harness.log import RecordingError, open_source
+from harness.log.state import State, folded
 from tests.serve.conftest import ask
 
 MERGE = "application/merge-patch+json"
@@ -164,7 +164,7 @@ def test_a_journal_never_overwrites_another(store, tmp_path):
     with Journal(path, store), pytest.raises(RecordingError, match="is being written"), Journal(path, store):
         pass
     before = path.read_bytes()
-    with pytest.raises(RecordingError, match="holds a recording already"), Journal(path, store):
+    with pytest.raises(RecordingError, match="already contains a recording"), Journal(path, store):
         pass
     assert path.read_bytes() == before
 
@@ -232,7 +232,7 @@ ODD_WRITES = {
 @pytest.fixture(scope="module")
 def with_pod():
     """Live state with one pod, which every test leaves there."""
-    from harness.serve import LiveApi
+    from harness.apiserver import LiveApi
 
     with LiveApi() as live:
         live.store.apply("pods", POD)

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.events import OBJECT_TYPES
-from harness.recording import open_source
-from harness.recording.places import duration, place, speed
-from harness.recording.state import state_at
+from harness.log import open_source
+from harness.log.events import OBJECT_TYPES
+from harness.log.positions import duration, position, speed
+from harness.log.state import state_at
 from tests.serve.conftest import DEMO, ask
 
 PATHS = {
@@ -43,7 +43,7 @@ def served_state(url: str) -> dict:
 def recorded_state(seq: int) -> dict:
     """The same out of the recording's own fold."""
     with open_source(DEMO) as recording:
-        objects = {key: json.loads(bytes(raw)) for key, raw in state_at(recording, seq).objects.items()}
+        objects = {key: json.loads(bytes(raw)) for key, raw in state_at(recording, ("seq", seq)).objects.items()}
     for manifest in objects.values():
         manifest["metadata"].pop("resourceVersion")
     return objects
@@ -54,7 +54,7 @@ def test_at_full_speed_the_order_is_the_recordings(serve, events):
     wanted = [e for e in events if e.t > 0 and e.type in OBJECT_TYPES and e.resource == "endpointslices"]
     listed = ask(served.url + PATHS["endpointslices"]).body["metadata"]["resourceVersion"]
     reply = urllib.request.urlopen(
-        f"{served.url}{PATHS['endpointslices']}?watch=1&resourceVersion={listed}", timeout=30
+        f"{served.url}{PATHS['endpointslices']}?watch=1&resourceVersion={listed}", timeout=60
     )
     served.control("resume")
     got = [json.loads(reply.readline()) for _ in wanted]
@@ -81,7 +81,7 @@ def test_seeking_back_sends_watchers_away(serve, events):
     served.control("seek", to=events[-1].seq)
     listed = ask(served.url + PATHS["services"]).body["metadata"]["resourceVersion"]
     url = f"{served.url}{PATHS['services']}?watch=1&resourceVersion={listed}"
-    reply = urllib.request.urlopen(url, timeout=30)
+    reply = urllib.request.urlopen(url, timeout=60)
     served.control("seek", to=events[120].seq)
     assert json.loads(reply.readline())["object"]["code"] == 410 and reply.readline() == b""
     again = ask(served.url + PATHS["services"]).body["metadata"]["resourceVersion"]
@@ -131,8 +131,8 @@ def test_odd_control_requests_are_refused(serve, action, said):
 
 @given(st.integers(0, 10**15), st.sampled_from(["ns", "us", "ms", "s", "m", "h"]))
 def test_places_are_read_back(value, unit):
-    assert place(str(value)) == ("seq", value)
-    assert place(f"{value}{unit}") == ("t", duration(f"{value}{unit}"))
+    assert position(str(value)) == ("seq", value)
+    assert position(f"{value}{unit}") == ("t", duration(f"{value}{unit}"))
     assert duration(f"{value}ns") == value
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.serve.patches import PatchTestFailed, json_patch, merge_patch, strategic_merge_patch
+from harness.kube.patches import PatchTestFailed, json_patch, merge_patch, strategic_merge_patch
 
 # RFC 7386, appendix A
 MERGES = [
@@ -26,6 +26,33 @@ MERGES = [
     ([1, 2], {"a": "b", "c": None}, {"a": "b"}),
     ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
 ]
+
+
+STRATEGIC = [
+    ({"a": {"b": 1}, "c": 2}, {"a": {"$patch": "delete"}}, {"c": 2}),
+    ({"c": 2}, {"a": {"$patch": "delete"}}, {"c": 2}),
+    ({"a": {"b": 1}}, {"a": {"$patch": "merge", "c": 2}}, {"a": {"b": 1, "c": 2}}),
+    ({"a": {"b": 1}}, {"a": {"$patch": "replace", "c": 2}}, {"a": {"c": 2}}),
+    ({"a": 1}, {"$patch": "delete"}, {}),
+    (
+        {"ports": [{"port": 80}, {"port": 443}]},
+        {"ports": [{"$patch": "delete", "port": 80}]},
+        {"ports": [{"port": 443}]},
+    ),
+    ({}, {"ports": [{"$patch": "delete", "port": 80}]}, {"ports": []}),
+]
+
+
+@pytest.mark.parametrize("target, patch, result", STRATEGIC)
+def test_directives_of_a_strategic_merge_patch(target, patch, result):
+    before = copy.deepcopy(target)
+    assert strategic_merge_patch(target, patch) == result
+    assert target == before
+
+
+def test_an_unknown_directive_is_an_error():
+    with pytest.raises(ValueError, match=r"\$patch is 'remove'; replace, merge or delete is needed"):
+        strategic_merge_patch({"a": {}}, {"a": {"$patch": "remove"}})
 
 
 @pytest.mark.parametrize("target, patch, result", MERGES)

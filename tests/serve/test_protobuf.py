@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.serve.protobuf import MAGIC, decode
+from harness.apiserver.protobuf import MAGIC, decode
 
 
 def field(number: int, value: bytes | str | int) -> bytes:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.serve.selectors import EVERYTHING, parse_fields, parse_labels
+from harness.kube.selectors import EVERYTHING, parse_fields, parse_labels
 
 WEB = {"app": "web", "tier": "front", "weight": "7"}
 ROWS = {

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.serve.columns import COLUMNS, age, human_duration
-from harness.serve.kinds import kind_of
-from harness.serve.manifest import Object
-from harness.serve.tables import table
+from harness.apiserver.columns import COLUMNS, age, human_duration
+from harness.apiserver.manifest import Object
+from harness.apiserver.tables import table
+from harness.kube.resources import kind_of
 from tests.serve.manifests import MANIFESTS
 
 GOLDEN = Path(__file__).parent / "golden" / "tables.txt"

@@ -1,4 +1,4 @@
-"""A client that lists, watches, is cut off, resumes, gets 410 and lists anew ends with the store's state."""
+"""A client that lists, watches, is cut off, resumes, gets 410 and lists again ends with the store's state."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.serve import ApiError, Store, wire
-from harness.serve.kinds import SERVICES
-from harness.serve.listing import Lister, Listing
-from harness.serve.scope import Scope, scope_of
-from harness.serve.watching import Watcher, WatchRequest
+from harness.apiserver import ApiError, Store, wire
+from harness.apiserver.listing import Lister, Listing
+from harness.apiserver.scope import Scope, scope_of
+from harness.apiserver.watching import Watcher, WatchRequest
+from harness.kube.resources import SERVICES
 
 SCOPES = (
     {},
@@ -225,6 +225,18 @@ def test_paging_shows_one_moment():
     assert names == list("abcde") and first["metadata"]["resourceVersion"] == second["metadata"]["resourceVersion"]
     with pytest.raises(ApiError, match="too old to display"):
         Lister().body(collection, Scope(), rest, wire.PLAIN)
+
+
+def test_a_server_may_have_smaller_pages_than_are_asked_for():
+    store = Store()
+    for name in "abcde":
+        store.put("services", service(name))
+    listing, sizes, lister = Listing(limit=4), [], Lister(most=2)
+    while listing.token or not sizes:
+        page = json.loads(lister.body(store.collection("services"), Scope(), listing, wire.PLAIN))
+        sizes.append(len(page["items"]))
+        listing = Listing(limit=4, token=page["metadata"].get("continue", ""))
+    assert sizes == [2, 2, 1]
 
 
 @pytest.mark.parametrize("history", [1, 2, 3, 5, 100])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from engine.server.configuration import KubeProxyConfiguration, replace
-from engine.server.duration import Duration
+from engine.server.config.configuration import KubeProxyConfiguration, replace
+from engine.server.config.duration import Duration
 
 ROOT = "KubeProxyConfiguration"
 SECOND = Duration.of(1)
@@ -17,7 +17,7 @@ class Row(NamedTuple):
     name: str
     fields: dict[str, object]
     errors: list[str]
-    version: tuple[int, int] = (1, 35)
+    version: tuple[int, int] = (1, 31)
 
 
 def configured(fields: dict[str, object]) -> KubeProxyConfiguration:

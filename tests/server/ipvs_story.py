@@ -1,4 +1,4 @@
-"""The daemon in mode ipvs, from start to end: runs inside user-mode Linux and prints what it saw as JSON.
+"""The daemon in mode ipvs, from start to end: runs inside a virtual machine and prints what it saw as JSON.
 
 python -m tests.server.ipvs_story FOLDER CERTIFICATE KEY
 """
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.cases.clusters import end, node, service, slice_
+from harness.conformance.corpus.clusters import end, node, service, slice_
 from tests.server.lab import ADDRESS, Lab, Process, eventually
 
 WAIT_SECONDS = 120
@@ -66,7 +66,7 @@ def main() -> None:
     for command in ("ipvsadm -D -t 172.30.0.41:80", "ipvsadm -C"):
         host.run(command.split())
         eventually(lambda: "172.30.0.41:80 -r 10.180.0.1:80" in servers(host), command, WAIT_SECONDS)
-    seen["losses"] = daemon.count("Rules are gone")
+    seen["losses"] = daemon.count("Rules have been removed")
     seen["events"] = eventually(lambda: len(found := lab.events()) > 1 and sorted(found), "its Events")
     seen["code"] = daemon.end()
     seen["after"] = servers(host)

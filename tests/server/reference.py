@@ -1,4 +1,4 @@
-"""The tables of docs/configuration.md, made from the code: `python -m tests.server.reference` writes them anew."""
+"""The tables of docs/configuration.md, generated from the code: `python -m tests.server.reference` updates them."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
-from engine.server.configuration import KubeProxyConfiguration, file_name
-from engine.server.flag_values import BOOL
-from engine.server.flags import BESIDE_CONFIG, FLAGS
+from engine.server.config.configuration import KubeProxyConfiguration, file_name
+from engine.server.config.flag_values import BOOL
+from engine.server.config.flags import BESIDE_CONFIG, FLAGS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
 MARK = "<!-- {}: python -m tests.server.reference -->"
 WITHOUT_FLAG = {
-    "acceptContentTypes": "Accepted; JSON is asked for.",
+    "acceptContentTypes": "Accepted without effect; JSON is requested.",
     "nftables.masqueradeBit": "The mark's bit, in mode nftables.",
-    "hostnameOverride": "This node's name; `--hostname-override` wins over it.",
-    "winkernel": "Windows: read, kept, without effect.",
-    "windowsRunAsService": "Windows: read, kept, without effect.",
+    "hostnameOverride": "Name of this node; overridden by `--hostname-override`.",
+    "winkernel": "Windows only; accepted without effect.",
+    "windowsRunAsService": "Windows only; accepted without effect.",
 }
 
 
 class Field(NamedTuple):
-    """One field of the file: its path here and there, and its default."""
+    """One field of the file: its path in our types, its name in the file, and its default."""
 
     path: str
     name: str
@@ -33,7 +33,7 @@ class Field(NamedTuple):
 
 
 def fields(kind: type[Struct] = KubeProxyConfiguration, path: str = "") -> Iterator[Field]:
-    """Every field that holds no others, in the file's order."""
+    """Every leaf field, in the file's order."""
     for each in msgspec.structs.fields(kind):
         here = f"{path}{each.name}"
         default = getattr(kind(), each.name)
@@ -44,7 +44,7 @@ def fields(kind: type[Struct] = KubeProxyConfiguration, path: str = "") -> Itera
 
 
 def shown(value: object) -> str:
-    """A default as the file would write it."""
+    """A default in the file's syntax."""
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     if isinstance(value, tuple | dict):
@@ -64,7 +64,7 @@ def field_table() -> str:
 
 
 def flag_table() -> str:
-    """Flags that set no field, or count beside --config, and those that are deprecated."""
+    """Flags that set no field, that are used together with --config, or that are deprecated."""
     rows = ["| flag | value | with `--config` | meaning |", "| --- | --- | --- | --- |"]
     for flag in FLAGS.values():
         beside = flag.name in BESIDE_CONFIG or flag.logs
@@ -72,7 +72,7 @@ def flag_table() -> str:
             continue
         short = "`-v`, " if flag.name == "v" else ""
         value = "" if flag.kind is BOOL else f"`{flag.kind.metavar}`"
-        counts = "counts" if beside else "is it" if flag.name == "config" else "ignored"
+        counts = "used" if beside else "" if flag.name == "config" else "ignored"
         note = " Deprecated." if flag.deprecated else ""
         rows.append(f"| {short}`--{flag.name}` | {value} | {counts} | {flag.help}{note} |")
     return "\n".join(rows)
@@ -82,7 +82,7 @@ TABLES = {"fields": field_table, "flags": flag_table}
 
 
 def renewed(page: str) -> str:
-    """The page with its tables made anew; a table ends at the first empty line."""
+    """The page with its tables generated again; a table ends at the first empty line."""
     for name, table in TABLES.items():
         before, mark, rest = page.partition(MARK.format(name))
         after = rest.lstrip("\n").partition("\n\n")[2]

@@ -8,11 +8,11 @@ import msgspec
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from engine.server.configuration import Int32, KubeProxyConfiguration, Uint32
-from engine.server.decode import with_defaults
-from engine.server.duration import Duration
-from engine.server.gates import known_gates
-from engine.server.quantity import Quantity
+from engine.server.config.configuration import Int32, KubeProxyConfiguration, Uint32
+from engine.server.config.decode import with_defaults
+from engine.server.config.duration import Duration
+from engine.server.config.gates import known_gates
+from engine.server.config.quantity import Quantity
 
 WORDS = st.one_of(
     st.sampled_from(

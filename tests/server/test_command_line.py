@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from engine.server.command_line import FlagError, command, parse
-from engine.server.configuration import VModule
-from engine.server.duration import Duration
-from engine.server.flags import FLAGS
+from engine.server.config.command_line import FlagError, command, parse
+from engine.server.config.configuration import VModule
+from engine.server.config.duration import Duration
+from engine.server.config.flags import FLAGS
 
 FLAGS_OF_KUBE_PROXY = """
     bind-address bind-address-hard-fail cleanup cluster-cidr config config-sync-period conntrack-max-per-core
@@ -50,7 +50,7 @@ READ = {
     "--healthz-bind-address 10.0.0.1": {"healthz-bind-address": "10.0.0.1"},
     "--metrics-bind-address [::]:1": {"metrics-bind-address": "[::]:1"},
     "--log-json-info-buffer-size 64Ki": {"log-json-info-buffer-size": 65536},
-    "--proxy-port-range 1-2": {"proxy-port-range": "1-2"},
+    "--kube-version 1.30 --proxy-port-range 1-2": {"kube-version": (1, 30), "proxy-port-range": "1-2"},
 }
 
 REFUSED = {
@@ -79,13 +79,15 @@ REFUSED = {
     "--feature-gates A": "malformed pair, expect string=bool",
     "--feature-gates A=x": 'invalid value of A: x, err: strconv.ParseBool: parsing "x": invalid syntax',
     "--vmodule a": '"a" does not have the pattern=N format',
-    "--proxy-port-range x": "is not a valid port range",
-    "--log-text-info-buffer-size x": "is no quantity",
+    "--proxy-port-range x --kube-version 1.30": "is not a valid port range",
+    "--proxy-port-range 1-2": "unknown flag: --proxy-port-range",
+    "--kube-version v1.31.4 --proxy-port-range x": "unknown flag: --proxy-port-range",
+    "--log-text-info-buffer-size x": "is not a quantity",
 }
 
 
 def test_every_flag_of_kube_proxy_and_no_other():
-    assert sorted(FLAGS) == sorted(FLAGS_OF_KUBE_PROXY)
+    assert sorted(FLAGS) == sorted([*FLAGS_OF_KUBE_PROXY, "kube-version"])
 
 
 @pytest.mark.parametrize("line", READ)
@@ -101,7 +103,7 @@ def test_refused(line):
 
 
 def test_deprecated_flags_say_so():
-    line = parse(["--healthz-port=0", "--proxy-port-range", "", "--cleanup"])
+    line = parse(["--healthz-port=0", "--proxy-port-range", "", "--cleanup"], (1, 30))
     assert line.deprecations == [
         "Flag --healthz-port has been deprecated, This flag is deprecated and will be removed in a future release. "
         "Please use --healthz-bind-address instead.",

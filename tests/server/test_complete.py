@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from engine.server.command_line import parse
-from engine.server.complete import Completed, Note, complete
-from engine.server.configuration import API_VERSION, KIND, ConfigurationError, VModule
-from engine.server.flags import BESIDE_CONFIG, FLAGS
+from engine.server.config.command_line import parse
+from engine.server.config.complete import Completed, Note, complete
+from engine.server.config.configuration import API_VERSION, KIND, ConfigurationError, VModule
+from engine.server.config.duration import Duration
+from engine.server.config.flags import BESIDE_CONFIG, FLAGS
 
 HEAD = f"apiVersion: {API_VERSION}\nkind: {KIND}\n"
 PATH = "/etc/proxy.yaml"
@@ -35,7 +36,9 @@ def refusal(line: str, file: str | None = None, host: str = "h") -> str:
 def test_blank_means_iptables_and_cluster_cidr():
     options, notes = completed("")
     assert (options.configuration.mode, options.configuration.detect_local_mode) == ("iptables", "ClusterCIDR")
-    assert Note("Using iptables proxy") in notes
+    assert options.default_mode and Note("Using iptables proxy") not in notes, "since 1.37 an error and an Event"
+    options, notes = completed("--kube-version 1.36")
+    assert options.version == (1, 36) and Note("Using iptables proxy") in notes
     assert options.configuration.node_port_addresses == ()
 
 
@@ -78,7 +81,11 @@ def test_every_flag_sets_a_field_or_is_known_to_count_elsewhere():
 
 
 SET_BY_FLAG = {
-    "--masquerade-all": lambda c: c.iptables.masquerade_all and c.nftables.masquerade_all,
+    "--masquerade-all": lambda c: c.iptables.masquerade_all and not c.nftables.masquerade_all,
+    "--masquerade-all --proxy-mode nftables": lambda c: c.nftables.masquerade_all and not c.iptables.masquerade_all,
+    "--proxy-mode ipvs": lambda c: c.ipvs.min_sync_period == Duration.of(1) and not c.iptables.sync_period,
+    "--proxy-mode ipvs --ipvs-min-sync-period 0": lambda c: c.ipvs.min_sync_period == 0,
+    "--proxy-mode nftables --iptables-sync-period 5s": lambda c: c.nftables.sync_period == Duration.of(5),
     "--iptables-min-sync-period 0": lambda c: c.iptables.min_sync_period == 0,
     "--iptables-localhost-nodeports=false": lambda c: not c.iptables.localhost_node_ports,
     "--healthz-bind-address 10.0.0.1": lambda c: c.healthz_bind_address == "10.0.0.1:10256",
@@ -105,7 +112,8 @@ REFUSED = {
     (f"--config {PATH}", "featureGates: {B: true, A: false}"): "failed complete: unrecognized feature gate: A, "
     "unrecognized feature gate: B",
     (f"--config {PATH}", None): f"failed complete: open {PATH}: no such file or directory",
-    (f"--config {PATH}", "mode: 1"): "failed complete: failed to decode: Expected `str`, got `int` - at `$.mode`",
+    (f"--config {PATH}", "mode: 1"): "failed complete: failed to decode: json: "
+    "cannot unmarshal number into Go struct field KubeProxyConfiguration.mode of type v1alpha1.ProxyMode",
     ("--proxy-mode userspace", None): "failed validate: KubeProxyConfiguration.Mode.ProxyMode: Invalid value: "
     '"userspace": must be iptables, ipvs, nftables or blank '
     "(blank means the best-available proxy [currently iptables])",
@@ -114,7 +122,8 @@ REFUSED = {
     ("--logging-format xml --proxy-mode x", None): 'initialize logging: logging.format: Invalid value: "xml": '
     "Unsupported log format",
     (f"--config {PATH} --cleanup", "oomScoreAdj: 2000\nbindAddress: x"): "failed validate: ["
-    "KubeProxyConfiguration.OOMScoreAdj: Invalid value: 2000: must be within the range [-1000, 1000], "
+    "KubeProxyConfiguration.KubeProxyLinuxConfiguration.OOMScoreAdj: Invalid value: 2000: "
+    "must be within the range [-1000, 1000], "
     'KubeProxyConfiguration.BindAddress: Invalid value: "x": not a valid textual representation of an IP address]',
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from engine.server.flags import FLAGS
+from engine.server.config.flags import FLAGS
 from tests.server.reference import PAGE, fields, renewed
 
 ROOT = PAGE.parents[1]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 
-from engine.server.complete import with_flags
-from engine.server.configuration import KubeProxyConfiguration, Logging, LogOptions, OutputRouting, VModule
-from engine.server.duration import Duration
-from engine.server.field_errors import aggregate
-from engine.server.quantity import Quantity
-from engine.server.validation import validate
+from engine.server.config.complete import with_flags
+from engine.server.config.configuration import KubeProxyConfiguration, Logging, LogOptions, OutputRouting, VModule
+from engine.server.config.duration import Duration
+from engine.server.config.field_errors import aggregate
+from engine.server.config.quantity import Quantity
+from engine.server.config.validation import validate
 from tests.server.error_rows import ALPHA, BLANK, BLOCKS, ROOT, SECOND, Row, bad, configured
 from tests.server.strategies import configurations
 
@@ -36,16 +36,16 @@ PROCESS = [
         {"config_sync_period": Duration(-SECOND)},
         [bad("ConfigSyncPeriod", '"-1s"', "must be greater than 0")],
     ),
-    Row("hidden metrics of the version before", {"show_hidden_metrics_for_version": "1.34"}, []),
+    Row("hidden metrics of the version before", {"show_hidden_metrics_for_version": "1.30"}, []),
     Row(
         "hidden metrics of any other",
-        {"show_hidden_metrics_for_version": "1.33"},
+        {"show_hidden_metrics_for_version": "1.29"},
         [
             bad(
                 "ShowHiddenMetricsForVersion",
-                '"1.33"',
+                '"1.29"',
                 "--show-hidden-metrics-for-version must be omitted or have the "
-                "value '1.34'. Only the previous minor version is allowed",
+                "value '1.30'. Only the previous minor version is allowed",
             )
         ],
     ),
@@ -263,7 +263,66 @@ LOGS = [
     Row("alpha options by their gate", {"logging.options": SPLIT, "feature_gates": {"LoggingAlphaOptions": True}}, []),
 ]
 
-ROWS = [*BLOCKS, *PROCESS, *ADDRESSES, *CIDRS, *MODES, *LOGS]
+PUBLIC = [
+    Row(field, fields, [f"{field}: {error}"], (1, 38))
+    for field, fields, error in (
+        (
+            "iptables.masqueradeBit",
+            {"iptables.masquerade_bit": 32},
+            "Invalid value: 32: must be within the range [0, 31]",
+        ),
+        (
+            "iptables.syncPeriod",
+            {"iptables.sync_period": Duration(0), "iptables.min_sync_period": Duration(0)},
+            'Invalid value: "0s": must be greater than 0',
+        ),
+        (
+            "nftables.minSyncPeriod",
+            {"mode": "nftables", "nftables.min_sync_period": Duration(-SECOND)},
+            'Invalid value: "-1s": must be greater than or equal to 0',
+        ),
+        (
+            "ipvs.excludeCIDRs[1]",
+            {"mode": "ipvs", "ipvs.exclude_cidrs": ("10.0.0.0/8", "x")},
+            'Invalid value: "x": must be a valid CIDR',
+        ),
+        (
+            "conntrack.maxPerCore",
+            {"conntrack.max_per_core": -1},
+            "Invalid value: -1: must be greater than or equal to 0",
+        ),
+        ("oomScoreAdj", {"oom_score_adj": 1001}, "Invalid value: 1001: must be within the range [-1000, 1000]"),
+        (
+            "clientConnection.burst",
+            {"client_connection.burst": -1},
+            "Invalid value: -1: must be greater than or equal to 0",
+        ),
+        (
+            "detectLocal.bridgeInterface",
+            {"detect_local_mode": "BridgeInterface"},
+            'Invalid value: "": must not be empty',
+        ),
+        (
+            "clusterCIDR",
+            {"cluster_cidr": "10.0.0.0/8,foo"},
+            'Invalid value: "10.0.0.0/8,foo": must be a comma-delimited list of CIDR blocks',
+        ),
+        (
+            "nodePortAddresses[1]",
+            {"node_port_addresses": ("all", "Localhost")},
+            "Invalid value: \"Localhost\": must be a valid CIDR or one of the keywords 'primary', 'localhost', 'all'",
+        ),
+        (
+            "featureGates",
+            {"feature_gates": {"NFTablesProxyMode": True}},
+            'Invalid value: {"NFTablesProxyMode":true}: unrecognized feature gate: NFTablesProxyMode',
+        ),
+        ("logging.format", {"logging.format": "xml"}, 'Invalid value: "xml": Unsupported log format'),
+    )
+]
+"""Since 1.38 errors name fields as the file does (CFG-05c)."""
+
+ROWS = [*BLOCKS, *PROCESS, *ADDRESSES, *CIDRS, *MODES, *LOGS, *PUBLIC]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
@@ -273,11 +332,12 @@ def test_errors(row: Row):
 
 @given(configurations())
 def test_anything_can_be_judged(configuration):
-    assert all(error.startswith(f"{ROOT}.") for error in validate(configuration))
+    assert all(error.startswith(f"{ROOT}.") for error in validate(configuration, (1, 37)))
+    assert not any(error.startswith(f"{ROOT}.") for error in validate(configuration, (1, 38)))
 
 
 def test_the_defaults_are_valid_in_every_version():
-    assert [validate(KubeProxyConfiguration(), (1, minor)) for minor in range(30, 36)] == [()] * 6
+    assert [validate(KubeProxyConfiguration(), (1, minor)) for minor in range(30, 39)] == [()] * 9
 
 
 def test_all_errors_come_at_once_each_once():

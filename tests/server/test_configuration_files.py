@@ -8,9 +8,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.server.configuration import API_VERSION, KIND, ConfigurationError, KubeProxyConfiguration
-from engine.server.decode import decode, encode, with_defaults
-from engine.server.duration import Duration
+from engine.server.config.configuration import API_VERSION, KIND, ConfigurationError, KubeProxyConfiguration
+from engine.server.config.decode import decode, encode, with_defaults
+from engine.server.config.duration import Duration
 from tests.server.error_rows import configured
 from tests.server.strategies import configurations
 
@@ -39,7 +39,7 @@ healthzBindAddress: 0.0.0.0:10256
 hostnameOverride: ""
 iptables: {localhostNodePorts: true, masqueradeAll: false, masqueradeBit: 14, minSyncPeriod: 1s, syncPeriod: 30s}
 ipvs:
-  excludeCIDRs: []
+  excludeCIDRs: null
   minSyncPeriod: 0s
   scheduler: ""
   strictARP: false
@@ -53,7 +53,7 @@ logging:
 metricsBindAddress: 127.0.0.1:10249
 mode: ""
 nftables: {masqueradeAll: false, masqueradeBit: 14, minSyncPeriod: 1s, syncPeriod: 30s}
-nodePortAddresses: []
+nodePortAddresses: null
 oomScoreAdj: -999
 portRange: ""
 showHiddenMetricsForVersion: ""
@@ -180,10 +180,19 @@ BROKEN = {
     "no mapping": ("Twas bryllyg, and ye slythy toves", "yaml: line 4: could not find expected ':'"),
     "no quotes": ("bindAddress: ::", "yaml: line 3: mapping values are not allowed in this context"),
     "tab": ("ipvs:\n\tscheduler: rr", "found character that cannot start any token"),
-    "a number for a text": ("mode: 1", "Expected `str`, got `int` - at `$.mode`"),
-    "a text for a number": ("oomScoreAdj: '1'", "Expected `int`, got `str` - at `$.oomScoreAdj`"),
+    "a number for a text": (
+        "mode: 1",
+        "number into Go struct field KubeProxyConfiguration.mode of type v1alpha1.ProxyMode",
+    ),
+    "a text for a number": (
+        "oomScoreAdj: '1'",
+        "string into Go struct field KubeProxyConfiguration.oomScoreAdj of type int32",
+    ),
     "33 bits": ("oomScoreAdj: 4294967296", "Expected `int` <= 2147483647 - at `$.oomScoreAdj`"),
-    "a number for a duration": ("configSyncPeriod: 5", "Expected `str`, got `int` - at `$.configSyncPeriod`"),
+    "a number for a duration": (
+        "configSyncPeriod: 5",
+        "number into Go struct field KubeProxyConfiguration.configSyncPeriod of type string",
+    ),
     "no unit": ("configSyncPeriod: '5'", 'time: missing unit in duration "5" - at `$.configSyncPeriod`'),
     "blank within": ("configSyncPeriod: 1h 2m", 'time: unknown unit "h " in duration "1h 2m"'),
     "strange unit": ("configSyncPeriod: 5d", 'time: unknown unit "d" in duration "5d"'),

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from engine.addresses import format_network
-from engine.server import host, kernels, system
-from engine.server.api import Api, load_configuration
-from engine.server.cleanup import removal
-from engine.server.configuration import Conntrack
-from engine.server.daemon import health_check_addresses
-from engine.server.duration import Duration
-from engine.server.events import Recorder
-from engine.server.health import Health
-from engine.server.node import NodeError, node_ips, wait_for_pod_cidr
-from engine.server.pages import go_time
-from engine.server.service_cidrs import ServiceNetworks
-from engine.server.settings import ProxyConfig
-from engine.server.throttle import Throttle
-from engine.server.watchfile import WatchedFile
-from engine.server.watching import Change
+from engine.server.api.client import Api, ApiError, load_configuration
+from engine.server.api.events import Recorder
+from engine.server.api.node import NodeError, node_ips, wait_for_pod_cidr
+from engine.server.api.service_cidrs import ServiceNetworks
+from engine.server.api.throttle import Throttle
+from engine.server.api.watching import Change
+from engine.server.config.configuration import Conntrack
+from engine.server.config.duration import Duration
+from engine.server.config.settings import ProxyConfig
+from engine.server.config.watchfile import WatchedFile
+from engine.server.http.health import Health
+from engine.server.http.pages import go_time
+from engine.server.runtime import host, kernels, system
+from engine.server.runtime.cleanup import removal
+from engine.server.runtime.daemon import health_check_addresses
 
 LOCAL = (bytes((192, 168, 0, 2)), bytes((10, 1, 0, 1)), bytes((127, 0, 0, 1)))
 NOWHERE = Api(load_configuration("", "http://127.0.0.1:1"))
@@ -38,8 +40,41 @@ def test_how_many_connections_may_be_tracked(per_core, minimum, cpus, limit):
     assert system.conntrack_max(Conntrack(max_per_core=per_core, min=minimum), cpus) == limit
 
 
+@pytest.mark.parametrize(
+    ("per_core", "minimum", "before", "since"),
+    [(2**20, 5, 2**20 * 2, 2**20), (2**20, 2**21 + 1, 2**21 + 1, 2**20), (2**19, 2**20 + 1, 2**20 + 1, 2**20 + 1)],
+)
+def test_what_cpus_ask_for_is_capped_since_1_36(per_core, minimum, before, since):
+    """CT-06a: above the cap the minimum does not count any more."""
+    settings = Conntrack(max_per_core=per_core, min=minimum)
+    assert [system.conntrack_max(settings, 2, version) for version in ((1, 35), (1, 36))] == [before, since]
+
+
+@pytest.mark.parametrize(("version", "left"), [((1, 36), "200000"), ((1, 37), "900000")])
+def test_the_limit_is_only_raised_since_1_37(tmp_path, monkeypatch, version, left):
+    """CT-06b."""
+    (tmp_path / "net/netfilter").mkdir(parents=True)
+    (tmp_path / "net/netfilter/nf_conntrack_max").write_text("900000\n")
+    monkeypatch.setattr(host, "SYSCTL", tmp_path)
+    monkeypatch.setattr(system, "HASH_SIZE", tmp_path / "none")
+    monkeypatch.setattr(system, "_cpus", lambda: 2)
+    monkeypatch.setattr(Recorder, "node_event", lambda *_: None)
+    quiet = dict.fromkeys(("tcp_established_timeout", "tcp_close_wait_timeout"), Duration(0))
+    system.set_conntrack(Conntrack(max_per_core=100_000, **quiet), Recorder(NOWHERE, "n1"), version)
+    assert (tmp_path / "net/netfilter/nf_conntrack_max").read_text().strip() == left
+
+
+@pytest.mark.parametrize(("listed", "cpus"), [("0\n", 1), ("0-3\n", 4), ("0-3,6,8-9\n", 7)])
+def test_cpus_are_logical_ones_that_are_online(tmp_path, monkeypatch, listed, cpus):
+    """CT-06a: not cores; where the machine does not list them, those of this process."""
+    monkeypatch.setattr(system, "ONLINE", tmp_path / "online")
+    assert system._cpus() == len(os.sched_getaffinity(0))
+    system.ONLINE.write_text(listed)
+    assert system._cpus() == cpus
+
+
 def test_a_read_only_sys_is_told_and_lived_with(tmp_path, monkeypatch):
-    """CT-06: by an Event; the file is one that no one may write."""
+    """CT-06: by an Event; the file is one that no one may write, and only in the machine's own namespace must it be."""
     (tmp_path / "net/netfilter").mkdir(parents=True)
     (tmp_path / "net/netfilter/nf_conntrack_max").write_text("9\n")
     monkeypatch.setattr(host, "SYSCTL", tmp_path)
@@ -48,7 +83,14 @@ def test_a_read_only_sys_is_told_and_lived_with(tmp_path, monkeypatch):
     events: queue.Queue = queue.Queue()
     monkeypatch.setattr(Recorder, "node_event", lambda _, *event: events.put(event))
     quiet = dict.fromkeys(("tcp_established_timeout", "tcp_close_wait_timeout"), Duration(0))
-    system.set_conntrack(Conntrack(max_per_core=100_000, **quiet), Recorder(NOWHERE, "n1"))
+    settings = Conntrack(max_per_core=100_000, **quiet)
+    monkeypatch.setattr(system, "_foreign_namespace", lambda: True)
+    system.set_conntrack(settings, Recorder(NOWHERE, "n1"))
+    assert events.empty()
+    monkeypatch.setattr(system, "_foreign_namespace", lambda: False)
+    with pytest.raises(system.SetupError, match="could not set conntrack parameters from kube-proxy configuration"):
+        system.set_conntrack(settings, Recorder(NOWHERE, "n1"))  # since 1.36 (CT-06b)
+    system.set_conntrack(settings, Recorder(NOWHERE, "n1"), (1, 35))
     assert (tmp_path / "net/netfilter/nf_conntrack_max").read_text() == "200000\n"
     kind, reason, _, note = events.get_nowait()
     assert (kind, reason) == ("Warning", "readOnlySysFS")
@@ -106,6 +148,7 @@ def test_health_over_time():
     now[0] += 50
     health.queued()
     now[0] += 9
+    assert health.by_family()[4] == (0.0, True)
     assert health.healthy()
     now[0] += 1
     assert not health.healthy(), "the first has waited for 60 s"
@@ -115,29 +158,84 @@ def test_health_over_time():
     assert health.healthy()
 
 
+class Clock:
+    """Time that passes by sleeping."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class NodeApi:
+    """Answers for the Node: each of `answers` once, the last one for ever; an ApiError is raised."""
+
+    def __init__(self, *answers: dict | ApiError) -> None:
+        self._answers = list(answers)
+
+    def get(self, _path: str) -> bytes:
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if isinstance(answer, ApiError):
+            raise answer
+        return json.dumps(answer).encode()
+
+
+ABSENT, UNREACHABLE = ApiError("no such Node", 404), ApiError("connection refused")
+BARE = {"metadata": {"name": "n1"}}
+ADDRESSED = BARE | {"status": {"addresses": [{"type": "InternalIP", "address": "10.0.0.1"}]}}
+
+
 def test_a_node_that_cannot_be_had_is_asked_for_six_times():
     """CFG-20: each wait twice the last, with jitter; then loopback."""
     waits: list[float] = []
-    seen, ips = node_ips(NOWHERE, "n1", "0.0.0.0", waits.append)
+    seen, ips = node_ips(NOWHERE, "n1", "0.0.0.0", (1, 33), waits.append)
     assert seen is None
     assert ips.unknown
     assert len(waits) == 5
     assert all(2**n <= wait <= 2 ** (n + 1) for n, wait in enumerate(waits))
     waits.clear()
-    assert node_ips(NOWHERE, "n1", "10.0.0.7", waits.append)[1].primary == bytes((10, 0, 0, 7))
+    assert node_ips(NOWHERE, "n1", "10.0.0.7", (1, 33), waits.append)[1].primary == bytes((10, 0, 0, 7))
     assert waits == []
 
 
-def test_pod_cidrs_that_never_come():
-    """DET-02: five minutes."""
-    now = [0.0]
+@pytest.mark.parametrize("bind", ["0.0.0.0", "10.0.0.7"])
+@pytest.mark.parametrize("absent", [ABSENT, BARE])
+def test_the_first_answer_and_then_30_s_for_an_address(bind, absent):
+    """CFG-20a: whatever the bind address; the API's first answer is waited for without end."""
+    clock = Clock()
+    seen, ips = node_ips(NodeApi(*[UNREACHABLE] * 1000, absent), "n1", bind, (1, 34), clock.sleep, clock)
+    assert clock.now == 1030
+    assert (seen is None) == (absent is ABSENT)
+    assert ips.unknown == (bind == "0.0.0.0")
 
-    def sleep(seconds: float) -> None:
-        now[0] += seconds
 
-    with pytest.raises(NodeError, match="timeout waiting for PodCIDR allocation"):
-        wait_for_pod_cidr(NOWHERE, "n1", sleep, lambda: now[0])
-    assert now[0] == 300
+def test_a_node_whose_address_comes_late():
+    clock = Clock()
+    answers = [UNREACHABLE, ABSENT, BARE, UNREACHABLE, ADDRESSED]
+    seen, ips = node_ips(NodeApi(*answers), "n1", "0.0.0.0", (1, 37), clock.sleep, clock)
+    assert (clock.now, ips.primary) == (4, bytes((10, 0, 0, 1)))
+    assert seen.node.name == "n1"
+
+
+@pytest.mark.parametrize(
+    ("version", "answer", "words"),
+    [
+        ((1, 33), ABSENT, "timeout waiting for PodCIDR allocation to configure detect-local-mode NodeCIDR: "),
+        ((1, 34), ABSENT, 'timeout waiting for node "n1" to exist'),
+        ((1, 34), UNREACHABLE, 'timeout waiting for node "n1" to exist'),
+        ((1, 37), ADDRESSED, 'timeout waiting for PodCIDR allocation on node "n1"'),
+    ],
+)
+def test_pod_cidrs_that_never_come(version, answer, words):
+    """DET-02, DET-02a: five minutes."""
+    clock = Clock()
+    with pytest.raises(NodeError, match=f"^{words}"):
+        wait_for_pod_cidr(NodeApi(answer), "n1", version, clock.sleep, clock)
+    assert clock.now == 300
 
 
 @pytest.mark.parametrize(
@@ -170,7 +268,7 @@ def test_networks_of_services_add_up():
         with pytest.raises(ValueError):
             observe("ADDED", "c", nonsense)
     assert observe("MODIFIED", "a", ["10.96.0.0/16"]) == ["10.96.0.0/16", "10.97.0.0/16"]
-    assert observe("DELETED", "b", []) == ["10.96.0.0/16"]
+    assert observe("DELETED", "b", 7) == ["10.96.0.0/16"], "only the name counts"
 
 
 def test_a_host_without_ipv6_has_one_family(monkeypatch):
@@ -183,34 +281,88 @@ def test_a_host_without_ipv6_has_one_family(monkeypatch):
         kernels.families("nftables", 6)
 
 
+@pytest.mark.parametrize("disabled", ["0", "1", None])
+def test_ipv6_that_is_disabled_is_not_there(tmp_path, monkeypatch, disabled):
+    """DS-02a; a kernel without the sysctl has it only by the list of addresses."""
+    if disabled:
+        (tmp_path / "net/ipv6/conf/all").mkdir(parents=True)
+        (tmp_path / "net/ipv6/conf/all/disable_ipv6").write_text(f"{disabled}\n")
+    monkeypatch.setattr(host, "SYSCTL", tmp_path)
+    monkeypatch.setattr(host, "IPV6_ADDRESSES", tmp_path)
+    assert host.has_ipv6() == (disabled != "1")
+    monkeypatch.setattr(host, "IPV6_ADDRESSES", tmp_path / "none")
+    assert not host.has_ipv6()
+
+
+@pytest.mark.parametrize(("version", "uid"), [((1, 34), {"uid": "n1"}), ((1, 35), {})])
+def test_whom_an_event_regards(monkeypatch, version, uid):
+    """MET-11: since 1.35 without the name as uid."""
+    sent: queue.Queue = queue.Queue()
+    monkeypatch.setattr(Recorder, "_try", lambda _, event: sent.put(event))
+    Recorder(NOWHERE, "n1", version).node_event("Normal", "Starting", "StartKubeProxy", "")
+    assert sent.get(timeout=60)["regarding"] == {"kind": "Node", "name": "n1", "apiVersion": "v1"} | uid
+
+
 def test_what_is_removed_of_iptables_and_what_is_kept():
-    """CLN-03: jumps and chains that a proxy made; others' and those that may be shared stay."""
+    """CLN-03, CLN-03a: jumps and chains that a proxy made; others' stay, and what others still point to is emptied."""
     saved = """*nat
 :PREROUTING ACCEPT [0:0]
 :KUBE-SERVICES - [0:0]
 :KUBE-SVC-ABC - [0:0]
 :KUBE-MARK-MASQ - [0:0]
 :KUBE-KUBELET-CANARY - [0:0]
+:KUBE-XLB-OLD - [0:0]
+:KUBE-SEP-OLD - [0:0]
 :MINE - [0:0]
 -A PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
 -A PREROUTING -j MINE
 -A KUBE-SERVICES -d 10.0.0.1/32 -j KUBE-SVC-ABC
+-A KUBE-XLB-OLD -j KUBE-SEP-OLD
+-A MINE -j KUBE-SEP-OLD
+-A OUTPUT -j KUBE-MARK-MASQ
 COMMIT
 *filter
 :INPUT ACCEPT [0:0]
+:KUBE-FIREWALL - [0:0]
+:KUBE-PROXY-FIREWALL - [0:0]
+-A INPUT -j KUBE-FIREWALL
+-A INPUT -m conntrack --ctstate NEW -j KUBE-PROXY-FIREWALL
 COMMIT
 """
     assert (
-        removal(saved)
+        removal(saved, (1, 37))
         == """*nat
 :KUBE-SERVICES - [0:0]
 :KUBE-SVC-ABC - [0:0]
+:KUBE-MARK-MASQ - [0:0]
+:KUBE-XLB-OLD - [0:0]
+:KUBE-SEP-OLD - [0:0]
 -D PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
 -X KUBE-SERVICES
 -X KUBE-SVC-ABC
+-X KUBE-XLB-OLD
+COMMIT
+*filter
+:KUBE-PROXY-FIREWALL - [0:0]
+-D INPUT -m conntrack --ctstate NEW -j KUBE-PROXY-FIREWALL
+-X KUBE-PROXY-FIREWALL
 COMMIT
 """
     )
+    before = removal(saved, (1, 33))
+    assert ":KUBE-MARK-MASQ" not in before and "-X KUBE-PROXY-FIREWALL" not in before
+    assert "-D INPUT -m conntrack --ctstate NEW -j KUBE-PROXY-FIREWALL" in before, "no version leaves the jumps"
+
+
+@pytest.mark.parametrize(("version", "reason"), [((1, 33), ""), ((1, 34), ": iptables: no such table")])
+def test_a_host_without_iptables(monkeypatch, version, reason):
+    """DS-02b: since 1.34 the tool's own error is part of it."""
+    refused = subprocess.CompletedProcess([], 3, b"", b"iptables: no\nsuch table\n")
+    monkeypatch.setattr(kernels, "detect", lambda _run: "nft")
+    monkeypatch.setattr(kernels, "run", lambda _command: refused)
+    with pytest.raises(kernels.PreflightError) as error:
+        kernels.families("iptables", 4, version)
+    assert str(error.value) == f"iptables is not available on this host{reason}"
 
 
 def test_a_file_that_is_written_or_replaced_has_changed(tmp_path):

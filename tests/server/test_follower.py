@@ -14,11 +14,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from engine.server import watching
-from engine.server.api import Api, load_configuration
-from engine.server.watching import Follower, Resource
+from engine.server.api import watching
+from engine.server.api.client import Api, load_configuration
+from engine.server.api.watching import Follower, Resource
 
-WAIT_SECONDS = 10
+WAIT_SECONDS = 60
 
 
 def thing(name: str, version: int) -> dict:
@@ -44,7 +44,7 @@ def gone(code: int = 410) -> dict:
 class Scripted(socketserver.ThreadingTCPServer):
     """Answers each request with the script's next entry: a page, a status, or a list of a watch's chunks.
 
-    A chunk None breaks the connection off; `asked` collects path queries.
+    A chunk None breaks the connection off, a number is a pause in seconds; `asked` collects path queries.
     """
 
     daemon_threads = True
@@ -83,6 +83,9 @@ class _Answering(BaseHTTPRequestHandler):
             if chunk is None:
                 self.close_connection = True
                 return
+            if isinstance(chunk, float):
+                threading.Event().wait(chunk)
+                continue
             self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
         self.wfile.write(b"0\r\n\r\n")
 
@@ -146,6 +149,38 @@ def test_a_watch_resumes_where_it_stopped(monkeypatch):
     assert {query["labelSelector"] for query in asked} == {"!foreign"}
     assert asked[0]["limit"] == str(watching.PAGE)
     assert all(query["allowWatchBookmarks"] == "true" for query in asked[1:])
+
+
+@pytest.mark.parametrize("ending", [[None], []], ids=["cut off", "ended by the server"])
+def test_a_quiet_watch_that_worked_ends_the_backoff(ending, monkeypatch):
+    """It is opened again at once, and what fails after it waits as after a first failure, not 30 s."""
+    monkeypatch.setattr(watching, "_BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr(watching, "_BACKOFF_LIMIT_SECONDS", 3600.0)
+    monkeypatch.setattr(watching, "_SHORT_SECONDS", 0.2)
+    told: queue.Queue = queue.Queue()
+    failures = [gone(503)] * 5  # the last of them doubles the wait to 0.32 s
+    with Scripted([LISTED, *failures, [0.3, *ending], gone(503), [NEWS]]) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        follower, stop = follow(server, told)
+        for _ in range(9):
+            server.asked.get(timeout=WAIT_SECONDS)
+        assert follower._backoff <= 0.02
+        stop.set()
+        server.shutdown()
+
+
+def test_a_watch_that_ends_at_once_is_not_opened_again_and_again(monkeypatch):
+    """It waits longer each time, be it cut off or ended."""
+    monkeypatch.setattr(watching, "_BACKOFF_SECONDS", 0.01)
+    told: queue.Queue = queue.Queue()
+    with Scripted([LISTED, [None], [], [None], []]) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        follower, stop = follow(server, told)
+        for _ in range(6):
+            server.asked.get(timeout=WAIT_SECONDS)
+        assert follower._backoff == 0.16
+        stop.set()
+        server.shutdown()
 
 
 def test_only_the_first_list_may_be_of_any_version(monkeypatch):

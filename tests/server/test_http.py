@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import time
 import urllib.request
 
 import pytest
 
-from engine.server.http import Answer, Server
-from tests.cases.clusters import end, node, service, slice_
+from engine.server.http.servers import Answer, Server
+from harness.conformance.corpus.clusters import end, node, service, slice_
 from tests.server.lab import ADDRESS, API_PORT, HCNP, HEALTHZ, METRICS, NODE, eventually
 
 BALANCED = service(
@@ -64,8 +65,11 @@ def test_a_health_check_port_that_is_taken_is_tried_again(lab):
 def test_a_node_that_will_go_gets_no_traffic(lab, change):
     """/healthz says so and /livez does not (HC-07 to HC-09); it recovers, and a deleted Node is as it was last."""
     going = node(**change) if "spec" in change else {**node(), "metadata": node()["metadata"] | change}
-    lab.start(OBJECTS, [("MODIFIED", going), ("DELETED", going), ("ADDED", node())])
-    well = lab.http(HEALTHZ, "/healthz")
+    lab.record(OBJECTS, [("MODIFIED", going), ("DELETED", going), ("ADDED", node())])
+    lab.serve()
+    lab.daemon("--kube-version", "1.36")  # from 1.37 on a deleted Node ends the process (CLN-07)
+    lab.converges()
+    well = eventually(lambda: lab.says(HEALTHZ, "/healthz", 200), "eligible")
     assert (well.status, well.json()["nodeEligible"]) == (200, True)
     assert well.json()["lastUpdated"] == well.json()["currentTime"]
     assert well.headers["content-type"] == "application/json"
@@ -74,7 +78,13 @@ def test_a_node_that_will_go_gets_no_traffic(lab, change):
     assert going.json()["nodeEligible"] is False
     alive = lab.http(HEALTHZ, "/livez")
     assert alive.status == 200
-    assert set(alive.json()) == {"lastUpdated", "currentTime"}
+    assert set(alive.json()) == {"lastUpdated", "currentTime", "healthy", "status"}
+    assert going.json()["healthy"] is True, "which does not ask whether the node is to go (HC-07a)"
+    assert {family: state["healthy"] for family, state in alive.json()["status"].items()} == {
+        "IPv4": True,
+        "IPv6": True,
+    }
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", alive.json()["status"]["IPv4"]["lastUpdated"])
     assert lab.health_check("/").status == 200, "Services' own checks do not ask (HC-02)"
     lab.step()
     time.sleep(0.3)
@@ -110,6 +120,12 @@ def test_operators_pages(lab):
     assert pages["/healthz"].body == b"ok"
     shown = pages["/configz"].json()["kubeproxy.config.k8s.io"]
     assert (shown["mode"], shown["clusterCIDR"]) == ("nftables", lab.pods)
+    assert (shown["kind"], shown["apiVersion"]) == ("KubeProxyConfiguration", "kubeproxy.config.k8s.io/v1alpha1")
+    status, flags = (lab.http(METRICS, path).body.decode() for path in ("/statusz", "/flagz"))
+    assert status.startswith("\nkube-proxy statusz\n")
+    assert re.search(r"^Up: 0 hr 0\d min \d\d sec$", status, re.M) and "Emulation version: 1.37\n" in status
+    assert flags.startswith("\nkube-proxy flagz\n")
+    assert f"\ncluster-cidr={lab.pods}\n" in flags and "\nproxy-mode=nftables\n" in flags
     assert b"kubernetes_healthcheck" in pages["/metrics/slis"].body
     assert lab.http(METRICS, "/debug/threads").status == 404
     assert lab.http(METRICS, "/metrics", "HEAD").body == b""
@@ -132,9 +148,10 @@ def test_metrics_tell_what_happened(lab):
     assert after[family("sync_partial_proxy_rules_duration_seconds_count")] == 1
     assert after[family("sync_proxy_rules_no_local_endpoints_total", 'traffic_policy="external"')] == 1
     assert after[family("sync_proxy_rules_no_local_endpoints_total", 'traffic_policy="internal"')] == 1
-    assert after[family("sync_proxy_rules_endpoint_changes_total")] == 2
-    assert after[family("sync_proxy_rules_endpoint_changes_pending")] == 0
-    assert after[family("sync_proxy_rules_service_changes_total")] == 1
+    assert after["kubeproxy_sync_proxy_rules_endpoint_changes_total"] == 2, "each slice in its own family"
+    assert after["kubeproxy_sync_proxy_rules_endpoint_changes_pending"] == 0
+    assert after["kubeproxy_sync_proxy_rules_service_changes_total"] == 2, "a Service in each"
+    assert after[family("sync_proxy_rules_services_degraded")] == 0
     assert after[family("network_programming_duration_seconds_count")] == 1
     for name in ("last_timestamp", "last_queued_timestamp"):
         assert abs(after[family(f"sync_proxy_rules_{name}_seconds")] - time.time()) < 60
@@ -155,6 +172,21 @@ def family(name: str, *more: str) -> str:
     return f"kubeproxy_{name}{{{labels}}}"
 
 
+def test_what_a_version_has(lab):
+    """MET-09, MET-10, MODE-01a, MET-11: before 1.36 no such pages, before 1.37 no warning of a default."""
+    lab.record(OBJECTS)
+    lab.serve()
+    older = lab.daemon("--kube-version", "1.35", mode="")
+    older.says("Synced proxy rules")
+    assert [lab.http(METRICS, path).status for path in ("/statusz", "/flagz")] == [404, 404]
+    assert "kind" not in lab.http(METRICS, "/configz").json()["kubeproxy.config.k8s.io"]
+    eventually(lambda: "Starting" in lab.events(), "the first Event")
+    assert "KubeProxyDefaultMode" not in lab.events()
+    assert older.end() == 0
+    lab.daemon("--kube-version", "1.37", mode="").says("Synced proxy rules")
+    eventually(lambda: "KubeProxyDefaultMode" in lab.events(), "the warning")
+
+
 def test_an_address_that_is_taken(lab):
     """Tried again until it is free (HC-11), or the end of the process with bindAddressHardFail."""
     with lab.namespace.socket(2, 1) as other:
@@ -163,16 +195,18 @@ def test_an_address_that_is_taken(lab):
         lab.record(OBJECTS)
         lab.serve()
         strict = lab.daemon(bindAddressHardFail=True)
-        assert strict.popen.wait(20) == 1
-        strict.says("healthz server failed: failed to start proxier healthz")
+        assert strict.popen.wait(60) == 1
+        strict.says("healthz server failed: failed to start proxy healthz")
         daemon = lab.daemon()
-        daemon.says(f"failed to start proxier healthz on 0.0.0.0:{HEALTHZ}")
+        daemon.says(f"failed to start proxy healthz on 0.0.0.0:{HEALTHZ}")
         assert daemon.popen.poll() is None
-    assert eventually(lambda: lab.http(HEALTHZ, "/healthz"), "the address", 10).status == 200
+        eventually(lambda: "Starting" in lab.events(), "the Events")
+        assert "FailedToStartProxierHealthcheck" in lab.events(), "of the one that gave up (HC-11a)"
+    assert eventually(lambda: lab.http(HEALTHZ, "/healthz"), "the address").status == 200
 
 
 def test_logs_are_structured(lab):
-    """A line an event, JSON when asked for."""
+    """One line per event, JSON when asked for."""
     daemon = lab.start(OBJECTS, logging={"format": "json", "verbosity": 2})
     daemon.says("Synced proxy rules")
     lines = [json.loads(line) for line in daemon.text().splitlines()]

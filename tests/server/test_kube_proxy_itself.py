@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from engine.server.command_line import FlagError, parse
-from engine.server.complete import complete
-from engine.server.configuration import API_VERSION, KIND, ConfigurationError
-from engine.server.decode import encode
-from engine.server.duration import Duration
+from engine.server.config.command_line import FlagError, parse
+from engine.server.config.complete import complete
+from engine.server.config.configuration import API_VERSION, KIND, ConfigurationError
+from engine.server.config.decode import encode
+from engine.server.config.duration import Duration
 
 RECORDED = json.loads((Path(__file__).parent / "data" / "kube-proxy-1.30.5.json").read_text())
 HEAD = f"apiVersion: {API_VERSION}\nkind: {KIND}\n"
@@ -60,7 +60,7 @@ def outcome(row: dict) -> tuple[int, dict[str, object] | None, str]:
     text = row.get("file")
     words = [*row.get("arguments", []), *(["--config=c"] if text is not None else []), "--write-config-to=out"]
     try:
-        options, notes = complete(parse(words), lambda path: text.encode(), lambda: "host", (1, 30))
+        options, notes = complete(parse(words, (1, 30)), lambda path: text.encode(), lambda: "host", (1, 30))
     except (FlagError, ConfigurationError) as error:
         return 1, None, str(error)
     said = [f'"{note.message}" err={json.dumps(note.pairs["err"])}' for note in notes if "err" in note.pairs]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.server.decode import decode
+from engine.server.config.decode import decode
 
 PROGRAM = Path(sys.executable).with_name("proxy-engine")
 

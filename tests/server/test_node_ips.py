@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from engine.addresses import format_address, parse_address
 from engine.manifest import decode_node
 from engine.model import Node
-from engine.server.node_ips import choose_node_ips
+from engine.server.api.node_ips import choose_node_ips
 
 V4, V6, LOOP4, LOOP6 = "90.90.90.90", "2001:db8::2", "127.0.0.1", "::1"
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import pytest
 
-from engine.server.configuration import ConfigurationError
-from engine.server.sanity import UNSET, sanity
+from engine.server.config.configuration import ConfigurationError
+from engine.server.config.sanity import UNSET, sanity
 from tests.server.error_rows import configured
 
 P4 = {"node_port_addresses": ("primary",)}

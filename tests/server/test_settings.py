@@ -10,13 +10,15 @@ from hypothesis import strategies as st
 
 from engine.addresses import parse_network
 from engine.manifest import decode_node
-from engine.server.duration import Duration
-from engine.server.node_ips import choose_node_ips
-from engine.server.options import Options
-from engine.server.settings import periods, to_proxy_config
-from engine.server.validation import validate
+from engine.server.api.node_ips import choose_node_ips
+from engine.server.config.duration import Duration
+from engine.server.config.options import Options
+from engine.server.config.settings import periods, to_proxy_config
+from engine.server.config.validation import validate
 from tests.server.error_rows import configured
 
+HERE = (bytes([192, 0, 2, 7]), bytes(15) + b"\x01")
+"""The Node's address, and loopback in the family where it has none."""
 NODE = decode_node(
     json.dumps(
         {
@@ -75,9 +77,28 @@ def test_interfaces():
 
 def test_node_ports_and_addresses():
     assert made().node_port_addresses is None
-    assert made(node_port_addresses=("primary",)).node_port_networks(4) is None
-    assert made(node_port_addresses=("192.0.2.0/24",)).node_port_networks(4) == networks("192.0.2.0/24")
-    assert made().node_addresses == (bytes([192, 0, 2, 7]), bytes(15) + b"\x01")
+    assert made().node_addresses == HERE
+    assert made(node_port_addresses=("192.0.2.0/24",)).node_port_networks(4, HERE) == networks("192.0.2.0/24")
+
+
+@pytest.mark.parametrize(
+    ("texts", "four", "six"),
+    [
+        ((), [], []),
+        (("primary",), ["192.0.2.7/32"], []),
+        (("localhost",), ["127.0.0.0/8"], ["::1/128"]),
+        (("all",), [], []),
+        (("10.0.0.0/8", "primary", "localhost"), ["10.0.0.0/8", "192.0.2.7/32", "127.0.0.0/8"], ["::1/128"]),
+        (("primary", "all"), [], []),
+        (("192.0.2.1/0",), [], []),
+        (("fd00::/8",), [], ["fd00::/8"]),
+    ],
+)
+def test_keywords_are_expanded_in_place(texts, four, six):
+    """NP-02a, NP-03a, NP-03b; a family without a block is open on all its addresses."""
+    config = made(node_port_addresses=texts)
+    assert config.node_port_networks(4, HERE) == networks(*four)
+    assert config.node_port_networks(6, HERE) == networks(*six)
 
 
 V4, V6 = st.ip_addresses(v=4), st.ip_addresses(v=6)
@@ -104,7 +125,7 @@ def test_what_is_valid_can_be_run_on(fields):
     assert validate(configuration) == ()
     config = to_proxy_config(Options(configuration, "n"), NODE, choose_node_ips(NODE, configuration.bind_address))
     for family in (4, 6):
-        config.pods(family), config.node_port_networks(family)
+        config.pods(family), config.node_port_networks(family, HERE)
     assert len(config.host(NODE).node) == 2
     assert len(config.ipvs_exclude_networks) == len(fields["ipvs.exclude_cidrs"])
 

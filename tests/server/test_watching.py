@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.cases.clusters import end, node, service, slice_
+from harness.conformance.corpus.clusters import end, node, service, slice_
 from tests.server.lab import API_PORT, eventually
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -16,12 +16,16 @@ FULL_SYNCS = 'kubeproxy_sync_full_proxy_rules_duration_seconds_count{ip_family="
 
 
 def test_changes_are_followed_one_by_one(lab):
-    """Changed, added, relabelled away (SVC-01: as good as deleted), deleted; each by a partial sync."""
+    """Changed, added, relabelled away (SVC-01: as good as deleted), deleted; each by a partial sync.
+
+    A Service with the headless label and a cluster IP is beside them all the time: it counts (SVC-01a).
+    """
     mine = service(name="s3", ip="172.30.0.43")
     labels = {"labels": {"service.kubernetes.io/service-proxy-name": "other"}}
     foreign = service(name="s3", ip="172.30.0.43", meta=labels)
+    headless = service(name="s4", ip="172.30.0.44", meta={"labels": {"service.kubernetes.io/headless": ""}})
     story = [*STORY[:2], ("ADDED", mine), ("MODIFIED", foreign), STORY[2]]
-    daemon = lab.start(OBJECTS, story)
+    daemon = lab.start([*OBJECTS, headless], story)
     for _ in story:
         lab.step()
         lab.converges()
@@ -45,16 +49,37 @@ def test_the_api_goes_and_comes_back(lab):
 
 
 def test_a_start_before_the_api_is_there(lab, namespace):
-    """Nothing is written until both lists are complete (SYNC-01); healthy before the first update (HC-06)."""
+    """Its answer is waited for, whatever the bind address (CFG-20a)."""
+    lab.record(OBJECTS)
+    lab.serve().end()
+    daemon = lab.daemon(bindAddress="192.168.0.2")
+    daemon.says("Waiting for the API server")
+    assert namespace.run(["nft", "list", "tables"]).stdout == b""
+    lab.serve()
+    lab.converges()
+
+
+def test_a_start_before_the_api_is_there_up_to_1_33(lab, namespace):
+    """Nothing is written until both lists are complete (SYNC-01); alive before the first update (HC-06)."""
     single = {"status": {"addresses": [{"type": "InternalIP", "address": "192.168.0.2"}]}}
     lab.record([node(**single), *OBJECTS[1:]])
     lab.serve().end()
-    daemon = lab.daemon(bindAddress="192.168.0.2")
+    daemon = lab.daemon("--kube-version", "1.33", bindAddress="192.168.0.2")
     daemon.says("List or watch failed")
     assert namespace.run(["nft", "list", "tables"]).stdout == b""
-    assert lab.http(10256, "/healthz").status == 200
+    assert lab.http(10256, "/livez").status == 200
     lab.serve()
     lab.converges()
+
+
+def test_a_node_that_never_appears_is_not_eligible(lab):
+    """HC-09a."""
+    (lab.folder / "sitecustomize.py").write_text("import engine.server.api.node as n\nn.ADDRESS_SECONDS = 0\n")
+    lab.record(OBJECTS[1:])
+    lab.serve()
+    lab.daemon(environment={"PYTHONPATH": str(lab.folder)}, bindAddress="192.168.0.2")
+    eventually(lambda: lab.http(10256, "/livez"), "alive")
+    assert lab.http(10256, "/healthz").json()["nodeEligible"] is False
 
 
 def test_versions_that_are_gone(lab):
@@ -69,15 +94,15 @@ def test_versions_that_are_gone(lab):
 
 
 def test_a_thread_that_breaks_ends_the_process(lab):
-    """It is started anew by its supervisor, instead of never hearing of a change again."""
+    """It is started again by its supervisor, instead of never hearing of a change again."""
     broken = "raise ZeroDivisionError('broken')"
     (lab.folder / "sitecustomize.py").write_text(
-        f"import engine.server.watching as w\nclass F(w.Follower):\n    def run(self): {broken}\nw.Follower = F\n"
+        f"import engine.server.api.watching as w\nclass F(w.Follower):\n    def run(self): {broken}\nw.Follower = F\n"
     )
     lab.record(OBJECTS)
     lab.serve()
     daemon = lab.daemon(environment={"PYTHONPATH": str(lab.folder)})
-    assert daemon.popen.wait(20) == 1
+    assert daemon.popen.wait(60) == 1
     daemon.says("ZeroDivisionError: broken")
 
 

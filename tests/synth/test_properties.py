@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.events import FORMAT
-from harness.synth import Options, generate
+from harness.log.events import FORMAT
+from harness.log.synth import Options, generate
 
 OPTIONS = st.builds(
     Options,
@@ -24,6 +24,7 @@ OPTIONS = st.builds(
     nodes=st.integers(1, 12),
     zones=st.integers(1, 4),
     dual_stack=st.booleans(),
+    rich=st.booleans(),
     seed=st.integers(0, 2**32),
 )
 
@@ -118,7 +119,7 @@ def test_names_and_addresses(options):
 
 def test_same_bytes_under_any_hash_seed():
     code = (
-        "import hashlib, msgspec; from harness.synth import *\n"
+        "import hashlib, msgspec; from harness.log.synth import *\n"
         "h, e = generate(Options(services=60, churn=300, nodes=8, dual_stack=True, seed=5))\n"
         "print(hashlib.sha256(b''.join(map(msgspec.json.encode, [h, *e]))).hexdigest())"
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine.kernel.base import KernelError
-from tests.cases.clusters import CIP, E1, E2, E3, LB, NODE_PORT, end, node, service, slice_
+from harness.conformance.corpus.clusters import CIP, E1, E2, E3, LB, NODE_PORT, end, node, service, slice_
 from tests.userspace.town import EXTERNAL, NODE, OTHER_POD, Town
 
 UDP = socket.SOCK_DGRAM
@@ -168,7 +168,7 @@ def test_too_few_descriptors_are_said_before_anything_is_opened(kernel_namespace
             resource.setrlimit(resource.RLIMIT_NOFILE, (1025, 1025))
             with Town() as poor:
                 poor.endpoints.start()
-                with pytest.raises(KernelError, match="3 here, and RLIMIT_NOFILE allows 1,025"):
+                with pytest.raises(KernelError, match="3 here, but RLIMIT_NOFILE allows 1,025"):
                     poor.tell(node(), service(ports=[("a", "TCP", n, 0) for n in (1, 2, 3)]), *_three())
                 assert b"172.30" not in poor.node.run(["ss", "-Hltn"]).stdout
             code = 0
@@ -193,6 +193,37 @@ def test_a_proxy_that_was_killed_is_an_error_with_its_exit_code(town):
     town.opened.kernel._process.wait(10)
     with pytest.raises(KernelError, match="does not answer"):
         town.opened.kernel.everything(4)
+
+
+def test_an_answer_that_comes_late_is_not_taken_for_the_next_one(town):
+    town.endpoints.start()
+    town.tell(node(), service())
+    kernel, proxy = town.opened.kernel, _child_of(town.opened.kernel._process.pid)
+    four, six = kernel.everything(4), kernel.everything(6)
+    assert four != six
+    kernel._seconds = 0.3
+    os.kill(proxy, signal.SIGSTOP)
+    try:
+        for _ in range(2):
+            with pytest.raises(KernelError, match="does not answer: timed out"):
+                kernel.everything(4)
+        with pytest.raises(KernelError, match="does not answer"):
+            kernel.apply(four)
+    finally:
+        os.kill(proxy, signal.SIGCONT)
+    kernel._seconds = 60
+    assert kernel.everything(6) == six
+    assert kernel.everything(4) == four
+
+
+def test_what_the_proxy_cannot_do_is_an_answer_and_not_its_end(town, monkeypatch):
+    """As when a tool is missing: here a request that it cannot read."""
+    town.endpoints.start()
+    town.tell(node(), service())
+    kernel = town.opened.kernel
+    with pytest.raises(KernelError, match="malformed|truncated|JSON"):
+        kernel._ask(b"A", b"{")
+    assert kernel.everything(4)
 
 
 def _child_of(pid: int) -> int:

@@ -9,10 +9,10 @@ from engine.backends.userspace.balancer import CLIENTS_LIMIT, Balancer
 from engine.backends.userspace.program import EndpointSet
 from engine.backends.userspace.tables import Tables
 from engine.kernel.userspace import UserspaceMemory
-from harness.check.compare import compare
+from harness.acceptance.run import Tracers
+from harness.judge.oracle.packets import expected
+from harness.judge.readback.compare import compare
 from harness.modes import userspace
-from harness.oracle.packets import expected
-from harness.trace.run import Tracers
 from tests.cases.strategies import LOCAL, clusters, packed, packets, settings_of_proxies
 from tests.cases.telling import oracle_of, synced
 from tests.cases.test_differential import outcome, walk

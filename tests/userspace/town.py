@@ -11,11 +11,11 @@ import socket
 import threading
 from contextlib import ExitStack
 
-from harness.modes import userspace
-from harness.modes.place import Place
-from harness.namespace import Namespace
-from harness.oracle import Settings
-from harness.trace.cases import RESOURCES
+from harness.acceptance.cases import RESOURCES
+from harness.judge.oracle import Settings
+from harness.modes import mode_of
+from harness.places.namespace import Namespace
+from harness.places.place import Place
 from tests.cases.telling import synced
 
 EXTERNAL, OTHER_POD, NODE = "203.0.113.2", "10.9.0.2", "192.168.0.2"
@@ -72,11 +72,14 @@ class Endpoints:
 
 
 class Town:
-    """Context manager: namespaces, endpoints, and a proxy process in the node's."""
+    """Context manager: namespaces, endpoints, and the node's proxy in some mode; `options` are its kernel's."""
+
+    def __init__(self, mode: str = "userspace", **options) -> None:
+        self.mode, self._module, self._options = mode, mode_of(mode), options
 
     def __enter__(self) -> Town:
         self._stack = ExitStack()
-        self.node = self._stack.enter_context(Namespace())
+        self.node = self._stack.enter_context(Namespace(user=self._module.user_namespace))
         self.outside = self._stack.enter_context(Namespace(beside=self.node))
         self._batch(self.node, f"link add eth0 type veth peer name eth0 netns {self.outside.pid}")
         addresses = (f"{NODE}/32", "203.0.113.1/24", "2001:db8::1/64 nodad")
@@ -89,7 +92,7 @@ class Town:
         )  # fmt: skip
         self.endpoints = Endpoints(self.node)
         place = Place("netns", self.node.socket, self.node.run, self.node.start)
-        self.opened = self._stack.enter_context(userspace.real(place))
+        self.opened = self._stack.enter_context(self._module.real(place, **self._options))
         return self
 
     def __exit__(self, *_exception) -> None:
@@ -111,7 +114,7 @@ class Town:
     def tell(self, *objects: dict):
         """A proxier that has been told these objects and has synced."""
         events = [("ADDED", RESOURCES[each["kind"]], json.dumps(each).encode()) for each in objects]
-        return synced("userspace", events, SETTINGS, self.opened.kernel)
+        return synced(self.mode, events, SETTINGS, self.opened.kernel)
 
     def connect(self, source: str | None, address: str, port: int, kind: int = socket.SOCK_STREAM) -> socket.socket:
         """A client: from the node itself when `source` is None, else from beyond the link."""

@@ -1,0 +1,29 @@
+"""Processes that drive the load."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from chaos import load
+from harness.lab.control import LabError
+
+LATE = 'sleep 0.5; echo \'{"kind": "second"}\' > {out}; sleep 60'
+
+
+@pytest.mark.parametrize(("timeout_seconds", "begins"), [(30.0, True), (0.0, False)])
+def test_a_load_of_slow_requests_may_begin_late(tmp_path: Path, monkeypatch, timeout_seconds: float, begins: bool):
+    """Its first second is written when none of its requests can be answered any more."""
+    monkeypatch.setattr(load, "START_SECONDS", 0.1)
+    out = tmp_path / "client.jsonl"
+    out.with_suffix(".log").touch()
+    with subprocess.Popen(["sh", "-c", LATE.replace("{out}", str(out))]) as process:
+        started = load.LoadProcess("client", out, process, timeout_seconds)
+        if begins:
+            started.await_begun()
+        else:
+            with pytest.raises(LabError, match="did not begin"):
+                started.await_begun()
+        process.kill()

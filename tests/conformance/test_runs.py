@@ -1,0 +1,96 @@
+"""Runs against real proxies: the engine, one of another make that knows a part, and its broken variants."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from click.testing import CliRunner
+
+from harness.cli import main
+from harness.conformance.entry import chosen, corpus
+from harness.conformance.fuzz import fuzz
+from harness.conformance.run import Target, as_json, run
+from harness.kube.proxy import OURS, Command
+from tests.docs.test_schemas import check
+
+FOREIGN = Path(__file__).parents[1] / "external" / "foreign.py"
+SIMPLE = "inv-04-slice-before-service"
+"""A Service comes and goes: cluster IPs alone, in IPv4."""
+
+
+def foreign(*fault: str) -> Target:
+    command = Command("foreign", (sys.executable, str(FOREIGN), "{api}", "{node}", "10.0.0.0/8", *fault))
+    return Target(command, "iptables", (1, 37), None, ("--mode", "iptables"))
+
+
+def judged(target: Target, *names: str) -> dict:
+    return as_json(target, run(target, chosen(corpus(), names)), 1.0)
+
+
+def test_the_engine_passes_what_is_asked_and_all_forms_say_so(tmp_path, kernel_namespaces):
+    outs = {name: tmp_path / f"out.{name}" for name in ("json", "junit", "html")}
+    cases = [
+        "sync-01-a-udp-flow-leaves-an-endpoint-that-went-while-the-proxy-was-down",
+        "ITP-02",
+        "np-02-some-addresses",
+    ]
+    words = [part for case in cases for part in ("--case", case)] + [f"--{name}={path}" for name, path in outs.items()]
+    done = subprocess.run([sys.executable, "-m", "harness", "conformance", *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    found = json.loads(outs["json"].read_text())
+    check("conformance.json", found)
+    assert found["passed"] and found["counts"]["passed"] >= 5 and found["counts"]["failed"] == 0
+    suite = ElementTree.parse(outs["junit"]).getroot()
+    assert int(suite.get("tests")) == len(found["cases"]) and suite.get("failures") == "0"
+    assert "Verdict: passed" in outs["html"].read_text()
+    assert "ITP-02" in done.stdout
+
+
+def test_a_proxy_of_another_make_passes_what_it_knows_and_fails_the_rest(kernel_namespaces):
+    found = judged(foreign(), SIMPLE, "svc-03-protocols-apart")
+    simple, protocols = found["cases"][1], found["cases"][0]
+    assert (simple["id"], simple["state"]) == (SIMPLE, "passed"), simple
+    assert protocols["state"] == "failed" and not found["passed"]
+    packets = [each["packet"] for each in protocols["failures"]]
+    assert len(packets) == 2 and "(UDP)" in packets[0] and "(SCTP)" in packets[1]
+    assert protocols["failures"][0]["expected"] == "dnat to 10.180.1.1:80"
+    assert protocols["replay"].endswith("--case svc-03-protocols-apart")
+
+
+@pytest.mark.parametrize(
+    ("fault", "packet", "happened"),
+    [("keeps", "10.0.0.2 to 172.30.0.41:80", "dnat to 10.180"), ("crashes", "", "no licence was found")],
+)
+def test_a_broken_one_fails_with_what_happened(fault, packet, happened, kernel_namespaces):
+    (case,) = judged(foreign(fault), SIMPLE)["cases"]
+    assert case["state"] == "failed"
+    assert packet in case["failures"][-1]["packet"] and happened in case["failures"][-1]["happened"]
+
+
+def test_random_clusters_are_the_same_for_a_seed_and_a_failure_is_made_small(kernel_namespaces):
+    ours = Target(OURS, "nftables", (1, 37), None, ("--mode", "nftables"))
+    assert [result.state for result in fuzz(ours, 2, 11)] == ["passed", "passed"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--case", "HAIR-99"], "'HAIR-99' is neither a case nor a rule"),
+        (["--external", "kube-proxy"], "NAME=COMMAND is needed"),
+        (["--fuzz", "2", "--case", "HAIR-01"], "--fuzz makes its own cases"),
+    ],
+)
+def test_bad_options_are_refused(words, said):
+    done = CliRunner().invoke(main, ["conformance", *words])
+    assert done.exit_code == 2 and said in done.output
+
+
+def test_the_list_names_every_case():
+    done = CliRunner().invoke(main, ["conformance", "--list"])
+    assert done.exit_code == 0
+    assert len(done.output.splitlines()) == len(corpus())

@@ -1,0 +1,146 @@
+"""The commands that README.md and docs/*.md show, and a folder in which they can be run as written.
+
+`python -m tests.docs.commands` writes the outputs that pages show (`<!-- output of: COMMAND -->`) again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import zstandard
+from click.testing import CliRunner
+
+from engine.server.main import main as proxy_engine
+from harness.cli import main
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PROGRAMS = ("harness", "proxy-engine")
+_SHOWN = re.compile(r"^ {4,}(?:\$ )?((?:\w+=\S+ )*(?:harness|proxy-engine|make) .*)$", re.M)
+_ENDS = (";", "&", "&&", "|", ">", ">>")
+OUTPUT = re.compile(r"^<!-- output of: (.+) -->\n\n((?: {4}.*\n)+)", re.M)
+"""What a command prints, as a page shows it."""
+
+NOT_RUN = {
+    "harness record": "follows a cluster until it is stopped: tests/record",
+    "kafka://": "needs a broker: tests/kafka",
+    "harness kafka": "starts a broker: tests/kafka",
+    "harness explore": "serves until it is stopped: tests/explore",
+    "harness shrink": "runs a command hundreds of times: tests/shrink",
+    "harness serve": "serves until it is stopped: tests/serve",
+    "harness lab": "starts a cluster's dataplane: tests/lab",
+    "harness chaos run": "starts a lab, or changes a cluster: tests/chaos",
+    "harness chaos heal": "changes a cluster: tests/chaos",
+    "--target kube": "needs a cluster: tests/chaos",
+    "--kernel vm": "starts a virtual machine: tests/vm",
+    "--mode ipvs --kernel": "starts a virtual machine where IP_VS is missing: tests/ipvs",
+    "--kernel netns": "sends some thousand packets for a minute: tests/cases/test_acceptance.py",
+    "--services 100000": "writes 250 MB: tests/synth",
+    "gate-monday/": "compares two chaos runs: tests/cli/test_saved.py",
+    "harness replay recordings/demo.jsonl": "sends packets after each of its syncs: tests/replay/test_determinism.py",
+    "harness replay lab.jsonl": "sends packets after each of its syncs: tests/lab",
+    "harness conformance --": "starts proxies, for minutes: tests/conformance",
+    "--external": "needs other proxies: tests/external",
+    "harness compare recordings": "replays in every mode: tests/cli/test_compare.py",
+    "proxy-engine --config": "needs a cluster, programs this host: tests/server",
+    "proxy-engine --kubeconfig": "needs a cluster, programs this host: tests/server",
+}
+"""Commands that are parsed and not run, by a part of their text, and why."""
+
+
+class Command(NamedTuple):
+    """One command of a page, without what the shell does with its output."""
+
+    page: str
+    line: int
+    words: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """As typed."""
+        return " ".join(self.words)
+
+    @property
+    def not_run(self) -> str | None:
+        """Why it is not run."""
+        return next((reason for part, reason in NOT_RUN.items() if part in self.text), None)
+
+
+def shown() -> Iterator[Command]:
+    """Every command of every page, in order."""
+    for page in PAGES:
+        text = page.read_text()
+        for found in _SHOWN.finditer(text):
+            line = text.count("\n", 0, found.start()) + 1
+            for words in _commands(found[1]):
+                yield Command(page.name, line, words)
+
+
+def _commands(line: str) -> Iterator[tuple[str, ...]]:
+    """The commands of one line of shell; a comment ends it."""
+    words = shlex.shlex(line, posix=True, punctuation_chars=";&|><")
+    words.whitespace_split = True
+    command: list[str] = []
+    for word in [*words, ";"]:
+        if word not in _ENDS:
+            command.append(word)
+            continue
+        while command and "=" in command[0]:
+            command.pop(0)
+        if command and command[0] in (*PROGRAMS, "make"):
+            yield tuple(command)
+        command = []
+
+
+def make_folder(folder: Path) -> None:
+    """What the commands read: the shipped recordings and cases, and stand-ins for a user's own files."""
+    for name in ("recordings", "tests"):
+        (folder / name).symlink_to(ROOT / name)
+    shutil.copy(Path(__file__).with_name("dump.json"), folder)
+    demo, rules = ((ROOT / "recordings" / name).read_bytes() for name in ("demo.jsonl", "rules.jsonl"))
+    for name in ("before.jsonl", "prod.jsonl"):
+        (folder / name).write_bytes(demo)
+    (folder / "after.jsonl").write_bytes(rules)
+    for name in ("prod.jsonl.zst", "public.jsonl.zst"):
+        (folder / name).write_bytes(zstandard.compress(demo))
+    (folder / "chaos-node-drain-kube").mkdir()
+    result = [str(folder / "dump.json"), "--kernel", "memory", "--no-verify", "--json", str(folder / "before.json")]
+    run(("harness", "replay", *result))
+    shutil.copy(folder / "before.json", folder / "after.json")
+
+
+def run(words: tuple[str, ...]) -> tuple[int, str]:
+    """Exit code and output."""
+    if words[0] == "proxy-engine":
+        return proxy_engine(list(words[1:])), ""
+    done = CliRunner().invoke(main, words[1:])
+    return done.exit_code, done.output
+
+
+def renewed(page: str) -> str:
+    """The page with the outputs that it shows as they are printed now, in the current folder."""
+    return OUTPUT.sub(_shown_again, page)
+
+
+def _shown_again(found: re.Match[str]) -> str:
+    _, printed = run(tuple(found[1].split()))
+    return f"<!-- output of: {found[1]} -->\n\n{_indented(printed)}"
+
+
+def _indented(text: str) -> str:
+    return "".join(f"    {line}\n" for line in text.splitlines())
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as user:
+        make_folder(Path(user))
+        os.chdir(user)
+        for each in PAGES:
+            each.write_text(renewed(each.read_text()))

@@ -1,0 +1,45 @@
+"""A browser, and pages that a real `harness explore` serves."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from harness.explore.history import History
+from harness.log import open_source
+from tests.chaos_report.conftest import chromium
+
+__all__ = ["chromium"]
+
+DEMO = "recordings/demo.jsonl"
+
+
+@pytest.fixture(scope="session")
+def demo() -> History:
+    with open_source(DEMO) as recording:
+        return History(recording)
+
+
+@contextmanager
+def serving(source: str) -> Iterator[str]:
+    """The page's URL while the command runs; it must end cleanly by SIGTERM."""
+    command = [sys.executable, "-m", "harness", "explore", source]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            line = process.stdout.readline()
+            assert line.startswith("open http://127.0.0.1:"), line
+            yield line.split()[1]
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+
+
+@pytest.fixture(scope="session")
+def page() -> Iterator[str]:
+    with serving(DEMO) as url:
+        yield url

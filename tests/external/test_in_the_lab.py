@@ -1,0 +1,61 @@
+"""Another proxy on the nodes of a lab: how its rules are watched, and what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from harness.cli import main
+from harness.lab.dataplane.engines import Engine
+from harness.lab.dataplane.eyes import eye_for
+from harness.lab.topology import LabOptions, nodes_of
+from harness.places.place import Place
+
+RULES = """\
+table ip other {
+  map ends { type ipv4_addr : ipv4_addr; elements = { 10.0.0.1 : 10.9.0.1 } }
+  chain ep-x__10.9.0.9/80 { }
+  chain c { type nat hook prerouting priority -100; ip daddr 10.0.0.2 tcp dport 80 dnat to 10.9.0.2:80; }
+}
+"""
+
+
+def test_a_node_is_up_to_date_when_the_rules_name_an_address(namespace):
+    place = Place("netns", namespace.socket, namespace.run)
+    eye = eye_for("nftables", place, None, time.monotonic, external=True)
+    try:
+        assert eye.look().held == set()
+        assert namespace.run(["nft", "-f", "-"], RULES.encode()).returncode == 0
+        assert eye.look().held >= {"10.9.0.1", "10.9.0.2"}
+        assert "10.9.0.9" not in eye.look().held, "an empty chain leads nowhere, whatever its name"
+        namespace.run(["nft", "flush", "map", "ip", "other", "ends"])
+        assert "10.9.0.1" not in eye.look().held
+    finally:
+        eye.close()
+
+
+def test_it_is_filled_in_and_need_not_serve_health(tmp_path):
+    options = LabOptions(nodes=1, external=("sh", "-c", "exec {mode} {node} {api}"))
+    node = nodes_of(options)[0]
+    engine = Engine(node, options, tmp_path / "e", tmp_path / "kubeconfig")
+    assert engine._words == ["sh", "-c", "exec nftables node-1 http://10.10.0.1:6443"]
+    assert asyncio.run(engine.synced()) is False, "it does not run"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--external", "no-such-program-anywhere {api}"], "program 'no-such-program-anywhere' not found"),
+        (["--external", sys.executable, "--lab", "."], "a running lab already has its proxies"),
+        (["--external", sys.executable, "--target", "kube"], "--external is for a lab"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_runs(arguments, words, tmp_path):
+    done = CliRunner().invoke(main, ["chaos", "run", "pod-kill", "--out", str(tmp_path / "run"), *arguments])
+    assert done.exit_code == 2
+    assert words in done.output
+    assert not (tmp_path / "run").exists()

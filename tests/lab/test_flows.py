@@ -1,0 +1,65 @@
+"""Which of a port's flows a lost request was of, by when each was announced."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+import pytest
+
+from engine.kernel.netlink import attribute, nested
+from harness.lab.dataplane.flows import Announced, NodeFlows, tuple_of
+
+FLOW = b"original".ljust(52)
+
+
+def reply(address: str) -> bytes:
+    """The reply's tuple of a flow that such an endpoint answers."""
+    made = bytearray(52)
+    made[12:16], made[40:42] = socket.inet_aton(address), struct.pack("!H", 9091)
+    return bytes(made)
+
+
+def announced(begun=(), removed=(), table: bytes = b"", flow: bytes = FLOW) -> NodeFlows:
+    """A node whose kernel has said this of one flow, (endpoint, when), and answers that when it is asked."""
+    flows = NodeFlows.__new__(NodeFlows)
+    flows._begun, flows._removed, flows._ask = Announced(), Announced(), lambda original: table
+    for heard, moments in ((flows._begun, begun), (flows._removed, removed)):
+        for address, heard_ns in moments:
+            heard.add(flow, reply(address), heard_ns)
+    return flows
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "endpoint"),
+    [
+        (None, 250, "10.120.3.10"),
+        (None, 450, "10.120.2.10"),
+        (None, 150, "10.120.3.10"),
+        (None, None, "10.120.2.10"),
+        (300, 350, "10.120.2.10"),
+        (500, 600, None),
+    ],
+)
+def test_a_port_that_is_kept_is_asked_about_up_to_when_the_request_was_lost(since, until, endpoint):
+    """Its flow began at 200, was removed, and began again at 400, to somebody else."""
+    flows = announced(begun=[("10.120.3.10", 200), ("10.120.2.10", 400)])
+    assert flows.find(FLOW, since, until) == (endpoint and (endpoint, 9091, False))
+
+
+@pytest.mark.parametrize(("state", "found"), [(1, True), (3, True), (7, False), (8, False), (None, True)])
+def test_a_new_connection_is_taken_for_an_older_one_unless_that_has_ended(state, found):
+    """By the state that connection tracking has for the port: SYN_SENT, ESTABLISHED, TIME_WAIT, CLOSE, none of UDP."""
+    tcp = b"" if state is None else nested(4, nested(1, attribute(1, bytes([state]))))
+    flows = announced(begun=[("10.120.3.10", 200)], table=reply("10.120.3.10") + attribute(3, bytes(4)) + tcp)
+    assert flows.find(FLOW, 300, 400) == (("10.120.3.10", 9091, True) if found else None)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "removed", "found"), [("udp", 350, True), ("udp", 250, False), ("tcp", 350, False)]
+)
+def test_a_request_by_an_older_flow_of_udp_that_was_removed_meanwhile_is_known(protocol, removed, found):
+    """The proxy removes what leads to an endpoint that is gone: before anybody asks, and after the request was lost."""
+    flow = {"protocol": protocol, "source": "10.120.1.2", "source_port": 1025, "address": "10.112.0.10", "port": 82}
+    flows = announced(removed=[("10.120.3.10", removed)], flow=tuple_of(flow))
+    assert flows.find(tuple_of(flow), 300, 400) == (("10.120.3.10", 9091, True) if found else None)

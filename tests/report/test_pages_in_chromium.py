@@ -1,0 +1,86 @@
+"""The pages of replay and compare in a real browser: 400 to 1400 pixels, light and dark."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.replay.report.page import comparison_page, replay_page, upgrade_page
+from tests.chaos_report.chromium import CONTRAST, OVERFLOW
+from tests.report.results import compared, failed, replayed, slower
+
+HOSTILE = "<script>alert('x')</script><b>bold</b>"
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pages")
+    result = replayed(folder)
+    nothing = replayed(folder, "--until", "0s")
+    three = compared(result, slower(result, "iptables", 40), slower(result, "userspace", 3), missing=HOSTILE)
+    row = {
+        "mode": "iptables",
+        "since": "1.37",
+        "service": HOSTILE,
+        "where": "10.0.0.1 tcp/80",
+        "before": "a",
+        "after": "b",
+    }
+    upgrade = {"source": "x" * 200, "modes": ["iptables"], "kube_versions": ["1.30", "1.37"], "changes": [row]}
+    documents = {
+        "replay": replay_page(result, "harness replay recordings/demo.jsonl"),
+        "failed": replay_page(failed(result, HOSTILE), "harness replay x"),
+        "nothing": replay_page(nothing, "harness replay x --until 0s"),
+        "compare": comparison_page(three, "harness compare x"),
+        "no figures": comparison_page(compared(missing=HOSTILE), "harness compare x"),
+        "upgrade": upgrade_page(upgrade, "harness compare x --kube-versions 1.30,1.37"),
+    }
+    for name, text in documents.items():
+        (folder / f"{name}.html").write_text(text, encoding="utf-8")
+    return {name: folder / f"{name}.html" for name in documents}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["replay", "failed", "nothing", "compare", "no figures", "upgrade"])
+def test_it_fits_is_quiet_alone_and_readable(chromium, pages, name, scheme):
+    for width in (400, 768, 1400):
+        chromium.show(pages[name], width, 900, scheme)
+        assert chromium.run(OVERFLOW) == [0, []], width
+        assert chromium.console() == []
+        texts = chromium.run(CONTRAST)
+        assert len(texts) > 5
+        assert [text for text in texts if text[0] < 4.5] == []
+        assert chromium.requests_from(pages[name].as_uri()) == [pages[name].as_uri()], "nothing else is asked for"
+
+
+def test_words_of_the_run_never_become_elements(chromium, pages):
+    for name in pages:
+        chromium.show(pages[name], 1400, 900, "light")
+        assert chromium.run("return document.querySelectorAll('script, b').length") == 0
+
+
+def test_the_verdict_stands_first_and_differences_are_bounded(chromium, pages):
+    verdicts = {"replay": "passed", "failed": "failed", "compare": "unknown", "no figures": "unknown"}
+    for name, word in verdicts.items():
+        chromium.show(pages[name], 1400, 900, "light")
+        assert chromium.run("return document.querySelector('#verdict h2').textContent") == f"Verdict: {word}"
+    chromium.show(pages["failed"], 1400, 900, "light")
+    problems = chromium.run("return [...document.querySelectorAll('#verdict li')].map(e => e.textContent)")
+    assert len(problems) == 42 and problems[-1].endswith("and 20 more differences")
+
+
+def test_modes_stand_side_by_side_where_there_is_room(chromium, pages):
+    place = "return [...document.querySelectorAll('figure')].slice(0, 3).map(f => f.getBoundingClientRect().top)"
+    chromium.show(pages["compare"], 1400, 900, "light")
+    assert len(set(chromium.run(place))) == 1
+    chromium.show(pages["compare"], 400, 900, "light")
+    assert len(set(chromium.run(place))) == 3
+
+
+def test_no_title_of_a_picture_is_cut_off(chromium, pages):
+    titles = """
+    return [...document.querySelectorAll('svg .panel')].filter(t => t.getClientRects().length).map(t =>
+      t.getBoundingClientRect().right - t.ownerSVGElement.getBoundingClientRect().right)"""
+    for width in (400, 1400):
+        chromium.show(pages["compare"], width, 900, "light")
+        rights = chromium.run(titles)
+        assert len(rights) == 18 and max(rights) <= 0
