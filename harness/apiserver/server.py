@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from aiohttp import web
 
+from harness import handover
 from harness.apiserver import discovery
 from harness.apiserver.app import Api
 from harness.apiserver.control import Control
@@ -89,7 +90,9 @@ async def listening(store: LiveStore, settings: Settings, player: Player | None 
         if settings.bound:
             await web.SockSite(runner, settings.bound, ssl_context=context, backlog=4096).start()
         else:
-            await web.TCPSite(runner, settings.host, settings.port, ssl_context=context, backlog=4096).start()
+            await handover.listen(
+                lambda: web.TCPSite(runner, settings.host, settings.port, ssl_context=context, backlog=4096).start()
+            )
         host, port, *_ = runner.addresses[0]
         host = LOOPBACK.get(host, host)
         shown = f"[{host}]" if ":" in host else host

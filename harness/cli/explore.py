@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness import handover
 from harness.cli.endings import Ending
 from harness.cli.offered import files
 from harness.cli.progress import Progress
@@ -73,8 +74,7 @@ async def _serve(application: web.Application, port: int) -> None:
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", port)
-        await site.start()
+        await handover.listen(lambda: web.TCPSite(runner, "127.0.0.1", port).start())
         click.echo(f"open http://127.0.0.1:{runner.addresses[0][1]}/  (Ctrl-C ends it)")
         await stop.wait()
     finally:

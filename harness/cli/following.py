@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness import handover
 from harness.cli.endings import Ending
 from harness.log.follow import Follow
 
@@ -41,7 +42,7 @@ def live_figures(
     rolling, exporter = Rolling(), None
     if metrics_port is not None:
         try:
-            exporter = Exporter(metrics_port, mode)
+            exporter = handover.take(lambda: Exporter(metrics_port, mode))
         except OSError as error:
             raise Ending(f"--metrics-port {metrics_port}: {error.strerror}", 2) from None
         click.echo(f"metrics at http://127.0.0.1:{exporter.port}/metrics", err=True)

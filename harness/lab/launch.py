@@ -6,7 +6,6 @@ processes, and with them the network namespaces.  Only the folder remains.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import select
@@ -24,6 +23,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from harness import handover
 from harness.extras import missing as missing_package
 from harness.lab.control import FACTS, SOCKET, LabClient, LabError
 from harness.lab.dataplane.processes import prefer
@@ -169,7 +169,7 @@ def _take(folder: Path) -> BinaryIO:
 
 def _lock(file: BinaryIO, folder: Path) -> None:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        handover.lock(file, handover.HANDOVER_SECONDS * vm.patience())
     except BlockingIOError:
         file.close()
         raise LabError(

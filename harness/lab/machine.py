@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from harness import handover
 from harness.lab.control import LabError
 from harness.places import vm
 
@@ -83,12 +84,9 @@ def _listening(path: Path) -> socket.socket:
     """The socket, accessible only to this user; LabError if another machine listens there."""
     path.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
     sock = socket.socket(socket.AF_UNIX)
-    with socket.socket(socket.AF_UNIX) as other:
-        if other.connect_ex(str(path)) == 0:
-            sock.close()
-            raise LabError(
-                f"a lab is already running there in a virtual machine; stop it with `harness lab down`; {path}"
-            )
+    if not handover.free(lambda: _listens(path)):
+        sock.close()
+        raise LabError(f"a lab is already running there in a virtual machine; stop it with `harness lab down`; {path}")
     path.unlink(missing_ok=True)
     before = os.umask(0o177)
     try:
@@ -98,6 +96,11 @@ def _listening(path: Path) -> socket.socket:
     sock.listen()
     sock.settimeout(LOOK_SECONDS)
     return sock
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as other:
+        return other.connect_ex(str(path)) == 0
 
 
 def _answer(client: socket.socket, guest: vm.Guest) -> bool:

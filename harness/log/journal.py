@@ -6,13 +6,13 @@ acknowledged: it is removed when the recording is continued.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
 from typing import BinaryIO
 
 import zstandard
 
+from harness import handover
 from harness.log.errors import RecordingError
 from harness.log.events import FORMAT, Event, Header
 from harness.log.lines import event_line, header_line
@@ -42,7 +42,7 @@ class Journal:
         self.header: Header | None = None
         try:
             self._file = open(self.path, "a+b", buffering=0)
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            handover.lock(self._file)
         except BlockingIOError:
             self._file.close()
             raise RecordingError(self.path, None, "is being written by another process; stop that one first") from None

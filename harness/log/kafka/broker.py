@@ -6,6 +6,7 @@ in its own folder; it is found and stopped by the pid file there.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import random
@@ -20,6 +21,7 @@ from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import handover
 from harness.failure import Failure
 from harness.home import NoHome, cache_folder, state_folder
 
@@ -77,8 +79,7 @@ class Broker:
     def pid(self) -> int | None:
         """The running broker's pid, or None. A pid reused by another process does not count."""
         try:
-            pid = int((self.home / "pid").read_text())
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+            pid, command = self._left()
         except (OSError, ValueError):
             return None
         return pid if str(self.home / "server.properties").encode() in command else None
@@ -100,6 +101,7 @@ class Broker:
         """Start unless running; returns when it serves. The port is kept across restarts. BrokerError."""
         if self.pid:
             return
+        self._await_a_killed_one()
         classpath = fetch()
         self.home.mkdir(parents=True, exist_ok=True)
         for attempt in range(TRIES):
@@ -118,13 +120,23 @@ class Broker:
         if pid is None:
             return False
         os.kill(pid, sig)
-        deadline = time.monotonic() + STOP_SECONDS
-        while self.pid == pid and not _is_zombie(pid):
-            if time.monotonic() > deadline:
-                os.kill(pid, signal.SIGKILL)
-            time.sleep(0.05)
+        if not handover.ended(pid, STOP_SECONDS):
+            os.kill(pid, signal.SIGKILL)
+            handover.ended(pid, STOP_SECONDS)
         (self.home / "pid").unlink(missing_ok=True)
         return True
+
+    def _left(self) -> tuple[int, bytes]:
+        """The last broker's pid, and the command line of the process that has it; OSError or ValueError without one."""
+        pid = int((self.home / "pid").read_text())
+        return pid, Path(f"/proc/{pid}/cmdline").read_bytes()
+
+    def _await_a_killed_one(self) -> None:
+        """A killed broker has no command line any more, but still its port and the lock of its data."""
+        with contextlib.suppress(OSError, ValueError):
+            pid, command = self._left()
+            if not command:
+                handover.ended(pid, handover.HANDOVER_SECONDS)
 
     def _lost_a_port(self) -> bool:
         return b"Address already in use" in (self.home / "broker.log").read_bytes()[-20_000:]
@@ -237,11 +249,3 @@ def _listens(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _is_zombie(pid: int) -> bool:
-    """Whether it is a zombie of this process."""
-    try:
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
-    except ChildProcessError:
-        return False
