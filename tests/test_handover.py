@@ -28,6 +28,7 @@ import ctypes, fcntl, sys, threading
 held = open(sys.argv[1], "ab")
 fcntl.flock(held, fcntl.LOCK_EX)
 threading.Thread(target=sys.stdin.read).start()
+print("held", flush=True)
 ctypes.CDLL(None).syscall(60, 0)  # the first thread ends, and with it the command line; the process goes on
 """
 
@@ -39,7 +40,9 @@ def dying():
 
     def hold(path: Path) -> subprocess.Popen[bytes]:
         path.parent.mkdir(exist_ok=True)
-        begun.append(subprocess.Popen([sys.executable, "-c", DYING, str(path)], stdin=subprocess.PIPE))
+        command = [sys.executable, "-c", DYING, str(path)]
+        begun.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        assert begun[0].stdout.readline() == b"held\n"
         until(lambda: not Path(f"/proc/{begun[0].pid}/cmdline").read_bytes(), "the process to lose its command line")
         return begun[0]
 
@@ -52,6 +55,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
     """Let it end, as a signal would."""
     process.stdin.close()
     process.wait(60)
+    process.stdout.close()
 
 
 def at_first_pause(monkeypatch, happens) -> None:
