@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
 from harness.kube.resources import Kind
+
+
+class Cause(NamedTuple):
+    """One reason why an object is invalid: `field` is its path, `reason` the API's machine-readable one."""
+
+    field: str
+    message: str
+    reason: str = "FieldValueInvalid"
 
 
 class ApiError(Exception):
@@ -77,14 +86,14 @@ def bad_request(message: str) -> ApiError:
     return ApiError(400, "BadRequest", message)
 
 
-def invalid(kind: Kind, name: str, causes: list[tuple[str, str]]) -> ApiError:
-    """422: `causes` are (field, message)."""
+def invalid(kind: Kind, name: str, causes: Sequence[Cause]) -> ApiError:
+    """422."""
     details = _details(kind, name)
     details |= {
         "kind": kind.kind,
-        "causes": [{"reason": "FieldValueInvalid", "message": m, "field": f} for f, m in causes],
+        "causes": [{"reason": c.reason, "message": c.message, "field": c.field} for c in causes],
     }
-    texts = [f"{field}: {message}" for field, message in causes]
+    texts = [f"{cause.field}: {cause.message}" for cause in causes]
     listed = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
     head = f"{kind.kind}.{kind.group}" if kind.group else kind.kind
     return ApiError(422, "Invalid", f'{head} "{name}" is invalid: {listed}', details)

@@ -108,13 +108,15 @@ def listing_of(kind: Kind, query: Mapping[str, str]) -> Listing:
     limit = number("limit", query.get("limit", "")) or 0
     if match not in MATCHES:
         supported = 'supported values: "Exact", "NotOlderThan"'
-        raise errors.invalid(kind, "", [("resourceVersionMatch", f'Unsupported value: "{match}": {supported}')])
+        raise errors.invalid(
+            kind, "", [errors.Cause("resourceVersionMatch", f'Unsupported value: "{match}": {supported}')]
+        )
     if match and revision is None:
         why = "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
-        raise errors.invalid(kind, "", [("resourceVersionMatch", why)])
+        raise errors.invalid(kind, "", [errors.Cause("resourceVersionMatch", why)])
     if match == "Exact" and revision == 0:
         why = 'Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
-        raise errors.invalid(kind, "", [("resourceVersionMatch", why)])
+        raise errors.invalid(kind, "", [errors.Cause("resourceVersionMatch", why)])
     if token and revision:
         raise errors.bad_request("specifying resource version is not allowed when using continue")
     return Listing(revision, match, limit, token)

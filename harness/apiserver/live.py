@@ -24,6 +24,7 @@ from typing import Any
 import msgspec
 
 from harness.apiserver import errors
+from harness.apiserver.admission import Admission
 from harness.apiserver.manifest import Object, with_type
 from harness.apiserver.store import HISTORY, Change, Store
 from harness.apiserver.twins import as_twin, twin
@@ -43,15 +44,19 @@ def now() -> datetime:
 
 
 class LiveStore(Store):
-    """See the module. `clock` returns timestamps, `new_uid` the uids of created objects."""
+    """See the module. `clock` returns timestamps, `new_uid` the uids of created objects.
+
+    With `admission`, `create`, `update` and `patch` judge and complete what they get; `apply` never does.
+    """
 
     def __init__(
         self,
         history: int = HISTORY,
         clock: Callable[[], datetime] = now,
         new_uid: Callable[[], str] = lambda: str(uuid.uuid4()),
+        admission: Admission | None = None,
     ) -> None:
-        self._clock, self._new_uid = clock, new_uid
+        self._clock, self._new_uid, self._admission = clock, new_uid, admission
         super().__init__(history)
 
     def get(self, resource: str | Kind, name: str, namespace: str = "") -> Manifest:
@@ -81,7 +86,7 @@ class LiveStore(Store):
             name, namespace = _identity(kind, manifest)
             if self.collection(kind).get(namespace, name) is not None:
                 raise errors.already_exists(kind, name)
-            return self._create(kind, manifest)
+            return self._create(kind, self._admitted(kind, manifest, None))
 
     def update(self, resource: str | Kind, manifest: Manifest, subresource: str = "") -> Manifest:
         """Replace an existing object; 409 if `manifest` has an outdated resourceVersion.
@@ -93,7 +98,7 @@ class LiveStore(Store):
             name, namespace = _identity(kind, manifest)
             old = self._found(kind, name, namespace).manifest()
             _check_current(kind, old, manifest)
-            return self._replace(kind, old, _divided(kind, old, manifest, subresource))
+            return self._replace(kind, old, self._divided(kind, old, manifest, subresource))
 
     def patch(
         self,
@@ -111,7 +116,7 @@ class LiveStore(Store):
             if _identity(kind, new) != (name, namespace if kind.namespaced else ""):
                 raise errors.bad_request("the name and namespace of an object do not change")
             _check_current(kind, old, new)
-            return self._replace(kind, old, _divided(kind, old, new, subresource))
+            return self._replace(kind, old, self._divided(kind, old, new, subresource))
 
     def delete(
         self, resource: str | Kind, name: str, namespace: str = "", grace_seconds: int | None = None
@@ -137,7 +142,7 @@ class LiveStore(Store):
 
     def rehearsal(self, resource: str | Kind) -> LiveStore:
         """A separate store with a copy of this resource's objects; writes to it do not affect this one."""
-        copy = LiveStore(clock=self._clock, new_uid=self._new_uid)
+        copy = LiveStore(clock=self._clock, new_uid=self._new_uid, admission=self._admission)
         for found in self.collection(resource).snapshot().objects:
             copy.put(resource, found.raw, ordered=False)
         return copy
@@ -159,6 +164,18 @@ class LiveStore(Store):
                     bell.wait(left)
         finally:
             unsubscribe()
+
+    def _admitted(self, kind: Kind, new: Manifest, old: Manifest | None) -> Manifest:
+        if self._admission is None:
+            return new
+        return self._admission.admit(kind, new, old, self.collection(kind).snapshot().objects)
+
+    def _divided(self, kind: Kind, old: Manifest, new: Manifest, subresource: str) -> Manifest:
+        """The part that a write may change, as it is stored: all but status, or only status."""
+        divided = _divided(kind, old, new, subresource)
+        if subresource == "status":
+            return self._admission.admit_status(kind, divided) if self._admission else divided
+        return self._admitted(kind, divided, old)
 
     def _found(self, kind: Kind, name: str, namespace: str) -> Object:
         found = self.collection(kind).get(namespace if kind.namespaced else "", name)
@@ -215,7 +232,9 @@ def _identity(kind: Kind, manifest: Manifest) -> tuple[str, str]:
     """Name and namespace; ApiError 422 if the name is missing, 400 if a required namespace is."""
     metadata = manifest.get("metadata")
     if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str) or not metadata["name"]:
-        raise errors.invalid(kind, "", [("metadata.name", "Required value: name or generateName is required")])
+        raise errors.invalid(
+            kind, "", [errors.Cause("metadata.name", "Required value: name or generateName is required")]
+        )
     if not kind.namespaced:
         return metadata["name"], ""
     return metadata["name"], metadata.get("namespace") or "default"

@@ -40,10 +40,10 @@ def watch_request_of(kind: Kind, query: Mapping[str, str]) -> WatchRequest:
     causes = []
     if initial is not None and match != "NotOlderThan":
         why = "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-        causes.append(("resourceVersionMatch", why))
+        causes.append(errors.Cause("resourceVersionMatch", why))
     if initial is None and match:
         why = "Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
-        causes.append(("resourceVersionMatch", why))
+        causes.append(errors.Cause("resourceVersionMatch", why))
     if causes:
         raise errors.invalid(kind, "", causes)
     timeout = number("timeoutSeconds", query.get("timeoutSeconds", "")) or TIMEOUT_SECONDS

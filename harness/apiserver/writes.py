@@ -126,7 +126,7 @@ class Writes:
             try:
                 return self._addressed(target, patcher(old, patch, *atomic))
             except PatchTestFailed as error:
-                raise errors.invalid(target.kind, target.name, [("patch", str(error))]) from None
+                raise errors.invalid(target.kind, target.name, [errors.Cause("patch", str(error))]) from None
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise errors.bad_request(f"the patch does not fit the object: {error}") from None
 

@@ -23,6 +23,7 @@ from typing import Any
 
 import msgspec
 
+from harness.apiserver.admission import Admission
 from harness.apiserver.journal import Journal
 from harness.apiserver.kubeconfig import write_kubeconfig
 from harness.apiserver.live import LiveStore
@@ -45,7 +46,7 @@ from harness.lab.launch import OPTIONS, RECORDING
 from harness.lab.operations import Operations
 from harness.lab.topology import (
     POD_NETWORK,
-    SERVICE_NETWORK,
+    SERVICE_NETWORKS,
     LabOptions,
     node_manifest,
     nodes_of,
@@ -57,7 +58,7 @@ from harness.places import vm
 from harness.places.place import Place
 
 READY_SECONDS = 90.0
-CLUSTER = {"name": "lab", "clusterCIDR": POD_NETWORK, "serviceCIDRs": [SERVICE_NETWORK]}
+CLUSTER = {"name": "lab", "clusterCIDR": POD_NETWORK, "serviceCIDRs": list(SERVICE_NETWORKS)}
 
 
 class Lab:
@@ -67,7 +68,7 @@ class Lab:
         self.options, self.folder = options, folder
         self.recording = folder / RECORDING
         self.nodes = nodes_of(options)
-        self.api = Api(LiveStore(), [node.name for node in self.nodes])
+        self.api = Api(LiveStore(admission=Admission(SERVICE_NETWORKS)), [node.name for node in self.nodes])
         self.faults = ApiServer(self.api)
         kubeconfig = folder / "kubeconfig"
         self.kubelets = {n.name: Kubelet(n, options, self.api, folder / "pods") for n in self.nodes}

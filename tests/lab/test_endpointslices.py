@@ -89,3 +89,14 @@ def test_a_node_whose_endpoints_all_drain_goes_on_using_them_itself():
     address, other = (endpoint["addresses"][0] for endpoint in piece["endpoints"])
     assert used_addresses([piece], "node-1") == {address: True, other: True}
     assert used_addresses([piece], "node-2") == {address: False, other: True}
+
+
+def test_a_named_target_port_is_each_pods_own():
+    other = pod(2)
+    other["spec"]["containers"][0]["ports"] = [{"name": "http", "containerPort": 9999}]
+    nameless = pod(3)
+    nameless["spec"]["containers"][0]["ports"] = []
+    service = {**WEB, "spec": {**WEB["spec"], "ports": [{"name": "web", "port": 80, "targetPort": "http"}]}}
+    told = [(piece["ports"], len(piece["endpoints"])) for piece in slices_of(service, [pod(1), other, nameless], ZONES)]
+    named = [{"name": "web", "protocol": "TCP", "port": 8080}], [{"name": "web", "protocol": "TCP", "port": 9999}]
+    assert told == [(named[0], 1), (named[1], 1), ([], 1)]

@@ -28,11 +28,15 @@ def slices_of(
     endpoints = [_endpoint(pod, zones) for pod in chosen]
     if service["spec"].get("trafficDistribution") in ("PreferClose", "PreferSameZone"):
         _add_hints(endpoints)
-    starts = range(0, len(endpoints) or 1, LARGEST_SLICE)
-    return [
-        _slice(service, number, endpoints[start : start + LARGEST_SLICE], trigger_time)
-        for number, start in enumerate(starts)
+    groups: dict[tuple[int | None, ...], list[dict[str, Any]]] = {}
+    for pod, endpoint in zip(chosen, endpoints, strict=True):
+        groups.setdefault(_numbers(service, pod), []).append(endpoint)
+    pieces = [
+        (numbers, group[start : start + LARGEST_SLICE])
+        for numbers, group in (groups or {_numbers(service, {}): []}).items()
+        for start in range(0, len(group) or 1, LARGEST_SLICE)
     ]
+    return [_slice(service, count, *piece, trigger_time) for count, piece in enumerate(pieces)]
 
 
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -74,8 +78,27 @@ def _add_hints(endpoints: list[dict[str, Any]]) -> None:
             endpoint["hints"] = {"forZones": [{"name": endpoint["zone"]}]}
 
 
+def _numbers(service: dict[str, Any], pod: dict[str, Any]) -> tuple[int | None, ...]:
+    """The pod's number of each of the Service's ports; None for a name that none of its containers has."""
+    return tuple(_number(port, pod) for port in service["spec"].get("ports") or ())
+
+
+def _number(port: dict[str, Any], pod: dict[str, Any]) -> int | None:
+    target = port.get("targetPort") or port["port"]
+    if isinstance(target, int):
+        return target
+    protocol = port.get("protocol", "TCP")
+    named = [each for c in (pod.get("spec") or {}).get("containers") or () for each in c.get("ports") or ()]
+    fitting = (p for p in named if p.get("name") == target and p.get("protocol", "TCP") == protocol)
+    return next((int(p["containerPort"]) for p in fitting), None)
+
+
 def _slice(
-    service: dict[str, Any], number: int, endpoints: list[dict[str, Any]], trigger_time: str | None
+    service: dict[str, Any],
+    number: int,
+    numbers: tuple[int | None, ...],
+    endpoints: list[dict[str, Any]],
+    trigger_time: str | None,
 ) -> dict[str, Any]:
     name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
     return {
@@ -92,8 +115,8 @@ def _slice(
         "addressType": "IPv4",
         "endpoints": endpoints,
         "ports": [
-            {"name": port.get("name", ""), "protocol": port.get("protocol", "TCP"), "port": number}
-            for port in service["spec"].get("ports") or ()
-            if isinstance(number := port.get("targetPort", port["port"]), int)  # pods here have no named ports
+            {"name": port.get("name", ""), "protocol": port.get("protocol", "TCP"), "port": found}
+            for port, found in zip(service["spec"].get("ports") or (), numbers, strict=True)
+            if found is not None
         ],
     }
