@@ -126,7 +126,7 @@ class Checks:
     def _connections(self, place: Place) -> list[str]:
         """Check with the node's own sockets if raw packets cannot be sent."""
         expected = {family: self._told.behaviour(family, self._mode) for family in self._proxier.dataplanes}
-        tried, lost = connections(place, expected)
+        tried, lost = connections(place, self._told, expected)
         self._result.connections += tried
         self._sent["connections from the node"] += tried
         self._unchecked["by packets: clients other than the node"] = None

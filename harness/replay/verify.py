@@ -13,6 +13,7 @@ from engine.dataplane import Dataplane
 from engine.proxier import Proxier
 from harness.judge.behaviour import Behaviour
 from harness.judge.oracle import Oracle
+from harness.judge.oracle.scene import scene
 from harness.judge.readback.judged import Judged
 from harness.judge.readback.probe import probe
 from harness.judge.verify import readback
@@ -27,11 +28,11 @@ def held(proxier: Proxier, view: View, oracle: Oracle, mode: str) -> Judged:
     return found._replace(differences=plans + found.differences)
 
 
-def connections(place: Place, behaviours: Mapping[int, Behaviour]) -> tuple[int, list[str]]:
+def connections(place: Place, oracle: Oracle, behaviours: Mapping[int, Behaviour]) -> tuple[int, list[str]]:
     """The number of connections attempted with real packets, and those that went elsewhere."""
     tried, found = 0, []
-    for behaviour in behaviours.values():
-        count, lines = probe(place.make_socket, place.run, behaviour)
+    for family, behaviour in behaviours.items():
+        count, lines = probe(place.make_socket, place.run, behaviour, frozenset(scene(oracle, family).node))
         tried += count
         found += lines
     return tried, found

@@ -35,15 +35,19 @@ MakeSocket = Callable[[int, int, int], socket.socket]
 Run = Callable[[list[str], bytes], CompletedProcess[bytes]]
 
 
-def probe(make_socket: MakeSocket, run: Run, behaviour: Behaviour) -> tuple[int, list[str]]:
-    """The number of attempted connections, and a line for each with a wrong result, per family."""
+def probe(make_socket: MakeSocket, run: Run, behaviour: Behaviour, own: frozenset[bytes]) -> tuple[int, list[str]]:
+    """The number of attempted connections, and a line for each with a wrong result, per family.
+
+    `own` are the node's addresses: a load balancer's may be one of them, and nobody else adds it to this namespace.
+    """
     chosen = _sample(behaviour.destinations)
     if not chosen:
         return 0, []
     family = socket.AF_INET if len(chosen[0][0][0]) == 4 else socket.AF_INET6
     targets = {(key[1], *target) for key, destination in chosen for target in _targets(destination)}
     problems = []
-    with _addresses(run, family, {address for _, address, _ in targets}), ExitStack() as stack:
+    needed = {address for _, address, _ in targets} | own.intersection(address for (address, _, _), _ in chosen)
+    with _addresses(run, family, needed), ExitStack() as stack:
         ready = stack.enter_context(selectors.DefaultSelector())
         for target in sorted(targets):
             listener = stack.enter_context(_listener(make_socket, family, target))
