@@ -83,6 +83,8 @@ class Checks:
         for event in self._unseen:
             self._told.observe(event)
         self._unseen.clear()
+        if moment == Moment.LAST:
+            self._told.forget()
         self._judged += sum(len(dataplane.plans) for dataplane in self._proxier.dataplanes.values())
         found: list[str] = []
         for way, look in (("readback", self._read_back), ("packets", lambda: self._packets(moment))):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import msgspec
 
-from harness.judge.behaviour import PROTOCOLS, Behaviour, Chains, Destination, Key, Target
+from harness.judge.behaviour import PROTOCOLS, Behaviour, Target
 from harness.judge.oracle import ipsets
 from harness.judge.oracle.frontends import Port, Ranges
+from harness.judge.oracle.kept import Kept
+from harness.judge.oracle.merged import Claim, Merged, Name, Part
 from harness.judge.oracle.rules import Hints, cluster_set, local_set, usable
 from harness.judge.oracle.settings import Settings, block, packed
 from harness.log.events import OBJECT_TYPES, Event, JsonObject
@@ -22,17 +24,6 @@ HOLDING_ADDRESSES = ("ipvs", "userspace")
 """Modes that make Service addresses local."""
 ACCEPTING_HEALTH_CHECKS = ("iptables", "ipvs")
 """Modes that accept packets to health check ports (IPT-06, IPVS-15)."""
-
-
-class _Chains(NamedTuple):
-    """`Chains` under construction."""
-
-    external: set[str]
-    firewalls: set[str]
-    guarded: set[Key]
-
-    def frozen(self) -> Chains:
-        return Chains(frozenset(self.external), frozenset(self.firewalls), frozenset(self.guarded))
 
 
 class Oracle:
@@ -48,6 +39,11 @@ class Oracle:
         }
         self._node: JsonObject = {}
         self._mode = "nftables"
+        self._slices: dict[tuple[str, Name], dict[str, JsonObject]] = {}
+        self._merged: dict[tuple[int, str], Merged] = {}
+        self._changed: dict[tuple[int, str], set[Name]] = {}
+        self._derived: dict[tuple[str, str], Any] = {}
+        self._news: dict[tuple[str, str], dict[Name, None]] = {}
 
     def observe(self, event: Event) -> None:
         """Fold one event; markers and other resources are ignored."""
@@ -56,14 +52,53 @@ class Oracle:
         manifest = msgspec.json.decode(event.object)
         meta = manifest["metadata"]
         key = (meta.get("namespace", ""), meta["name"])
+        objects, after = self._objects[event.resource], None
+        before = objects.get(key)
         if event.type == "DELETED":  # only the name matters; a deleted node keeps its addresses
-            self._objects[event.resource].pop(key, None)
-            return
-        self._objects[event.resource][key] = manifest
-        if event.resource == "nodes":
-            self._node_name = self._node_name or meta["name"]
-            if meta["name"] == self._node_name:
-                self._node = manifest
+            objects.pop(key, None)
+        else:
+            objects[key] = after = manifest
+        for (resource, _), news in self._news.items():
+            if resource == event.resource:
+                news[key] = None
+        if event.resource == "endpointslices":
+            self._file(key, before, after)
+        elif event.resource == "services":
+            self._note_change(key)
+        else:
+            self._node_seen(meta["name"], after)
+
+    def forget(self) -> None:
+        """Compute everything from scratch next time, as an oracle does that was told all events at once."""
+        self._merged.clear()
+        self._changed.clear()
+        self._derived.clear()
+
+    def _note_change(self, service: Name) -> None:
+        for changed in self._changed.values():
+            changed.add(service)
+
+    def _file(self, key: Name, before: JsonObject | None, after: JsonObject | None) -> None:
+        """Keep slices by family and Service."""
+        for manifest in (before, after):
+            service = _service_of(manifest) if manifest else None
+            if manifest and service:
+                place = manifest.get("addressType", ""), (key[0], service)
+                pieces = self._slices.setdefault(place, {})
+                pieces.pop(key[1], None)
+                if manifest is after:
+                    pieces[key[1]] = manifest
+                if not pieces:
+                    del self._slices[place]
+                self._note_change(place[1])
+
+    def _node_seen(self, name: str, manifest: JsonObject | None) -> None:
+        """All of the behaviour may depend on this node's addresses, zone and labels."""
+        if manifest:
+            self._node_name = self._node_name or name
+        if name == self._node_name:
+            self._node = manifest or self._node
+            self.forget()
 
     @property
     def node_name(self) -> str | None:
@@ -74,33 +109,27 @@ class Oracle:
         """All current objects of a resource."""
         return self._objects[resource].values()
 
-    def endpoints(self, name: tuple[str, str], port: JsonObject, size: int) -> dict[Target, JsonObject]:
+    def derived(self, resource: str, what: str, make: Callable[[], Kept]) -> Kept:
+        """What `make` returned when it was first asked for, told of every object that has changed since."""
+        place = resource, what
+        if place not in self._derived:
+            self._derived[place], self._news[place] = make(), dict.fromkeys(self._objects[resource])
+        kept: Kept = self._derived[place]
+        for key in self._news[place]:
+            kept.replace(key, self._objects[resource].get(key))
+        self._news[place].clear()
+        return kept
+
+    def endpoints(self, name: Name, port: JsonObject, size: int) -> dict[Target, JsonObject]:
         """All listed endpoints of a Service port, with their manifests."""
-        self._slices = self._slices_by_service(f"IPv{4 if size == 4 else 6}")
         return self._endpoints(name, port, size)
 
     def behaviour(self, family: int, mode: str = "nftables") -> Behaviour:
         """The expected behaviour of the node for one family and proxy mode."""
-        self._slices = self._slices_by_service(f"IPv{family}")
-        self._mode, self._size = mode, 4 if family == 4 else 16
-        destinations: dict[Key, Destination] = {}
-        nodeports: dict[tuple[int, int], Destination] = {}
-        cluster_ips: set[bytes] = set()
-        health_check_ports: set[int] = set()
-        self._chains, self._sets = _Chains(set(), set(), set()), ipsets.none()
+        merged = self._up_to_date(family, mode)
         taking = self._taking_node_ports()
-        for name in sorted(self._objects["services"]):
-            service = self._objects["services"][name]
-            cluster_ip = _cluster_ip(service, self._size, self._hiding(PROXY_NAME))
-            if cluster_ip is None:
-                continue
-            cluster_ips.add(cluster_ip)
-            health_check_ports |= _health_check_ports(service["spec"])
-            ports = service["spec"].get("ports") or ()
-            for port in sorted(ports, key=lambda p: (p.get("name") or "", PROTOCOLS[p.get("protocol") or "TCP"])):
-                self._port(name, service, port, cluster_ip, destinations, nodeports)
-                if mode == "ipvs":
-                    self._entries(service, port, cluster_ip, taking)
+        nodeports = dict(merged.nodeports.settled)
+        destinations, cluster_ips = dict(merged.destinations.settled), set(merged.cluster_ips)
         if mode == "iptables":  # no rule matches a whole address
             cluster_ips.clear()
         if (
@@ -113,42 +142,41 @@ class Oracle:
             nodeports,
             frozenset(cluster_ips),
             taking,
-            frozenset(health_check_ports) if mode in ACCEPTING_HEALTH_CHECKS else frozenset(),
-            self._chains.frozen() if mode == "iptables" else None,
-            self._all_sets(family, cluster_ips, health_check_ports) if mode == "ipvs" else None,
-            frozenset(self._own_endpoints(family)) if mode == "nftables" else None,
+            frozenset(merged.health_check_ports) if mode in ACCEPTING_HEALTH_CHECKS else frozenset(),
+            merged.chains if mode == "iptables" else None,
+            merged.all_sets(cluster_ips) if mode == "ipvs" else None,
+            frozenset(merged.own_endpoints) if mode == "nftables" else None,
         )
 
-    def _own_endpoints(self, family: int) -> Iterator[Key]:
-        for protocol in PROTOCOLS.values():
-            for address, port in self.on_node(family, protocol):
-                yield address, protocol, port
+    def _up_to_date(self, family: int, mode: str) -> Merged:
+        """What all Services contribute; those that changed are computed again."""
+        self._mode, self._size = mode, 4 if family == 4 else 16
+        place = family, mode
+        if place not in self._merged:
+            self._merged[place], self._changed[place] = Merged(), set(self._objects["services"])
+        taking = self._taking_node_ports()
+        for name in self._changed[place]:
+            service = self._objects["services"].get(name)
+            self._merged[place].replace(name, self._part(name, service, taking) if service else None)
+        self._changed[place].clear()
+        return self._merged[place]
 
-    def _all_sets(self, family: int, held: set[bytes], health_check_ports: set[int]) -> ipsets.Sets:
-        """The entries of frontends, and those of addresses and endpoints."""
-        sets = self._sets
-        sets["IPVS-IPS"] |= {str(ipaddress.ip_address(address)) for address in held}
-        sets["HEALTH-CHECK-NODE-PORT"] |= set(map(str, health_check_ports))
-        for address, protocol, port in self._own_endpoints(family):
-            sets["LOOP-BACK"].add(f"{ipsets.ip_port(address, protocol, port)},{ipaddress.ip_address(address)}")
-        return sets
+    def _part(self, name: Name, service: JsonObject, taking: frozenset[bytes] | None) -> Part | None:
+        """What one Service contributes; None if it has no cluster IP of the family."""
+        cluster_ip = _cluster_ip(service, self._size, self._hiding(PROXY_NAME))
+        if cluster_ip is None:
+            return None
+        part = Part(cluster_ip, _health_check_ports(service["spec"]))
+        ports = service["spec"].get("ports") or ()
+        for port in sorted(ports, key=lambda p: (p.get("name") or "", PROTOCOLS[p.get("protocol") or "TCP"])):
+            self._port(name, service, port, part)
+            if self._mode == "ipvs":
+                self._entries(service, port, part, taking)
+        return part
 
     def _hiding(self, label: str) -> tuple[str, ...]:
         """Labels that exclude an object from this proxy: since 1.36 each kind has its own (SVC-01a)."""
         return (label,) if self.settings.version >= (1, 36) else (PROXY_NAME, HEADLESS)
-
-    def _slices_by_service(self, address_type: str) -> dict[tuple[str, str], list[JsonObject]]:
-        grouped: dict[tuple[str, str], list[JsonObject]] = {}
-        for (namespace, _), manifest in sorted(self._objects["endpointslices"].items(), key=lambda item: item[0]):
-            labels = manifest["metadata"].get("labels") or {}
-            service = labels.get("kubernetes.io/service-name")
-            if (
-                service
-                and manifest.get("addressType") == address_type
-                and not any(i in labels for i in self._hiding(HEADLESS))
-            ):
-                grouped.setdefault((namespace, service), []).append(manifest)
-        return grouped
 
     def _taking_node_ports(self) -> frozenset[bytes] | None:
         """Addresses that accept node ports (NP-01 to NP-03, NP-06)."""
@@ -196,7 +224,11 @@ class Oracle:
         if self._mode == "userspace" and wanted[1] == "SCTP":
             return {}
         found: dict[Target, JsonObject] = {}
-        for manifest in self._slices.get(name, ()):
+        pieces = self._slices.get((f"IPv{4 if size == 4 else 6}", name), {})
+        hiding = self._hiding(HEADLESS)
+        for _, manifest in sorted(pieces.items()) if len(pieces) > 1 else pieces.items():
+            if any(label in manifest["metadata"]["labels"] for label in hiding):
+                continue
             for slice_port in manifest.get("ports") or ():
                 offered = (slice_port.get("name"), slice_port.get("protocol") or "TCP")
                 if offered != wanted or not slice_port.get("port"):
@@ -214,44 +246,39 @@ class Oracle:
             return endpoint.get("nodeName") == self._node_name
         return (endpoint.get("conditions") or {}).get("terminating") is not True
 
-    def _port(
-        self,
-        name: tuple[str, str],
-        service: JsonObject,
-        port: JsonObject,
-        cluster_ip: bytes,
-        destinations: dict[Key, Destination],
-        nodeports: dict[tuple[int, int], Destination],
-    ) -> None:
+    def _port(self, name: Name, service: JsonObject, port: JsonObject, part: Part) -> None:
         spec = service["spec"]
         number, protocol = port["port"], PROTOCOLS[port.get("protocol") or "TCP"]
         plain, balancers = self._outside(service)
-        rules = self._rules(name, service, port, bool(port.get("nodePort") or balancers or plain))
-        destinations.setdefault((cluster_ip, protocol, number), rules.internal())
+        endpoints = self._endpoints(name, port, self._size)
+        rules = self._rules(service, port, endpoints, bool(port.get("nodePort") or balancers or plain))
+        part.own_endpoints.update(
+            (address, protocol, own)
+            for (address, own), each in endpoints.items()
+            if each.get("nodeName") == self._node_name
+        )
+        part.claim((part.cluster_ip, protocol, number), rules.internal())
         allowed = self._allowed(spec, balancers)
         for ip in plain:
-            destinations.setdefault((ip, protocol, number), rules.external_address())
+            part.claim((ip, protocol, number), rules.external_address())
         for ip in balancers:
-            key = (ip, protocol, number)
-            if self._mode == "iptables":  # only the first Service's source ranges apply, if any
-                destinations.setdefault(key, rules.external_address(allowed))
-            else:
-                destinations[key] = _unless_taken(destinations, key, rules, allowed)
+            # In mode iptables only the first Service's source ranges apply, if any.
+            mine = rules.external_address(allowed) if self._mode == "iptables" else rules.external(allowed)
+            part.claim((ip, protocol, number), mine, None if self._mode == "iptables" else allowed)
         if port.get("nodePort"):
-            nodeports.setdefault((protocol, port["nodePort"]), rules.external())
+            part.nodeports.setdefault((protocol, port["nodePort"]), Claim(rules.external()))
         if rules.some and (port.get("nodePort") or balancers or plain):
-            self._chains.external.add(_port_name(name, port))
+            part.external.add(_port_name(name, port))
             if allowed is not None and balancers:
-                self._chains.firewalls.add(_port_name(name, port))
-                self._chains.guarded.update((ip, protocol, number) for ip in balancers)
+                part.firewalls.add(_port_name(name, port))
+                part.guarded.update((ip, protocol, number) for ip in balancers)
 
-    def _entries(
-        self, service: JsonObject, port: JsonObject, cluster_ip: bytes, taking: frozenset[bytes] | None
-    ) -> None:
-        spec, sets, local = service["spec"], self._sets, _external_local(service["spec"])
+    def _entries(self, service: JsonObject, port: JsonObject, part: Part, taking: frozenset[bytes] | None) -> None:
+        part.sets = part.sets or ipsets.none()
+        spec, sets, local = service["spec"], part.sets, _external_local(service["spec"])
         number, protocol = port["port"], PROTOCOLS[port.get("protocol") or "TCP"]
         plain, balancers = self._outside(service)
-        sets["CLUSTER-IP"].add(ipsets.ip_port(cluster_ip, protocol, number))
+        sets["CLUSTER-IP"].add(ipsets.ip_port(part.cluster_ip, protocol, number))
         ipsets.add_outside(sets, "EXTERNAL-IP", plain, protocol, number, local)
         ipsets.add_outside(sets, "LOAD-BALANCER", balancers, protocol, number, local)
         allowed = self._allowed(spec, balancers)
@@ -268,9 +295,10 @@ class Oracle:
         )
         return plain, balancers
 
-    def _rules(self, name: tuple[str, str], service: JsonObject, port: JsonObject, accessible: bool) -> Port:
+    def _rules(
+        self, service: JsonObject, port: JsonObject, endpoints: dict[Target, JsonObject], accessible: bool
+    ) -> Port:
         spec, settings = service["spec"], self.settings
-        endpoints = self._endpoints(name, port, self._size)
         rules = Port(
             self._mode,
             settings.tells_pods(self._size),
@@ -288,19 +316,10 @@ class Oracle:
             rules.affinity_seconds = client.get("timeoutSeconds") or DEFAULT_AFFINITY_SECONDS
         return rules
 
-    def on_node(self, family: int, protocol: int) -> set[tuple[bytes, int]]:
+    def on_node(self, family: int, protocol: int) -> set[Target]:
         """This node's endpoints of the protocol, ready or not (HAIR-02)."""
-        self._slices = self._slices_by_service(f"IPv{family}")
-        size = 4 if family == 4 else 16
-        found: set[Target] = set()
-        for name, service in self._objects["services"].items():
-            for port in (
-                service["spec"].get("ports") or () if _cluster_ip(service, size, self._hiding(PROXY_NAME)) else ()
-            ):
-                if PROTOCOLS[port.get("protocol") or "TCP"] == protocol:
-                    ends = self._endpoints(name, port, size)
-                    found |= {target for target, e in ends.items() if e.get("nodeName") == self._node_name}
-        return found
+        found = self._up_to_date(family, self._mode).own_endpoints
+        return {(address, port) for address, kind, port in found if kind == protocol}
 
     def _hints(self, service: JsonObject) -> Hints:
         """The node and zone whose hints apply (TOPO-01 to TOPO-05)."""
@@ -330,12 +349,9 @@ class Oracle:
         return frozenset(r for r in ranges if not any(r != o and o[0] <= r[0] and r[1] <= o[1] for o in ranges))
 
 
-def _unless_taken(destinations: dict[Key, Destination], key: Key, rules: Port, allowed: Ranges | None) -> Destination:
-    """An address already in use keeps its outcome, but the source ranges are added."""
-    taken = destinations.get(key)
-    if taken is None:
-        return rules.external(allowed)
-    return taken if allowed is None else taken._replace(allowed=allowed | (taken.allowed or frozenset()))
+def _service_of(manifest: JsonObject) -> str | None:
+    service: str | None = (manifest["metadata"].get("labels") or {}).get("kubernetes.io/service-name")
+    return service
 
 
 def _external_ips(spec: JsonObject) -> list[bytes]:

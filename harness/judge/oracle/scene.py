@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 from harness.judge.behaviour import PROTOCOLS
@@ -30,20 +33,80 @@ class Scene(NamedTuple):
 def scene(oracle: Oracle, family: int) -> Scene:
     """The scene after the events so far."""
     size = 4 if family == 4 else 16
-    roles: dict[bytes, str] = {}
-    owners: dict[Name, frozenset[bytes]] = {}
-    for service in oracle.manifests("services"):
-        found = {a: role for role, a in _addresses(service) if len(a) == size}
-        owners[_name(service)] = frozenset(found)
-        roles = found | roles
-    here: set[bytes] = set()
-    elsewhere: set[bytes] = set()
-    for piece in oracle.manifests("endpointslices"):
+    services = oracle.derived("services", f"addresses {size}", partial(_Owners, size))
+    pods = oracle.derived("endpointslices", f"pods {size} {oracle.node_name}", partial(_Pods, size, oracle.node_name))
+    roles, owners = dict(services.roles), dict(services.owners)
+    return Scene(_node_addresses(oracle, size), tuple(pods.here), tuple(pods.elsewhere), roles, owners)
+
+
+class _Owners:
+    """The addresses of each Service, and the role of each address, which its first owner decides."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._roles: dict[bytes, dict[Name, str]] = {}
+        self.owners: dict[Name, frozenset[bytes]] = {}
+        self.roles: dict[bytes, str] = {}
+
+    def replace(self, name: Name, service: JsonObject | None) -> None:
+        found = {a: role for role, a in _addresses(service) if len(a) == self._size} if service else {}
+        old = self.owners.pop(name, frozenset())
+        if service:
+            self.owners[name] = frozenset(found)
+        for address in old - found.keys():
+            del self._roles[address][name]
+        for address, role in found.items():
+            self._roles.setdefault(address, {})[name] = role
+        for address in old | found.keys():
+            self._settle(address)
+
+    def _settle(self, address: bytes) -> None:
+        if self._roles[address]:
+            self.roles[address] = next(iter(self._roles[address].values()))
+        else:
+            del self._roles[address], self.roles[address]
+
+
+class _Pods:
+    """Endpoint addresses on this node and elsewhere, each sorted; one that is on both counts as here."""
+
+    def __init__(self, size: int, node: str | None) -> None:
+        self._size, self._node = size, node
+        self._of: dict[Name, tuple[frozenset[bytes], frozenset[bytes]]] = {}
+        self._counts: tuple[Counter[bytes], Counter[bytes]] = (Counter(), Counter())
+        self.here: list[bytes] = []
+        self.elsewhere: list[bytes] = []
+
+    def replace(self, name: Name, piece: JsonObject | None) -> None:
+        old = self._of.pop(name, (frozenset(), frozenset()))
+        new = self._ends(piece) if piece else (frozenset[bytes](), frozenset[bytes]())
+        if piece:
+            self._of[name] = new
+        for counts, before, after in zip(self._counts, old, new, strict=True):
+            counts.subtract(before)
+            counts.update(after)
+        for address in frozenset().union(*old, *new) - (old[0] & new[0]) - (old[1] & new[1]):
+            here, elsewhere = (counts[address] > 0 for counts in self._counts)
+            _keep(self.here, address, here)
+            _keep(self.elsewhere, address, elsewhere and not here)
+
+    def _ends(self, piece: JsonObject) -> tuple[frozenset[bytes], frozenset[bytes]]:
+        here: set[bytes] = set()
+        elsewhere: set[bytes] = set()
         for endpoint in piece.get("endpoints") or ():
-            own = oracle.node_name is not None and endpoint.get("nodeName") == oracle.node_name
-            (here if own else elsewhere).update(_usable(endpoint.get("addresses") or (), size))
-    node = _node_addresses(oracle, size)
-    return Scene(node, tuple(sorted(here)), tuple(sorted(elsewhere - here)), roles, owners)
+            own = self._node is not None and endpoint.get("nodeName") == self._node
+            (here if own else elsewhere).update(_usable(endpoint.get("addresses") or (), self._size))
+        return frozenset(here), frozenset(elsewhere)
+
+
+def _keep(listed: list[bytes], address: bytes, wanted: bool) -> None:
+    """Add an address to a sorted list, or take it out."""
+    at = bisect_left(listed, address)
+    there = at < len(listed) and listed[at] == address
+    if wanted and not there:
+        listed.insert(at, address)
+    elif there and not wanted:
+        del listed[at]
 
 
 def _name(manifest: JsonObject) -> Name:
@@ -69,7 +132,7 @@ def _usable(texts: Iterable[str | None], size: int) -> Iterator[bytes]:
             address = packed(text or "")
         except ValueError:
             continue
-        if len(address) == size and not ipaddress.ip_address(address).is_unspecified:
+        if len(address) == size and any(address):  # 0.0.0.0 and :: are no addresses
             yield address
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 Block = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -23,12 +25,16 @@ GATES_ON_SINCE = {
 
 def packed(text: str) -> bytes:
     """A packed address; octets with leading zeros are decimal."""
-    text = text.strip()
+    try:  # by the C library, as there are many
+        return socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
+    except OSError:
+        text = text.strip()
     if ":" not in text:
         text = ".".join(str(int(octet)) for octet in text.split("."))
     return ipaddress.ip_address(text).packed
 
 
+@cache
 def block(text: str) -> Block:
     """A CIDR block, host bits cleared, leading zeros allowed."""
     address, _, prefix = text.strip().partition("/")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Container, Iterable, Iterator
+from functools import cache
 from itertools import zip_longest
 from typing import NamedTuple
 
@@ -55,6 +56,8 @@ class Asking:
         self._local = {*scene.node, own}
         self._pods = oracle.settings.pod_block(4 if family == 4 else 16)
         self._stranger_block = ipaddress.ip_network(STRANGERS[family])
+        self._made_up = cache(self._unused_pod)
+        self._is_pod = cache(self._in_pod_block)
 
     def questions(
         self, protocols: frozenset[int], most: int, turn: int = 0, only: frozenset[bytes] | None = None
@@ -93,9 +96,8 @@ class Asking:
         return any(_largest(known) > LARGEST for _, _, known in self._places(None))
 
     def _places(self, only: frozenset[bytes] | None) -> Iterator[_Place]:
-        for key in sorted(self.behaviour.destinations):
-            if only is None or key[0] in only:
-                yield self.scene.roles.get(key[0], CLUSTER), key, self.behaviour.destinations[key]
+        for key in sorted(key for key in self.behaviour.destinations if only is None or key[0] in only):
+            yield self.scene.roles.get(key[0], CLUSTER), key, self.behaviour.destinations[key]
         for protocol, port in sorted(self.behaviour.nodeports) if only is None else ():
             for address in (*self.scene.node, self._own, *([LOOPBACK] if self._family == 4 else ())):
                 yield NODE_PORT, (address, protocol, port), self.behaviour.nodeports[protocol, port]
@@ -158,17 +160,17 @@ class Asking:
     def pod_here(self, other_than: Iterable[bytes] = ()) -> bytes:
         """A pod of this node other than the given endpoints."""
         free = (a for a in self.scene.here if a not in other_than and a not in self._local and self._is_pod(a))
-        return next(free, self._made_up(1))
+        return next(free, None) or self._made_up(1)
 
     def pod_elsewhere(self, other_than: Iterable[bytes] = ()) -> bytes:
         """A pod of another node other than the given endpoints."""
         free = (a for a in self.scene.elsewhere if a not in other_than and self._is_pod(a))
-        return next(free, self._made_up(2))
+        return next(free, None) or self._made_up(2)
 
-    def _is_pod(self, address: bytes) -> bool:
+    def _in_pod_block(self, address: bytes) -> bool:
         return self._pods is None or ipaddress.ip_address(address) in self._pods
 
-    def _made_up(self, number: int) -> bytes:
+    def _unused_pod(self, number: int) -> bytes:
         """An unused pod address, counted from the end of the pod CIDR."""
         if self._pods is None:
             return self._stranger_block[-1 - number].packed
