@@ -75,7 +75,7 @@ LOCK = .venv/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-un
 
 # With the oldest Python that is supported, Debian 12's 3.11.2: a newer one picks versions that it cannot install.
 lock: setup
-	$(LOCK) --extra chaos --extra cluster --extra kafka --extra dev --output-file requirements.lock pyproject.toml
+	$(LOCK) --extra chaos --extra cluster --extra kafka --extra fleet --extra dev --output-file requirements.lock pyproject.toml
 	mkdir -p build && grep -oE '^[A-Za-z0-9._-]+==[^ ;]+' requirements.lock > build/constraints.txt
 	$(LOCK) --constraint build/constraints.txt --output-file requirements-replay.lock pyproject.toml
 

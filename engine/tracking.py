@@ -6,6 +6,8 @@ Changes are coalesced per Service; an update that leaves the typed value equal m
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 
 from engine import manifest
@@ -14,7 +16,15 @@ from engine.model import Endpoint, EndpointSlice, Name, Node, Service, Target
 
 CHANGES = ("ADDED", "MODIFIED", "DELETED")
 RUNNING_WINS_SINCE = (1, 36)
-SERVICES, ENDPOINTSLICES, NODES = "services", "endpointslices", "nodes"
+RESOURCES = SERVICES, ENDPOINTSLICES, NODES = "services", "endpointslices", "nodes"
+
+
+class Observed(NamedTuple):
+    """A decoded event: the object's name, and its value, None if it is deleted or not for this proxy."""
+
+    resource: str
+    name: Name
+    value: Service | EndpointSlice | Node | None
 
 
 class ClusterState:
@@ -31,7 +41,6 @@ class ClusterState:
         """Services with a health check node port."""
         self._owner: dict[Name, Name] = {}
         self._dirty: set[Name] = set()
-        self._intern: dict[str, str] = {}
 
     def observe(self, event_type: str, resource: str, object_json: bytes) -> bool:
         """Apply one watch event; True if anything that this node programs may have changed.
@@ -39,16 +48,20 @@ class ClusterState:
         Markers (BOOKMARK etc.) have no effect, and of a deleted object only the name is read.  Raises ManifestError
         for an object that the API would never send.
         """
-        if event_type not in CHANGES:
-            return False
-        gone = event_type == "DELETED"
-        if resource == SERVICES:
-            return self._observe_service(gone, object_json)
-        if resource == ENDPOINTSLICES:
-            return self._observe_slice(gone, object_json)
-        if resource == NODES:
-            return self._observe_node(gone, object_json)
-        return False
+        observed = decode(event_type, resource, object_json, self._version)
+        return observed is not None and self.apply(observed)
+
+    def apply(self, observed: Observed) -> bool:
+        """The same for an event that is already decoded."""
+        _, name, value = observed
+        if observed.resource == SERVICES:
+            assert not isinstance(value, EndpointSlice | Node), "as decoded"
+            return self._observe_service(name, value)
+        if observed.resource == ENDPOINTSLICES:
+            assert not isinstance(value, Service | Node), "as decoded"
+            return self._observe_slice(name, value)
+        assert not isinstance(value, Service | EndpointSlice), "as decoded"
+        return self._observe_node(name, value)
 
     def take_dirty(self) -> list[Name]:
         """Return the Services that need to be planned again, sorted, and clear them."""
@@ -64,12 +77,7 @@ class ClusterState:
         """Whether there are changes for a sync."""
         return bool(self._dirty) or self.node_changed
 
-    def _observe_service(self, gone: bool, object_json: bytes) -> bool:
-        if gone:
-            service = None
-            name = manifest.decode_name(object_json)
-        else:
-            name, service = manifest.decode_service(object_json, self._version)
+    def _observe_service(self, name: Name, service: Service | None) -> bool:
         if self.services.get(name) == service:
             return False
         if service is None:
@@ -83,12 +91,7 @@ class ClusterState:
         self._dirty.add(name)
         return True
 
-    def _observe_slice(self, gone: bool, object_json: bytes) -> bool:
-        if gone:
-            new = None
-            own = manifest.decode_name(object_json)
-        else:
-            own, new = manifest.decode_slice(object_json, self._version)
+    def _observe_slice(self, own: Name, new: EndpointSlice | None) -> bool:
         owner = self._owner.get(own)
         old = self.slices[owner][own.name] if owner else None
         if old == new:
@@ -108,14 +111,12 @@ class ClusterState:
             del self.slices[owner]
         self._dirty.add(owner)
 
-    def _observe_node(self, gone: bool, object_json: bytes) -> bool:
-        if gone:
-            if self.node is None or manifest.decode_name(object_json).name != self.node_name:
+    def _observe_node(self, name: Name, node: Node | None) -> bool:
+        if node is None:
+            if self.node is None or name.name != self.node_name:
                 return False
             # A deleted node keeps its addresses but loses its labels (TOPO-07).
             node = msgspec.structs.replace(self.node, zone="")
-        else:
-            node = manifest.decode_node(object_json)
         if self.node_name is None:
             self.node_name = node.name
         if node.name != self.node_name:
@@ -125,6 +126,22 @@ class ClusterState:
         self.node = node
         self.node_changed = True
         return True
+
+
+def decode(event_type: str, resource: str, object_json: bytes, version: tuple[int, int] = NEWEST) -> Observed | None:
+    """The event as a value, which is the same for every node; None if no node programs anything because of it.
+
+    Of a deleted object only the name is read.  ManifestError for an object that the API would never send.
+    """
+    if event_type not in CHANGES or resource not in RESOURCES:
+        return None
+    if event_type == "DELETED":
+        return Observed(resource, manifest.decode_name(object_json), None)
+    if resource == NODES:
+        node = manifest.decode_node(object_json)
+        return Observed(resource, Name("", node.name), node)
+    read = manifest.decode_service if resource == SERVICES else manifest.decode_slice
+    return Observed(resource, *read(object_json, version))
 
 
 def endpoints_of(
