@@ -72,6 +72,10 @@ class ClusterState:
             self.node_changed = False
         return sorted(dirty)
 
+    def owner(self, own: Name) -> Name | None:
+        """The Service of an existing slice."""
+        return self._owner.get(own)
+
     @property
     def pending(self) -> bool:
         """Whether there are changes for a sync."""

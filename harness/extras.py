@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-EXTRAS = {"kubernetes": "cluster", "kafka": "kafka", "chaoslib": "chaos", "locust": "chaos"}
+EXTRAS = {
+    "kubernetes": "cluster",
+    "kafka": "kafka",
+    "chaoslib": "chaos",
+    "locust": "chaos",
+    "distributed": "fleet",
+    "dask": "fleet",
+}
 """The extra that provides each module."""
 
 

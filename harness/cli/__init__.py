@@ -24,6 +24,7 @@ COMMANDS = (
     "diff",
     "doctor",
     "explore",
+    "fleet",
     "import",
     "inspect",
     "kafka",

@@ -231,12 +231,17 @@ def replay(
         write_text(picture(results[-1]), svg_path)
     if html_path:
         write_text(replay_page(results[-1], this_command()), html_path)
-    sys.exit(_complain(objectives, choices))
+    sys.exit(complain(objectives, asked=_limited(choices) or choices["verify"] != "none"))
+
+
+def _limited(choices: dict[str, Any]) -> bool:
+    """Whether a figure has a limit."""
+    return any(choices[name] is not None for name in LIMITS)
 
 
 def _kernel(choices: dict[str, Any]) -> str:
     """The kind of kernel to open: `auto` may fall back to memory only if no gate depends on the kernel."""
-    gated = choices["expect_digest"] is not None or any(choices[name] is not None for name in LIMITS)
+    gated = choices["expect_digest"] is not None or _limited(choices)
     on_ci = os.environ.get("CI", "").lower() not in ("", "0", "false")
     kernel: str = choices["kernel"]
     return "netns" if kernel == "auto" and (gated or on_ci) else kernel
@@ -305,12 +310,11 @@ def _show(results: list[dict[str, Any]], json_path: str | None) -> None:
     write_json(results[-1], json_path)
 
 
-def _complain(objectives: Sequence[Objective], choices: dict[str, Any]) -> int:
+def complain(objectives: Sequence[Objective], asked: bool) -> int:
     """The exit code; objectives that failed or are unknown are printed on standard error."""
     from harness.replay.objectives import exit_code
 
-    limited = any(choices[name] is not None for name in LIMITS)
-    code = exit_code(objectives, asked=limited or choices["verify"] != "none")
+    code = exit_code(objectives, asked)
     if code:
         for objective in objectives:
             if objective.verdict is False:

@@ -14,3 +14,7 @@ class RecordingError(Failure, ValueError):
         place = f"{path}:{line}" if line is not None else path
         super().__init__(f"{place}: {message}")
         self.path, self.line, self.message = path, line, message
+
+    def __reduce__(self) -> tuple[type[RecordingError], tuple[str, int | str | None, str]]:
+        """So that it can be raised in another process."""
+        return RecordingError, (self.path, self.line, self.message)

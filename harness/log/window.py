@@ -21,3 +21,7 @@ class Window(NamedTuple):
     def after(self, event: Event) -> bool:
         """Whether the event comes after it."""
         return self.until is not None and getattr(event, self.until[0]) > self.until[1]
+
+
+WHOLE = Window()
+"""Everything."""

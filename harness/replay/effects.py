@@ -45,11 +45,14 @@ def service_of(event: Event) -> Name | None:
 
 
 class Effects:
-    """The plans of a batch's Services before its sync, to be compared with those after it."""
+    """The plans of a batch's Services before its sync, to be compared with those after it.
 
-    def __init__(self, events: Sequence[Event], dataplanes: Mapping[int, Dataplane]) -> None:
+    `services`: the Service of each event of the batch, by seq.
+    """
+
+    def __init__(self, services: Mapping[int, Name | None], dataplanes: Mapping[int, Dataplane]) -> None:
         self._dataplanes = dataplanes
-        self._services = {event.seq: service_of(event) for event in events}
+        self._services = services
         self._before = {name: self._plans(name) for name in self._services.values() if name}
 
     @property

@@ -27,7 +27,7 @@ from harness.log.node_names import NodeNames
 from harness.log.window import Window
 from harness.replay.checks import WAYS, Checks, Moment
 from harness.replay.config import proxy_config
-from harness.replay.effects import NOTHING, SENT, Effects
+from harness.replay.effects import NOTHING, SENT, Effects, service_of
 from harness.replay.kernels import Target
 from harness.replay.result import Result
 from harness.replay.rolling import Sample, Watchers
@@ -87,7 +87,7 @@ class Session:
         """Raises RecordingError for bad input, KernelError if the kernel rejects the rules."""
         started = time.perf_counter()
         with open_source(self._source, self._options.follow) as recording:
-            self._recording, self._window = recording, _narrowed(self._options.window, recording.take_window())
+            self._recording, self._window = recording, narrowed(self._options.window, recording.take_window())
             events = iter(recording)
             self._proxier = Proxier(
                 self._options.mode,
@@ -180,7 +180,7 @@ class Session:
 
     def _sync_batch(self, batch: Batch, lookout: Lookout | None) -> bool:
         """Observe a batch and sync; False if nothing required a sync."""
-        effects = Effects(batch.events, self._proxier.dataplanes)
+        effects = Effects({event.seq: service_of(event) for event in batch.events}, self._proxier.dataplanes)
         steady = self._checks.steady(effects.names)
         if lookout:
             lookout.watch(steady)
@@ -307,7 +307,7 @@ class Session:
         return result
 
 
-def _narrowed(asked: Window, named: Window) -> Window:
+def narrowed(asked: Window, named: Window) -> Window:
     """The options' window; ends that are not set are taken from the source's URL."""
     return Window(asked.start or named.start, asked.until or named.until)
 

@@ -29,6 +29,7 @@ WRITTEN = {
     "compare.json": ["compare", DEMO, "--modes", "iptables,nftables", *IN_MEMORY, "--json", "{out}"],
     "diff.json": ["diff", DEMO, "--json"],
     "doctor.json": ["doctor", "--json"],
+    "fleet.json": ["fleet", DEMO, "--workers", "0", "--until", "5s", "--what-if", "hints=off", "--json", "{out}"],
     "inspect.json": ["inspect", DEMO, "--json"],
     "redact.json": ["redact", DEMO, "{folder}/redacted.jsonl", "--report", "{out}"],
     "replay.json": ["replay", DEMO, "--until", "2s", "--json", "{out}"],

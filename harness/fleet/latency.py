@@ -1,0 +1,28 @@
+"""Exact percentiles of counted latencies: many nodes have the same one, so that they are counted, not listed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+PERCENTILES = {"p50": 50.0, "p99": 99.0}
+MICROSECONDS = 1e6
+
+
+def summary(counts: Mapping[int, int]) -> dict[str, float] | None:
+    """p50, p99 and max in seconds by nearest rank, of how often each number of microseconds occurs; None of none."""
+    total = sum(counts.values())
+    if not total:
+        return None
+    ordered = sorted(counts.items())
+    found = {name: _at(ordered, math.ceil(round(percent * total / 100, 6))) for name, percent in PERCENTILES.items()}
+    return found | {"max": ordered[-1][0] / MICROSECONDS}
+
+
+def _at(ordered: list[tuple[int, int]], rank: int) -> float:
+    below = 0
+    for micros, count in ordered:
+        below += count
+        if below >= rank:
+            return micros / MICROSECONDS
+    raise AssertionError("the rank is at most the total")

@@ -1,0 +1,142 @@
+"""Figures of some nodes' views, small enough to be sent and in a form in which they add up."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from harness.fleet.cost import Cost
+from harness.fleet.latency import summary
+from harness.fleet.stage import NS, Stage
+from harness.fleet.view import NO_SYNC, SENT_CODE, View
+
+HEAT_COLUMNS = 120
+"""Intervals of the recording's time in the heat map."""
+_STEP = 1e-6
+"""Latencies are counted in microseconds."""
+
+
+class NodeFigures(NamedTuple):
+    """One node: counts over its run, seconds of its changes, and operations by interval of the heat map."""
+
+    node: str
+    zone: str
+    digest: str
+    changes: int
+    syncs: int
+    for_nothing: int
+    initial_operations: int
+    initial_bytes: int
+    operations: int
+    bytes: int
+    work_seconds: float
+    p50: float | None
+    p99: float | None
+    most: float | None
+    heat: array[int]
+
+
+@dataclass
+class Touched:
+    """One change: how many nodes sent something because of it, and the last of them."""
+
+    nodes: int = 0
+    last_node: str = ""
+    last_seconds: float = 0.0
+
+    def add(self, nodes: int, last_node: str, last_seconds: float) -> None:
+        """Other nodes; of equally late ones, the first name counts."""
+        self.nodes += nodes
+        if nodes and (-last_seconds, last_node) < (-self.last_seconds, self.last_node or "\U0010ffff"):
+            self.last_node, self.last_seconds = last_node, last_seconds
+
+
+@dataclass
+class Share:
+    """Views of one scenario added up; `latencies` count microseconds by (zone, kind of change)."""
+
+    nodes: list[NodeFigures] = field(default_factory=list)
+    touched: dict[int, Touched] = field(default_factory=dict)
+    latencies: dict[tuple[str, str], Counter[int]] = field(default_factory=dict)
+
+    def add(self, other: Share) -> None:
+        """Other nodes' figures; ValueError if one of them is already here: a node counts once."""
+        here = {each.node for each in self.nodes}
+        if twice := [each.node for each in other.nodes if each.node in here]:
+            raise ValueError(f"counted twice: {', '.join(twice)}")
+        self.nodes += other.nodes
+        for number, touched in other.touched.items():
+            self.touched.setdefault(number, Touched()).add(touched.nodes, touched.last_node, touched.last_seconds)
+        for key, counts in other.latencies.items():
+            self.latencies.setdefault(key, Counter()).update(counts)
+
+
+def share_of(stage: Stage, views: Iterable[View]) -> Share:
+    """The figures of these views, whose syncs take what `stage.cost` says."""
+    share = Share()
+    for view in views:
+        _add(share, stage, view)
+    return share
+
+
+def _add(share: Share, stage: Stage, view: View) -> None:
+    lags = lags_of(stage, view, stage.cost)
+    own: Counter[int] = Counter()
+    times, kinds, effects = stage.times, stage.kinds, view.effects
+    by_kind = {kind: share.latencies.setdefault((view.zone, kind), Counter()) for kind in dict.fromkeys(kinds)}
+    for batch, lag in zip(stage.batches, lags, strict=True):
+        for number in range(batch.first, batch.first + len(batch.changes)):
+            if effects[number] != SENT_CODE:
+                continue
+            seconds = (batch.due - times[number]) / NS + lag
+            micros = round(seconds / _STEP)
+            own[micros] += 1
+            by_kind[kinds[number]][micros] += 1
+            share.touched.setdefault(number, Touched()).add(1, view.node, seconds)
+    share.nodes.append(_figures(stage, view, own))
+
+
+def lags_of(stage: Stage, view: View, cost: Cost) -> list[float]:
+    """Seconds of each batch from when its sync was due to when its rules were live, as a replay counts them.
+
+    A sync begins when it is due or when the previous one has ended, whichever is later.
+    """
+    lags, finished = [], 0.0
+    for batch, operations in zip(stage.batches, view.operations[1:], strict=True):
+        due = batch.due / NS
+        if operations == NO_SYNC:
+            lags.append(0.0)
+            continue
+        finished = max(due, finished) + cost.seconds(operations)
+        lags.append(finished - due)
+    return lags
+
+
+def _figures(stage: Stage, view: View, own: Counter[int]) -> NodeFigures:
+    churn = view.operations[1:]
+    ran = [operations for operations in churn if operations != NO_SYNC]
+    whole = summary(own) or {}
+    return NodeFigures(
+        view.node, view.zone, view.digest, sum(own.values()), len(ran), sum(not size for size in _sizes(view)),
+        view.operations[0], view.bytes[0], sum(ran), sum(view.bytes[1:]), sum(map(stage.cost.seconds, ran)),
+        whole.get("p50"), whole.get("p99"), whole.get("max"), _heat(stage, churn),
+    )  # fmt: skip
+
+
+def _sizes(view: View) -> list[int]:
+    """Bytes of each sync after the initial one."""
+    return [size for size, ran in zip(view.bytes[1:], view.operations[1:], strict=True) if ran != NO_SYNC]
+
+
+def _heat(stage: Stage, churn: array[int]) -> array[int]:
+    heat = array("q", [0]) * HEAT_COLUMNS
+    if not stage.batches:
+        return heat
+    began, ended = stage.batches[0].due, stage.batches[-1].due
+    for batch, operations in zip(stage.batches, churn, strict=True):
+        if operations > 0:
+            heat[(batch.due - began) * (HEAT_COLUMNS - 1) // max(1, ended - began)] += operations
+    return heat

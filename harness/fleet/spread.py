@@ -1,0 +1,185 @@
+"""Spreads the work over processes and machines with Dask: a local cluster, or the scheduler at an address.
+
+    read_tape ──► prepared (one per scenario) ──► share, share, share ... ──► added up here, each node once
+
+The graph is all that Dask knows.  A worker that dies takes nothing with it but time: Dask computes what it held again,
+from the source if need be, and a share counts when it has arrived.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from harness.failure import Failure
+from harness.fleet.scenario import Scenario
+from harness.fleet.share import Share
+from harness.fleet.stage import Settings, Stage
+from harness.fleet.tape import Tape, read_tape
+from harness.fleet.work import prepared, share
+from harness.log.window import Window
+from harness.wording import plural
+
+CONNECT_SECONDS, WORKER_SECONDS, POLL_SECONDS = 10.0, 60.0, 2.0
+"""Bounds: to reach a scheduler, without any worker, and between looks at both."""
+PIECES_A_WORKER, MOST_NODES_A_PIECE = 8, 50
+Progress = Callable[[str, int, int], None]
+"""Receives the step, how much of it is done, and of how much."""
+
+
+class FleetError(Failure, RuntimeError):
+    """The distributed part failed; the message says what to do."""
+
+
+class Asked(NamedTuple):
+    """What to compute: the views of `nodes` (called with the recorded ones), in each scenario."""
+
+    source: str
+    window: Window
+    settings: Settings
+    scenarios: Sequence[Scenario]
+    nodes: Callable[[Sequence[str]], list[str]]
+
+
+@dataclass
+class Done:
+    """The sums by scenario, in order, with what they share; `facts` describe where they were computed."""
+
+    tape: Tape
+    nodes: list[str]
+    stages: list[Stage] = field(default_factory=list)
+    shares: list[Share] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def in_this_process(asked: Asked, progress: Progress) -> Done:
+    """Everything without Dask."""
+    progress("reading the recording", 0, 0)
+    tape = read_tape(asked.source, asked.window, asked.settings.version)
+    done = Done(tape, asked.nodes(list(tape.nodes)), facts={"engine": "none", "workers": 1, "lost": 0})
+    total = len(done.nodes) * len(asked.scenarios)
+    for number, scenario in enumerate(asked.scenarios):
+        stage = prepared(tape, scenario, asked.settings)
+        done.stages.append(stage)
+        done.shares.append(Share())
+        for count, node in enumerate(done.nodes, number * len(done.nodes)):
+            progress("views", count, total)
+            done.shares[-1].add(share(stage, [node]))
+    return done
+
+
+def spread(asked: Asked, client: Any, progress: Progress) -> Done:
+    """Everything on the workers of a Dask client; what a worker raises is raised here."""
+    began = _workers(client)
+    submit = client.submit
+    progress("reading the recording", 0, 0)
+    tape_there = submit(read_tape, asked.source, asked.window, asked.settings.version, pure=False)
+    tape = _arrived(client, [tape_there])[0].result()
+    done = Done(tape, asked.nodes(list(tape.nodes)))
+    stages = [submit(prepared, tape_there, scenario, asked.settings, pure=False) for scenario in asked.scenarios]
+    pieces = _pieces(done.nodes, len(began) * PIECES_A_WORKER)
+    place, size = {}, {}
+    for number, stage in enumerate(stages):
+        for piece in pieces:
+            future = submit(share, stage, piece, pure=False)
+            place[future], size[future] = number, len(piece)
+    done.shares = [Share() for _ in stages]
+    _collect(client, place, size, done, progress)
+    done.stages = [_arrived(client, [stage])[0].result() for stage in stages]
+    lost = len(began - _workers(client))
+    done.facts = {"engine": "dask", "workers": len(began), "lost": lost}
+    return done
+
+
+def _collect(client: Any, place: dict[Any, int], size: dict[Any, int], done: Done, progress: Progress) -> None:
+    """Add up each share as it arrives; ValueError if a node would count twice."""
+    waiting, counted, total = set(place), 0, sum(size.values())
+    progress("views", 0, total)
+    while waiting:
+        for future in _arrived(client, list(waiting)):
+            done.shares[place[future]].add(future.result())
+            waiting.discard(future)
+            counted += size[future]
+            future.release()
+        progress("views", counted, total)
+
+
+def _arrived(client: Any, futures: list[Any]) -> list[Any]:
+    """The futures that are finished, at least one; FleetError if there is no worker for too long."""
+    from distributed import wait
+
+    alone_since = None
+    while True:
+        with contextlib.suppress(TimeoutError):
+            return list(wait(futures, timeout=POLL_SECONDS, return_when="FIRST_COMPLETED").done)
+        if client.status != "running":
+            raise FleetError("the connection to the Dask scheduler was lost; the views are not complete")
+        alone_since = None if _workers(client) else alone_since or time.monotonic()
+        if alone_since and time.monotonic() - alone_since > WORKER_SECONDS:
+            raise FleetError(f"no Dask worker for {WORKER_SECONDS:g} s; start some, and run this again")
+
+
+def _workers(client: Any) -> set[str]:
+    return set(client.scheduler_info(n_workers=-1)["workers"])
+
+
+def _pieces(nodes: list[str], wanted: int) -> list[list[str]]:
+    """Consecutive nodes, in about as many pieces as wanted, none of them too long."""
+    long = max(1, min(MOST_NODES_A_PIECE, -(-len(nodes) // max(1, wanted))))
+    return [nodes[first : first + long] for first in range(0, len(nodes), long)]
+
+
+@contextlib.contextmanager
+def local_client(workers: int) -> Iterator[Any]:
+    """A client of worker processes on this machine, which end with it."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="harness-fleet-"))
+        stack.enter_context(dask.config.set({"distributed.admin.log-format": "%(message)s"}))
+        cluster = stack.enter_context(
+            LocalCluster(
+                n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None,
+                local_directory=folder, silence_logs=logging.CRITICAL, memory_limit=0,
+            )
+        )  # fmt: skip
+        yield stack.enter_context(Client(cluster))
+
+
+@contextlib.contextmanager
+def remote_client(address: str) -> Iterator[Any]:
+    """A client of the scheduler at an address; FleetError if it cannot be reached or has no worker."""
+    from distributed import Client
+
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    try:
+        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise FleetError(f"--scheduler {address}: cannot be reached: {error or type(error).__name__}") from None
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=WORKER_SECONDS)
+        except TimeoutError:
+            raise FleetError(f"--scheduler {address}: it has had no worker for {WORKER_SECONDS:g} s") from None
+        yield client
+
+
+def cores() -> int:
+    """Worker processes on this machine by default: one per core that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def complete(done: Done) -> None:
+    """FleetError unless every node counts exactly once in every scenario."""
+    for scenario, found in zip(done.stages, done.shares, strict=True):
+        counted = {each.node for each in found.nodes}
+        if missing := [node for node in done.nodes if node not in counted]:
+            raise FleetError(f"{scenario.scenario.name}: {plural(len(missing), 'view')} missing: {missing[0]}, ...")
