@@ -29,6 +29,8 @@ _RUN = pytest.StashKey["_Run"]()
 _NAME = pytest.StashKey[str]()
 """A test's name without its group, which pytest-xdist adds."""
 _KEPT = ("CI", "HYPOTHESIS_PROFILE")
+_PLUGINS = ("-p", "pytest_timeout", "-p", "_hypothesis_pytestplugin")
+"""Those used inside: to import all that are installed takes an emulated machine as long as to boot."""
 _LIMIT_SECONDS = 1800
 """For all of them; inside, each has the limit that any test has."""
 _STOP_SECONDS = 30
@@ -41,7 +43,7 @@ class _Run(Thread):
         super().__init__(daemon=True, name="virtual machine")
         self._config = config
         # Those named have been selected already: no other selection applies inside.
-        self._command = [sys.executable, "-m", "pytest", "-q", "-m", "", "-p", "no:cacheprovider", *names]
+        self._command = [sys.executable, "-m", "pytest", "-q", "-m", "", "-p", "no:cacheprovider", *_PLUGINS, *names]
         self._stopped = Event()
         self.ending = ""
         self.reports: dict[str, list] = {}
@@ -53,6 +55,7 @@ class _Run(Thread):
             file = Path(folder, "reports.jsonl")
             variables = {name: os.environ[name] for name in _KEPT if name in os.environ}
             variables |= {REPORTS: str(file), "HYPOTHESIS_STORAGE_DIRECTORY": "/run/hypothesis"}
+            variables |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
             try:
                 vm.run(self._command, writable=[folder], environment=variables, limit_seconds=_LIMIT_SECONDS,
                         stopped=self._stopped.is_set, stdout=output.extend, stderr=output.extend)  # fmt: skip

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import Enum
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
-from engine.conntrack import Stale
 from engine.program import Program
+
+if TYPE_CHECKING:  # most of the engine, which a process that only speaks netlink does not need
+    from engine.conntrack import Stale
 
 Taken = TypeVar("Taken", bound=Program, contravariant=True)
 

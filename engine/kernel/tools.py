@@ -53,14 +53,16 @@ def first_line(done: subprocess.CompletedProcess[bytes]) -> str:
 
 def _ended(command: list[str], stdin: bytes, until: float) -> subprocess.CompletedProcess[bytes]:
     with (
-        _file(stdin) as file,
-        subprocess.Popen(command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process,
+        _file(stdin) as given,
+        _file() as printed,
+        subprocess.Popen(command, stdin=given, stdout=printed, stderr=subprocess.PIPE) as process,
     ):
         try:
             while True:
                 try:
-                    output, errors = process.communicate(timeout=_LOOK_SECONDS)
-                    return subprocess.CompletedProcess(command, process.returncode, output, errors)
+                    _, errors = process.communicate(timeout=_LOOK_SECONDS)
+                    printed.seek(0)
+                    return subprocess.CompletedProcess(command, process.returncode, printed.readall(), errors)
                 except subprocess.TimeoutExpired:
                     now = time.monotonic()
                     if ending():
@@ -72,9 +74,12 @@ def _ended(command: list[str], stdin: bytes, until: float) -> subprocess.Complet
             raise
 
 
-def _file(content: bytes) -> io.FileIO:
-    """Input in a memory file: writing to a pipe would block while the tool does not read."""
-    file = io.FileIO(os.memfd_create("stdin"), "r+")
+def _file(content: bytes = b"") -> io.FileIO:
+    """A memory file: writing to a pipe would block while the tool does not read.
+
+    Through a pipe nft prints thousands of small pieces, each of which would wake this process.
+    """
+    file = io.FileIO(os.memfd_create("tool"), "r+")
     file.write(content)
     file.seek(0)
     return file

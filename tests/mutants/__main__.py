@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,20 +21,26 @@ from tests.mutants.table import markdown, summary, write_into
 
 
 class Runner:
-    """Runs what is not known yet; `results` keeps what is, also when the run is cut short."""
+    """Runs what is not known yet; `results` keeps what is, also when the run is cut short.
 
-    def __init__(self, results: Results, gates: list[str]) -> None:
-        self._results = results
-        self._gates = gates
+    `again`: measure the unmodified engine, even where an earlier run did.
+    """
+
+    def __init__(self, results: Results, gates: list[str], again: bool) -> None:
+        self._results, self._gates, self._again = results, gates, again
+        self._measuring: defaultdict[tuple[str, str], threading.Lock] = defaultdict(threading.Lock)
         self._figures: dict[tuple[str, str], Figures] = {}
         self._lock = threading.Lock()
         self._done = self._total = 0
         self._began = time.monotonic()
 
-    def baseline(self, chosen: list[Mutant], again: bool) -> None:
-        """The unmodified engine passes every gate, else nothing that a gate says of a bug means anything."""
-        for gate, mode in dict.fromkeys((g, m.mode) for m in chosen for g in self._gates if GATES[g].concerns(m)):
-            known = None if again else self._results.baseline(gate, mode)
+    def _baseline(self, gate: str, mode: str) -> Figures:
+        """The unmodified engine's figures, measured when a mutant first needs them.
+
+        It must pass, else nothing that the gate says of a bug means anything.
+        """
+        with self._measuring[gate, mode]:
+            known = self._figures.get((gate, mode)) or (None if self._again else self._results.baseline(gate, mode))
             if known is None:
                 with private_copy(None) as folder:
                     finding, known = judge(gate, mode, folder, {})
@@ -42,6 +49,7 @@ class Runner:
                 click.echo(f"unmodified engine  {gate:8} {mode:9} passes, {finding.seconds:.0f} s")
                 self._results.set_baseline(gate, mode, known)
             self._figures[gate, mode] = known
+            return known
 
     def run(self, chosen: list[Mutant], jobs: int, stop_when_caught: bool) -> None:
         """Every mutant against every gate that concerns it, in the gates' order."""
@@ -61,8 +69,9 @@ class Runner:
                 continue
             finding = self._results.finding(mutant.id, gate)
             if finding is None or finding.outcome == BROKEN:
+                figures = self._baseline(gate, mutant.mode)
                 with private_copy(mutant) as folder:
-                    finding, _ = judge(gate, mutant.mode, folder, self._figures[gate, mutant.mode])
+                    finding, _ = judge(gate, mutant.mode, folder, figures)
                 self._results.add(mutant.id, gate, finding)
                 click.echo(f"{mutant.id:22} {gate:8} {finding.outcome:7} {finding.seconds:5.0f} s  {finding.why[:110]}")
             if stop_when_caught and finding.outcome == CAUGHT:
@@ -108,9 +117,7 @@ def main(ids, gates, mode, group, sample, seed, jobs, first, again, path, table,
     if again and not only_list:
         results.forget({m.id for m in chosen}, names)
     if not only_list:
-        runner = Runner(results, names)
-        runner.baseline(chosen, again)
-        runner.run(chosen, jobs, first)
+        Runner(results, names, again).run(chosen, jobs, first)
     if table:
         write_into(table, markdown(every, results, survivors()))
     text, wrong = summary(chosen, results, survivors())

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.util import cache_from_source
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,8 +51,10 @@ def private_copy(mutant: Mutant | None) -> Iterator[Path]:
     texts = edited(mutant) if mutant else {}
     with tempfile.TemporaryDirectory(prefix="harness-mutant-") as name:
         folder = Path(name)
-        shutil.copytree(ROOT / "engine", folder / "engine", ignore=shutil.ignore_patterns("__pycache__"))
+        # With its bytecode, which stays valid as the files keep their times: a command would compile all of it.
+        shutil.copytree(ROOT / "engine", folder / "engine")
         for file, text in texts.items():
+            Path(cache_from_source(folder / file)).unlink(missing_ok=True)
             (folder / file).write_text(text)
         yield folder
 

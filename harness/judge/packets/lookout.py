@@ -15,20 +15,16 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from engine.kernel.base import KernelError
-from engine.kernel.netlink import Connection, NetlinkError, attributes, nfnetlink, widen
+from engine.kernel.netlink import Connection, NetlinkError, nfnetlink, widen
+from harness.judge.packets.generations import generation_id
 from harness.judge.packets.questions import Question
 from harness.places import vm
 from harness.places.place import Place
 
 NETFILTER, GROUP_NFTABLES = 12, 7
-_GETGEN, _GEN_ID, _FAMILY_BYTES = 10 << 8 | 16, 1, 4
+_GETGEN = 10 << 8 | 16
 ANSWER_SECONDS = 30.0
 _BUFFER_BYTES = 8 << 20
-
-
-def generation_id(body: bytes) -> int:
-    """The id in the kernel's message about a generation; KeyError if there is none."""
-    return int.from_bytes(attributes(body[_FAMILY_BYTES:])[_GEN_ID])
 
 
 class Generation(NamedTuple):

@@ -17,7 +17,7 @@ from itertools import count
 from typing import Any
 
 from engine.kernel.netlink.wire import messages
-from harness.judge.packets.lookout import generation_id
+from harness.judge.packets.generations import generation_id
 from harness.judge.packets.replacements import ADDED, DELETED, Replacements
 from harness.places.wire import parse, request
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import msgspec
 
 from harness.apiserver.store import Store
-from harness.log.synth import Options, generate
 
 
 def add_background(store: Store, services: int, seed: int) -> None:
     """Add Services and their slices to the store."""
     if not services:
         return
+    from harness.log.synth import Options, generate  # most labs have none, and it takes as long to import as to start
+
     _, events = generate(Options(services=services, churn=0, nodes=50, seed=seed))
     for event in events:
         if event.type == "ADDED" and event.resource == "endpointslices":

@@ -20,8 +20,8 @@ from harness.judge.readback.judged import UNREADABLE, Judged
 from harness.judge.verify import readback
 from harness.kube.proxy import HEALTH_PORT
 from harness.lab.dataplane import network
+from harness.lab.dataplane.account import Account
 from harness.lab.dataplane.eyes import Eye, Sight, eye_for
-from harness.lab.dataplane.userspace_engine import Account
 from harness.modes import mode_of
 from harness.modes.opened import View
 from harness.places.place import Place

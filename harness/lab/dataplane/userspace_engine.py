@@ -18,10 +18,6 @@ import time
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
-
-import msgspec
 
 from engine.addresses import parse_network
 from engine.backends.userspace.program import UserspaceProgram
@@ -39,13 +35,10 @@ from engine.server.config.settings import periods
 from engine.server.http import servers as http
 from engine.server.http.health import Health, eligible
 from engine.server.runtime.loop import Loop
+from harness.lab.dataplane.account import ANSWER_SECONDS, FAMILY
 from harness.modes import userspace
 from harness.places.namespace import start
 from harness.places.place import Place
-
-FAMILY = 4
-"""The only IP family of a lab."""
-ANSWER_SECONDS = 1.0
 
 
 class Observer:
@@ -75,22 +68,6 @@ class Observer:
         """A deleted Node accepts no more traffic (HC-09)."""
         if change.type != "DELETED":
             self._health.node_eligible = eligible(change.manifest)
-
-
-class Account:
-    """The account of the proxy of a node at `address`, queried over HTTP."""
-
-    def __init__(self, address: str, port: int) -> None:
-        self._url = f"http://{address}:{port}/account"
-
-    def everything(self, family: int) -> UserspaceProgram | None:
-        """As `UserspaceKernel.everything`; OSError when it does not answer."""
-        try:
-            with urlopen(self._url, timeout=ANSWER_SECONDS) as answer:
-                body = answer.read()
-        except URLError as error:
-            raise OSError(f"{self._url}: {error.reason}") from None
-        return msgspec.json.decode(body, type=UserspaceProgram) if body and family == FAMILY else None
 
 
 def serve(configuration: KubeProxyConfiguration, node: str) -> None:
