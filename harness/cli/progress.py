@@ -1,7 +1,8 @@
 """Progress on standard error, for anything that takes longer than a few seconds.
 
-A live line in a terminal, otherwise one line every ten seconds.  Reading a source is measured in bytes, everything else
-by the counts that the command reports; the estimate is for the current step.
+A live line in a terminal, otherwise one line every ten seconds, and at once when there is a first figure.  Reading a
+source is measured in bytes, everything else by the counts that the command reports; the estimate is for the current
+step.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class Progress:
         self._shown = os.environ.get(VARIABLE) != "none" and not asked().quiet
         self._each_step = asked().verbose
         self._what = ""
-        self._ended = threading.Event()
+        self._ended, self._news = threading.Event(), threading.Event()
+        self._told = ""
         self._thread = threading.Thread(target=self._report, name="progress", daemon=True)
         self.step(what, total)
 
@@ -46,6 +48,7 @@ class Progress:
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         self._ended.set()
+        self._news.set()
         if self._thread.is_alive():
             self._thread.join()
         self._end_step()
@@ -55,6 +58,9 @@ class Progress:
         self._end_step()
         self._what, self._total, self._done = what, total, 0
         self._began, self._share_before = time.monotonic(), _share_read() or 0.0
+        if self.detail and (figure := self.detail()) and not self._told:
+            self._told = figure
+            self._news.set()
 
     def _end_step(self) -> None:
         if self._what and self._each_step:
@@ -76,12 +82,13 @@ class Progress:
         first, between = LIVE if self._live else LINES
         if self._ended.wait(first):
             return
-        while True:
+        self._news.clear()
+        while not self._ended.is_set():
             line = self.line(time.monotonic())
             sys.stderr.write(f"{_CLEAR}{line}" if self._live else f"{line}\n")
             sys.stderr.flush()
-            if self._ended.wait(between):
-                break
+            self._news.wait(between)
+            self._news.clear()  # before `_ended` is looked at, which is set first
         self.clear()
 
     def clear(self) -> None:

@@ -97,3 +97,16 @@ def test_reading_counts_by_bytes_and_every_step_by_itself():
         assert progress._share_read() == 1
         made.count("replaying", 1000)
         assert made.line(time.monotonic() + 3).startswith("replaying: 1,000, 3 s so far")
+
+
+def test_a_first_figure_is_told_at_once(monkeypatch, capsys):
+    monkeypatch.delenv(progress.VARIABLE)
+    monkeypatch.setattr(progress, "LINES", (0.0, 3600.0))
+    figure = ""
+    with Progress("reading", detail=lambda: figure) as shown:
+        said = until(lambda: capsys.readouterr().err)
+        figure = "initial convergence 2.000 s"
+        shown.step("checking")
+        said += until(lambda: capsys.readouterr().err)
+    assert [line.split(",")[0] for line in said.splitlines()] == ["reading", "checking"]
+    assert said.endswith("s so far; initial convergence 2.000 s\n")
