@@ -37,6 +37,7 @@ COMMANDS = (
     "shrink",
     "synth",
     "trace",
+    "tune",
     "validate",
 )
 MODULES = {"import": "importing"}

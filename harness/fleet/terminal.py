@@ -145,3 +145,43 @@ def _sample(each: dict[str, Any]) -> str:
         return line
     verdict = {True: "verified", False: "NOT verified", "unknown": "not verified"}[each["verified"]]
     return f"{line}; {verdict}, {plural(each['differences'], 'difference')}"
+
+
+SWEEP = ("minSyncPeriod", "syncs", "for nothing", "CPU", "of a core", "p50", "p99", "max", "")
+
+
+def print_sweep(result: dict[str, Any], console: Console) -> None:
+    """Print a sweep of minSyncPeriod as a table, and what the knee means."""
+    recording, table = result["recording"], Table(box=None)
+    for number, name in enumerate(SWEEP):
+        table.add_column(name, justify="right" if number < len(SWEEP) - 1 else "left")
+    for each in result["points"]:
+        seconds = (words.short(each[f"{name}_seconds"]) for name in ("p50", "p99", "max"))
+        table.add_row(
+            f"{each['min_sync_period_seconds']:g} s", f"{each['syncs']:,}",
+            words.percent(each["syncs_for_nothing"], each["syncs"]), words.short(each["cpu_seconds"]),
+            words.percent(each["cpu_seconds"], recording["seconds"]), *seconds, "◄ knee" if each["knee"] else "",
+        )  # fmt: skip
+    say(
+        console,
+        f"{result['mode']} mode, {result['kernel']}, node {result['node']}: {escape(recording['path'])},"
+        f" {words.seconds(recording['seconds'])} of changes",
+    )
+    print_table(table, console)
+    say(console, _knee(result))
+
+
+def _knee(result: dict[str, Any]) -> str:
+    """What the marked value means, or why none is marked."""
+    points = result["points"]
+    here = next((n for n, each in enumerate(points) if each["knee"]), None)
+    if here is None:
+        return "no knee: over these values the CPU time does not fall faster than the p99 rises"
+    least, found = points[0], points[here]
+    saved = least["cpu_seconds"] - found["cpu_seconds"]
+    later = found["p99_seconds"] - least["p99_seconds"]
+    return (
+        f"knee at {found['min_sync_period_seconds']:g} s: it saves {words.percent(saved, least['cpu_seconds'])} of the"
+        f" CPU time of {least['min_sync_period_seconds']:g} s for {words.short(later)} more at the p99;"
+        f" {result['method']}"
+    )

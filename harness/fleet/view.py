@@ -7,6 +7,7 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from engine.kernel.base import KernelOfMode
 from engine.proxier import Proxier, Sync
 from harness.fleet.stage import Batch, Stage, config_of
 from harness.modes import mode_of
@@ -36,10 +37,12 @@ class View:
     seconds: array[float] = field(default_factory=lambda: array("d"))
 
 
-def view(stage: Stage, node: str, clock: Callable[[], float] = time.process_time) -> View:
-    """By the engine itself, as `harness replay --node NODE --kernel memory` runs it; KernelError as there."""
+def view(
+    stage: Stage, node: str, clock: Callable[[], float] = time.process_time, kernel: KernelOfMode | None = None
+) -> View:
+    """By the engine itself, as `harness replay --node NODE` runs it, by default in memory; KernelError as there."""
     own = stage.tape.nodes[node]
-    kernel = mode_of(stage.settings.mode).memory().kernel
+    kernel = kernel or mode_of(stage.settings.mode).memory().kernel
     proxier = Proxier(stage.settings.mode, config_of(stage), kernel, clock, node)
     found = View(node, own.zone if own else "")
     for seen in stage.tape.initial:

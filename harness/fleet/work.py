@@ -18,7 +18,7 @@ from harness.fleet.view import NO_SYNC, view
 
 def prepared(tape: Tape, scenario: Scenario, settings: Settings) -> Stage:
     """A stage with its cost, measured on the view of the first node."""
-    with _unswept():
+    with unswept():
         stage = staged(tape, scenario, settings)
         first = view(stage, next(iter(tape.nodes)), time.process_time)
     ran = [n for n, operations in enumerate(first.operations) if n and operations != NO_SYNC]
@@ -27,12 +27,12 @@ def prepared(tape: Tape, scenario: Scenario, settings: Settings) -> Stage:
 
 def share(stage: Stage, nodes: Sequence[str]) -> Share:
     """The figures of these nodes' views."""
-    with _unswept():
+    with unswept():
         return share_of(stage, (view(stage, node) for node in nodes))
 
 
 @contextmanager
-def _unswept() -> Iterator[None]:
+def unswept() -> Iterator[None]:
     """Keep the garbage collector from walking the recording again and again; views free themselves by reference."""
     was = gc.isenabled()
     gc.disable()

@@ -37,6 +37,7 @@ WRITTEN = {
         "trace", DEMO, "--from", "external:203.0.113.7", "--to", "svc:contingency-team/users-gateway:http",
         "--json", "{out}",
     ],
+    "tune.json": ["tune", DEMO, "--until", "20s", "--periods", "0,1s,5s", "--json", "{out}"],
     "upgrade.json": ["compare", DEMO, "--modes", "iptables", "--kube-versions", "1.30,1.37", "--json", "{out}"],
 }  # fmt: skip
 

@@ -1,0 +1,80 @@
+"""A sweep of minSyncPeriod over a recording: what each value costs and gains on one node, and the knee."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from harness.fleet.cost import fitted
+from harness.fleet.knee import knee
+from harness.fleet.scenario import Scenario
+from harness.fleet.share import share_of
+from harness.fleet.stage import NS, Settings, staged
+from harness.fleet.tape import Tape
+from harness.fleet.view import NO_SYNC, view
+from harness.fleet.work import unswept
+from harness.replay.kernels import open_kernel
+
+
+class Point(NamedTuple):
+    """One value, in seconds: syncs after the initial one, what they cost, and the convergence of changes."""
+
+    min_sync_period_seconds: float
+    syncs: int
+    syncs_for_nothing: int
+    operations: int
+    cpu_seconds: float
+    p50_seconds: float
+    p99_seconds: float
+    max_seconds: float
+    knee: bool = False
+
+
+def cpu_seconds() -> float:
+    """Processor time of this process and its finished children, in user space and in the kernel."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + ended.ru_utime + ended.ru_stime
+
+
+def swept(
+    tape: Tape, settings: Settings, node: str, kernel: str, periods: Sequence[int], progress: Callable[[int], None]
+) -> list[Point]:
+    """One point per period (ns), by rising period, with the knee marked; a kind of kernel as of a replay.
+
+    KernelUnavailable and KernelError as there; ValueError if no change reached the kernel.
+    """
+    points = []
+    for number, period in enumerate(sorted(set(periods))):
+        progress(number)
+        points.append(_point(tape, settings, node, kernel, period))
+    here = knee([(point.p99_seconds, point.cpu_seconds) for point in points])
+    return [point._replace(knee=number == here) for number, point in enumerate(points)]
+
+
+def _point(tape: Tape, settings: Settings, node: str, kernel: str, period: int) -> Point:
+    stage = staged(tape, Scenario("", period), settings)
+    with unswept(), open_kernel(kernel, settings.mode) as target:
+        seen = view(stage, node, cpu_seconds, target.kernel)
+    ran = [n for n, operations in enumerate(seen.operations) if n and operations != NO_SYNC]
+    seconds = [seen.seconds[n] for n in ran]
+    cost = fitted([seen.operations[n] for n in ran], seconds)
+    [found] = share_of(replace(stage, cost=cost), [seen]).nodes
+    if found.p50 is None or found.p99 is None or found.most is None:
+        raise ValueError(f"no change of this recording reaches the kernel of {node}: there is nothing to tune")
+    return Point(
+        period / NS, found.syncs, found.for_nothing, found.operations, sum(seconds), found.p50, found.p99, found.most
+    )
+
+
+def as_json(source: str, tape: Tape, settings: Settings, node: str, kernel: str, points: list[Point]) -> dict[str, Any]:
+    """The documented JSON object."""
+    times = [change.event.t for change in tape.changes]
+    return {
+        "recording": {"path": source, "sha256": tape.sha256, "seconds": (times[-1] - times[0]) / NS if times else 0.0},
+        "mode": settings.mode, "node": node, "kernel": kernel,
+        "method": "Kneedle (Satopaa et al., 2011) on p99 and CPU time",
+        "points": [point._asdict() for point in points],
+    }  # fmt: skip
