@@ -91,9 +91,10 @@ def pacing(facts: Facts) -> Judgement | None:
         return None
     wanted = f"at least {period:g} s apart"
     gaps: list[float] = []
-    for node, moments in (facts.raw.get("transactions") or {}).items():
-        gaps += _gaps(node, moments or (), facts, period)
-    source = f"{plural(len(gaps), 'pause')} between syncs, by kernel notification; excluded: nodes"
+    for node, families in (facts.raw.get("transactions") or {}).items():
+        for moments in (families or {}).values():
+            gaps += _gaps(node, moments, facts, period)
+    source = f"{plural(len(gaps), 'pause')} between syncs of one family, by kernel notification; excluded: nodes"
     source += " whose engine was restarted"
     if not gaps:
         return Judgement("syncs", None, wanted, "nothing", "fewer than two syncs were observed", source)
@@ -137,7 +138,7 @@ SETTLING_SECONDS = 2.0
 
 
 def _gaps(node: str, moments: Iterable[float], facts: Facts, period: float) -> list[float]:
-    """Pauses between syncs of one engine, outside of disturbances."""
+    """Pauses between one engine's syncs of one family, outside of disturbances."""
     disturbed = _disturbed(node, facts, period)
     began, gaps = None, []
     for at in moments:

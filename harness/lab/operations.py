@@ -18,10 +18,10 @@ from harness.lab.control_plane.endpointslices import is_ready
 from harness.lab.dataplane import conntrack, network
 from harness.lab.dataplane.container import Container
 from harness.lab.dataplane.engines import Engine
+from harness.lab.dataplane.eyes import Moments
 from harness.lab.dataplane.forward import serve_inside
 from harness.lab.dataplane.observer import is_ready_endpoint
 from harness.lab.dataplane.processes import cpu_seconds, memory_bytes
-from harness.lab.topology import CHECK_PORT, CHECKED
 
 if TYPE_CHECKING:
     from harness.lab.supervisor import Lab
@@ -148,8 +148,8 @@ class Operations:
             for name, pid in running.items()
         }
 
-    async def transactions(self) -> dict[str, list[float] | None]:
-        """When each transaction on each node's rules took effect; None if the kernel does not announce them."""
+    async def transactions(self) -> dict[str, Moments | None]:
+        """When each transaction on each node's rules took effect, by family; None if they are not announced."""
         return {name: observer.moments for name, observer in self._lab.observers.items()}
 
     async def rewrites(self) -> dict[str, list[float] | None]:
@@ -167,16 +167,18 @@ class Operations:
         return node, found._asdict() | {"differences": differences}
 
     async def _checked(self, node: str) -> list[str]:
-        """Wrong answers of the node's health check port about local endpoints."""
+        """Wrong answers of the node's health check ports about local endpoints."""
         engine = self._lab.engines[node]
         if not engine.has_metrics or not engine.running:
             return []
-        ends = [end for piece in self._lab.api.slices(CHECKED) for end in piece.get("endpoints") or ()]
-        here = sum(end.get("nodeName") == node and is_ready_endpoint(end) for end in ends)
-        status, count = await engine.local_endpoints(CHECK_PORT)
-        if (status, count) == (200 if here else 503, here):
-            return []
-        return [f"health check port {CHECK_PORT}: {status or 'nothing'} and {count} endpoints, where {here} are ready"]
+        checks = self._lab.api.health_checks()
+        answers = await asyncio.gather(*map(engine.local_endpoints, checks))
+        here = [sum(end.get("nodeName") == node and is_ready_endpoint(end) for end in ends) for ends in checks.values()]
+        return [
+            f"health check port {port}: {status or 'nothing'} and {count} endpoints, where {ready} are ready"
+            for port, (status, count), ready in zip(checks, answers, here, strict=True)
+            if (status, count) != (200 if ready else 503, ready)
+        ]
 
     async def fault_note(self, what: dict[str, Any]) -> float:
         """Write a FAULT event; returns its time."""

@@ -22,8 +22,6 @@ from harness.wording import plural
 
 WIRE = ipaddress.ip_network("10.10.0.0/24")
 API_ADDRESS, API_PORT = "10.10.0.1", 6443
-CHECKED, CHECK_PORT = "web-local", 30109
-"""The Service with policy Local, and its health check node port."""
 POD_NETWORK = "10.120.0.0/16"
 SERVICE_NETWORKS = ("10.112.0.0/16", "fd00:10:112::/112")
 BALANCER_ADDRESS = "198.51.100.10"
@@ -138,8 +136,8 @@ def service_manifests() -> list[dict[str, Any]]:
             sessionAffinity="ClientIP", sessionAffinityConfig={"clientIP": {"timeoutSeconds": 600}},
         ),
         _service(
-            CHECKED, "10.112.0.12", everything[:1], 30100, kind="LoadBalancer",
-            externalTrafficPolicy="Local", healthCheckNodePort=CHECK_PORT,
+            "web-local", "10.112.0.12", everything[:1], 30100, kind="LoadBalancer",
+            externalTrafficPolicy="Local", healthCheckNodePort=30109,
         ),
     ]  # fmt: skip
 

@@ -213,7 +213,8 @@ def test_engines_that_leak_or_burn_are_false_and_unseen_ones_unknown(tmp_path):
 )
 def test_syncs_closer_than_minsyncperiod_are_false(tmp_path, moments, wanted):
     lab = {"nodes": 3, "pods": 4, "min_sync_period_seconds": 1.0}
-    verdict = run(tmp_path, lab=lab, transactions=dict.fromkeys(NODES, moments))
+    families = moments and {"IPv4": moments, "IPv6": [at + 0.4 for at in moments]}
+    verdict = run(tmp_path, lab=lab, transactions=dict.fromkeys(NODES, families))
     assert value(verdict, "syncs") is wanted
 
 

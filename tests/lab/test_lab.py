@@ -340,7 +340,9 @@ def test_an_engine_s_usage_and_transactions_are_told(cluster):
     usage, transactions = cluster.call("engine.usage"), cluster.call("transactions")
     assert usage.keys() == transactions.keys() == {"node-1", "node-2"}
     assert all(used["cpu_seconds"] > 0 and used["memory_bytes"] > 10 << 20 for used in usage.values())
-    assert all(moments == sorted(moments) for moments in transactions.values())
+    for families in transactions.values():
+        assert families.keys() == {"IPv4", "IPv6"}
+        assert all(moments == sorted(moments) for moments in families.values())
     assert all(node["engine_synced"] for node in cluster.call("status")["nodes"])
 
 

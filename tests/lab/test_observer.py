@@ -25,7 +25,8 @@ def test_a_change_is_timed_by_the_transaction_that_brought_it(kernel_namespaces,
     for observation in found:
         assert observation["source"] == "kernel notification"
         # The very time of a transaction, or at once where the rules said so already.
-        moments = [*transactions[observation["node"]], observation["asked"]]
+        families = transactions[observation["node"]]
+        moments = [*families["IPv4"], *families["IPv6"], observation["asked"]]
         assert observation["seen"] in moments, observation
         assert observation["seen"] > observation["asked"], "the slices change before any node can"
 

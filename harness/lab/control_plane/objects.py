@@ -48,9 +48,20 @@ class Api:
         """The slices of a Service."""
         return [s for s in self._all("endpointslices") if s["metadata"]["labels"].get(SERVICE_NAME) == service]
 
+    def health_checks(self) -> dict[int, list[dict[str, Any]]]:
+        """The endpoints of each Service with a health check node port, in any namespace, by that port."""
+        slices = self._everywhere("endpointslices")
+        return {
+            port: [end for piece in slices if _is_of(piece, service) for end in piece.get("endpoints") or ()]
+            for service in self._everywhere("services")
+            if (port := _health_check_port(service["spec"]))
+        }
+
     def _all(self, resource: str) -> list[dict[str, Any]]:
-        objects = self.store.collection(resource).snapshot().objects
-        return [_complete(found.manifest()) for found in objects if found.namespace in ("", NAMESPACE)]
+        return [o for o in self._everywhere(resource) if o["metadata"].get("namespace", "") in ("", NAMESPACE)]
+
+    def _everywhere(self, resource: str) -> list[dict[str, Any]]:
+        return [_complete(found.manifest()) for found in self.store.collection(resource).snapshot().objects]
 
     def names(self, resource: str, namespace: str) -> set[str]:
         """The names of all objects of a namespace."""
@@ -79,6 +90,17 @@ class Api:
 
 def _namespace(resource: str) -> str:
     return "" if resource == "nodes" else NAMESPACE
+
+
+def _is_of(piece: dict[str, Any], service: dict[str, Any]) -> bool:
+    slices, owner = piece["metadata"], service["metadata"]
+    return (slices["namespace"], slices["labels"].get(SERVICE_NAME)) == (owner["namespace"], owner["name"])
+
+
+def _health_check_port(spec: dict[str, Any]) -> int:
+    """0 if the Service has none: only balancers' Services with policy Local have one."""
+    local = spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
+    return int(spec.get("healthCheckNodePort") or 0) if local else 0
 
 
 def _complete(manifest: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,8 @@ NAMESPACE = "spare"
 USUAL = 3
 """Their normal number, each with its slice."""
 LARGEST = 1000
-_NODE_PORT = 30110
+_NODE_PORT, _CHECK_PORT = 30110, 30119
+_BALANCED = {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": _CHECK_PORT}
 
 
 def name_of(number: int) -> str:
@@ -27,7 +28,7 @@ def family_of(number: int) -> int:
 
 
 def service(number: int) -> dict[str, Any]:
-    """The second one also has a node port."""
+    """The second one also has a node port, and one for health checks: without its slice it has no endpoints."""
     port: dict[str, Any] = {"name": "http", "protocol": "TCP", "port": 80, "targetPort": 8080}
     if number == 2:
         port["nodePort"] = _NODE_PORT
@@ -37,7 +38,7 @@ def service(number: int) -> dict[str, Any]:
         **SERVICES.head,
         "metadata": {"namespace": NAMESPACE, "name": name_of(number)},
         "spec": {
-            "type": "NodePort" if number == 2 else "ClusterIP",
+            **(_BALANCED if number == 2 else {"type": "ClusterIP"}),
             "clusterIP": address,
             "clusterIPs": [address],
             "ipFamilies": [f"IPv{family}"],
@@ -49,7 +50,7 @@ def service(number: int) -> dict[str, Any]:
 
 
 def slice_of(number: int, host: int = 1) -> dict[str, Any]:
-    """One endpoint with an address not used by any pod, given by its last octet."""
+    """One endpoint on the first node, with an address not used by any pod, given by its last octet."""
     conditions = {"ready": True, "serving": True, "terminating": False}
     family = family_of(number)
     address = f"10.120.{200 + number % 50}.{host}" if family == 4 else f"fd00:10:120:{number:x}::{host:x}"
@@ -61,6 +62,6 @@ def slice_of(number: int, host: int = 1) -> dict[str, Any]:
             "labels": {SERVICE_NAME: name_of(number)},
         },
         "addressType": f"IPv{family}",
-        "endpoints": [{"addresses": [address], "conditions": conditions}],
+        "endpoints": [{"addresses": [address], "conditions": conditions, "nodeName": "node-1"}],
         "ports": [{"name": "http", "protocol": "TCP", "port": 8080}],
     }

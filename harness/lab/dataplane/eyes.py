@@ -11,22 +11,29 @@ import ipaddress
 import re
 import socket
 import struct
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from queue import Empty, Queue
 from typing import NamedTuple, Protocol
 
-from engine.kernel.netlink import NETFILTER, Message, Subscription, attributes
+from engine.kernel.netlink import NETFILTER, Message, NetlinkError, Notices, Subscription, attributes
 from harness.judge.behaviour import Behaviour
 from harness.judge.readback import elements as readback
 from harness.modes import mode_of
-from harness.modes.mode import Notices
+from harness.modes.mode import Notices as Announced
 from harness.modes.opened import View
 from harness.places.place import Place
 
 _GROUP_NFTABLES, _SUBSYSTEM = 7, 10 << 8
 _DELTABLE, _DELSET, _NEWELEMENTS, _DELELEMENTS, _NEWGENERATION = (_SUBSYSTEM | n for n in (2, 11, 12, 14, 15))
 _IPV4, _HEAD_BYTES = 2, 4
+_FAMILIES = {_IPV4: "IPv4", 10: "IPv6"}
+_QUEUE_LENGTH = 10_000
+"""Beyond it notifications stay in the kernel's buffer, which reports a loss."""
+Moments = dict[str, list[float]]
+"""Times of transactions on the event log's clock, by the family of their tables: families are synced independently."""
 _TABLE = b"kube-proxy\0"
 _MAPS = ("tcp-endpoints", "udp-endpoints", "sctp-endpoints")
 WAIT_SECONDS, END_SECONDS = 0.05, 1.0
@@ -51,7 +58,7 @@ class Sight(NamedTuple):
 
 
 class Eye(Protocol):
-    """`source` says where its times come from; `moments` are those of all transactions, None where none are known.
+    """`source` says where its times come from; `moments` are those of all transactions by family, None if unknown.
 
     `rewrites` are those in which a whole table went, None where that is not how a proxy writes everything again.
     """
@@ -59,7 +66,7 @@ class Eye(Protocol):
     source: str
 
     @property
-    def moments(self) -> list[float] | None: ...
+    def moments(self) -> Moments | None: ...
 
     @property
     def rewrites(self) -> list[float] | None: ...
@@ -87,9 +94,9 @@ def eye_for(mode: str, place: Place, view: View, clock: Callable[[], float], ext
     """The best way available for the mode; `external`: the rules are those of an external proxy in an unknown form."""
     notices = mode_of(mode).notices(place)
     read = (lambda: mentioned(mode, place)) if external else (lambda: _read(view))
-    if notices is Notices.TRANSACTIONS or (notices is Notices.ELEMENTS and external):
+    if notices is Announced.TRANSACTIONS or (notices is Announced.ELEMENTS and external):
         return Generations(place, read, clock)
-    if notices is Notices.ELEMENTS:
+    if notices is Announced.ELEMENTS:
         return Elements(place, clock)
     return Looks(read, clock)
 
@@ -101,45 +108,68 @@ def mentioned(mode: str, place: Place) -> set[str]:
 
 
 class _Announced:
-    """Listens to the rules' transactions of one network namespace."""
+    """Listens to the rules' transactions of one network namespace.
+
+    A thread of its own takes the time of each notification: a reader of large rule sets comes to it much later.
+    """
 
     source = "kernel notification"
 
     def __init__(self, place: Place, clock: Callable[[], float]) -> None:
-        self.moments: list[float] = []
+        self.moments: Moments = {"IPv4": [], "IPv6": []}
         self.rewrites: list[float] = []
-        self._whole = False
+        self.last = 0.0
+        """When the last transaction took effect; 0 if none was announced."""
+        self.lost = False
+        self._whole, self._families = False, set[int]()
         self._clock = clock
         self._subscription = Subscription(
             place.make_socket(socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER), [_GROUP_NFTABLES]
         )
-        self._waiting: deque[Message] = deque()
-        self.lost = False
+        self._waiting: deque[tuple[float, Message]] = deque()
+        self._received: Queue[tuple[float, Notices] | NetlinkError] = Queue(_QUEUE_LENGTH)
+        threading.Thread(target=self._receive, name="notifications", daemon=True).start()
 
-    @property
-    def last(self) -> float:
-        """When the last transaction took effect; 0 if none was announced."""
-        return self.moments[-1] if self.moments else 0.0
+    def _receive(self) -> None:
+        try:
+            while (notices := self._subscription.receive()) is not None:
+                self._received.put((self._clock(), notices))
+        except NetlinkError as error:
+            self._received.put(error)
 
     def hear(self, seconds: float, take: Callable[[Message], None] = lambda message: None) -> bool:
-        """Read notifications up to the end of one transaction; returns whether there was one in time."""
+        """Consume notifications up to the end of one transaction; returns whether there was one in time."""
         while True:
-            if not self._waiting:
-                notices = self._subscription.receive(seconds)
-                self._waiting = deque(notices.messages if notices else ())
-                self.lost = self.lost or bool(notices and notices.lost)
-                if not self._waiting:
-                    return False
-            message = self._waiting.popleft()
+            if not self._waiting and not self._fetch(seconds):
+                return False
+            at, message = self._waiting.popleft()
             take(message)
-            self._whole = self._whole or message.kind == _DELTABLE
             if message.kind == _NEWGENERATION:
-                self.moments.append(self._clock())
-                if self._whole:
-                    self.rewrites.append(self.last)
-                self._whole = False
+                self._end(at)
                 return True
+            self._whole = self._whole or message.kind == _DELTABLE
+            self._families.add(message.body[0])
             seconds = END_SECONDS  # the rest of a transaction follows immediately
+
+    def _fetch(self, seconds: float) -> bool:
+        try:
+            found = self._received.get(timeout=seconds)
+        except Empty:
+            return False
+        if isinstance(found, NetlinkError):
+            raise found
+        at, notices = found
+        self.lost = self.lost or notices.lost
+        self._waiting.extend((at, message) for message in notices.messages)
+        return bool(self._waiting)
+
+    def _end(self, at: float) -> None:
+        self.last = at
+        for family in self._families:
+            self.moments.setdefault(_FAMILIES.get(family, "both"), []).append(at)
+        if self._whole:
+            self.rewrites.append(at)
+        self._whole, self._families = False, set()
 
     def close(self) -> None:
         """End `hear`."""

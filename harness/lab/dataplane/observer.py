@@ -21,7 +21,7 @@ from harness.judge.verify import readback
 from harness.kube.proxy import HEALTH_PORT
 from harness.lab.dataplane import network
 from harness.lab.dataplane.account import Account
-from harness.lab.dataplane.eyes import Eye, Sight, eye_for
+from harness.lab.dataplane.eyes import Eye, Moments, Sight, eye_for
 from harness.modes import mode_of
 from harness.modes.opened import View
 from harness.places.place import Place
@@ -105,8 +105,8 @@ class KernelObserver:
         return len(self._open)
 
     @property
-    def moments(self) -> list[float] | None:
-        """When each transaction on the node's rules took effect; None if the kernel does not announce them."""
+    def moments(self) -> Moments | None:
+        """When each transaction on the node's rules took effect, by family; None if they are not announced."""
         return self._eye.moments if self._eye else None
 
     @property
