@@ -37,27 +37,35 @@ class EndpointChurn(Fault, frozen=True):
         )
 
 
+ONE_BY_ONE, PAUSE_SECONDS = 5, 0.4
+"""The last Services come with a pause between them that shows as one between syncs, unless syncs have a longer one."""
+
+
 class ServiceChurn(Fault, frozen=True):
     """`services` unused Services are added, each with a slice; the heal removes all but one with and one without it.
 
-    No later event repeats any of these.
+    Most come at once, the last ones one after another.  No later event repeats any of these.
     """
 
     NAME: ClassVar[str] = "service-churn"
     services: int = 60
 
     def choose(self, cluster: Cluster, rng: Random) -> Chosen:
-        if not 3 <= self.services <= 1000:
-            raise PlanError(f"service-churn: {self.services} services: must be 3 to 1000")
+        if not ONE_BY_ONE < self.services <= 1000:
+            raise PlanError(f"service-churn: {self.services} services: must be {ONE_BY_ONE + 1} to 1000")
         return Chosen()
 
     def script(self, chosen: Chosen, seconds: float, rng: Random, cluster: Cluster) -> Script:
         return Script(
-            (Op(0, "spares.set", {"services": self.services, "slices": self.services}),),
+            tuple(self._add(self.services - left, ONE_BY_ONE - left) for left in range(ONE_BY_ONE, -1, -1)),
             (Condition("cluster", "cluster", "spares", [self.services, self.services]),),
             (Op(0, "spares.set", {"services": 2, "slices": 1, "host": 2}),),
             (Condition("cluster", "cluster", "spares", [2, 1]),),
         )
+
+    @staticmethod
+    def _add(count: int, turn: int) -> Op:
+        return Op(round(turn * PAUSE_SECONDS, 3), "spares.set", {"services": count, "slices": count})
 
 
 FAULTS = (EndpointChurn, ServiceChurn)

@@ -13,8 +13,12 @@ NAMESPACE = "spare"
 USUAL = 3
 """Their normal number, each with its slice."""
 LARGEST = 1000
-_NODE_PORT, _CHECK_PORT = 30110, 30119
-_BALANCED = {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": _CHECK_PORT}
+_NODE_PORT = 30110
+_TYPES: dict[int, dict[str, Any]] = {
+    1: {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 30119},
+    2: {"type": "NodePort"},
+}
+"""By number; the others are ClusterIP."""
 
 
 def name_of(number: int) -> str:
@@ -28,7 +32,7 @@ def family_of(number: int) -> int:
 
 
 def service(number: int) -> dict[str, Any]:
-    """The second one also has a node port, and one for health checks: without its slice it has no endpoints."""
+    """The first one also has a health check node port, the second one a node port."""
     port: dict[str, Any] = {"name": "http", "protocol": "TCP", "port": 80, "targetPort": 8080}
     if number == 2:
         port["nodePort"] = _NODE_PORT
@@ -38,7 +42,7 @@ def service(number: int) -> dict[str, Any]:
         **SERVICES.head,
         "metadata": {"namespace": NAMESPACE, "name": name_of(number)},
         "spec": {
-            **(_BALANCED if number == 2 else {"type": "ClusterIP"}),
+            **_TYPES.get(number, {"type": "ClusterIP"}),
             "clusterIP": address,
             "clusterIPs": [address],
             "ipFamilies": [f"IPv{family}"],
@@ -50,7 +54,7 @@ def service(number: int) -> dict[str, Any]:
 
 
 def slice_of(number: int, host: int = 1) -> dict[str, Any]:
-    """One endpoint on the first node, with an address not used by any pod, given by its last octet."""
+    """One endpoint with an address not used by any pod: `host` is its last octet, and the number of its node."""
     conditions = {"ready": True, "serving": True, "terminating": False}
     family = family_of(number)
     address = f"10.120.{200 + number % 50}.{host}" if family == 4 else f"fd00:10:120:{number:x}::{host:x}"
@@ -62,6 +66,6 @@ def slice_of(number: int, host: int = 1) -> dict[str, Any]:
             "labels": {SERVICE_NAME: name_of(number)},
         },
         "addressType": f"IPv{family}",
-        "endpoints": [{"addresses": [address], "conditions": conditions, "nodeName": "node-1"}],
+        "endpoints": [{"addresses": [address], "conditions": conditions, "nodeName": f"node-{host}"}],
         "ports": [{"name": "http", "protocol": "TCP", "port": 8080}],
     }
