@@ -208,13 +208,20 @@ def test_engines_that_leak_or_burn_are_false_and_unseen_ones_unknown(tmp_path):
 
 @pytest.mark.parametrize(
     ("moments", "wanted"),
-    [([9.5, 10.6, 10.65, 11.8], True), ([9.5, 10.2, 11.3], False), ([9.5], None), (None, None)],
-    ids=["paced", "too soon", "one", "unseen"],
+    [
+        ([9.5, 10.6, 10.65, 11.8], True),
+        ([9.5, 10.7, 11.5], True),
+        ([9.5, 10.2, 10.9, 11.6], False),
+        ([9.5, 9.9], False),
+        ([9.5], None),
+        (None, None),
+    ],
+    ids=["paced", "announced late once", "too soon, again and again", "far too soon", "one", "unseen"],
 )
 def test_syncs_closer_than_minsyncperiod_are_false(tmp_path, moments, wanted):
     lab = {"nodes": 3, "pods": 4, "min_sync_period_seconds": 1.0}
     families = moments and {"IPv4": moments, "IPv6": [at + 0.4 for at in moments]}
-    verdict = run(tmp_path, lab=lab, transactions=dict.fromkeys(NODES, families))
+    verdict = run(tmp_path, lab=lab, transactions={NODES[0]: families})
     assert value(verdict, "syncs") is wanted
 
 
