@@ -64,12 +64,16 @@ class Proxier:
         conntrack: Conntrack | None = None,
         families: Iterable[int] = tuple(ADDRESS_BYTES),
         local_addresses: Callable[[], tuple[Address, ...]] | None = None,
+        flow_addresses: tuple[Address, ...] = (),
     ) -> None:
+        """`local_addresses` are those of a real node.  `flow_addresses` are more addresses of a simulated
+        node, which no program names but flows may have.
+        """
         self.state = ClusterState(node, config.version)
         self.config = config
         self._mode = MODES[mode]
         self._families = {family: Family(family, config, self._mode, self._new_backend()) for family in families}
-        self._local_addresses = local_addresses
+        self._local_addresses, self._flow_addresses = local_addresses, flow_addresses
         self._kernel = kernel
         self._clock = clock
         self._digest = hashlib.sha256(mode.encode())
@@ -137,7 +141,8 @@ class Proxier:
         computed = self._clock()
         sent = sum(family.apply(self._kernel, each) for each in programs)
         applied = self._clock()
-        removed = family.clean(self.state, host, self._conntrack, full) if self._conntrack else 0
+        anywhere = host._replace(local=(*host.local, *self._flow_addresses))
+        removed = family.clean(self.state, anywhere, self._conntrack, full) if self._conntrack else 0
         seconds = computed - started, applied - computed
         operations = sum(each.operations for each in programs)
         return Sync(*seconds, operations, sent, full, programs, self._clock() - applied, removed)

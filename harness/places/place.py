@@ -24,6 +24,11 @@ class Place:
     start: Callable[[list[str], int], subprocess.Popen[bytes]] | None = None
     world: World | None = None
 
+    @property
+    def own_addresses(self) -> tuple[bytes, ...]:
+        """Addresses that it has beside those of the Node, of both families."""
+        return tuple(map(self.world.own_address, (4, 6))) if self.world else ()
+
 
 def tool_version(place: Place, command: list[str]) -> str:
     """The first version number printed by `command`, or `unknown`."""

@@ -96,6 +96,7 @@ class Session:
                 time.perf_counter,
                 self._options.node,
                 conntrack=self._target.conntrack,
+                flow_addresses=self._target.place.own_addresses if self._target.place else (),
             )
             self._result = Result(
                 recording={"path": self._source},

@@ -16,7 +16,7 @@ from engine.kernel.conntrack import ConntrackTable
 from engine.kernel.netlink import Connection
 from engine.proxier import Proxier
 from harness.conformance.corpus.clusters import CIP, end, service, slice_
-from harness.modes import nftables
+from harness.modes import iptables, nftables
 
 from .test_table import ENDS, new_flow
 
@@ -28,10 +28,12 @@ class Table:
 
     def __init__(self) -> None:
         self.asked: list[int] = []
+        self.flows: list[tuple[bytes, bytes]] = []
         self.refuses = False
 
     def remove(self, family: int, stale) -> int:
         self.asked.append(family)
+        self.stale = [stale(*flow) for flow in self.flows]
         if self.refuses:
             raise KernelError("not now")
         return 2
@@ -104,6 +106,25 @@ def test_a_sync_that_fails_looks_at_nothing_and_the_next_makes_up_for_it(proxier
     proxier.state.observe("ADDED", "services", json.dumps(service(name="web", ip="172.30.0.9")).encode())
     proxier.sync()
     assert table.asked == [4]
+
+
+def test_a_simulated_node_s_further_addresses_take_node_ports_too(table):
+    """Where every local address does: a replay's namespace has one that no Node object names."""
+    own = bytes((198, 19, 255, 1))
+    kernel = iptables.memory().kernel
+    proxier = Proxier(
+        "iptables", ProxyConfig(), kernel, time.perf_counter, "n1", conntrack=table, flow_addresses=(own,)
+    )
+    port, kept, gone = (30053).to_bytes(2), *(bytes((10, 1, 0, last)) + (53).to_bytes(2) for last in (1, 2))
+    table.flows = [(own + port, kept), (own + port, gone)]
+    outside = json.dumps(service("NodePort", ports=[("dns", "UDP", 53, 30053)])).encode()
+    proxier.state.observe("ADDED", "services", outside)
+    changed(proxier, "10.1.0.1")
+    proxier.sync()
+    assert table.stale == [False, True]
+    proxier.state.observe("DELETED", "services", outside)
+    proxier.sync()
+    assert table.stale == [True, True]
 
 
 class Interrupted:
