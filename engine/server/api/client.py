@@ -14,11 +14,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import urllib3
-from kubernetes.client.configuration import Configuration
-from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
 from yaml import YAMLError
 
 from engine.server.api import token
+from engine.server.api.access import ConfigException, Configuration, load_incluster_config, load_kube_config
 from engine.server.runtime.logs import get_log
 
 CONNECT_SECONDS = 10.0

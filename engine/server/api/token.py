@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from kubernetes.client.configuration import Configuration
-from kubernetes.config.incluster_config import SERVICE_TOKEN_FILENAME
-from kubernetes.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION
+
+from engine.server.api.access import KUBE_CONFIG_DEFAULT_LOCATION, SERVICE_TOKEN_FILENAME, Configuration
 
 PERIOD_SECONDS = 50.0
 """client-go uses a token for a minute and renews it 10 s before."""
