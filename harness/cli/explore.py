@@ -53,7 +53,7 @@ def explore(source: str, port: int) -> None:
 
 
 def _application(source: str) -> web.Application:
-    from harness.explore.history import History
+    from harness.explore.history import read_history
     from harness.explore.run import RECORDING, read_run
     from harness.explore.server import Explorer
     from harness.log import open_source
@@ -61,7 +61,7 @@ def _application(source: str) -> web.Application:
     folder = Path(source)
     run = read_run(folder) if folder.is_dir() else None
     with open_source(str(folder / RECORDING) if run else source) as recording:
-        return Explorer(History(recording), run).application()
+        return Explorer(read_history(recording), run).application()
 
 
 async def _serve(application: web.Application, port: int) -> None:

@@ -11,7 +11,7 @@ import msgspec
 from harness.log import Recording
 from harness.log.events import MARKER_TYPES, OBJECT_TYPES, Event, Header
 from harness.log.positions import Position
-from harness.log.state import Key, State, folded, key_of
+from harness.log.state import Key, State, key_of
 
 EVERY = 256
 """Number of events between two checkpoints; each is a dictionary of all objects, with shared manifests."""
@@ -31,35 +31,44 @@ class Moment:
 
 
 class History:
-    """All events of a recording. RecordingError for bad input, as its reader reports it."""
+    """A recording's events so far. `add` takes the next one, also while others read: what was added never changes."""
 
-    def __init__(self, recording: Recording) -> None:
-        self.path = recording.path
+    def __init__(self, path: str, header: Header, sha256: str = "") -> None:
+        self.path, self.header, self.sha256 = path, header, sha256
         self.events: list[Event] = []
-        self._checkpoints: list[dict[Key, msgspec.Raw]] = [{}]
-        state = State()
         self.initial = 0
-        for event in folded(recording, state):
-            self.events.append(event)
-            if len(self.events) % EVERY == 0:
-                self._checkpoints.append(dict(state.objects))
-            if event.ends_initial_list:
-                self.initial = len(self.events)
-        self.header: Header = recording.header
-        self.sha256 = recording.sha256
-        self._seqs = [event.seq for event in self.events]
-        self._times = [event.t for event in self.events]
+        self._now = State()
+        self._checkpoints: list[dict[Key, msgspec.Raw]] = [{}]
+        self._seqs: list[int] = []
+        self._times: list[int] = []
+        self._latest: tuple[int, Objects] = 0, {}
 
     def __len__(self) -> int:
         return len(self.events)
+
+    def add(self, event: Event) -> None:
+        """Add the next event; ValueError if its object has no name."""
+        self._now.apply(event)
+        self.events.append(event)
+        self._seqs.append(event.seq)
+        self._times.append(event.t)
+        if len(self.events) % EVERY == 0:
+            self._checkpoints.append(dict(self._now.objects))
+        if event.ends_initial_list:
+            self.initial = len(self.events)
 
     def index_of(self, position: Position) -> int:
         """The number of events up to that seq or time, 0 before the first."""
         kind, value = position
         return bisect_right(self._seqs if kind == "seq" else self._times, value)
 
-    def objects(self, count: int) -> dict[Key, msgspec.Raw]:
+    def objects(self, count: int) -> Objects:
         """All objects that exist after the first `count` events."""
+        if self._latest[0] != count:
+            self._latest = count, self._folded(count)
+        return self._latest[1]
+
+    def _folded(self, count: int) -> Objects:
         state = State()
         state.objects = dict(self._checkpoints[count // EVERY])
         for event in self.events[count // EVERY * EVERY : count]:
@@ -75,7 +84,15 @@ class History:
             return Moment(count - 1, event, None, None, None)
         key = key_of(event)
         after = None if event.type == "DELETED" else event.object
-        return Moment(count - 1, event, key, self.objects(count - 1).get(key), after)
+        return Moment(count - 1, event, key, self._before(count, key), after)
+
+    def _before(self, count: int, key: Key) -> msgspec.Raw | None:
+        """That object after one event less."""
+        base = (count - 1) // EVERY
+        for event in reversed(self.events[base * EVERY : count - 1]):
+            if event.type in OBJECT_TYPES and key_of(event) == key:
+                return None if event.type == "DELETED" else event.object
+        return self._checkpoints[base].get(key)
 
     def density(self, buckets: int) -> list[dict[str, int]]:
         """Number of events after the initial list by resource, in equal intervals; markers are counted separately."""
@@ -96,3 +113,15 @@ class History:
         """Events around that position, each with its count."""
         first = max(0, count - before)
         return list(enumerate(self.events[first : count + after], first + 1))
+
+
+def read_history(recording: Recording) -> History:
+    """All events of a recording. RecordingError for bad input, as its reader reports it."""
+    history = History(recording.path, recording.header)
+    for event in recording:
+        try:
+            history.add(event)
+        except ValueError as error:
+            raise recording.error(event, f"{event.type} {event.resource}: {error}") from None
+    history.sha256 = recording.sha256
+    return history

@@ -8,7 +8,7 @@ from typing import Any
 
 from engine.manifest import ManifestError
 from harness.explore.history import Objects
-from harness.explore.views import Facts, slices_of
+from harness.explore.views import Facts
 from harness.log.events import JsonObject
 from harness.log.state import Key
 from harness.replay.plan import program_of
@@ -27,7 +27,7 @@ def rules(
     """
     if ("services", *service) not in objects:
         return ""
-    chosen = [(key[0], bytes(objects[key])) for key in concerned(objects, facts, service)]
+    chosen = [(key[0], bytes(objects[key])) for key in concerned(objects, facts, service, node)]
     try:
         programs = program_of(cluster, chosen, mode, node)
     except ManifestError as error:
@@ -35,10 +35,10 @@ def rules(
     return "".join(_sections(programs))
 
 
-def concerned(objects: Objects, facts: Facts, service: tuple[str, str]) -> list[Key]:
-    """The nodes, the Service and its slices: all objects that affect its packets."""
-    nodes = sorted(key for key in objects if key[0] == "nodes")
-    return [*nodes, ("services", *service), *slices_of(objects, facts, *service)]
+def concerned(objects: Objects, facts: Facts, service: tuple[str, str], node: str | None) -> list[Key]:
+    """The node (None: the first one), the Service and its slices: all objects that its rules depend on."""
+    nodes = [key for key in objects if key[0] == "nodes" and node in (None, key[2])]
+    return [*([min(nodes)] if nodes else []), ("services", *service), *facts.slices(objects, *service)]
 
 
 def changed_lines(before: str, after: str) -> list[dict[str, str]]:

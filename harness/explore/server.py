@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -35,6 +36,7 @@ PAGE = {"": ("index.html", "text/html"), "app.js": ("app.js", "text/javascript")
     "vendor.js": ("vendor.js", "text/javascript"),
     "style.css": ("style.css", "text/css"),
 }
+RULES_KEPT = 64
 LARGEST_PAGE = 500
 """Rows of one answer."""
 
@@ -50,9 +52,9 @@ class Explorer:
     """Serves one history; `run` is a chaos run's data, None for a recording only."""
 
     def __init__(self, history: History, run: Run | None = None) -> None:
-        self._history, self._run, self._facts = history, run, views.Facts()
+        self._history, self._run, self._facts = history, run, views.Facts(history.events)
         self._cluster = history.header.cluster
-        views.services(history.objects(len(history)), self._facts, "", 0, 1)  # so that the first request is fast too
+        self._rules = lru_cache(RULES_KEPT)(self._rules_of)  # going on by one, half of what is needed is known
 
     def application(self) -> web.Application:
         """The server, ready to be run."""
@@ -108,27 +110,27 @@ class Explorer:
     def rules(self, request: web.Request) -> dict[str, Any]:
         """The Service's rules at `at`, and how the event at `at` changed them."""
         at, mode, service = self._at(request), _mode(request), _service(request)
-        before, after = (
-            rules(self._cluster, self._history.objects(n), self._facts, service, mode, request.query.get("node"))
-            for n in (max(0, at - 1), at)
-        )
+        node = request.query.get("node") or None
+        before, after = (self._rules(n, service, mode, node) for n in (max(0, at - 1), at))
         return {"mode": mode, "text": after, "changes": changed_lines(before, after)}
+
+    def _rules_of(self, at: int, service: tuple[str, str], mode: str, node: str | None) -> str:
+        return rules(self._cluster, self._history.objects(at), self._facts, service, mode, node)
 
     def trace(self, request: web.Request) -> dict[str, Any]:
         """A packet's path through the rules at `at`."""
         query, objects = request.query, self._history.objects(self._at(request))
-        target = query.get("to", "")
+        target, node = query.get("to", ""), query.get("node") or None
         namespace, _, name = target.removeprefix("svc:").partition(":")[0].partition("/")
-        if target.startswith("svc:") and ("services", namespace, name) in objects:
-            objects = {key: objects[key] for key in concerned(objects, self._facts, (namespace, name))}
-        return explain_state(
-            self._cluster, objects, query.get("from", ""), target, _mode(request), query.get("node") or None
-        )
+        anywhere = query.get("from", "").startswith("pod:")  # its address is in any Pod or slice
+        if target.startswith("svc:") and not anywhere and ("services", namespace, name) in objects:
+            objects = {key: objects[key] for key in concerned(objects, self._facts, (namespace, name), node)}
+        return explain_state(self._cluster, objects, query.get("from", ""), target, _mode(request), node)
 
     def state(self, request: web.Request) -> dict[str, Any]:
         """All objects, as a Kubernetes List."""
         state = State()
-        state.objects = self._history.objects(self._at(request))
+        state.objects = dict(self._history.objects(self._at(request)))
         return state.listing()
 
     def index(self, request: web.Request) -> dict[str, int]:

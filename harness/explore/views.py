@@ -11,7 +11,7 @@ import msgspec
 from harness.explore.history import History, Moment, Objects
 from harness.kube.resources import SERVICE_NAME
 from harness.log.difference import differences
-from harness.log.events import Event
+from harness.log.events import OBJECT_TYPES, Event
 from harness.log.state import Key, key_of
 
 BUCKETS = 240
@@ -47,13 +47,41 @@ _slice = msgspec.json.Decoder(_Slice).decode
 
 
 class Facts:
-    """Each slice's Service ("" if it names none) and endpoints, decoded once per manifest."""
+    """What the events' manifests say, decoded once: names of Services, each slice's Service and endpoints."""
 
-    def __init__(self) -> None:
+    def __init__(self, events: Iterable[Event] = ()) -> None:
         self._known: dict[int, tuple[msgspec.Raw, str, Count]] = {}
+        self._names: dict[Key, str] = {}
+        self._slices: dict[tuple[str, str], dict[Key, None]] = {}
+        self._ordered: list[tuple[str, Key]] = []
+        self.learn(events)
+
+    def learn(self, events: Iterable[Event]) -> None:
+        """Note the objects of further events."""
+        known = len(self._names)
+        for event in events:
+            if event.type in OBJECT_TYPES:
+                self._note(key_of(event), event.object)
+        if len(self._names) > known:
+            self._ordered = sorted((text, key) for key, text in self._names.items())
+
+    def _note(self, key: Key, manifest: msgspec.Raw) -> None:
+        if key[0] == "services":
+            self._names.setdefault(key, f"{key[1]}/{key[2]}")
+        elif key[0] == "endpointslices" and (owner := self.owner(manifest)):
+            self._slices.setdefault((key[1], owner), {}).setdefault(key)
+
+    def services(self, objects: Objects, filter_: str) -> list[Key]:
+        """Keys of the Services that exist in `objects` and whose namespace/name contains `filter_`, in that order."""
+        return [key for text, key in self._ordered if filter_ in text and key in objects]
+
+    def slices(self, objects: Objects, namespace: str, name: str) -> list[Key]:
+        """Keys of the slices that `objects` has of a Service, sorted."""
+        ever = self._slices.get((namespace, name), ())
+        return sorted(key for key in ever if key in objects and self.owner(objects[key]) == name)
 
     def owner(self, manifest: msgspec.Raw) -> str:
-        """Name of the Service, in the slice's namespace."""
+        """Name of the Service, in the slice's namespace; "" if it names none."""
         return self._of(manifest)[1]
 
     def count(self, manifest: msgspec.Raw) -> Count:
@@ -94,13 +122,11 @@ def overview(history: History) -> dict[str, Any]:
 
 def services(objects: Objects, facts: Facts, filter_: str, first: int, count: int) -> dict[str, Any]:
     """Rows `first` to `first + count` of the Services whose namespace/name contains `filter_`, in order of name."""
-    names = sorted(key for key in objects if key[0] == "services" and filter_ in f"{key[1]}/{key[2]}")
-    shown = names[first : first + count]
-    ends = _endpoints_of({(key[1], key[2]) for key in shown}, objects, facts)
+    names = facts.services(objects, filter_)
     return {
         "total": len(names),
         "first": first,
-        "rows": [_row(key, objects[key], ends.get((key[1], key[2]), Count())) for key in shown],
+        "rows": [_row(key, objects, facts) for key in names[first : first + count]],
     }
 
 
@@ -109,18 +135,9 @@ def service(objects: Objects, facts: Facts, namespace: str, name: str) -> dict[s
     raw = objects.get(("services", namespace, name))
     if raw is None:
         return None
-    slices = [_decode(objects[key]) for key in slices_of(objects, facts, namespace, name)]
+    slices = [_decode(objects[key]) for key in facts.slices(objects, namespace, name)]
     ends = [_endpoint(each, slice_) for slice_ in slices for each in slice_.get("endpoints") or ()]
     return {"manifest": _decode(raw), "endpoints": ends}
-
-
-def slices_of(objects: Objects, facts: Facts, namespace: str, name: str) -> list[Key]:
-    """Keys of the Service's EndpointSlices, sorted."""
-    return sorted(
-        key
-        for key, raw in objects.items()
-        if key[0] == "endpointslices" and key[1] == namespace and facts.owner(raw) == name
-    )
 
 
 def service_of(moment: Moment, facts: Facts) -> tuple[str, str] | None:
@@ -167,16 +184,10 @@ def counts(objects: Iterable[Key]) -> dict[str, int]:
     return dict(Counter(key[0] for key in objects))
 
 
-def _endpoints_of(names: set[tuple[str, str]], objects: Objects, facts: Facts) -> dict[tuple[str, str], Count]:
-    found: dict[tuple[str, str], Count] = {}
-    for (resource, namespace, _), raw in objects.items():
-        if resource == "endpointslices" and (owner := (namespace, facts.owner(raw))) in names:
-            found[owner] = Count(*map(sum, zip(found.get(owner, Count()), facts.count(raw), strict=True)))
-    return found
-
-
-def _row(key: Key, manifest: msgspec.Raw, ends: Count) -> dict[str, Any]:
-    spec = _decode(manifest).get("spec") or {}
+def _row(key: Key, objects: Objects, facts: Facts) -> dict[str, Any]:
+    spec = _decode(objects[key]).get("spec") or {}
+    counts = [facts.count(objects[each]) for each in facts.slices(objects, key[1], key[2])]
+    ends = Count(*map(sum, zip(*counts, strict=True))) if counts else Count()
     ports = [
         f"{port.get('port')}{':' + str(port['nodePort']) if port.get('nodePort') else ''}/{port.get('protocol', 'TCP')}"
         for port in spec.get("ports") or ()

@@ -1,5 +1,5 @@
 export { h, render } from "preact";
-export { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
+export { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import htm from "htm";
 import { h } from "preact";
 export const html = htm.bind(h);

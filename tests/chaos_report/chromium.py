@@ -61,6 +61,7 @@ class Chromium:
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         self._driver = webdriver.Chrome(options=options, service=Service(DRIVER))
         self._driver.set_page_load_timeout(60)
+        self._driver.set_script_timeout(60)
 
     def show(self, page: Path | str, width: int, height: int, scheme: str, medium: str = "", **features: str) -> None:
         """Open a file or URL at a viewport's size, in light or dark; `features` are further media features."""
@@ -76,6 +77,10 @@ class Chromium:
     def run(self, script: str, *arguments: Any) -> Any:
         """What the script returns in the page."""
         return self._driver.execute_script(script, *arguments)
+
+    def later(self, script: str, *arguments: Any) -> Any:
+        """What the script hands to its last argument, a function."""
+        return self._driver.execute_async_script(script, *arguments)
 
     def requests(self) -> list[str]:
         """URLs asked for since the last look."""

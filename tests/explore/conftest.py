@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from harness.explore.history import History
+from harness.explore.history import History, read_history
 from harness.log import open_source
 from tests.chaos_report.conftest import chromium
 
@@ -22,7 +22,7 @@ DEMO = "recordings/demo.jsonl"
 @pytest.fixture(scope="session")
 def demo() -> History:
     with open_source(DEMO) as recording:
-        return History(recording)
+        return read_history(recording)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import pytest
 
 from engine.config import NEWEST
 from harness.explore import views
-from harness.explore.history import EVERY, History
+from harness.explore.history import EVERY, read_history
 from harness.explore.rules import MODES, changed_lines, concerned, rules
 from harness.explore.run import read_run
 from harness.log import open_source, write_recording
@@ -34,7 +34,7 @@ def test_the_state_is_what_inspect_prints(demo, count):
 
 
 def test_each_change_is_what_diff_prints(demo):
-    facts = views.Facts()
+    facts = views.Facts(demo.events)
     for count in range(demo.initial + 1, len(demo) + 1, 7):
         before, after = demo.objects(count - 1), demo.objects(count)
         expected = [msgspec.to_builtins(each) for each in differences(before, after)]
@@ -53,7 +53,7 @@ def test_every_event_after_the_initial_list_is_on_the_timeline(demo):
 
 
 def test_rows_count_endpoints_by_condition_and_come_in_pages(demo):
-    objects, facts = demo.objects(150), views.Facts()
+    objects, facts = demo.objects(150), views.Facts(demo.events)
     whole = views.services(objects, facts, "", 0, 500)
     parts = [views.services(objects, facts, "", first, 10)["rows"] for first in range(0, whole["total"], 10)]
     assert [row for part in parts for row in part] == whole["rows"] and whole["total"] == len(whole["rows"]) > 40
@@ -67,8 +67,8 @@ def test_rows_count_endpoints_by_condition_and_come_in_pages(demo):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_rules_are_those_that_plan_prints(demo, tmp_path, mode):
-    objects, facts = demo.objects(150), views.Facts()
-    keys = concerned(objects, facts, SERVICE)
+    objects, facts = demo.objects(150), views.Facts(demo.events)
+    keys = concerned(objects, facts, SERVICE, None)
     path = tmp_path / "alone.jsonl"
     events = [Event(n, 0, "ADDED", key[0], objects[key]) for n, key in enumerate(keys, 1)]
     write_recording(path, demo.header, events)
@@ -114,5 +114,5 @@ def test_slices_that_are_not_valid_and_an_empty_recording_are_shown(tmp_path):
     path = tmp_path / "empty.jsonl"
     write_recording(path, Header("kube-proxy-harness/recording", 1), [])
     with open_source(str(path)) as recording:
-        history = History(recording)
+        history = read_history(recording)
     assert views.overview(history)["events"] == 0 and history.moment(0) is None

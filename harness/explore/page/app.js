@@ -1,6 +1,6 @@
 // The page of `harness explore`: one moment of a recording, chosen by how many events have happened.
 // All state that a link must carry is in the URL's fragment; everything shown comes from the server.
-import { html, render, useCallback, useEffect, useRef, useState } from "./vendor.js";
+import { html, render, useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./vendor.js";
 
 const RESOURCES = ["services", "endpointslices", "nodes", "pods", "markers"];
 const ROW = 24; // pixels of a table row
@@ -27,27 +27,41 @@ const toFragment = (chosen) => {
   return `#${new URLSearchParams(kept)}`;
 };
 
+const place = document.getElementById("page");
+const awaited = new Set();
+const NOTHING = { found: null, error: "", key: null };
+
+/** Tells assistive technology, and whoever measures, that an answer is awaited: the page is busy. */
+const useBusy = (busy) => {
+  const self = useRef({}).current;
+  const mark = (waits) => {
+    awaited[waits ? "add" : "delete"](self);
+    place.setAttribute("aria-busy", String(awaited.size > 0));
+  };
+  useLayoutEffect(() => mark(busy), [busy]);
+  useLayoutEffect(() => () => mark(false), []);
+};
+
 /** What the server answers for these parameters: {found, error}; the last answer stays until the next one is there. */
 const useAnswer = (path, parameters) => {
-  const [answer, setAnswer] = useState({ found: null, error: "" });
+  const [answer, setAnswer] = useState(NOTHING);
   const key = parameters && JSON.stringify(parameters);
+  useBusy(answer.key !== key);
   useEffect(() => {
-    if (!key) return setAnswer({ found: null, error: "" });
+    if (!key) return setAnswer(NOTHING);
     const abort = new AbortController();
     fetched(path, JSON.parse(key), abort.signal)
-      .then((found) => setAnswer({ found, error: "" }))
-      .catch((error) => error.name !== "AbortError" && setAnswer({ found: null, error: error.message }));
+      .then((found) => setAnswer({ found, error: "", key }))
+      .catch((error) => error.name !== "AbortError" && setAnswer({ found: null, error: error.message, key }));
     return () => abort.abort();
   }, [path, key]);
   return answer;
 };
 
-const Timeline = ({ overview, at, moment, go }) => {
-  const { density, duration_ns: duration, events, run } = overview;
+const bars = (density) => {
   const most = Math.max(1, ...density.map((row) => Object.values(row).reduce((a, b) => a + b, 0)));
   const width = 1000 / density.length;
-  const x = (seconds) => (duration ? Math.min(1000, (seconds * 1e12) / duration) : 0);
-  const bars = density.flatMap((row, i) => {
+  return density.flatMap((row, i) => {
     let top = 70;
     return RESOURCES.filter((name) => row[name]).map((name) => {
       const height = Math.max(1, (row[name] / most) * 64);
@@ -55,6 +69,12 @@ const Timeline = ({ overview, at, moment, go }) => {
       return html`<rect class=${name} x=${i * width} y=${top} width=${Math.max(1, width - 0.6)} height=${height} />`;
     });
   });
+};
+
+const Timeline = ({ overview, at, moment, go }) => {
+  const { density, duration_ns: duration, events, run } = overview;
+  const x = (seconds) => (duration ? Math.min(1000, (seconds * 1e12) / duration) : 0);
+  const drawn = useMemo(() => bars(density), [density]);
   const click = async (event) => {
     const box = event.currentTarget.getBoundingClientRect();
     const seconds = (((event.clientX - box.left) / box.width) * duration) / 1e9;
@@ -67,7 +87,7 @@ const Timeline = ({ overview, at, moment, go }) => {
       ${run && run.faults.map((fault) => html`<rect class="fault" x=${x(fault.began)} y="0" height="72"
         width=${Math.max(2, x(fault.ended) - x(fault.began))}><title>${fault.name}: ${fault.targets.join(", ")};
         ${fault.lost} lost</title></rect>`)}
-      ${bars}
+      ${drawn}
       ${run && run.lost.map(([second, count]) => html`<rect class="lost" x=${x(second)} y="0" width="2"
         height=${(count / worst) * 20}><title>${count} requests lost in second ${second}</title></rect>`)}
       <line class="cursor" x1=${x(now)} x2=${x(now)} y1="0" y2="72" vector-effect="non-scaling-stroke" />
@@ -130,12 +150,11 @@ const Events = ({ at, go }) => {
     const row = box.current.querySelector("[aria-current]");
     if (row) box.current.scrollTop = row.offsetTop - box.current.clientHeight / 2;
   }, [found]);
-  return html`<div class="scroll" ref=${box} tabindex="0"><table aria-label="Events around this moment"><thead><tr><th class="number">seq</th><th>time</th>
-    <th>type</th><th>object</th></tr></thead><tbody>
-    ${(found ?? []).map((row) => html`<tr class=${row.count === at ? "chosen" : ""}
+  const rows = useMemo(() => (found ?? []).map((row) => html`<tr key=${row.count} class=${row.count === at ? "chosen" : ""}
       aria-current=${row.count === at ? "true" : undefined}><td class="number">${row.seq}</td><td>${clock(row.t_ns)}</td>
-      <td>${row.type}</td><td><button onClick=${() => go(row.count)}>${row.resource} ${row.object}</button></td></tr>`)}
-    </tbody></table></div>`;
+      <td>${row.type}</td><td><button onClick=${() => go(row.count)}>${row.resource} ${row.object}</button></td></tr>`), [found, at, go]);
+  return html`<div class="scroll" ref=${box} tabindex="0"><table aria-label="Events around this moment"><thead><tr><th class="number">seq</th><th>time</th>
+    <th>type</th><th>object</th></tr></thead><tbody>${rows}</tbody></table></div>`;
 };
 
 const Services = ({ at, chosen, set, choose }) => {
@@ -149,8 +168,14 @@ const Services = ({ at, chosen, set, choose }) => {
     setFirst(0);
     set({ filter: event.target.value });
   };
-  const rows = found?.rows ?? [];
-  const below = found ? Math.max(0, found.total - found.first - rows.length) : 0;
+  const below = found ? Math.max(0, found.total - found.first - found.rows.length) : 0;
+  const rows = useMemo(() => (found?.rows ?? []).map((row) => {
+    const name = `${row.namespace}/${row.name}`;
+    return html`<tr key=${name} style=${`height:${ROW}px`} class=${name === chosen.service ? "chosen" : ""}>
+      <td>${row.namespace}</td><td><button onClick=${() => choose(name)}>${row.name}</button></td><td>${row.type}</td>
+      <td>${row.cluster_ip}</td><td>${row.ports}</td>
+      <td class=${`number ${row.ready ? "good" : "bad"}`}>${row.ready}</td><td class="number">${row.all}</td></tr>`;
+  }), [found, chosen.service, choose]);
   return html`<div class="bar"><input class="grow" type="search" value=${chosen.filter} onInput=${filter}
       placeholder="namespace/name" aria-label="Filter Services by name" />
       <output>${found ? `${found.total} Services` : ""}</output></div>
@@ -158,13 +183,7 @@ const Services = ({ at, chosen, set, choose }) => {
       <thead><tr><th>namespace</th><th>name</th><th>type</th><th>cluster IP</th><th>ports</th>
         <th class="number">ready</th><th class="number">all</th></tr></thead>
       <tbody>${found && found.first > 0 && html`<tr style=${`height:${found.first * ROW}px`} aria-hidden="true"></tr>`}
-      ${rows.map((row) => {
-        const name = `${row.namespace}/${row.name}`;
-        return html`<tr key=${name} style=${`height:${ROW}px`} class=${name === chosen.service ? "chosen" : ""}>
-          <td>${row.namespace}</td><td><button onClick=${() => choose(name)}>${row.name}</button></td><td>${row.type}</td>
-          <td>${row.cluster_ip}</td><td>${row.ports}</td>
-          <td class=${`number ${row.ready ? "good" : "bad"}`}>${row.ready}</td><td class="number">${row.all}</td></tr>`;
-      })}
+      ${rows}
       ${below > 0 && html`<tr style=${`height:${below * ROW}px`} aria-hidden="true"></tr>`}</tbody></table></div>`;
 };
 
@@ -196,7 +215,7 @@ const Rules = ({ overview, at, chosen, set }) => {
     ${found && html`<h2>What this event changes</h2>
       ${found.changes.length ? lines(found.changes) : html`<p class="note">Nothing of this Service's rules.</p>`}
       <details><summary>All rules, as if it were the only Service</summary>
-        ${lines(found.text.split("\n").map((text) => ({ kind: "same", text })))}</details>`}`;
+        <div class="scroll"><pre tabindex="0">${found.text}</pre></div></details>`}`;
 };
 
 const Trace = ({ overview, at, chosen, set }) => {
@@ -278,7 +297,6 @@ const Page = ({ overview }) => {
     </main>`;
 };
 
-const place = document.getElementById("page");
 fetched("overview", {})
   .then((overview) => {
     document.title = `${overview.path} · explore`;
