@@ -21,8 +21,8 @@ def way_out(module: str) -> str | None:
     if extra is None:
         return None
     return (
-        f"this needs the Python package {module.partition('.')[0]}: pip install 'kube-proxy-harness[{extra}]',"
-        " or `make setup` in a checkout"
+        f"this needs the Python package {module.partition('.')[0]}; in a checkout: `make setup`,"
+        f" or pip install '.[{extra}]'"
     )
 
 

@@ -66,7 +66,7 @@ def _start(line: CommandLine) -> int:
     try:
         from engine.server.runtime.run import run
     except ModuleNotFoundError as error:
-        package = f"the Python package {error.name} is missing: pip install 'kube-proxy-harness[cluster]'"
+        package = f"the Python package {error.name} is missing; in a checkout: pip install '.[cluster]'"
         print(f"Error: {package}", file=sys.stderr)
         return 1
     return run(completed.options)

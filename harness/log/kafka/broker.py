@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import handover
+from harness.extras import missing
 from harness.failure import Failure
 from harness.home import NoHome, cache_folder, state_folder
 
@@ -101,6 +102,8 @@ class Broker:
         """Start unless running; returns when it serves. The port is kept across restarts. BrokerError."""
         if self.pid:
             return
+        if said := missing("kafka"):
+            raise BrokerError(said)
         self._await_a_killed_one()
         classpath = fetch()
         self.home.mkdir(parents=True, exist_ok=True)
@@ -108,7 +111,7 @@ class Broker:
             self._configure(port or self.port or _free_port())
             self._format(classpath)
             try:
-                return self._wait_until_ready(self._start(classpath))
+                return self._ready_or_gone(self._start(classpath))
             except BrokerError:
                 # Another process may take the free port before the JVM binds it.
                 if attempt == TRIES - 1 or not self._lost_a_port():
@@ -166,6 +169,14 @@ class Broker:
         (self.home / "pid").write_text(str(process.pid))
         return process
 
+    def _ready_or_gone(self, process: subprocess.Popen[bytes]) -> None:
+        """Wait for it; whatever ends the wait, such as Ctrl-C, ends the broker too."""
+        try:
+            self._wait_until_ready(process)
+        except BaseException:
+            self.down(signal.SIGKILL)
+            raise
+
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
         from kafka import KafkaAdminClient
         from kafka.errors import KafkaError
@@ -181,7 +192,6 @@ class Broker:
                 except KafkaError:
                     pass
             time.sleep(0.1)
-        self.down()
         raise BrokerError(f"not ready after {READY_SECONDS:.0f} s; see {self.home / 'broker.log'}")
 
 
