@@ -108,7 +108,7 @@ def view(facts: Facts | None, verdict: Verdict) -> View:
     word, mark = VALUES[verdict.value]
     meaning = MEANINGS[verdict.value]
     if facts is None:
-        return View("A chaos run without facts", word, mark, meaning, verdict)
+        return View(words.clean(verdict.experiment) or "A chaos run without facts", word, mark, meaning, verdict)
     raw = facts.raw
     line = timeline_of(facts, {f.number: f.lost for f in verdict.findings})
     healed = {window.number: window.healed - window.began for window in line.windows}

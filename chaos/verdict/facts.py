@@ -178,6 +178,11 @@ class Facts(msgspec.Struct):
     """Chaos Toolkit's journal, if it ran the experiment."""
 
 
+def has_facts(folder: Path) -> bool:
+    """Whether the run has written its facts, whatever is in them."""
+    return (folder / "run.json").exists()
+
+
 def read_facts(folder: Path) -> Facts:
     """Raises FactsError if the run left no facts."""
     try:

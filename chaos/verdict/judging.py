@@ -10,7 +10,7 @@ import msgspec
 
 from chaos.verdict import engines, following, journal, losses
 from chaos.verdict.ended import read_reason
-from chaos.verdict.facts import Facts, FactsError, Failure, Load, read_facts
+from chaos.verdict.facts import Facts, FactsError, Failure, Load, has_facts, read_facts
 from chaos.verdict.findings import Finding, findings, trouble_of, unchanged
 from chaos.verdict.words import WORDS, Judgement
 from harness.log.events import JsonObject
@@ -70,8 +70,18 @@ def judge(folder: Path) -> Verdict:
         facts = read_facts(folder)
     except (FactsError, ValueError) as error:
         reason = read_reason(folder)
-        return Verdict(None, [], [reason, str(error)] if reason else [str(error)], [])
+        # A run that could not begin, or was interrupted before it did, has written none: its reason says all.
+        problems = [str(error)] if not reason else [reason] if not has_facts(folder) else [reason, str(error)]
+        return Verdict(None, problems=problems, experiment=_title(folder))
     return judge_facts(facts)
+
+
+def _title(folder: Path) -> str:
+    """The experiment's, by the journal; "" without one."""
+    try:
+        return str(((journal.read_journal(folder) or {}).get("experiment") or {}).get("title") or "")
+    except (ValueError, AttributeError):
+        return ""
 
 
 def judge_facts(facts: Facts) -> Verdict:

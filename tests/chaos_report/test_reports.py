@@ -20,6 +20,7 @@ from chaos.judged import VERDICT, judge_folder
 from chaos.report import HTML, JUNIT, LOST, MARKDOWN
 from chaos.verdict import judge
 from chaos.verdict.ended import read_reason, write_reason
+from chaos.verdict.journal import write_journal
 from harness.cli import main
 from tests.chaos_report import runs
 
@@ -221,11 +222,15 @@ def test_a_run_that_ended_early_says_why_everywhere(tmp_path, raw):
     folder = tmp_path / "run"
     if raw:
         runs.write_run(folder, [runs.fault(1, "pod-kill", 4.0)], **raw)
+    else:
+        write_journal(folder := tmp_path, {"experiment": {"title": "A pod's process dies"}})
     write_reason(folder, "interrupted by SIGTERM")
     write_reason(folder, "what came of it")
     files = files_of(folder)
     for name in (HTML, MARKDOWN, JUNIT, VERDICT):
         assert "interrupted by SIGTERM" in files[name] and "what came of it" not in files[name]
+        assert "No such file" not in files[name]
+    assert junit(files[JUNIT]).get("name") == json.loads(files[VERDICT])["experiment"] != ""
     assert json.loads(files[VERDICT])["value"] is None
     assert junit(files[JUNIT]).find("testcase").find("error") is not None
 
