@@ -11,6 +11,8 @@ EXTRAS = {
     "locust": "chaos",
     "distributed": "fleet",
     "dask": "fleet",
+    "pytest": "bench",
+    "pytest_benchmark": "bench",
 }
 """The extra that provides each module."""
 

@@ -18,6 +18,7 @@ from harness.cli.endings import prepare, reported
 from harness.cli.verbosity import with_verbosity
 
 COMMANDS = (
+    "bench",
     "compare",
     "completion",
     "conformance",

@@ -17,6 +17,7 @@ from harness.apiserver.pace import fold
 from harness.external.history import FAMILIES, Entry, History, behaviours, changed
 from harness.external.own_word import own_word
 from harness.external.probing import Probe
+from harness.external.size import Size, size
 from harness.external.stage import Ended, Stage
 from harness.judge.packets.judge import PacketJudge
 from harness.judge.packets.questions import Question
@@ -33,6 +34,8 @@ MOST_MISSED = 3
 CHANGE_SHARE = 0.1
 """The timeout of a change, as a share of the first sync's."""
 QUIET_SECONDS = 0.5
+SETTLED_SECONDS = 2.0
+"""Without a change of the rules for so long, a proxy that was started again is done."""
 FIRST_QUESTIONS = 24
 
 
@@ -40,7 +43,9 @@ FIRST_QUESTIONS = 24
 class Figures:
     """The measurements; `state` is empty while everything is correct.
 
-    `unseen` counts changes that no packet can reveal, `unsettled` those whose latency is unknown.
+    `unseen` counts changes that no packet can reveal, `unsettled` those whose latency is unknown.  `batches` has for
+    each timed batch the number of its first event, and its latency.  `size` is what the first sync has programmed,
+    `again` the seconds of each further start over existing rules, None if that changed nothing, and its CPU seconds.
     """
 
     state: str = ""
@@ -58,21 +63,30 @@ class Figures:
     cpu: dict[str, float] = field(default_factory=dict)
     peak_bytes: int = 0
     own: dict[str, Any] | None = None
+    batches: list[tuple[int, float]] = field(default_factory=list)
+    size: Size | None = None
+    again: list[tuple[float | None, float]] = field(default_factory=list)
 
 
 class Measurement:
     """For one run in a Stage whose proxy is not started yet; `history` has processed the initial list."""
 
     def __init__(
-        self, stage: Stage, history: History, give_up_seconds: float, progress: Callable[[str], None] = lambda _: None
+        self,
+        stage: Stage,
+        history: History,
+        give_up_seconds: float,
+        progress: Callable[[str], None] = lambda _: None,
+        restarts: int = 0,
     ) -> None:
-        self._stage, self._history, self._progress = stage, history, progress
+        self._stage, self._history, self._progress, self._restarts = stage, history, progress, restarts
         self._give_up = give_up_seconds * vm.patience()
         self.figures = Figures()
         self._probe = Probe(stage.world, stage.mode)
         self._judge = PacketJudge(stage.world, stage.mode, attempts=self._probe.attempts)
         self._probe.place(history.whole)
         self._touched: set[tuple[str, str]] = set()
+        self._spent = 0.0
         self._judging_seconds, self._since_judged, self._started = 0.0, 0, time.monotonic()
 
     def run(self, batches: Iterator[Batch]) -> Figures:
@@ -86,6 +100,8 @@ class Measurement:
                     self._batch(batch)
                     if len(figures.missed) >= MOST_MISSED:
                         break
+                for _ in range(self._restarts):
+                    figures.again.append(self._restart())
                 self._last()
         except Ended as error:
             figures.state, figures.reason = "crashed", str(error)
@@ -103,6 +119,7 @@ class Measurement:
             return
         self._everything(until, thorough=False)
         self.figures.first_seconds = at - began
+        self.figures.size = size(self._stage.world.node.socket, self._stage.world.node.run)
         self.figures.cpu["first_sync"] = self._stage.usage.cpu_seconds() if self._stage.usage else 0.0
 
     def _sample(self) -> list[Question]:
@@ -155,11 +172,31 @@ class Measurement:
         if at is None:
             self._late(keys)
             return
+        figures.batches.append((batch.events[0].seq, max(0.0, at - applied[0][1])))
         for event, given in applied:
             seconds = max(0.0, at - given)
             figures.latency.record(seconds)
             figures.by_kind.setdefault(kind_of(event), Latencies()).record(seconds)
         self._judge_now_and_then()
+
+    def _restart(self) -> tuple[float | None, float]:
+        """Seconds from a further start until the rules no longer change, None if they do not at all; CPU seconds."""
+        self._progress(f"starting {self._stage.command.name} over its rules")
+        moments = self._stage.moments
+        self._spend()
+        self._stage.stop()
+        began = self._stage.start()
+        moments.wait(self._give_up * CHANGE_SHARE)
+        while moments.wait(SETTLED_SECONDS) and time.monotonic() < began + self._give_up:
+            self._stage.check()
+        at = moments.last(began, time.monotonic())
+        return None if at is None else at - began, self._stage.usage.cpu_seconds() if self._stage.usage else 0.0
+
+    def _spend(self) -> None:
+        """Add the process that runs now to the figures of all of them."""
+        if usage := self._stage.usage:
+            self._spent += usage.cpu_seconds()
+            self.figures.peak_bytes = max(self.figures.peak_bytes, usage.peak_bytes())
 
     @property
     def _patience(self) -> float:
@@ -218,13 +255,10 @@ class Measurement:
         self._everything(time.monotonic() + self._give_up * CHANGE_SHARE, thorough=True)
 
     def _account(self, began: float) -> None:
-        figures, usage = self.figures, self._stage.usage
-        if usage:
-            whole = usage.cpu_seconds()
-            figures.cpu["changes" if "first_sync" in figures.cpu else "first_sync"] = whole - figures.cpu.get(
-                "first_sync", 0.0
-            )
-            figures.peak_bytes = usage.peak_bytes()
+        figures = self.figures
+        self._spend()
+        part = "changes" if "first_sync" in figures.cpu else "first_sync"
+        figures.cpu[part] = self._spent - figures.cpu.get("first_sync", 0.0)
         if self._stage.running:
             figures.own = own_word(self._stage.metrics())
         if not figures.state and (figures.wrong or figures.missed):

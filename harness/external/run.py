@@ -33,7 +33,10 @@ MOST_LINES = 40
 
 @dataclass(frozen=True)
 class Options:
-    """As for a replay; the first sync may take `give_up_seconds`, and a change a tenth of that."""
+    """As for a replay; the first sync may take `give_up_seconds`, and a change a tenth of that.
+
+    At the end the proxy is started again `restarts` times.
+    """
 
     node: str | None = None
     cluster_cidr: str | None = None
@@ -42,6 +45,7 @@ class Options:
     version: tuple[int, int] = NEWEST
     variant: str | None = None
     give_up_seconds: float = 120.0
+    restarts: int = 0
 
 
 def run(
@@ -50,7 +54,7 @@ def run(
     """RecordingError for bad input; errors of the proxy are part of the result."""
     about: dict[str, Any] = {"name": command.name, "mode": mode, "command": list(command.words)}
     try:
-        facts, figures = _measured(source, command, mode, options, progress)
+        facts, figures = measured(source, command, mode, options, progress)
     except (NamespaceError, KernelError, OSError) as error:
         return about | {"exit_code": EXIT_KERNEL, "state": NOT_AVAILABLE, "reason": str(error), "result": None}
     return about | {
@@ -61,9 +65,10 @@ def run(
     }
 
 
-def _measured(
-    source: str, command: Command, mode: str, options: Options, progress: Callable[[str], None]
+def measured(
+    source: str, command: Command, mode: str, options: Options, progress: Callable[[str], None] = lambda _: None
 ) -> tuple[dict[str, Any], Figures]:
+    """Facts about the run, and its figures; RecordingError, NamespaceError, KernelError, OSError."""
     with open_source(source) as recording:
         cluster = recording.header.cluster
         cidr = options.cluster_cidr or cluster.get("clusterCIDR") or ""
@@ -90,7 +95,7 @@ def _measured(
                 fold(stage.api.store, event, ordered=False)
             add_service_cidrs(stage.api.store, cluster.get("serviceCIDRs"))
             stage.api.store.forget()
-            measurement = Measurement(stage, history, options.give_up_seconds, progress)
+            measurement = Measurement(stage, history, options.give_up_seconds, progress, options.restarts)
             figures = measurement.run(batches(rest, events, options.window, options.min_sync_period))
             kernel = {"kind": "netns", "release": platform.release()}
         return {"node": node, "services": _count(history, "services"), "kernel": kernel}, figures
@@ -112,6 +117,8 @@ def _as_json(figures: Figures) -> dict[str, Any]:
     return {
         "verified": verified,
         "first_sync_seconds": figures.first_seconds,
+        "rules": figures.size.rules if figures.size else None,
+        "elements": figures.size.elements if figures.size else None,
         "change": {
             "count": figures.latency.count,
             "not_counted": figures.not_counted,

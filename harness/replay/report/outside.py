@@ -99,6 +99,10 @@ def _cpu(part: str) -> Callable[[Result], str]:
     return lambda result: f"{result['cpu_seconds'][part]:,.2f}" if part in result["cpu_seconds"] else NONE
 
 
+def _count(key: str) -> Callable[[Result], str]:
+    return lambda result: NONE if result.get(key) is None else f"{result[key]:,}"
+
+
 def _own(key: str, scale: float = 1.0, places: int = 0) -> Callable[[Result], str]:
     def figure(result: Result) -> str:
         value = (result["own_metrics"] or {}).get(key)
@@ -136,6 +140,8 @@ _ROWS: Sequence[tuple[str, Callable[[Result], str], Callable[[Result], str]]] = 
     ("  deletes p99", _nothing, _kind("deletes", "p99")),
     ("changes", lambda r: f"{r['change']['count']:,}", lambda r: f"{r['change']['count']:,}"),
     ("  missed", _nothing, lambda r: f"{len(r['missed']):,}"),
+    ("rules", _nothing, _count("rules")),
+    ("elements", _nothing, _count("elements")),
     ("CPU of the first sync, s", _nothing, _cpu("first_sync")),
     ("CPU of the changes, s", _nothing, _cpu("changes")),
     ("peak memory, MiB", _memory, _memory),

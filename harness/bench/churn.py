@@ -1,0 +1,129 @@
+"""Changes of a cluster as batches of events; each kind touches Services spread over the whole cluster. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+
+from harness.bench.rows import CHANGES
+from harness.kube.resources import SERVICE_NAME
+from harness.log.events import Event
+
+Change = tuple[str, str, dict[str, Any]]
+"""(event type, resource, manifest)."""
+SPREAD = 7919
+"""A prime: consecutive changes are far apart in the cluster."""
+STORM, DELETED = 20, 10
+"""One Service in so many flaps, or is deleted, at once."""
+KEPT = 12_000
+"""Slices that are kept for changes, which bounds the memory for a cluster of any size."""
+
+
+class Cluster(NamedTuple):
+    """What changes: slices of Services with a cluster IP and endpoints, each with its Service."""
+
+    slices: list[dict[str, Any]]
+    services: list[dict[str, Any]]
+
+
+class Collector:
+    """Watches an initial list go by."""
+
+    def __init__(self) -> None:
+        self._services: dict[tuple[str, str], bytes] = {}
+        self._found: list[tuple[bytes, bytes]] = []
+
+    def watch(self, events: Iterator[Event]) -> Iterator[Event]:
+        """The events, unchanged."""
+        for event in events:
+            if event.type == "ADDED" and event.resource == "services":
+                self._service(event)
+            elif event.type == "ADDED" and event.resource == "endpointslices" and len(self._found) < KEPT:
+                self._slice(event)
+            yield event
+
+    def _service(self, event: Event) -> None:
+        manifest = msgspec.json.decode(event.object)
+        spec, meta = manifest["spec"], manifest["metadata"]
+        if spec.get("clusterIP", "None") != "None" and spec.get("internalTrafficPolicy") != "Local":
+            self._services[meta["namespace"], meta["name"]] = bytes(event.object)
+
+    def _slice(self, event: Event) -> None:
+        manifest = msgspec.json.decode(event.object)
+        meta = manifest["metadata"]
+        service = self._services.get((meta["namespace"], (meta.get("labels") or {}).get(SERVICE_NAME, "")))
+        if service and manifest.get("endpoints"):
+            self._found.append((bytes(event.object), service))
+
+    def cluster(self) -> Cluster:
+        """What was seen, one slice per Service."""
+        once = {service: piece for piece, service in self._found}
+        return Cluster([msgspec.json.decode(p) for p in once.values()], [msgspec.json.decode(s) for s in once])
+
+
+def batches(churn: str, cluster: Cluster) -> Iterator[list[Change]]:
+    """The batches of one kind of churn."""
+    count = CHANGES[churn]
+    if not count or not cluster.slices:
+        return
+    made = {"steady": _steady, "rolling-update": _rolling, "flap-storm": _storm, "mass-delete": _deleted}[churn]
+    for number, batch in zip(range(count), made(cluster), strict=False):
+        for _, _, manifest in batch:
+            manifest["metadata"]["resourceVersion"] = str(10**9 + number)
+        yield batch
+
+
+def _at(cluster: Cluster, number: int) -> dict[str, Any]:
+    return cluster.slices[number * SPREAD % len(cluster.slices)]
+
+
+def _flip(piece: dict[str, Any]) -> Change:
+    """The first endpoint becomes not ready, or ready again."""
+    conditions = piece["endpoints"][0].setdefault("conditions", {})
+    ready = not conditions.get("ready", True)
+    conditions |= {"ready": ready, "serving": ready, "terminating": False}
+    return "MODIFIED", "endpointslices", piece
+
+
+def _steady(cluster: Cluster) -> Iterator[list[Change]]:
+    for number in range(10**9):
+        yield [_flip(_at(cluster, number))]
+
+
+def _rolling(cluster: Cluster) -> Iterator[list[Change]]:
+    for number in range(10**9):
+        piece = _at(cluster, number)
+        for turn in range(min(5, len(piece["endpoints"]))):
+            yield from _replaced(piece, number, turn)
+
+
+def _replaced(piece: dict[str, Any], number: int, turn: int) -> Iterator[list[Change]]:
+    """A new pod beside the old one, the old one drains, and is gone."""
+    old = piece["endpoints"][0]
+    address = f"10.127.{number % 250}.{1 + turn}"
+    new = {**old, "addresses": [address], "conditions": {"ready": True, "serving": True, "terminating": False}}
+    piece["endpoints"].append(new)
+    yield [("MODIFIED", "endpointslices", piece)]
+    piece["endpoints"][0] = {**old, "conditions": {"ready": False, "serving": True, "terminating": True}}
+    yield [("MODIFIED", "endpointslices", piece)]
+    del piece["endpoints"][0]
+    yield [("MODIFIED", "endpointslices", piece)]
+
+
+def _storm(cluster: Cluster) -> Iterator[list[Change]]:
+    flapping = cluster.slices[::STORM]
+    while True:
+        yield [_flip(piece) for piece in flapping]
+
+
+def _deleted(cluster: Cluster) -> Iterator[list[Change]]:
+    pairs = list(zip(cluster.slices, cluster.services, strict=True))
+    for number in range(DELETED):
+        gone = pairs[number::DELETED]
+        yield [
+            change
+            for piece, service in gone
+            for change in (("DELETED", "endpointslices", piece), ("DELETED", "services", service))
+        ]

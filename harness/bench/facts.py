@@ -1,0 +1,82 @@
+"""Where a run took place, and of what: the machine, its kernel, the tools, and the version that was measured."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import engine
+
+_TOOLS = ("nft", "iptables", "ipvsadm")
+ROOT = Path(engine.__file__).resolve().parent
+SECONDS = 20
+
+
+def facts() -> dict[str, Any]:
+    """`machine`, `kernel`, `tools` and `commit`, as in the documented JSON object."""
+    return {"machine": _machine(), "kernel": platform.release(), "tools": _tools(), "commit": commit()}
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "cpu": _cpu(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "memory_mib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20,
+        "load": round(os.getloadavg()[0], 2),
+    }
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.machine())
+
+
+def _tools() -> dict[str, str]:
+    try:
+        own = version("kube-proxy-harness")
+    except PackageNotFoundError:
+        own = "unknown"
+    found = {"kube-proxy-harness": own, "python": platform.python_version()}
+    return found | {name: _version(name) for name in _TOOLS if shutil.which(name)}
+
+
+def _version(tool: str) -> str:
+    said = _said([tool, "--version"])
+    found = re.search(r"v?(\d+(\.\d+)+)( \([^)]*\))?", said)
+    return found[0] if found else "unknown"
+
+
+def _said(command: list[str], folder: Path | None = None) -> str:
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def commit() -> str | None:
+    """The checkout's commit, with `+` if files differ from it; None for an installed package."""
+    if not (ROOT.parent / ".git").exists():
+        return None
+    found = _said(["git", "rev-parse", "--short=12", "HEAD"], ROOT.parent)
+    changed = _said(["git", "status", "--porcelain", "--untracked-files=no", "engine", "harness"], ROOT.parent)
+    return f"{found}{'+' if changed else ''}" if found else None
+
+
+def digest() -> str:
+    """Of the engine's source: a run that was interrupted continues only with the same."""
+    found = hashlib.sha256()
+    for path in sorted(ROOT.rglob("*.py")):
+        found.update(path.read_bytes())
+    return found.hexdigest()[:16]

@@ -1,0 +1,132 @@
+"""Whether something really got slower or larger. Pure.
+
+- with a baseline in the same run, by pairs: the lower end of the 99 % interval of the median ratio is over the limit;
+- with a saved result: CPU time relative to the references of its own run, and counts;
+- with a history: a step upwards by more than the limit, of the same relative figures, in one of the newest runs; or the
+  newest run is above everything since the last step by more than the limit.
+
+Clock time counts only within one run, where both sides meet the same machine at the same time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from harness.bench.history import Line, line_of, series
+from harness.bench.steps import Step, steps
+
+RECENT = 7
+"""Runs in which a step upwards fails; then it is the new state of things."""
+ENOUGH = 5
+"""Runs since the last step from which a single run can stand out."""
+Finding = dict[str, Any]
+Result = Mapping[str, Any]
+
+
+def verdict(fail_on: float, found: Sequence[Finding], judged: int) -> dict[str, Any]:
+    """`passed` is true, false, or "unknown" if nothing could be judged."""
+    red = [each for each in found if each["red"]]
+    return {
+        "fail_on_percent": fail_on,
+        "judged": judged,
+        "passed": not red if judged else "unknown",
+        "findings": list(found),
+    }
+
+
+def by_pairs(result: Result, fail_on: float) -> tuple[list[Finding], int]:
+    """Findings, and how many figures could be judged; one that is only likely to be over the limit is not red."""
+    limit, judged = 1 + fail_on / 100, 0
+    found: list[Finding] = []
+    for row in result["rows"]:
+        for each in row["ratios"]:
+            judged += each["low"] is not None
+            if each["median"] > limit:
+                red = each["low"] is not None and each["low"] > limit
+                found.append(_finding(row["id"], _name(each), "pairs", each["median"], each["low"], each["high"], red))
+    return found + list(_broken(result)), judged
+
+
+def _broken(result: Result) -> Iterator[Finding]:
+    """Rows that the baseline can do, and the candidate cannot."""
+    for row in result["rows"]:
+        if row["baseline"] and row["baseline"]["state"] == "measured" != row["state"]:
+            yield _finding(row["id"], row["state"], "pairs", None, None, None, True)
+
+
+def _name(ratio: Mapping[str, Any]) -> str:
+    return f"{ratio['figure']}.{ratio['clock']}" if ratio["clock"] else str(ratio["figure"])
+
+
+def by_saved(result: Result, saved: Result, fail_on: float) -> tuple[list[Finding], int]:
+    """Against a result of another time or machine."""
+    before, now = (dict(_comparable(line_of(each))) for each in (saved, result))
+    both = [(name, now[name] / before[name]) for name in now if name in before]
+    limit = 1 + fail_on / 100
+    found = [_finding(*_parts(name), "saved", ratio, None, None, True) for name, ratio in both if ratio > limit]
+    return found, len(both)
+
+
+def _comparable(line: Line) -> Iterator[tuple[str, float]]:
+    for name, points in series([line]).items():
+        if judged_name(name):
+            yield name, points[0][1]
+
+
+def judged_name(name: str) -> bool:
+    """Whether a figure of a history or a saved result is judged: not the clock's."""
+    return not name.endswith(".seconds")
+
+
+def by_history(lines: Sequence[Line], fail_on: float) -> tuple[list[Finding], int]:
+    """The newest line against those before it."""
+    limit, judged, newest = 1 + fail_on / 100, 0, len(lines) - 1
+    found: list[Finding] = []
+    for name, points in series(lines).items():
+        if not judged_name(name) or points[-1][0] != newest:
+            continue
+        values = [value for _, value in points]
+        seen = steps(values)
+        since = seen[-1].at if seen else 0
+        judged += len(values) > ENOUGH
+        if seen and seen[-1].ratio > limit and len(values) - since <= RECENT:
+            found.append(_finding(*_parts(name), "step", seen[-1].ratio, None, None, True, points[since][0]))
+        elif (ratio := _jump(values[since:])) is not None and ratio > limit:
+            found.append(_finding(*_parts(name), "jump", ratio, None, None, True, newest))
+    return found, judged
+
+
+def _jump(values: Sequence[float]) -> float | None:
+    """How far the newest value is above all others; None with too few."""
+    *before, newest = values
+    return newest / max(before) if len(before) >= ENOUGH else None
+
+
+def all_steps(lines: Sequence[Line]) -> dict[str, list[tuple[int, Step]]]:
+    """Every step of every judged figure, with the index of the first line after it."""
+    found: dict[str, list[tuple[int, Step]]] = {}
+    for name, points in series(lines).items():
+        if judged_name(name) and (seen := steps([value for _, value in points])):
+            found[name] = [(points[step.at][0], step) for step in seen]
+    return found
+
+
+def _parts(name: str) -> tuple[str, str]:
+    row, _, figure = name.rpartition(" ")
+    return row, figure
+
+
+def _finding(
+    row: str,
+    figure: str,
+    how: str,
+    ratio: float | None,
+    low: float | None,
+    high: float | None,
+    red: bool,
+    since: int | None = None,
+) -> Finding:
+    return {
+        "row": row, "figure": figure, "how": how, "ratio": ratio, "low": low, "high": high, "red": red, "since": since,
+    }  # fmt: skip

@@ -1,0 +1,184 @@
+"""A run as one table on the terminal, and as Markdown for a pull request; reads the documented JSON object only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from harness.html.words import short
+from harness.wording import plural
+
+NONE = "-"
+Row = Mapping[str, Any]
+VERDICTS = {True: "passed", False: "FAILED", "unknown": "unknown"}
+HOW = {
+    "pairs": "than the baseline of the same run",
+    "saved": "than the saved result, relative to the reference workloads",
+    "step": "since a step in the history, relative to the reference workloads",
+    "jump": "than every run since the last step in the history",
+}
+SHOWN_STEPS = 12
+
+
+def cluster(row: Row) -> str:
+    """`44,125 x 1 (kubernetes#139513)`."""
+    named = f" ({row['named']})" if row["named"] else ""
+    return f"{row['services']:,} x {row['endpoints']}{named}"
+
+
+def _time(figure: str, percentile: str, clock: str = "seconds") -> Callable[[Row], str]:
+    def text(row: Row) -> str:
+        held = row[figure] and row[figure][clock]
+        return short(held[percentile]) if held else NONE
+
+    return text
+
+
+def _count(name: str, scale: float = 1.0) -> Callable[[Row], str]:
+    return lambda row: NONE if row[name] is None else f"{row[name] / scale:,.0f}"
+
+
+def _ratio(figure: str) -> Callable[[Row], str]:
+    """Of the clock's time, and of CPU time."""
+
+    def text(row: Row) -> str:
+        found = [_interval(each) for each in row["ratios"] if each["figure"] == figure]
+        return "; CPU ".join(found) or NONE
+
+    return text
+
+
+def _interval(ratio: Mapping[str, Any]) -> str:
+    if ratio["low"] is None:
+        return f"{ratio['median']:.2f} x"
+    return f"{ratio['median']:.2f} x ({ratio['low']:.2f} to {ratio['high']:.2f})"
+
+
+COLUMNS: Sequence[tuple[str, Callable[[Row], str]]] = (
+    ("mode", lambda row: str(row["mode"])),
+    ("Services x endpoints", cluster),
+    ("churn", lambda row: str(row["churn"])),
+    ("proxy", lambda row: str(row["proxy"])),
+    ("first sync", _time("first_sync", "p50")),
+    ("its CPU", _time("first_sync", "p50", "cpu_seconds")),
+    ("change p50", _time("change", "p50")),
+    ("p99", _time("change", "p99")),
+    ("its CPU", _time("change", "p50", "cpu_seconds")),
+    ("MiB", _count("peak_memory_bytes", 2**20)),
+    ("rules", _count("rules")),
+    ("elements", _count("elements")),
+)
+COMPARED: Sequence[tuple[str, Callable[[Row], str]]] = (
+    ("first sync : baseline", _ratio("first_sync")),
+    ("change : baseline", _ratio("change")),
+)
+LEFT = 4
+"""Columns with words."""
+
+
+def columns(result: Mapping[str, Any]) -> Sequence[tuple[str, Callable[[Row], str]]]:
+    """With the ratios, if any row has some."""
+    return (*COLUMNS, *(COMPARED if any(row["ratios"] for row in result["rows"]) else ()))
+
+
+def print_result(result: Mapping[str, Any], console: Console) -> None:
+    """The table, then what needs words."""
+    shown, table = columns(result), Table(box=None)
+    for number, (name, _) in enumerate(shown):
+        table.add_column(name, justify="left" if number < LEFT else "right", no_wrap=number < LEFT)
+    for row in result["rows"]:
+        table.add_row(*(text(row) for _, text in shown))
+    console.print(table, highlight=False)
+    for line in lines(result):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def lines(result: Mapping[str, Any]) -> Iterator[str]:
+    """What the table does not say: states, growth, steps, the verdict."""
+    for row in result["rows"]:
+        if row["state"] != "measured":
+            yield f"{row['id']}: {row['state']}: {row['reason']}"
+    yield from growth_lines(result)
+    for step in result["steps"][:SHOWN_STEPS]:
+        yield step_line(step)
+    if result["baseline"]:
+        yield f"baseline: {result['baseline']}; a ratio is the median over pairs, with its 99 % interval"
+    yield from verdict_lines(result)
+
+
+def growth_lines(result: Mapping[str, Any]) -> Iterator[str]:
+    """One line per figure that was measured at several sizes."""
+    for each in result["growth"]:
+        sizes = f"{each['points'][0][0]:,} to {each['points'][-1][0]:,} Services"
+        about = f"{each['mode']}, {each['proxy']}, {each['churn']}, {plural(each['endpoints'], 'endpoint')}"
+        yield f"{name_of(each['figure'])} grows as Services^{each['exponent']:.2f} ({about}; {sizes})"
+
+
+def step_line(step: Mapping[str, Any]) -> str:
+    """One step of the history."""
+    commit = f" (commit {step['commit']})" if step["commit"] else ""
+    return f"step: {step['row']} {name_of(step['figure'])}: {step['ratio'] - 1:+.0%} since {step['began']}{commit}"
+
+
+def name_of(figure: str) -> str:
+    """`change.cpu_seconds` in words."""
+    words = {"first_sync": "first sync", "peak_memory_bytes": "peak memory"}
+    first, _, clock = figure.partition(".")
+    return f"{words.get(first, first)}{', CPU' if clock == 'cpu_seconds' else ''}"
+
+
+def verdict_lines(result: Mapping[str, Any]) -> Iterator[str]:
+    """Nothing without a gate."""
+    gate = result["gate"]
+    if gate is None:
+        return
+    for each in gate["findings"]:
+        yield f"{'SLOWER' if each['red'] else 'unclear'}: {finding(each)}"
+    judged, limit = plural(gate["judged"], "figure"), gate["fail_on_percent"]
+    yield f"gate: {VERDICTS[gate['passed']]}: {judged} judged, limit {limit:g} %"
+
+
+def finding(each: Mapping[str, Any]) -> str:
+    """One line."""
+    if each["ratio"] is None:
+        return f"{each['row']}: {each['figure']}, and the baseline is not"
+    interval = f" ({each['low']:.2f} to {each['high']:.2f})" if each["low"] is not None else ""
+    return f"{each['row']}: {name_of(each['figure'])} {each['ratio']:.2f} x{interval} {HOW[each['how']]}"
+
+
+def markdown(result: Mapping[str, Any], command: str) -> str:
+    """For a pull request: the verdict first, details folded."""
+    gate = result["gate"]
+    title = "Benchmarks" if gate is None else f"Benchmarks: {VERDICTS[gate['passed']]}"
+    shown = columns(result)
+    body = [f"## {title}", "", *(f"- {_escaped(line)}" for line in verdict_lines(result)), ""]
+    body += ["<details><summary>Figures</summary>", "", _cells(name for name, _ in shown), _cells("---" for _ in shown)]
+    body += [_cells(text(row) for _, text in shown) for row in result["rows"]]
+    body += ["", *(f"- {_escaped(line)}" for line in _without_verdict(result)), "", "</details>", ""]
+    return "\n".join([*body, where(result), "", "```", command, "```", ""])
+
+
+def _without_verdict(result: Mapping[str, Any]) -> list[str]:
+    return list(lines({**result, "gate": None}))
+
+
+def where(result: Mapping[str, Any]) -> str:
+    """The machine, in a line."""
+    machine, tools = result["machine"], result["tools"]
+    commit = f", commit {result['commit']}" if result["commit"] else ""
+    return (
+        f"{machine['cpu']}, {plural(machine['cpus'], 'CPU')}, {machine['memory_mib']:,} MiB, load {machine['load']:g};"
+        f" Linux {result['kernel']}; {', '.join(f'{name} {text}' for name, text in tools.items())}{commit};"
+        f" {result['began']}, {result['seconds']:,.0f} s"
+    )
+
+
+def _cells(texts: Iterator[str] | Any) -> str:
+    return f"| {' | '.join(_escaped(text) for text in texts)} |"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("#", "#\u200b")

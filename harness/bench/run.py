@@ -1,0 +1,130 @@
+"""Runs rows with pytest and pytest-benchmark: each is measured by the first test that asks for it, and kept.
+
+pytest's own output goes to `pytest.log` in the folder, unless options were given for it; its JSON to `benchmark.json`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from harness.bench.campaign import Campaign
+from harness.bench.measure import Subjects, measure
+from harness.bench.references import References
+from harness.bench.rows import Row
+from harness.bench.samples import Record
+from harness.failure import Failure
+
+SUITE = Path(__file__).with_name("suite.py")
+_FINE = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+
+
+class BenchError(Failure, RuntimeError):
+    """pytest did not run the rows; the message says why."""
+
+    exit_code = 2
+
+
+class Rows:
+    """A pytest plugin that gives the suite its rows; `report(row, done)` is called before and after each."""
+
+    def __init__(
+        self, rows: Sequence[Row], campaign: Campaign, subjects: Subjects, report: Callable[..., None]
+    ) -> None:
+        self._rows, self._campaign, self._subjects, self._report = rows, campaign, subjects, report
+        self._records: dict[Row, Record] = {}
+        self._stack = contextlib.ExitStack()
+        self._references: References | None = None
+
+    @property
+    def records(self) -> list[Record]:
+        """Those of the rows that ran, in the profile's order."""
+        return [self._records[row] for row in self._rows if row in self._records]
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Every test of the suite once per row."""
+        if "record" in metafunc.fixturenames:
+            metafunc.parametrize("record", self._rows, indirect=True, ids=[row.id for row in self._rows])
+
+    def pytest_unconfigure(self) -> None:
+        """Remove the namespace of the reference workloads."""
+        self._stack.close()
+
+    @pytest.fixture(scope="session")
+    def record(self, request: pytest.FixtureRequest) -> Record:
+        """A row's record: already here, kept by a run that was interrupted, or measured now."""
+        row: Row = request.param
+        if row not in self._records:
+            held = self._campaign.record(row)
+            self._records[row] = held or self._measured(row)
+            self._report(row, True)
+        return self._records[row]
+
+    def _measured(self, row: Row) -> Record:
+        if self._references is None:
+            self._references = self._stack.enter_context(References())
+        record = measure(
+            row, self._subjects, self._campaign.recordings, self._references, lambda what: self._report(what)
+        )
+        self._campaign.keep(record)
+        return record
+
+
+def run(
+    rows: Sequence[Row],
+    campaign: Campaign,
+    subjects: Subjects,
+    report: Callable[..., None],
+    arguments: Sequence[str] = (),
+) -> list[Record]:
+    """Records of all rows that pytest's `arguments` leave; BenchError, KeyboardInterrupt."""
+    plugin = Rows(rows, campaign, subjects, report)
+    options = [
+        str(SUITE), "-q", "--no-header", "-p", "pytest_benchmark.plugin", "-p", "no:cacheprovider", "--capture=no",
+        f"--rootdir={campaign.folder}", "-c", os.devnull, "--benchmark-json", str(campaign.folder / "benchmark.json"),
+        f"--benchmark-storage=file://{campaign.folder / 'saved'}", *arguments,
+    ]  # fmt: skip
+    with _alone(), _output(campaign.folder / "pytest.log", bool(arguments)):
+        code = pytest.main(options, plugins=[plugin])
+    if code == pytest.ExitCode.INTERRUPTED:
+        raise KeyboardInterrupt
+    if code not in _FINE and not (code == pytest.ExitCode.TESTS_FAILED and arguments):
+        raise BenchError(f"pytest ended with {int(code)}: {campaign.folder / 'pytest.log'} says why")
+    return plugin.records
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """No plugins but our own, whatever else is installed, and no options of other test suites."""
+    names = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""}
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(names)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _output(path: Path, shown: bool) -> Iterator[None]:
+    if shown:
+        with contextlib.redirect_stdout(sys.stderr):  # standard output may be our JSON
+            yield
+        return
+    with open(path, "w") as log, contextlib.redirect_stdout(log):
+        yield
+
+
+def shares(rows: Sequence[Row], campaign: Campaign) -> tuple[list[Row], int]:
+    """Rows still to be measured, and the sum of their weights."""
+    left = [row for row in rows if campaign.record(row) is None]
+    return left, sum(row.weight for row in left)

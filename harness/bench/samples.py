@@ -1,0 +1,85 @@
+"""The samples of one proxy in one row, and the record that a row's file holds. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+from harness.bench.rows import Row
+
+FIRST, CHANGE = "first_sync", "change"
+CLOCKS = ("seconds", "cpu_seconds")
+MEASURED = "measured"
+
+
+class Sample(NamedTuple):
+    """One first sync or change: `at` says which one, the same for a baseline; `cpu_seconds` None where unknown."""
+
+    at: tuple[int, int]
+    seconds: float
+    cpu_seconds: float | None
+
+
+@dataclass
+class Samples:
+    """What was measured of one proxy; memory in bytes per start.
+
+    `state` is `measured`, `not available` where the kernel lacks the mode, else what went wrong, with its `reason`.
+    """
+
+    first_sync: list[Sample] = field(default_factory=list)
+    change: list[Sample] = field(default_factory=list)
+    memory: list[int] = field(default_factory=list)
+    rules: int | None = None
+    elements: int | None = None
+    state: str = MEASURED
+    reason: str = ""
+
+    def of(self, figure: str) -> list[Sample]:
+        """First syncs or changes."""
+        return self.first_sync if figure == FIRST else self.change
+
+    def as_json(self) -> dict[str, Any]:
+        """For a row's file."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, held: dict[str, Any]) -> Samples:
+        """The inverse."""
+        for figure in (FIRST, CHANGE):
+            held[figure] = [Sample(tuple(at), seconds, cpu) for at, seconds, cpu in held[figure]]
+        return cls(**held)
+
+
+@dataclass
+class Record:
+    """A measured row: `references` are those of its own time, `took_seconds` the whole of it."""
+
+    row: Row
+    candidate: Samples
+    baseline: Samples | None
+    references: dict[str, dict[str, float]]
+    took_seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """For a row's file."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, held: dict[str, Any]) -> Record:
+        """The inverse; KeyError or TypeError for another version's."""
+        baseline = held["baseline"]
+        return cls(
+            Row(**held["row"]),
+            Samples.from_json(held["candidate"]),
+            None if baseline is None else Samples.from_json(baseline),
+            held["references"],
+            held["took_seconds"],
+        )
+
+
+def pairs(candidate: Samples, baseline: Samples, figure: str, clock: str) -> list[tuple[float, float]]:
+    """(candidate, baseline) of the samples that both have, where both know it."""
+    theirs = {sample.at: getattr(sample, clock) for sample in baseline.of(figure)}
+    found = [(getattr(sample, clock), theirs.get(sample.at)) for sample in candidate.of(figure)]
+    return [(ours, other) for ours, other in found if ours and other]

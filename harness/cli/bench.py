@@ -1,0 +1,258 @@
+"""`harness bench`: benchmarks with gates, of our proxies and others."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.cli.output import OutputPath, output_format, this_command, write_json, write_text
+from harness.cli.progress import Progress
+from harness.cli.verbosity import asked
+from harness.kube.proxy import CommandError, commands
+
+if TYPE_CHECKING:  # imported late, so that help is quick
+    from harness.bench.baseline import Baseline
+    from harness.bench.campaign import Campaign
+    from harness.bench.measure import Subjects
+    from harness.bench.rows import Row
+    from harness.bench.samples import Record
+
+EXIT_INPUT, EXIT_UNKNOWN, EXIT_SLOWER = 2, 6, 7
+EXAMPLES = """\b
+Examples:
+  harness bench --profile quick
+  harness bench --profile nightly --history history.jsonl --fail-on 10 --html bench.html
+  harness bench --baseline ../main --fail-on 10 --markdown comment.md
+  harness bench --external kp='kube-proxy --config={config}'
+  harness bench --external new='./new --config={config}' --external old='./old --config={config}' --baseline old
+  harness bench --rows 'nftables-*-steady-engine' -- --benchmark-save=today --benchmark-columns=median,iqr
+  harness bench --profile full --list
+"""
+
+
+@click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--profile", type=click.Choice(["quick", "nightly", "full"]), default="quick", show_default=True,
+    help="Rows: under 5 minutes, under an hour, or many hours, on two idle cores.",
+)  # fmt: skip
+@click.option(
+    "--rows", "patterns", multiple=True, metavar="PATTERN", help="Only these of its rows, or a row by its id."
+)
+@click.option("--modes", default="", metavar="MODES", help="Only these modes, comma-separated.")
+@click.option(
+    "--external", multiple=True, metavar="NAME=COMMAND", help="Also measure this proxy; see `harness compare --help`."
+)
+@click.option(
+    "--baseline", metavar="WHERE",
+    help="Compare with a checkout or virtual environment (a directory), a Python command that has another version,"
+    " a NAME of --external, or a saved result (.json).",
+)  # fmt: skip
+@click.option(
+    "--history",
+    "history_path",
+    type=click.Path(dir_okay=False),
+    help="Append this run to a file, and look for steps in it.",
+)
+@click.option(
+    "--fail-on", type=click.FloatRange(0, min_open=True), metavar="PERCENT",
+    help="Gate: exit 7 if a figure has really grown by more than this.",
+)  # fmt: skip
+@click.option(
+    "--out", "folder", type=click.Path(file_okay=False), default="bench", show_default=True, help="Folder of the run."
+)
+@click.option("--fresh", is_flag=True, help="Measure all rows again, rather than continue a run that was interrupted.")
+@click.option("--list", "listing", is_flag=True, help="List the rows; run none.")
+@output_format
+@click.option("--json", "json_path", type=OutputPath(), help="Write the result as JSON (- for stdout).")
+@click.option("--markdown", "markdown_path", type=OutputPath(), help="Write Markdown for a pull request.")
+@click.option("--html", "html_path", type=OutputPath(), help="Write an HTML page: one file.")
+@click.argument("pytest_options", nargs=-1, metavar="[-- PYTEST-BENCHMARK-OPTIONS]")
+def bench(
+    profile: str,
+    patterns: tuple[str, ...],
+    modes: str,
+    external: tuple[str, ...],
+    baseline: str | None,
+    history_path: str | None,
+    fail_on: float | None,
+    folder: str,
+    fresh: bool,
+    listing: bool,
+    json_path: str | None,
+    markdown_path: str | None,
+    html_path: str | None,
+    pytest_options: tuple[str, ...],
+) -> None:
+    """Benchmark service proxies, and fail if something really got slower.
+
+    Each row is a cluster of some size, a kind of change, a mode and a proxy: our engine in a process of its own, our
+    daemon, or any other, measured from outside. Figures are the first sync, the latency of changes, CPU, peak memory,
+    rules and elements, and how they grow with the number of Services.
+
+    With --baseline both sides are measured in turns, and compared pair by pair; without one, figures are divided by
+    those of fixed work measured in between. docs/benchmarks.md describes both. A run that was interrupted continues
+    when it is started again.
+
+    Exit codes: 0 success; 1 nothing could be measured; 2 bad input; 6 unknown: the gate had nothing to judge;
+    7 a figure has grown by more than --fail-on.
+    """
+    rows = _rows(profile, patterns, modes, external)
+    if listing:
+        for row in rows:
+            click.echo(f"{row.id}{f'  {row.named}' if row.named else ''}")
+        return
+    _require_pytest()
+    _gate_needs(fail_on, baseline, history_path)
+    subjects = _subjects(external, baseline)
+    before, began = _histories(history_path), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    campaign = _campaign(Path(folder), subjects, fresh)
+    records = _run(rows, campaign, subjects, pytest_options)
+    found = _result(records, profile, subjects.baseline, began, before, history_path, fail_on)
+    campaign.done()
+    _show(found, before, json_path, markdown_path, html_path)
+
+
+def _rows(profile: str, patterns: Sequence[str], modes: str, external: Sequence[str]) -> list[Row]:
+    from harness.bench.rows import DAEMON, ENGINE, chosen, parsed, rows_of
+
+    names = [text.partition("=")[0] for text in external]
+    rows = rows_of(profile, names, [mode.strip() for mode in modes.split(",") if mode.strip()])
+    found = chosen(rows, patterns)
+    for pattern in patterns:
+        if not chosen(rows, [pattern]):
+            try:
+                row = parsed(pattern)
+            except ValueError as error:
+                raise click.BadParameter(
+                    f"no row of {profile} matches, and no row: {error}", param_hint="--rows"
+                ) from None
+            if row.proxy not in (ENGINE, DAEMON, *names):
+                raise click.BadParameter(f"{pattern}: no proxy {row.proxy!r}", param_hint="--rows")
+            found.append(row)
+    if not found:
+        raise click.UsageError("no rows are left: see --list")
+    return found
+
+
+def _require_pytest() -> None:
+    from harness.cli.endings import Ending
+    from harness.extras import missing
+
+    if why := missing("pytest", "pytest_benchmark"):
+        raise Ending(why, EXIT_INPUT)
+
+
+def _gate_needs(fail_on: float | None, baseline: str | None, history_path: str | None) -> None:
+    if fail_on and not baseline and not history_path:
+        raise click.UsageError("--fail-on needs --baseline or --history to compare with")
+
+
+def _subjects(external: tuple[str, ...], where: str | None) -> Subjects:
+    from harness.bench.baseline import baseline, this_python
+    from harness.bench.measure import Subjects
+
+    try:
+        found = {each.name: each for each in commands(external)}
+    except CommandError as error:
+        raise click.BadParameter(str(error), param_hint="--external") from None
+    return Subjects(this_python(), baseline(where, found), found)
+
+
+def _histories(path: str | None) -> list[Any]:
+    from harness.bench.history import read
+
+    return read(Path(path)) if path else []
+
+
+def _campaign(folder: Path, subjects: Subjects, fresh: bool) -> Campaign:
+    from harness.bench.campaign import Campaign
+    from harness.bench.facts import digest
+
+    identity = {
+        "engine": digest(),
+        "baseline": subjects.baseline.about,
+        "commands": {name: list(each.words) for name, each in subjects.commands.items()},
+    }
+    return Campaign(folder, identity, fresh)
+
+
+def _run(rows: list[Row], campaign: Campaign, subjects: Subjects, options: Sequence[str]) -> list[Record]:
+    from harness.bench.run import run, shares
+
+    left, total = shares(rows, campaign)
+    if len(left) < len(rows):
+        click.echo(f"{campaign.folder}: continuing: {len(rows) - len(left)} of {len(rows)} rows are measured", err=True)
+    now: list[str] = [""]
+    with Progress("benchmarks, expected seconds", max(1, total), lambda: now[0]) as progress:
+        return run(rows, campaign, subjects, _reporter(left, progress, now), options)
+
+
+def _reporter(left: list[Row], progress: Progress, now: list[str]) -> Callable[..., None]:
+    """Weights of the rows that this run has measured; the estimate follows from them."""
+    done = [0]
+
+    def report(what: Any, finished: bool = False) -> None:
+        if not finished:
+            now[0] = str(what)
+        elif what in left:
+            done[0] += what.weight
+            progress.done(done[0])
+
+    return report
+
+
+def _result(
+    records: list[Record],
+    profile: str,
+    baseline: Baseline,
+    began: str,
+    before: list[Any],
+    history_path: str | None,
+    fail_on: float | None,
+) -> dict[str, Any]:
+    from harness.bench.facts import facts
+    from harness.bench.history import append, line_of
+    from harness.bench.result import result
+    from harness.bench.verdict import judge, steps_of
+
+    found = result(records, profile, baseline.about, facts(), began)
+    lines = [*before, line_of(found)] if history_path else []
+    if history_path:
+        append(Path(history_path), lines[-1])
+    found["steps"] = steps_of(lines)
+    found["gate"] = judge(found, baseline, lines, fail_on)
+    return found
+
+
+def _show(
+    found: dict[str, Any], before: list[Any], json_path: str | None, markdown_path: str | None, html_path: str | None
+) -> None:
+    from rich.console import Console
+
+    from harness.bench.history import line_of
+    from harness.bench.page import page
+    from harness.bench.report import markdown, print_result
+
+    to_error = json_path == "-"
+    stream = sys.stderr if to_error else sys.stdout
+    print_result(found, Console(stderr=to_error, width=None if stream.isatty() else 220, quiet=asked().quiet))
+    write_json(found, json_path)
+    if markdown_path:
+        write_text(markdown(found, this_command()), markdown_path)
+    if html_path:
+        write_text(page(found, [*before, line_of(found)], this_command()), html_path)
+    sys.exit(_code(found))
+
+
+def _code(found: dict[str, Any]) -> int:
+    gate = found["gate"]
+    if gate and gate["passed"] is False:
+        return EXIT_SLOWER
+    if not any(row["state"] == "measured" for row in found["rows"]):
+        return 1
+    return EXIT_UNKNOWN if gate and gate["passed"] == "unknown" else 0
