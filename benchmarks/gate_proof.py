@@ -4,8 +4,9 @@
     python -m benchmarks.gate_proof unchanged [--times 10]
 
 `slowed`: a copy of the engine in which every observed event and every sync takes PERCENT longer must be red each time,
-with a limit of 10 %.  `unchanged`: a copy of the same engine, beside two processes that do nothing but work, must never be
-red, neither by its baseline nor by the history of these runs.  Each takes 5 to 20 minutes; ends with 1 if it was not so.
+with a limit of 10 %.  `unchanged`: a copy of the same engine, beside two processes that do nothing but work, must never
+be red, neither by its baseline nor by the history of these runs.  Each takes 5 to 20 minutes on an idle machine, and
+ends with 1 if it was not so.
 """
 
 from __future__ import annotations

@@ -28,7 +28,6 @@ from harness.log.window import Window
 from harness.places.namespace import NamespaceError
 
 NOT_AVAILABLE, FAILED = "not available", "failed"
-GIVE_UP_SECONDS = 300.0
 OUTSIDE_CHANGES = 20
 """Batches per start of a proxy measured from outside, each of which takes packets to be seen."""
 Progress = Callable[[str], None]
@@ -36,11 +35,16 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Subjects:
-    """Who is measured, and with what it is compared."""
+    """Who is measured, and with what it is compared; the first sync from outside may take `give_up_seconds`.
+
+    `starts` is how often each is started, by default as often as the row says.
+    """
 
     python: Python
     baseline: Baseline
     commands: Mapping[str, Command]
+    give_up_seconds: float = 300.0
+    starts: int | None = None
 
     def command(self, row: Row) -> Command:
         """The candidate of a row that is measured from outside."""
@@ -69,7 +73,7 @@ def _inside(
 ) -> tuple[Samples, Samples | None]:
     pythons = [subjects.python, *([subjects.baseline.python] if subjects.baseline.python else [])]
     found = [Samples() for _ in pythons]
-    starts, _ = row.starts
+    starts = subjects.starts or row.starts[0]
     try:
         for start in range(starts):
             progress(f"{row.id}: start {start + 1} of {starts}")
@@ -126,20 +130,20 @@ def _outside(
 ) -> tuple[Samples, Samples | None]:
     other = subjects.other(row)
     team = [(subjects.command(row), Samples()), *([(other, Samples())] if other else [])]
-    starts, _ = row.starts
+    starts = subjects.starts or row.starts[0]
     for start in range(starts):
         references.measure()
         for command, samples in team if start % 2 == 0 else reversed(team):
             if samples.state == "measured":
                 progress(f"{row.id}: start {start + 1} of {starts} of {command.name}")
-                _run(row, command, str(path), start, samples)
+                _run(row, command, str(path), start, samples, subjects.give_up_seconds)
     return team[0][1], team[1][1] if other else None
 
 
-def _run(row: Row, command: Command, path: str, start: int, samples: Samples) -> None:
+def _run(row: Row, command: Command, path: str, start: int, samples: Samples, give_up: float) -> None:
     restarts = 1 if row.churn == "restart" else 0
     window = Window(until=("t", OUTSIDE_CHANGES * APART))
-    options = Options(give_up_seconds=GIVE_UP_SECONDS, restarts=restarts, window=window)
+    options = Options(give_up_seconds=give_up, restarts=restarts, window=window)
     try:
         _, figures = measured(path, command, row.mode, options)
     except (NamespaceError, KernelError, OSError) as error:

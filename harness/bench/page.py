@@ -13,11 +13,17 @@ from harness.bench.report import LEFT, columns, finding, growth_lines, name_of, 
 from harness.html import words
 from harness.html.page import NARROW, WIDE, Pictures, render
 
-SCALES = {"first_sync": words.short, "change": words.short, "peak_memory_bytes": None, "elements": None}
 TRENDED = ("first_sync.cpu_seconds", "change.cpu_seconds")
 MOST_TRENDS = 24
 FEWEST_RUNS = 3
 """Runs of a history from which a trend is drawn."""
+
+
+def _mebibytes(value: float) -> str:
+    return f"{value:,.0f} MiB"
+
+
+SCALES = {"first_sync": words.short, "change": words.short, "peak_memory_bytes": _mebibytes, "elements": words.level}
 
 
 class Chart(NamedTuple):
@@ -60,19 +66,19 @@ def _scales(result: Mapping[str, Any]) -> list[Chart]:
     found = []
     for figure, show in SCALES.items():
         curves = [
-            pictures.Curve(_of(each), each["points"], each["exponent"])
+            pictures.Curve(_of(each), _points(each), each["exponent"])
             for each in result["growth"]
             if each["figure"] == figure
         ]
         if curves:
-            found.append(_scale(figure, curves, show or _amount(figure)))
+            found.append(_scale(figure, curves, show))
     return found
 
 
-def _amount(figure: str) -> Any:
-    if figure == "peak_memory_bytes":
-        return lambda value: f"{value / 2**20:,.0f} MiB"
-    return words.level
+def _points(growth: Mapping[str, Any]) -> list[tuple[float, float]]:
+    """Memory in MiB, so that the scale has round numbers."""
+    unit = 2**20 if growth["figure"] == "peak_memory_bytes" else 1
+    return [(services, value / unit) for services, value in growth["points"]]
 
 
 def _scale(figure: str, curves: list[pictures.Curve], show: Any) -> Chart:

@@ -14,6 +14,7 @@ import math
 import random
 import statistics
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 PERMUTATIONS, SIGNIFICANT = 399, 0.01
@@ -39,11 +40,16 @@ class Step(NamedTuple):
 
 def steps(values: Sequence[float], seed: int = 1) -> list[Step]:
     """All significant steps, in order; values must be positive."""
+    return list(_steps(tuple(values), seed))
+
+
+@lru_cache(maxsize=4096)
+def _steps(values: tuple[float, ...], seed: int) -> tuple[Step, ...]:
     start = max(0, len(values) - LONGEST)
     logs = [math.log(value) for value in values[start:]]
     cuts = [0, *sorted(_divided(logs, 0, len(logs), random.Random(seed))), len(logs)]
     medians = [statistics.median(values[start + a : start + b]) for a, b in zip(cuts, cuts[1:], strict=False) if b > a]
-    return [Step(start + cut, medians[n], medians[n + 1]) for n, cut in enumerate(cuts[1:-1])]
+    return tuple(Step(start + cut, medians[n], medians[n + 1]) for n, cut in enumerate(cuts[1:-1]))
 
 
 def _divided(logs: Sequence[float], start: int, end: int, draw: random.Random) -> list[int]:

@@ -12,6 +12,7 @@ import click
 
 from harness.cli.output import OutputPath, output_format, this_command, write_json, write_text
 from harness.cli.progress import Progress
+from harness.cli.replay import duration
 from harness.cli.verbosity import asked
 from harness.kube.proxy import CommandError, commands
 
@@ -48,6 +49,17 @@ Examples:
     "--external", multiple=True, metavar="NAME=COMMAND", help="Also measure this proxy; see `harness compare --help`."
 )
 @click.option(
+    "--starts",
+    type=click.IntRange(1),
+    help="Starts of each proxy per row, by default 2 or 4: more starts, closer intervals.",
+)
+@click.option(
+    "--give-up",
+    default="5m",
+    show_default=True,
+    help="From outside: timeout of the first sync; a change has a tenth of it.",
+)
+@click.option(
     "--baseline", metavar="WHERE",
     help="Compare with a checkout or virtual environment (a directory), a Python command that has another version,"
     " a NAME of --external, or a saved result (.json).",
@@ -77,6 +89,8 @@ def bench(
     patterns: tuple[str, ...],
     modes: str,
     external: tuple[str, ...],
+    starts: int | None,
+    give_up: str,
     baseline: str | None,
     history_path: str | None,
     fail_on: float | None,
@@ -108,7 +122,7 @@ def bench(
         return
     _require_pytest()
     _gate_needs(fail_on, baseline, history_path)
-    subjects = _subjects(external, baseline)
+    subjects = _subjects(external, baseline, duration(give_up) / 1e9, starts)
     before, began = _histories(history_path), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     campaign = _campaign(Path(folder), subjects, fresh)
     records = _run(rows, campaign, subjects, pytest_options)
@@ -152,7 +166,7 @@ def _gate_needs(fail_on: float | None, baseline: str | None, history_path: str |
         raise click.UsageError("--fail-on needs --baseline or --history to compare with")
 
 
-def _subjects(external: tuple[str, ...], where: str | None) -> Subjects:
+def _subjects(external: tuple[str, ...], where: str | None, give_up_seconds: float, starts: int | None) -> Subjects:
     from harness.bench.baseline import baseline, this_python
     from harness.bench.measure import Subjects
 
@@ -160,7 +174,7 @@ def _subjects(external: tuple[str, ...], where: str | None) -> Subjects:
         found = {each.name: each for each in commands(external)}
     except CommandError as error:
         raise click.BadParameter(str(error), param_hint="--external") from None
-    return Subjects(this_python(), baseline(where, found), found)
+    return Subjects(this_python(), baseline(where, found), found, give_up_seconds, starts)
 
 
 def _histories(path: str | None) -> list[Any]:
@@ -176,6 +190,7 @@ def _campaign(folder: Path, subjects: Subjects, fresh: bool) -> Campaign:
     identity = {
         "engine": digest(),
         "baseline": subjects.baseline.about,
+        "starts": subjects.starts,
         "commands": {name: list(each.words) for name, each in subjects.commands.items()},
     }
     return Campaign(folder, identity, fresh)

@@ -125,6 +125,7 @@ def test_names_agree(folder):
     said, all_objects = kustomization(folder), list(resources(folder))
     there = {(each["kind"], each["metadata"]["name"]) for each in all_objects}
     there |= {("ConfigMap", each["name"]) for each in said.get("configMapGenerator", [])}
+    there |= {("PersistentVolumeClaim", each["metadata"]["name"]) for each in resources(DEPLOY / "history")}
     for each in all_objects:
         for pod in pods(each):
             account = pod.get("serviceAccountName")
@@ -201,10 +202,10 @@ def test_the_kubeconfig_that_is_named_is_mounted(folder):
 def test_deleting_one_leaves_the_others_and_what_was_recorded(folder):
     """`kubectl delete -k`: no namespace that others are in, and no claim."""
     mine = {(each["kind"], each["metadata"]["name"]) for each in resources(folder)}
-    assert "PersistentVolumeClaim" not in {kind for kind, _ in mine}
+    assert "PersistentVolumeClaim" not in {kind for kind, _ in mine} or folder.name == "history"
     others = {kustomization(other).get("namespace") for other in KUSTOMIZATIONS if other != folder}
     shared = {name for kind, name in mine if kind == "Namespace"} & others
-    assert not shared or folder.name == "namespace"
+    assert not shared or folder.name in ("namespace", "history")
 
 
 def restricted(pod: dict[str, Any]) -> set[str]:
@@ -250,20 +251,22 @@ def test_chaos_may_be_allowed_in_another_namespace():
 
 
 def test_tags_are_those_that_are_built():
-    """Of the package's version; `-chaos` where the image needs that extra; told the same way everywhere."""
+    """Of the package's version; with an extra's name where the image needs that; told the same way everywhere."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     version, extras = project["version"], set(project["optional-dependencies"])
     built = {}
     for path in (DEPLOY / "Dockerfile", ROOT / "docs" / "deploy.md"):
         told = re.findall(r"docker build (.*)-t \S*kube-proxy-harness:(\S+)", path.read_text())
         built[path] = {tag: re.findall(r"EXTRAS=\[(\w+)\]", options) for options, tag in told}
-        assert built[path] == {version: [], f"{version}-chaos": ["chaos"]} and "chaos" in extras
+        assert built[path] == {version: []} | {f"{version}-{each}": [each] for each in ("chaos", "bench")}
+        assert {"chaos", "bench"} <= extras
     for folder in KUSTOMIZATIONS:
         used = {
             container["args"][0] for each in resources(folder) for pod in pods(each) for container in pod["containers"]
         }
         for image in kustomization(folder).get("images", []):
-            assert image["newTag"] == (f"{version}-chaos" if "chaos" in used else version)
+            extra = next((f"-{each}" for each in ("chaos", "bench") if each in used), "")
+            assert image["newTag"] == f"{version}{extra}"
 
 
 def test_the_engines_flags_are_flags():

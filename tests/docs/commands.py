@@ -49,6 +49,7 @@ NOT_RUN = {
     "gate-monday/": "compares two chaos runs: tests/cli/test_saved.py",
     "harness replay recordings/demo.jsonl": "sends packets after each of its syncs: tests/replay/test_determinism.py",
     "harness replay lab.jsonl": "sends packets after each of its syncs: tests/lab",
+    "harness bench": "measures for minutes: tests/bench",
     "harness conformance --": "starts proxies, for minutes: tests/conformance",
     "--external": "needs other proxies: tests/external",
     "harness compare recordings": "replays in every mode: tests/cli/test_compare.py",

@@ -20,8 +20,8 @@ SCHEMAS = {path.name: json.loads(path.read_text()) for path in sorted((ROOT / "d
 REGISTRY: Registry = Registry().with_resources((name, Resource.from_contents(each)) for name, each in SCHEMAS.items())
 DEMO = "recordings/demo.jsonl"
 CASE = "harness/conformance/corpus/cases/001-noep-reject-all-destinations.json"
-ELSEWHERE = ("conformance.json", "external.json")
-"""Checked where such commands run: tests/conformance, tests/external."""
+ELSEWHERE = ("bench.json", "conformance.json", "external.json")
+"""Checked where such commands run: tests/bench, tests/conformance, tests/external."""
 IN_MEMORY = ["--kernel", "memory", "--no-verify", "--until", "5s"]
 WRITTEN = {
     "cases.json": ["trace", "--cases", CASE, "--mode", "nftables", "--json", "{out}"],

@@ -1,0 +1,107 @@
+"""What is red and what is not, for each thing that a run can be compared with."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from harness.bench.gates import by_history, by_pairs, by_saved, verdict
+from harness.bench.history import HistoryError, append, line_of, read
+from harness.bench.result import result
+from harness.bench.rows import PROFILES, Row, parsed, rows_of
+from harness.bench.samples import Record, Sample, Samples
+from harness.bench.verdict import steps_of
+
+FACTS = {"machine": {"cpu": "x", "cpus": 2, "memory_mib": 1, "load": 0.1}, "kernel": "6", "tools": {}, "commit": None}
+ROW = Row("nftables", 1_000, 10, "steady")
+
+
+def samples(factor: float = 1.0, clock: float = 1.0, count: int = 40) -> Samples:
+    """Changes that scatter by a few percent, times `factor`; the clock's time also by `clock`."""
+    values = [0.001 * (1 + n % 5 / 50) for n in range(count)]
+    change = [Sample((0, n), value * factor * clock, value * factor) for n, value in enumerate(values)]
+    return Samples(change=change, memory=[100], rules=10, elements=1_000)
+
+
+def run(candidate: Samples, baseline: Samples | None = None, machine: float = 1.0) -> dict:
+    references = {name: {"seconds": machine, "cpu_seconds": machine} for name in ("json", "loop")}
+    record = Record(ROW, candidate, baseline, references, 1.0)
+    found = result([record], "quick", "main" if baseline else "", FACTS, "2026-01-01T00:00:00Z")
+    return found | {"steps": [], "gate": None}
+
+
+def red(found: list[dict]) -> list[str]:
+    return [each["figure"] for each in found if each["red"]]
+
+
+def test_pairs():
+    found, judged = by_pairs(run(samples(1.2), samples()), 10)
+    assert red(found) == ["change.seconds", "change.cpu_seconds"] and judged == 5
+    assert by_pairs(run(samples(1.09), samples()), 10) == ([], 5)
+
+
+def test_too_few_pairs_are_no_evidence():
+    found, _ = by_pairs(run(samples(1.5, count=7), samples(count=7)), 10)
+    assert [each["figure"] for each in found] == ["change.seconds", "change.cpu_seconds"] and red(found) == []
+    assert verdict(10, [], 0)["passed"] == "unknown"
+
+
+def test_counts_and_memory_are_judged_as_they_are():
+    larger = samples()
+    larger.elements, larger.memory = 1_200, [130]
+    assert red(by_pairs(run(larger, samples()), 10)[0]) == ["peak_memory_bytes", "elements"]
+
+
+def test_a_row_that_only_the_baseline_can_do():
+    found, _ = by_pairs(run(Samples(state="crashed"), samples()), 10)
+    assert red(found) == ["crashed"]
+
+
+def test_a_saved_result_of_a_machine_that_is_half_as_fast():
+    assert red(by_saved(run(samples(2), machine=2), run(samples()), 10)[0]) == []
+    assert red(by_saved(run(samples(2.4), machine=2), run(samples()), 10)[0]) == ["change.cpu_seconds"]
+    assert red(by_saved(run(samples(clock=3)), run(samples()), 10)[0]) == [], "others may have used the machine"
+
+
+def lines(*factors: float) -> list[dict]:
+    noise = (0.99, 1.01, 1.0, 1.02, 0.98)
+    return [line_of(run(samples(factor * noise[n % 5]))) for n, factor in enumerate(factors)]
+
+
+def test_a_history():
+    assert by_history(lines(*[1.0] * 12), 10)[0] == []
+    jump, _ = by_history(lines(*[1.0] * 12, 1.3), 10)
+    assert [(each["how"], each["since"]) for each in jump] == [("jump", 12)]
+    step, _ = by_history(lines(*[1.0] * 12, *[1.2] * 4), 10)
+    assert [(each["how"], each["since"], each["figure"]) for each in step] == [("step", 12, "change.cpu_seconds")]
+    assert by_history(lines(*[1.0] * 12, *[1.2] * 9), 10)[0] == [], "by then it is the new state of things"
+    assert by_history(lines(*[1.0] * 12, *[0.8] * 4), 10)[0] == [], "faster"
+    assert by_history(lines(1.0, 2.0), 10) == ([], 0), "too short to tell"
+
+
+def test_steps_name_their_run():
+    held = lines(*[1.0] * 12, *[1.2] * 6)
+    held[12]["commit"] = "abc"
+    (step,) = steps_of(held)
+    assert (step["index"], step["commit"], step["row"]) == (12, "abc", ROW.id)
+
+
+def test_the_file_is_appended_to_and_bad_lines_are_named(tmp_path):
+    path = tmp_path / "history.jsonl"
+    held = lines(1.0, 1.1)
+    for line in held:
+        append(path, line)
+    assert read(path) == json.loads(json.dumps(held))
+    path.write_text(path.read_text() + "{}\n")
+    with pytest.raises(HistoryError, match="line 3"):
+        read(path)
+
+
+def test_rows_are_what_their_ids_say():
+    for profile in PROFILES:
+        rows = rows_of(profile, ["kp"])
+        assert [parsed(row.id) for row in rows] == rows and len(set(rows)) == len(rows)
+    assert {row.named for row in rows_of("nightly")} == {None, "kubernetes#139513", "kubernetes#135639"}
+    with pytest.raises(ValueError, match="such as nftables-1000x10-steady-engine"):
+        parsed("nftables-many")
