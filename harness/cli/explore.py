@@ -22,6 +22,7 @@ EXAMPLES = """\b
 Examples:
   harness explore recordings/demo.jsonl
   harness explore recordings/10k-svc.jsonl --port 8080
+  harness explore recordings/demo.jsonl --result demo.json  # with the convergence of that replay
   harness explore chaos-pod-kill-nftables/              # a chaos run: faults and lost requests on the same clock
   kubectl get services,endpointslices,nodes -A -o json | harness explore -
 """
@@ -32,7 +33,13 @@ Examples:
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1; a free one by default.", metavar="PORT"
 )
-def explore(source: str, port: int) -> None:
+@click.option(
+    "--result",
+    type=click.Path(),
+    help="A result of `harness replay SOURCE --json`: its convergence is shown on the timeline.",
+    shell_complete=files,
+)
+def explore(source: str, port: int, result: str | None) -> None:
     """Explore a recording in a browser, moment by moment.
 
     SOURCE is a recording, kubectl's JSON output, or the folder of a chaos run.  The page shows the state
@@ -43,7 +50,7 @@ def explore(source: str, port: int) -> None:
     """
     try:
         with Progress("reading"):
-            application = _application(source)
+            application = _application(source, result)
     except (ValueError, OSError) as error:
         raise Ending(str(error), EXIT_INPUT) from None
     try:
@@ -52,7 +59,8 @@ def explore(source: str, port: int) -> None:
         raise Ending(f"127.0.0.1:{port}: {error.strerror or error}", EXIT_ADDRESS) from None
 
 
-def _application(source: str) -> web.Application:
+def _application(source: str, result: str | None) -> web.Application:
+    from harness.explore.convergence import of_result
     from harness.explore.history import read_history
     from harness.explore.run import RECORDING, read_run
     from harness.explore.server import Explorer
@@ -61,7 +69,9 @@ def _application(source: str) -> web.Application:
     folder = Path(source)
     run = read_run(folder) if folder.is_dir() else None
     with open_source(str(folder / RECORDING) if run else source) as recording:
-        return Explorer(read_history(recording), run).application()
+        history = read_history(recording)
+    known = of_result(result, history.sha256) if result else None
+    return Explorer(history, run, known).application()
 
 
 async def _serve(application: web.Application, port: int) -> None:

@@ -1,4 +1,4 @@
-"""Data of a chaos run in addition to its recording: faults and lost requests on the same clock."""
+"""Data of a chaos run in addition to its recording: faults, lost requests and its kernels on the same clock."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-RECORDING, VERDICT, LOST = "events.jsonl", "verdict.json", "lost.csv"
+RECORDING, VERDICT, LOST, FACTS = "events.jsonl", "verdict.json", "lost.csv", "run.json"
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -22,12 +22,31 @@ class Fault(msgspec.Struct, frozen=True):
     lost: int
 
 
+class Observation(msgspec.Struct, frozen=True):
+    """When a node's kernel added an address (`wanted`) or removed it; `seen` None: it had not when that was undone."""
+
+    node: str
+    address: str
+    wanted: bool
+    asked: float
+    seen: float | None
+    source: str = ""
+
+
+class _Facts(msgspec.Struct, frozen=True):
+    observations: list[Observation]
+
+
 class Run(msgspec.Struct, frozen=True):
-    """A chaos run: its verdict (None for unknown), its faults, and (second, lost requests) for seconds with losses."""
+    """A chaos run: its verdict (None for unknown), its faults, what its kernels followed.
+
+    `lost`: (second, lost requests) for seconds with losses.
+    """
 
     verdict: bool | None
     faults: list[Fault]
     lost: list[tuple[int, int]]
+    observed: list[Observation]
 
 
 def read_run(folder: Path) -> Run:
@@ -39,7 +58,14 @@ def read_run(folder: Path) -> Run:
         value = msgspec.convert(verdict["value"], bool | None)
     except (msgspec.MsgspecError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not a chaos run's verdict: {error}") from None
-    return Run(value, faults, _lost(folder / LOST))
+    return Run(value, faults, _lost(folder / LOST), _observed(folder / FACTS))
+
+
+def _observed(path: Path) -> list[Observation]:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Facts).observations
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"{path}: not a chaos run's facts: {error}") from None
 
 
 def _fault(finding: dict[str, Any]) -> Fault:

@@ -9,15 +9,18 @@ GET /api/service?at=N&service=NAMESPACE/NAME
 GET /api/rules?at=N&service=NAMESPACE/NAME&mode=M[&node=NAME]
 GET /api/trace?at=N&from=WHO&to=WHERE&mode=M[&node=NAME]
 GET /api/state?at=N       a Kubernetes List, as `harness inspect --at` prints
+GET /api/convergence?mode=M[&node=NAME]  when rules followed each change; of a recording it is replayed when asked for
 GET /api/index?position=P the count for a seq or a time (90s)
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 from functools import lru_cache
 from importlib.resources import files
+from inspect import isawaitable
 from typing import Any
 
 import msgspec
@@ -25,10 +28,11 @@ from aiohttp import web
 
 from engine.manifest import ManifestError
 from harness.explore import views
+from harness.explore.convergence import NS, Convergence, Point, measured, of_run
 from harness.explore.history import History
 from harness.explore.rules import MODES, changed_lines, concerned, rules
 from harness.explore.run import Run
-from harness.log.positions import position
+from harness.log.positions import Position, position
 from harness.log.state import State
 from harness.replay.ask import explain_state
 
@@ -49,9 +53,14 @@ Answer = Callable[[web.Request], Any]
 
 
 class Explorer:
-    """Serves one history; `run` is a chaos run's data, None for a recording only."""
+    """Serves one history; `run` is a chaos run's data, None for a recording only.
 
-    def __init__(self, history: History, run: Run | None = None) -> None:
+    `known` is when rules followed each change; without it, that is measured when it is asked for.
+    """
+
+    def __init__(self, history: History, run: Run | None = None, known: Convergence | None = None) -> None:
+        self._known = of_run(run) if run else known
+        self._measuring: dict[tuple[str, str | None], asyncio.Task[Convergence]] = {}
         self._history, self._run, self._facts = history, run, views.Facts(history.events)
         self._cluster = history.header.cluster
         self._rules = lru_cache(RULES_KEPT)(self._rules_of)  # going on by one, half of what is needed is known
@@ -59,6 +68,7 @@ class Explorer:
     def application(self) -> web.Application:
         """The server, ready to be run."""
         app = web.Application(middlewares=[_guarded])
+        app.on_shutdown.append(self._end)
         for path, answer in self._answers().items():
             app.router.add_get(f"/api/{path}", _as_json(answer))
         for path, (file, kind) in PAGE.items():
@@ -76,11 +86,20 @@ class Explorer:
             "trace": self.trace,
             "state": self.state,
             "index": self.index,
+            "convergence": self.convergence,
         }
+
+    async def _end(self, _app: web.Application) -> None:
+        """Nothing that was started goes on."""
+        for task in self._measuring.values():
+            task.cancel()
+        await asyncio.gather(*self._measuring.values(), return_exceptions=True)
 
     def overview(self, request: web.Request) -> dict[str, Any]:
         """Data that does not change while the page is open."""
-        return views.overview(self._history) | {"modes": MODES, "run": self._run and msgspec.to_builtins(self._run)}
+        return views.overview(self._history) | {
+            "modes": MODES, "run": self._run and msgspec.to_builtins(self._run), "measures": self._known is None,
+        }  # fmt: skip
 
     def moment(self, request: web.Request) -> dict[str, Any]:
         """The event at `at`, its changes, and the numbers of objects."""
@@ -137,6 +156,26 @@ class Explorer:
         """The count of events at a seq or time."""
         return {"at": self._history.index_of(position(request.query.get("position", "")))}
 
+    async def convergence(self, request: web.Request) -> dict[str, Any]:
+        """When rules followed each change, with the number of events up to it."""
+        found = self._known or await self._measured(_mode(request), request.query.get("node") or None)
+        points = [
+            msgspec.to_builtins(each) | {"count": self._history.index_of(_position(each))} for each in found.points
+        ]
+        body: dict[str, Any] = msgspec.to_builtins(found)
+        return body | {"points": points}
+
+    async def _measured(self, mode: str, node: str | None) -> Convergence:
+        """One replay for all who ask, also if one of them goes away."""
+        task = self._measuring.get((mode, node))
+        if task is None:
+            task = self._measuring[mode, node] = asyncio.create_task(measured(self._history, mode, node))
+        try:
+            return await asyncio.shield(task)
+        except ValueError:
+            self._measuring.pop((mode, node), None)
+            raise
+
     def _at(self, request: web.Request) -> int:
         return min(len(self._history), _number(request, "at", len(self._history)))
 
@@ -157,6 +196,8 @@ def _as_json(answer: Answer) -> Callable[[web.Request], Any]:
     async def handler(request: web.Request) -> web.Response:
         try:
             found = answer(request)
+            if isawaitable(found):
+                found = await found
         except (ValueError, ManifestError) as error:
             return web.json_response({"error": str(error)}, status=400)
         return web.Response(body=msgspec.json.encode(found), content_type="application/json")
@@ -169,6 +210,10 @@ def _as_file(name: str, kind: str) -> Callable[[web.Request], Any]:
         return web.Response(body=(files(__package__) / "page" / name).read_bytes(), content_type=kind, charset="utf-8")
 
     return handler
+
+
+def _position(point: Point) -> Position:
+    return ("t", round(point.at_seconds * NS)) if point.seq is None else ("seq", point.seq)
 
 
 def _number(request: web.Request, name: str, default: int) -> int:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
+from harness.log.events import Event
 from harness.wording import plural
 
 WINDOW_SECONDS = 60.0
@@ -110,7 +111,7 @@ class Watchers:
     def __init__(self, rolling: Rolling | None = None, exporter: Exporter | None = None) -> None:
         self._rolling, self._exporter = rolling, exporter
 
-    def changed(self, sample: Sample) -> None:
+    def changed(self, event: Event, sample: Sample) -> None:
         """Report a completed change."""
         for each in (self._rolling, self._exporter):
             if each is not None:

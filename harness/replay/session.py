@@ -265,7 +265,7 @@ class Session:
             result.queued += queue > 0
             result.pacing.record(due - event.t / NS)
             result.by_kind[kind_of(event)].record(latency)
-            self._watchers.changed(Sample(work, queue, latency))
+            self._watchers.changed(event, Sample(work, queue, latency))
             stretch.changes += 1
             stretch.convergence_seconds = max(stretch.convergence_seconds, latency)
         result.timeline.add(stretch)

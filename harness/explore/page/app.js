@@ -5,7 +5,7 @@ import { html, render, useCallback, useEffect, useLayoutEffect, useMemo, useRef,
 const RESOURCES = ["services", "endpointslices", "nodes", "pods", "markers"];
 const ROW = 24; // pixels of a table row
 const PAGE = 60; // rows asked for at once
-const DEFAULTS = { at: "", service: "", tab: "endpoints", filter: "", mode: "nftables", node: "", from: "", to: "" };
+const DEFAULTS = { at: "", service: "", tab: "endpoints", filter: "", mode: "nftables", node: "", from: "", to: "", measured: "" };
 
 const fetched = async (path, parameters, signal) => {
   const answer = await fetch(`/api/${path}?${new URLSearchParams(parameters)}`, { signal });
@@ -42,11 +42,11 @@ const useBusy = (busy) => {
   useLayoutEffect(() => () => mark(false), []);
 };
 
-/** What the server answers for these parameters: {found, error}; the last answer stays until the next one is there. */
-const useAnswer = (path, parameters) => {
+/** What the server answers for these parameters: {found, error, waits}; the last answer stays until the next is there. */
+const useAnswer = (path, parameters, quiet = false) => {
   const [answer, setAnswer] = useState(NOTHING);
   const key = parameters && JSON.stringify(parameters);
-  useBusy(answer.key !== key);
+  useBusy(!quiet && answer.key !== key);
   useEffect(() => {
     if (!key) return setAnswer(NOTHING);
     const abort = new AbortController();
@@ -55,7 +55,7 @@ const useAnswer = (path, parameters) => {
       .catch((error) => error.name !== "AbortError" && setAnswer({ found: null, error: error.message, key }));
     return () => abort.abort();
   }, [path, key]);
-  return answer;
+  return { ...answer, waits: answer.key !== key };
 };
 
 const bars = (density) => {
@@ -71,9 +71,32 @@ const bars = (density) => {
   });
 };
 
-const Timeline = ({ overview, at, moment, go }) => {
+const short = (seconds) => (seconds >= 0.9995 ? `${seconds.toFixed(3)} s` : `${Number((seconds * 1e3).toPrecision(3))} ms`);
+const FASTEST = 1e-4; // seconds, at the bottom of the lane
+
+/** Dots for changes, bars for intervals; the higher, the slower, on a logarithmic scale. */
+const Lane = ({ convergence, x, now }) => {
+  const { points, stretches, step_seconds: step } = convergence;
+  const slowest = Math.max(FASTEST * 10, ...points.map((each) => each.seconds ?? 0), ...stretches.map((each) => each.seconds));
+  const drawn = useMemo(() => {
+    const y = (seconds) => 45 - (42 * Math.log(Math.max(seconds, FASTEST) / FASTEST)) / Math.log(slowest / FASTEST);
+    const path = (list, at) => list.map((each) => `M${x(each.at_seconds).toFixed(1)} ${at(each).toFixed(1)}h0`).join("");
+    return html`${stretches.map((each) => html`<rect class="stretch" x=${x(each.at_seconds)} y=${y(each.seconds)}
+        width=${x(each.at_seconds + step) - x(each.at_seconds)} height=${48 - y(each.seconds)} />`)}
+      <path class="dots" d=${path(points.filter((each) => each.seconds !== null), (each) => y(each.seconds))} />
+      <path class="dots never" d=${path(points.filter((each) => each.seconds === null), () => 3)} />`;
+  }, [convergence, x]);
+  const never = points.filter((each) => each.seconds === null).length;
+  return html`<svg class="lane" viewBox="0 0 1000 48" preserveAspectRatio="none" role="img"
+    aria-label=${`Convergence over time: up to ${short(slowest)}${never ? `, ${never} changes were never followed` : ""}`}>
+    ${drawn}<line class="cursor" x1=${x(now)} x2=${x(now)} y1="0" y2="48" vector-effect="non-scaling-stroke" /></svg>
+    <p class="note">Convergence: ${points.length ? "a dot is a change" : "a bar is the slowest change of an interval"},
+      from ${short(FASTEST)} below to ${short(slowest)} above, logarithmic${never ? "; red: never followed" : ""}</p>`;
+};
+
+const Timeline = ({ overview, at, moment, go, convergence }) => {
   const { density, duration_ns: duration, events, run } = overview;
-  const x = (seconds) => (duration ? Math.min(1000, (seconds * 1e12) / duration) : 0);
+  const x = useCallback((seconds) => (duration ? Math.min(1000, (seconds * 1e12) / duration) : 0), [duration]);
   const drawn = useMemo(() => bars(density), [density]);
   const click = async (event) => {
     const box = event.currentTarget.getBoundingClientRect();
@@ -92,6 +115,7 @@ const Timeline = ({ overview, at, moment, go }) => {
         height=${(count / worst) * 20}><title>${count} requests lost in second ${second}</title></rect>`)}
       <line class="cursor" x1=${x(now)} x2=${x(now)} y1="0" y2="72" vector-effect="non-scaling-stroke" />
     </svg>
+    ${convergence && html`<${Lane} ...${{ convergence, x, now }} />`}
     <input type="range" min="0" max=${events} value=${at} aria-label="Event"
       aria-valuetext=${moment ? `${at} of ${events} events` : ""} onInput=${(e) => go(Number(e.target.value))} />
     <div class="bar">
@@ -130,11 +154,40 @@ const Jump = ({ go }) => {
 
 const value = (found) => (found === undefined ? "–" : typeof found === "string" ? found : JSON.stringify(found));
 
-const Change = ({ moment, choose }) => {
+const PARTS = { pacing: "minSyncPeriod", queue: "behind a running sync", work: "compute and apply" };
+
+const Followed = ({ points }) => points.map((each) => html`<p>${each.where || "In the node's rules"}
+  ${each.seconds === null ? html` <span class="bad">never</span>` : html` <strong>${short(each.seconds)}</strong> later`}
+  ${each.parts && html`<span class="note">: ${Object.entries(PARTS).map(([part, words]) => `${short(each.parts[part])} ${words}`)
+    .join(", ")}</span>`}</p>`);
+
+const SHOWN = 20;
+
+const Convergence = ({ overview, convergence, error, waits, set, go, asked }) => {
+  const never = Infinity;
+  const slowest = useMemo(() => [...(convergence?.points ?? [])]
+    .sort((a, b) => (b.seconds ?? never) - (a.seconds ?? never)).slice(0, SHOWN), [convergence]);
+  return html`<h2>Convergence</h2>
+    ${!asked && html`<p><button onClick=${() => set({ measured: "yes" })}>Measure by a replay in memory</button></p>
+      <p class="note">Replays the recording once, in a process of its own; 10,000 Services take some seconds.</p>`}
+    ${waits && asked && html`<p class="note" role="status">Replaying…</p>`}
+    ${error && html`<p class="error" role="alert">${error}</p>`}
+    ${convergence && html`<p class="note">Source: ${convergence.source}.</p>`}
+    ${slowest.length > 0 && html`<div class="scroll" tabindex="0"><table aria-label="Slowest changes"><thead><tr>
+      <th class="number">took</th><th>at</th><th>change</th></tr></thead><tbody>${slowest.map((each) => html`<tr>
+      <td class=${`number ${each.seconds === null ? "bad" : ""}`}>${each.seconds === null ? "never" : short(each.seconds)}</td>
+      <td>${clock(each.at_seconds * 1e9)}</td>
+      <td><button onClick=${() => go(each.count)}>${each.where || `seq ${each.seq}`}</button></td></tr>`)}</tbody></table></div>`}
+    ${convergence && !slowest.length && !convergence.stretches.length && html`<p class="note">No change sent anything to the rules.</p>`}`;
+};
+
+const Change = ({ moment, choose, convergence }) => {
   const event = moment?.event;
   if (!event) return html`<p class="note">Nothing has happened yet.</p>`;
+  const points = convergence ? convergence.points.filter((each) => each.count === moment.at) : [];
   return html`<p><strong>${event.type}</strong> ${event.resource} ${event.object}
       <span class="note"> seq ${event.seq} at ${clock(event.t_ns)}</span></p>
+    <${Followed} points=${points} />
     ${event.service && html`<p><button onClick=${() => choose(event.service)}>Show Service ${event.service}</button></p>`}
     ${event.changes.map((each) => html`<p class="note">${each.change} ${each.resource} ${each.namespace}/${each.name}</p>
       ${each.fields.length > 0 && html`<div class="scroll"><table><thead><tr><th>field</th><th>before</th><th>after</th></tr>
@@ -270,6 +323,8 @@ const Page = ({ overview }) => {
   const go = useCallback((to) => set({ at: String(Math.max(0, Math.min(overview.events, to))) }), [overview]);
   const choose = useCallback((service) => set({ service, to: "" }), []);
   const { found: moment } = useAnswer("moment", { at });
+  const asked = !overview.measures || chosen.measured === "yes";
+  const convergence = useAnswer("convergence", asked ? { mode: chosen.mode, node: chosen.node } : null, true);
 
   useEffect(() => history.replaceState(null, "", toFragment(chosen)), [chosen]);
   useEffect(() => {
@@ -287,13 +342,15 @@ const Page = ({ overview }) => {
   const counts = Object.entries(moment?.counts ?? {}).map(([name, count]) => `${count} ${name}`).join(", ");
   return html`<header><h1>${overview.path}</h1>
       <p class="note">${counts || "empty"} · ← and → step through events, Page keys by 20 · the address of this page is this moment</p></header>
-    <${Timeline} overview=${overview} at=${at} moment=${moment} go=${go} />
+    <${Timeline} overview=${overview} at=${at} moment=${moment} go=${go} convergence=${convergence.found} />
     <main class="panels">
-      <section class="panel" aria-label="Event"><h2>Event</h2><${Change} moment=${moment} choose=${choose} /></section>
+      <section class="panel" aria-label="Event"><h2>Event</h2><${Change} moment=${moment} choose=${choose} convergence=${convergence.found} /></section>
       <section class="panel" aria-label="Events around"><h2>Around it</h2><${Events} at=${at} go=${go} /></section>
       <section class="panel" aria-label="Services"><h2>Services</h2>
         <${Services} at=${at} chosen=${chosen} set=${set} choose=${choose} /></section>
       <section class="panel" aria-label="Details"><${Details} overview=${overview} at=${at} chosen=${chosen} set=${set} /></section>
+      <section class="panel" aria-label="Convergence"><${Convergence} overview=${overview} convergence=${convergence.found}
+        error=${convergence.error} waits=${convergence.waits} asked=${asked} set=${set} go=${go} /></section>
     </main>`;
 };
 

@@ -1,0 +1,153 @@
+"""When rules followed each change: by a replay in memory, by a saved replay's result, or by a chaos run's own facts.
+
+`python -m harness.explore.convergence MODE [NODE]` replays the recording on standard input and writes its points as
+JSON: a process of its own, so that neither the page nor the figures wait for the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from harness.log.events import Event
+from harness.log.lines import event_line, header_line
+from harness.wording import plural
+
+if TYPE_CHECKING:
+    from harness.explore.history import History
+    from harness.explore.run import Run
+
+NS = 1_000_000_000
+MOST_SECONDS = 600.0
+"""A replay that takes longer is given up."""
+
+
+class Point(msgspec.Struct, frozen=True):
+    """One change: its event's seq (None if only its time is known), its time, and how long until rules followed.
+
+    `seconds` None: they never did.  `parts` are the waits it consists of, None if unknown; `where` is what followed.
+    """
+
+    seq: int | None
+    at_seconds: float
+    seconds: float | None
+    parts: dict[str, float] | None = None
+    where: str = ""
+
+
+class Stretch(msgspec.Struct, frozen=True):
+    """The slowest change of an interval, where single changes are not known."""
+
+    at_seconds: float
+    seconds: float
+
+
+class Convergence(msgspec.Struct, frozen=True):
+    """`source` says where the figures come from and what they leave out."""
+
+    source: str
+    points: list[Point] = []
+    stretches: list[Stretch] = []
+    step_seconds: float = 0.0
+
+
+async def measured(history: History, mode: str, node: str | None) -> Convergence:
+    """By a replay in memory. ValueError with its reason if it fails."""
+    count = len(history)
+    stored = await asyncio.to_thread(_stored, history, count)
+    command = [sys.executable, "-m", __name__, mode, *([node] if node else [])]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        out, err = await asyncio.wait_for(process.communicate(stored), MOST_SECONDS)
+    except TimeoutError:
+        raise ValueError(f"the replay had not ended after {MOST_SECONDS:.0f} s") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        raise ValueError((err.decode(errors="replace").strip().splitlines() or ["the replay failed"])[-1])
+    points = msgspec.json.decode(out, type=list[Point])
+    return Convergence(
+        f"a replay of the first {plural(count, 'event')} in memory, on this machine, mode {mode},"
+        f" {f'node {node}' if node else 'the first node'}, minSyncPeriod 1 s: {plural(len(points), 'change')} that sent"
+        " something. It includes the engine's work and all waiting, but not the time a kernel takes",
+        points,
+    )
+
+
+def _stored(history: History, count: int) -> bytes:
+    return header_line(history.header) + b"".join(map(event_line, history.events[:count]))
+
+
+def of_result(path: str, sha256: str) -> Convergence:
+    """From the result of `harness replay --json` of that recording. ValueError for another file; OSError."""
+    try:
+        result = msgspec.json.decode(Path(path).read_bytes(), type=dict[str, Any])
+        found, timeline = result["recording"]["sha256"], result["timeline"]
+        stretches = [Stretch(each["at_seconds"], each["convergence_seconds"]) for each in timeline["stretches"]]
+        step, engine, kernel = timeline["step_seconds"], result["engine"], result["kernel"]
+        about = f"mode {engine['mode']}, node {engine['node']}, kernel {kernel['kind']}"
+        period = f"minSyncPeriod {engine['min_sync_period_seconds']:g} s"
+    except (msgspec.MsgspecError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not a result of `harness replay --json`: {error}") from None
+    if found != sha256:
+        raise ValueError(f"{path}: is the result of another recording (sha256 {found[:16]}, not {sha256[:16]})")
+    source = f"{path}: a replay, {about}, {period}; the slowest change of each {step:g} s"
+    return Convergence(source, [], [each for each in stretches if each.seconds], step)
+
+
+def of_run(run: Run) -> Convergence:
+    """From what a chaos run observed of its nodes' kernels."""
+    points = [
+        Point(
+            None, each.asked, None if each.seen is None else each.seen - each.asked,
+            where=f"{each.node}: {each.address} {'added' if each.wanted else 'removed'}",
+        )
+        for each in run.observed
+    ]  # fmt: skip
+    sources = Counter(each.source or "readback" for each in run.observed if each.seen is not None)
+    by = ", ".join(f"{count} by {name}" for name, count in sources.most_common()) or "none seen"
+    return Convergence(
+        f"the run: {plural(len(points), 'change')} of addresses by node, {by}. Time counts from the change, also while"
+        " a fault keeps a node from hearing of it",
+        points,
+    )
+
+
+def _replayed(mode: str, node: str | None) -> list[Point]:
+    """Replays standard input into memory."""
+    from harness.replay.kernels import open_kernel
+    from harness.replay.rolling import Sample, Watchers
+    from harness.replay.session import Options, Session
+
+    points: list[Point] = []
+
+    class Collecting(Watchers):
+        def changed(self, event: Event, sample: Sample) -> None:
+            waited = max(0.0, sample.convergence - sample.queue - sample.work)
+            parts = {"pacing": waited, "queue": sample.queue, "work": sample.work}
+            points.append(Point(event.seq, event.t / NS, sample.convergence, parts))
+
+    with open_kernel("memory", mode) as target:
+        Session("-", Options(mode, node=node, verify="none"), target, lambda *_: None, Collecting()).run()
+    return points
+
+
+def _main(mode: str, node: str | None = None) -> None:
+    try:
+        points = _replayed(mode, node)
+    except (ValueError, LookupError, RuntimeError) as error:
+        sys.exit(str(error))
+    sys.stdout.buffer.write(msgspec.json.encode(points))
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

@@ -1,0 +1,72 @@
+"""When rules followed each change: what a replay measures, what its result says, what a chaos run observed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from harness.cli import main
+from harness.explore.convergence import of_result, of_run
+from harness.explore.run import read_run
+from tests.chaos_report.runs import ordinary
+
+from .conftest import DEMO, serving
+from .test_page import eventually, get, opened
+
+LANE = "return document.querySelector('svg.lane')?.ariaLabel"
+SLOWEST = "[...document.querySelectorAll('[aria-label=\"Slowest changes\"] tbody tr')]"
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    """The result of a replay of the demo in memory, as a file."""
+    path = tmp_path_factory.mktemp("result") / "result.json"
+    done = CliRunner().invoke(main, ["replay", DEMO, "--kernel", "memory", "--no-verify", "--json", str(path)])
+    assert done.exit_code == 0, done.output
+    return path
+
+
+def test_it_is_measured_when_it_is_asked_for(chromium, page, demo, result):
+    opened(chromium, page)
+    assert chromium.run(LANE) is None, "nothing is replayed unasked"
+    chromium.run("document.querySelector('[aria-label=Convergence] button').click()")
+    eventually(chromium, f"return {SLOWEST}.length", 20)
+    measured = get(page, "api/convergence?mode=nftables")
+    change = json.loads(result.read_text())["change"]
+    assert len(measured["points"]) == change["count"]
+    for point in measured["points"]:
+        assert demo.events[point["count"] - 1].seq == point["seq"]
+        assert sum(point["parts"].values()) == pytest.approx(point["seconds"], abs=1e-6)
+        assert point["parts"]["pacing"] <= 1.0
+    slowest = max(measured["points"], key=lambda point: point["seconds"])
+    chromium.run(f"{SLOWEST}[0].querySelector('button').click()")
+    shown = "return document.querySelector('section[aria-label=Event]').textContent.includes(arguments[0])"
+    eventually(chromium, shown.replace("arguments[0]", f"'seq {slowest['seq']}'"), True)
+    eventually(chromium, shown.replace("arguments[0]", "'minSyncPeriod'"), True)
+    assert "in memory" in measured["source"] and "not the time a kernel takes" in measured["source"]
+
+
+def test_a_replays_result_is_shown_instead(demo, result):
+    found, stretches = of_result(str(result), demo.sha256), json.loads(result.read_text())["timeline"]["stretches"]
+    assert {(each.at_seconds, each.seconds) for each in found.stretches} == {
+        (each["at_seconds"], each["convergence_seconds"]) for each in stretches if each["changes"]
+    }
+    with pytest.raises(ValueError, match="is the result of another recording"):
+        of_result(str(result), "0" * 64)
+    with pytest.raises(ValueError, match="not a result of `harness replay --json`"):
+        of_result("docs/schemas/replay.json", demo.sha256)
+
+
+def test_a_chaos_run_shows_what_its_kernels_did(chromium, tmp_path):
+    folder = ordinary(tmp_path / "run")
+    (folder / "verdict.json").write_text(json.dumps({"value": True, "findings": []}))
+    facts = json.loads((folder / "run.json").read_text())["observations"]
+    found = of_run(read_run(folder))
+    assert [point.seconds for point in found.points] == [pytest.approx(each["seen"] - each["asked"]) for each in facts]
+    with serving(str(folder)) as url:
+        chromium.show(url, 1400, 900, "light")
+        eventually(chromium, f"return {SLOWEST}.length", len(facts))
+        assert chromium.run(f"return {SLOWEST}[0].cells[0].textContent") == "250 ms"
+        eventually(chromium, LANE, "Convergence over time: up to 250 ms")
