@@ -55,7 +55,7 @@ def test_the_gate_is_passed_and_leaves_nothing_behind(mode, tmp_path):
     command = [sys.executable, "-m", "harness", "chaos", "run", "release-gate-short", "--mode", mode, "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "verdict: TRUE" in done.stdout
+    assert "verdict: TRUE" in done.stdout and "verdict: " not in done.stderr
     assert traces(tmp_path) == before
     left = {path.name for path in out.iterdir()}
     assert left >= {"report.html", "report.md", "junit.xml", "verdict.json", "run.json", "events.jsonl", "load"}

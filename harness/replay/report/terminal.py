@@ -91,7 +91,8 @@ def headline(result: dict[str, Any]) -> str:
     tools = "".join(f", {name} {version}" for name, version in kernel.items() if name not in _NOT_TOOLS)
     versions = f", Linux {kernel['release']}{tools}" if "release" in kernel else ""
     period = engine["min_sync_period_seconds"]
-    return f"{engine['mode']} mode, {where}{versions}, minSyncPeriod {period:g} s, node {engine['node']}"
+    node = f"node {engine['node']}" if engine["node"] else "no node"
+    return f"{engine['mode']} mode, {where}{versions}, minSyncPeriod {period:g} s, {node}"
 
 
 def _print_latencies(change: dict[str, Any], console: Console) -> None:
