@@ -77,16 +77,15 @@ class KernelView:
         """As `View.judged`."""
         try:
             held = self.read(family)
+            left_over = self._left_over(family)
         except (ValueError, readback.KernelReadError) as error:
             return Judged([f"the table cannot be read: {error}"], {}, [])
         found = judge(family, held, expected, settings)
-        return found._replace(differences=found.differences + self._left_over(family))
+        return found._replace(differences=found.differences + left_over)
 
     def _left_over(self, family: int) -> list[str]:
         """What covers a restart has hooks too: once rules are written, its old state must not decide about packets."""
-        ip = "ip" if family == 4 else "ip6"
-        there = self._place.run(["nft", "--terse", "list", "table", ip, LEFT_OVER], b"").returncode == 0
-        return [f"table {LEFT_OVER} is still there"] if there else []
+        return [f"table {LEFT_OVER} is still there"] if readback.has_table(self._sock, family, LEFT_OVER) else []
 
     def behaviour(self, family: int) -> Behaviour | None:
         """As `View.behaviour`."""

@@ -1,4 +1,4 @@
-"""Elements of nf_tables sets, read from the kernel by netlink dumps (NFT_MSG_GETSETELEM)."""
+"""Elements of nf_tables sets, and whether a table exists, read from the kernel by netlink."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import struct
 from collections.abc import Iterator
 from itertools import count
 
-_GETSETELEM = 0x0A0D
-_REQUEST_DUMP = 0x301
+_GETTABLE, _GETSETELEM = 0x0A01, 0x0A0D
+_REQUEST, _REQUEST_DUMP = 0x001, 0x301
 _ERROR, _DONE = 2, 3
 _DUMP_INTERRUPTED = 0x10
 _PROTOCOL = {4: 2, 6: 10}
@@ -46,27 +46,46 @@ def dump(sock: socket.socket, family: int, set_name: str, verbs: Verbs | None = 
     raise KernelReadError(f"set {set_name} kept changing while it was read")
 
 
+def has_table(sock: socket.socket, family: int, table: str) -> bool:
+    """Whether the kernel has the table; KernelReadError if it does not say."""
+    asked = next(_numbers)
+    _send(sock, _GETTABLE, _REQUEST, asked, family, _attribute(1, table.encode() + b"\0"))
+    while True:
+        data = _received(sock, f"table {table}")
+        kind, _, number = struct.unpack_from("=HHI", data, 4)
+        if number != asked:
+            continue
+        code = struct.unpack_from("=i", data, 16)[0] if kind == _ERROR else 0
+        if code not in (0, -errno.ENOENT):
+            raise KernelReadError(f"table {table}: error {-code}")
+        return code == 0
+
+
 def _attribute(kind: int, payload: bytes) -> bytes:
     return struct.pack("=HH", 4 + len(payload), kind) + payload + bytes(-len(payload) % 4)
 
 
-def _received(sock: socket.socket, set_name: str) -> bytes:
+def _send(sock: socket.socket, kind: int, flags: int, number: int, family: int, attributes: bytes) -> None:
+    body = struct.pack("=BBH", _PROTOCOL[family], 0, 0) + attributes
+    sock.settimeout(_ANSWER_SECONDS)
+    sock.send(struct.pack("=IHHII", 16 + len(body), kind, flags, number, 0) + body)
+
+
+def _received(sock: socket.socket, asked: str) -> bytes:
     try:
         return sock.recv(1 << 20)
     except OSError as error:
-        raise KernelReadError(f"set {set_name}: {error.strerror or error}") from None
+        raise KernelReadError(f"{asked}: {error.strerror or error}") from None
 
 
 def _dump_once(sock: socket.socket, family: int, set_name: str) -> Elements | None:
-    body = struct.pack("=BBH", _PROTOCOL[family], 0, 0)
-    body += _attribute(1, b"kube-proxy\0") + _attribute(2, set_name.encode() + b"\0")
     asked = next(_numbers)
-    sock.settimeout(_ANSWER_SECONDS)
-    sock.send(struct.pack("=IHHII", 16 + len(body), _GETSETELEM, _REQUEST_DUMP, asked, 0) + body)
+    wanted = _attribute(1, b"kube-proxy\0") + _attribute(2, set_name.encode() + b"\0")
+    _send(sock, _GETSETELEM, _REQUEST_DUMP, asked, family, wanted)
     elements: Elements = {}
     interrupted = False
     while True:
-        data = _received(sock, set_name)
+        data = _received(sock, f"set {set_name}")
         offset = 0
         while offset + 16 <= len(data):
             at = offset
