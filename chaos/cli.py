@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -27,6 +27,7 @@ from harness.wording import plural
 if TYPE_CHECKING:  # imported late, so that help is quick
     from chaos.experiment import Experiment
     from chaos.plan import Plan
+    from chaos.session import Session
     from chaos.targets.kube.settings import KubeOptions
 
 EXIT_FALSE, EXIT_USAGE, EXIT_UNKNOWN, EXIT_SIGNAL = 1, 2, 3, 128
@@ -188,6 +189,7 @@ def run(
     Exit codes: 0 the verdict is true (or the dry run found no obstacle); 1 it is false; 2 the experiment
     cannot be run, or is refused; 3 the verdict is unknown; 130, 143 interrupted, with all faults healed.
     """
+    from chaos.options import RunOptions
     from chaos.runner import run_experiment, signals_seen
 
     options = kube_options(cluster, really, mode=mode, lab=lab, web_ui=web_ui, external=external)
@@ -200,10 +202,12 @@ def run(
     folder = Path(out or f"chaos-{name}-{where}").absolute()
     folder.parent.mkdir(parents=True, exist_ok=True)
     run_in_vm_if_needed(kernel, experiment.lab.mode, [], [str(folder.parent)])
-    began = time.monotonic()
+    began, live = time.monotonic(), _Live(folder)
+    where_to = Path(lab).absolute() if lab else None
+    how = RunOptions(folder=folder, lab=where_to, kube=options, web_ui=web_ui, began=live.began)
     try:
-        with signals_seen() as signals, Progress("running the experiment", detail=_live(folder)):
-            verdict = run_experiment(experiment, folder, Path(lab).absolute() if lab else None, web_ui, options)
+        with signals_seen() as signals, Progress("running the experiment", detail=live.line):
+            verdict = run_experiment(experiment, how)
     except KeyboardInterrupt:
         sys.exit(EXIT_SIGNAL + signal.SIGINT)
     if options and not signals and not (folder / "run.json").exists():
@@ -224,21 +228,25 @@ def _require_own_lab(kernel: str, external: str | None, lab: str | None, elsewhe
         raise click.UsageError("--kernel vm needs the run's own lab: it excludes --target kube, --lab and --web-ui")
 
 
-def _live(folder: Path) -> Callable[[], str]:
+class _Live:
     """Text for the progress line: the number of completed faults, and the state of the load."""
-    from chaos.live import LiveLoad
-    from chaos.session import SessionError, current
 
-    load = LiveLoad(folder / "load", time.monotonic_ns())
+    def __init__(self, folder: Path) -> None:
+        from chaos.live import LiveLoad
 
-    def words() -> str:
-        try:
-            done, planned = current().share_done
-        except SessionError:
+        self._load = LiveLoad(folder / "load", time.monotonic_ns())
+        self._session: Session | None = None
+
+    def began(self, session: Session) -> None:
+        """The run has begun."""
+        self._session = session
+
+    def line(self) -> str:
+        """The text of this moment."""
+        if self._session is None or self._session.ended:
             return "starting or ending"
-        return ", ".join(filter(None, (f"{done} of {plural(planned, 'fault')} done", load.line())))
-
-    return words
+        done, planned = self._session.share_done
+        return ", ".join(filter(None, (f"{done} of {plural(planned, 'fault')} done", self._load.line())))
 
 
 @chaos.command("report")

@@ -1,30 +1,34 @@
 """Probes for Chaos Toolkit experiments (provider module `chaos.probes`): the present health of the cluster.
 
-None if it cannot be observed.
+None if it cannot be observed.  `configuration` is passed by Chaos Toolkit.
 """
 
 from __future__ import annotations
 
-from chaos.session import current
+from typing import Any
+
+from chaos.session import session_of
 
 __all__ = ["all_pods_ready", "engines_healthy", "kernels_up_to_date", "nodes_ready"]
 
+Configuration = dict[str, Any]
 
-def all_pods_ready() -> bool | None:
+
+def all_pods_ready(configuration: Configuration | None = None) -> bool | None:
     """The desired number of pods exists, and all are ready."""
-    return current().stage.health()["pods"]
+    return session_of(configuration).stage.health()["pods"]
 
 
-def nodes_ready() -> bool | None:
+def nodes_ready(configuration: Configuration | None = None) -> bool | None:
     """Every node is Ready."""
-    return current().stage.health()["nodes"]
+    return session_of(configuration).stage.health()["nodes"]
 
 
-def engines_healthy() -> bool | None:
+def engines_healthy(configuration: Configuration | None = None) -> bool | None:
     """Every node's proxy answers its /healthz with 200."""
-    return current().stage.health()["engines"]
+    return session_of(configuration).stage.health()["engines"]
 
 
-def kernels_up_to_date() -> bool | None:
+def kernels_up_to_date(configuration: Configuration | None = None) -> bool | None:
     """Every node's kernel is up to date with the EndpointSlices."""
-    return current().stage.health()["kernels"]
+    return session_of(configuration).stage.health()["kernels"]

@@ -6,48 +6,33 @@ files that the run left, so that it can be recomputed.
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-import msgspec
-
-from chaos import control
 from chaos.experiment import Experiment
 from chaos.judged import judge_folder
+from chaos.options import KEY, RunOptions
 from chaos.session import RUN
-from chaos.targets.kube.settings import KubeOptions
 from chaos.verdict import Verdict
 from chaos.verdict.ended import ENDED
 from chaos.verdict.journal import write_journal
 
 
-def run_experiment(
-    experiment: Experiment, folder: Path, lab: Path | None, web_ui: bool = False, kube: KubeOptions | None = None
-) -> Verdict:
-    """Run, judge and report; the verdict is unknown if the run ended before it wrote its facts.
-
-    It takes place in a new lab, in the running one with folder `lab`, or on the cluster `kube`.
-    """
+def run_experiment(experiment: Experiment, options: RunOptions) -> Verdict:
+    """Run, judge and report; the verdict is unknown if the run ended before it wrote its facts."""
     from chaoslib.experiment import run_experiment as run
 
+    folder = options.folder
     folder.mkdir(parents=True, exist_ok=True)
-    os.environ |= {
-        control.PATH: experiment.path,
-        control.SEED: str(experiment.seed),
-        control.MODE: experiment.lab.mode,
-        control.OUT: str(folder),
-        control.LAB: str(lab or ""),
-        control.KUBE: msgspec.json.encode(kube).decode() if kube else "",
-        control.WEB_UI: "1" if web_ui else "",
-    }
     # Left by an earlier run in this folder; this one may end before it replaces them.
     for name in (RUN, ENDED):
         (folder / name).unlink(missing_ok=True)
-    journal = run(experiment.raw, settings={})
+    options = options._replace(path=experiment.path, seed=experiment.seed, mode=experiment.lab.mode, judges=False)
+    # A value for a key that is declared: Chaos Toolkit copies the declarations into its journal, but not the values.
+    declared = {**(experiment.raw.get("configuration") or {}), KEY: None}
+    journal = run({**experiment.raw, "configuration": declared}, settings={}, experiment_vars=({KEY: options}, {}))
     write_journal(folder, journal)
     return judge_folder(folder)
 

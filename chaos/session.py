@@ -1,7 +1,7 @@
 """One run of an experiment: starts stage and load, injects faults one after another, writes results to its folder.
 
-Chaos Toolkit drives it through `chaos.control` (begin, end) and `chaos.actions` (each fault); a process has one session
-at a time, `current()`.
+Chaos Toolkit drives it through `chaos.control` (begin, end) and `chaos.actions` (each fault).  The control puts the
+session into Chaos Toolkit's configuration, which every action and probe receives: `session_of`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,21 +31,12 @@ SETTLE_SECONDS, AGREE_SECONDS = 60.0, 3.0
 LOOK_SECONDS = 0.1
 RUN = "run.json"
 
-_current: Session | None = None
+KEY = "kube-proxy-harness session"
+"""Of Chaos Toolkit's configuration."""
 
 
 class SessionError(RuntimeError):
     """The run cannot begin or continue; the message states why."""
-
-
-def current() -> Session:
-    """The running session; SessionError if there is none."""
-    if _current is None:
-        raise SessionError(
-            "no run has begun: the experiment needs the control `chaos.control` (see chaos/experiments), or"
-            " run it with `harness chaos run`"
-        )
-    return _current
 
 
 class Stage(Protocol):
@@ -93,6 +84,7 @@ class Session:
         self.performed: list[Performed] = []
         self.plan: Plan | None = None
         self.skipped: dict[int, str] = {}
+        self.ended = False
         self._report = report
         self.usage: list[dict[str, Any]] = []
         self._load: list[LoadProcess] = []
@@ -116,7 +108,6 @@ class Session:
 
     def begin(self) -> None:
         """Stage, plan, load, warm-up; SessionError if one of them fails, with nothing left running."""
-        global _current
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             self._begin()
@@ -126,7 +117,6 @@ class Session:
         except BaseException:
             self._abandon()
             raise
-        _current = self
 
     def _begin(self) -> None:
         self.plan = self.stage.open(self.experiment, self.seed, self.folder, self._report)
@@ -203,8 +193,7 @@ class Session:
 
     def end(self, finished: bool, journal: dict[str, Any] | None = None) -> Path:
         """Cool down, stop load and stage, write the facts; returns their file.  `journal`: Chaos Toolkit's, if any."""
-        global _current
-        _current = None
+        self.ended = True
         try:
             if finished:
                 time.sleep(self.experiment.load.cool_down_seconds)
@@ -255,6 +244,17 @@ class Session:
             "finished": finished,
             **self.stage.facts(),
         }
+
+
+def session_of(configuration: Mapping[str, Any] | None) -> Session:
+    """The session of an experiment, from Chaos Toolkit's configuration; SessionError if none has begun."""
+    found = (configuration or {}).get(KEY)
+    if not isinstance(found, Session):
+        raise SessionError(
+            "no run has begun: the experiment needs the control `chaos.control` (see chaos/experiments), or"
+            " run it with `harness chaos run`"
+        )
+    return found
 
 
 def check(plan: Plan, target: Target) -> dict[int, str]:

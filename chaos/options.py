@@ -1,0 +1,68 @@
+"""How an experiment is run, apart from what its file says: seed, mode, folder, and where it takes place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from chaos.targets.kube.settings import KubeOptions
+
+if TYPE_CHECKING:
+    from chaos.session import Session
+
+FOLDER = Path("chaos-run")
+
+
+def _ignore(session: Session) -> None:
+    """Nobody watches the run."""
+
+
+class RunOptions(NamedTuple):
+    """The options of one run.
+
+    Chaos Toolkit hands them to the control as the value of its configuration's key `KEY`; they never pass through the
+    environment of this process.
+    """
+
+    path: str = "experiment"
+    """The experiment's file, as the report names it."""
+    seed: int | None = None
+    """None: the experiment's."""
+    mode: str | None = None
+    """None: the experiment's."""
+    folder: Path = FOLDER
+    """Receives the run's files."""
+    lab: Path | None = None
+    """The folder of a running lab; None: a new lab."""
+    kube: KubeOptions | None = None
+    """A real cluster instead of a lab."""
+    web_ui: bool = False
+    """Serve locust's page in each load's namespace."""
+    judges: bool = True
+    """Whether the control computes the verdict at the run's end; False if its caller does."""
+    began: Callable[[Session], None] = _ignore
+    """Called with the session once it has begun."""
+
+
+KEY = "kube-proxy-harness"
+"""Of Chaos Toolkit's configuration."""
+
+
+def from_variables(variables: Mapping[str, str]) -> RunOptions:
+    """The options of a run by Chaos Toolkit's own `chaos run`, which has none for them: from environment variables.
+
+    CHAOS_SEED, CHAOS_MODE, CHAOS_OUT (folder), CHAOS_LAB (folder), CHAOS_WEB_UI (1), CHAOS_KUBE (`KubeOptions` as
+    JSON); ValueError for an invalid one.
+    """
+    seed, lab, kube = (variables.get(f"CHAOS_{name}") for name in ("SEED", "LAB", "KUBE"))
+    return RunOptions(
+        seed=int(seed) if seed else None,
+        mode=variables.get("CHAOS_MODE") or None,
+        folder=Path(variables.get("CHAOS_OUT") or FOLDER).absolute(),
+        lab=Path(lab) if lab else None,
+        kube=msgspec.json.decode(kube, type=KubeOptions) if kube else None,
+        web_ui=bool(variables.get("CHAOS_WEB_UI")),
+    )
