@@ -43,7 +43,7 @@ class PortPlan(msgspec.Struct, frozen=True, gc=False):
     on_node: tuple[Target, ...] = ()
 
 
-class Change(NamedTuple):
+class PlanChange(NamedTuple):
     """A Service's plans before and after; an empty tuple means not programmed."""
 
     service: Name
@@ -63,7 +63,7 @@ class Dataplane:
         self._bare_ports = {"internal": 0, "external": 0}
         self._bare_services = {"internal": 0, "external": 0}
 
-    def update(self, state: ClusterState, dirty: list[Name]) -> list[Change]:
+    def update(self, state: ClusterState, dirty: list[Name]) -> list[PlanChange]:
         """Recompute the dirty Services and return those whose plans differ."""
         changes = []
         for name in dirty:
@@ -77,7 +77,7 @@ class Dataplane:
                 del self.plans[name]
             self._count_bare(old, -1)
             self._count_bare(new, 1)
-            changes.append(Change(name, old, new))
+            changes.append(PlanChange(name, old, new))
         return changes
 
     def _plan(self, name: Name, state: ClusterState) -> tuple[PortPlan, ...]:
@@ -93,9 +93,9 @@ class Dataplane:
         """Use another configuration from now on; the caller must have every Service planned again."""
         self._config = config
 
-    def everything(self) -> list[Change]:
+    def everything(self) -> list[PlanChange]:
         """The plans of every Service, as changes from nothing."""
-        return [Change(name, (), self.plans[name]) for name in sorted(self.plans)]
+        return [PlanChange(name, (), self.plans[name]) for name in sorted(self.plans)]
 
     def without_local_endpoints(self, by_service: bool = False) -> dict[str, int]:
         """Number of ports, or Services, of policy Local with usable endpoints but none on this node (MET-05)."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from engine.backends.base import Backend
 from engine.config import ProxyConfig
 from engine.conntrack import FlowTracker
-from engine.dataplane import Change, Dataplane
+from engine.dataplane import Dataplane, PlanChange
 from engine.kernel.base import Conntrack, KernelError, KernelOfMode
 from engine.model import HostAddresses, Name
 from engine.modes import Mode
@@ -114,7 +114,7 @@ class Family:
             _log.error("Failed to remove stale UDP flows of IPv%d: %s", self.family, _text(error))
             return 0
 
-    def _once_more(self, changes: list[Change]) -> list[Change]:
+    def _once_more(self, changes: list[PlanChange]) -> list[PlanChange]:
         """The changes, with Services that were set aside turned into additions."""
         result = []
         for change in changes:
@@ -124,10 +124,10 @@ class Family:
                 result.append(change._replace(old=()))
         return result
 
-    def _wanted(self) -> list[Change]:
+    def _wanted(self) -> list[PlanChange]:
         return [change for change in self.dataplane.everything() if change.service not in self._set_aside]
 
-    def _whole(self, changes: list[Change], host: HostAddresses) -> Program:
+    def _whole(self, changes: list[PlanChange], host: HostAddresses) -> Program:
         backend = self._backend = self._new_backend(self.family)
         return backend.plan(changes, host)
 

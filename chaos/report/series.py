@@ -46,7 +46,7 @@ class Bucket(NamedTuple):
         return sum(count for _, count in self.lost)
 
 
-class Change(NamedTuple):
+class FollowedChange(NamedTuple):
     """The slowest of several changes of one kind, close together, that a node's kernel had to follow.
 
     `lag` is how long it took; if it had not `followed` when the change was undone or no longer waited for, how long
@@ -90,7 +90,7 @@ class Timeline(NamedTuple):
     buckets: tuple[Bucket, ...]
     causes: tuple[str, ...]
     nodes: tuple[str, ...]
-    changes: tuple[Change, ...]
+    changes: tuple[FollowedChange, ...]
     unready: tuple[Unready, ...]
     windows: tuple[Window, ...]
 
@@ -171,7 +171,7 @@ def natural(name: str) -> tuple[str, int, str]:
     return head, int(name[len(head) :] or 0), name
 
 
-def _changes(facts: Facts, began: float, step: float) -> Iterable[Change]:
+def _changes(facts: Facts, began: float, step: float) -> Iterable[FollowedChange]:
     close = defaultdict(list)
     for o in facts.observations:
         if o.asked >= began:
@@ -180,7 +180,7 @@ def _changes(facts: Facts, began: float, step: float) -> Iterable[Change]:
         these = close[node, bucket, wanted, followed]
         slowest = max(these, key=lambda o: o.seconds)
         addresses = tuple(sorted({o.address for o in these}))
-        yield Change(node, slowest.asked, wanted, max(0.0, slowest.seconds), followed, len(these), addresses)
+        yield FollowedChange(node, slowest.asked, wanted, max(0.0, slowest.seconds), followed, len(these), addresses)
 
 
 def _unready(by_pod: dict[str, list[float]], began: float, step: float) -> Iterable[Unready]:

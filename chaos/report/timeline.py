@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from chaos.report.series import Change, Timeline, Window
+from chaos.report.series import FollowedChange, Timeline, Window
 from harness.html import words
 from harness.html.scales import Scale, decades, time_ticks, upper
 from harness.html.svg import element, path, picture, text
@@ -206,7 +206,7 @@ def _lane(line: Timeline, node: str, x: Scale, frame: Frame) -> Iterator[Markup]
     yield text(frame.left + 4, frame.top + 12, words.clean(node, 40), "lane")
 
 
-def _dot(change: Change, here: float, there: float, frame: Frame) -> Markup:
+def _dot(change: FollowedChange, here: float, there: float, frame: Frame) -> Markup:
     """A stem whose height is the lag; a cross if the kernel had not followed when the change was undone."""
     what = ("added " if change.wanted else "removed ") + words.names(change.addresses, most=4)
     took = f"after {words.seconds(change.lag)}" if change.followed else f"not within {words.seconds(change.lag)}"

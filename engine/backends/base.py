@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Protocol, TypeVar
 
-from engine.dataplane import Change
+from engine.dataplane import PlanChange
 from engine.model import HostAddresses, Name
 from engine.program import Program
 
@@ -27,5 +27,5 @@ class Backend(Protocol[Made]):
     def degraded(self) -> Mapping[Name, str]:
         """Services that are not programmed as specified, with a one-line reason for people."""
 
-    def plan(self, changes: list[Change], host: HostAddresses) -> Made:
+    def plan(self, changes: list[PlanChange], host: HostAddresses) -> Made:
         """The program from the state of the last call to this one; falsy if nothing differs."""

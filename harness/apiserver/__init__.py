@@ -20,6 +20,6 @@ In a process that acts as control plane:
 
 from harness.apiserver.errors import ApiError
 from harness.apiserver.server import LiveApi
-from harness.apiserver.store import Change, Store
+from harness.apiserver.store import Store, StoreChange
 
-__all__ = ["ApiError", "Change", "LiveApi", "Store"]
+__all__ = ["ApiError", "StoreChange", "LiveApi", "Store"]

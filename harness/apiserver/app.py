@@ -17,7 +17,7 @@ from harness.apiserver.bodies import body_of
 from harness.apiserver.listing import Lister, listing_of
 from harness.apiserver.paths import Target, target_of
 from harness.apiserver.scope import scope_of
-from harness.apiserver.store import Change, Store
+from harness.apiserver.store import Store, StoreChange
 from harness.apiserver.watching import BOOKMARK_SECONDS, Bell, Pace, Watcher, stream, watch_request_of
 from harness.kube.selectors import Requirement, Selector
 
@@ -30,7 +30,7 @@ HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-cache, priva
 Writer = Callable[[web.Request, Target], Awaitable[web.StreamResponse]]
 
 
-class Api:
+class ApiHandlers:
     """The handlers for one store. `write` handles requests that change something.
 
     `version` is the answer of /version; `delay_seconds` delays every response except those of the control endpoint.
@@ -87,7 +87,7 @@ class Api:
         self._closing = True
         self.ring_all()
 
-    def _ring(self, change: Change) -> None:
+    def _ring(self, change: StoreChange) -> None:
         self._bells[change.resource].ring()
 
     def ring_all(self) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from harness.apiserver import errors
-from harness.apiserver.app import Api
+from harness.apiserver.app import ApiHandlers
 from harness.apiserver.pace import Player, position_of
 from harness.log import RecordingError
 from harness.log.events import JsonObject
@@ -30,7 +30,7 @@ ACTIONS = ("pause", "resume", "step", "seek", "speed", "disconnect", "expire", "
 class Control:
     """Handlers for one player."""
 
-    def __init__(self, api: Api, player: Player) -> None:
+    def __init__(self, api: ApiHandlers, player: Player) -> None:
         self._api, self._player = api, player
 
     def add_routes(self, app: web.Application) -> None:

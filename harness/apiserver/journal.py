@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from harness.apiserver.store import Change, Store
+from harness.apiserver.store import Store, StoreChange
 from harness.log import RecordingError, initial_events_end
 from harness.log.events import FORMAT, MARKER_TYPES, RESOURCES, VERSION, Event, Header
 from harness.log.journal import Journal as File
@@ -80,7 +80,7 @@ class Journal:
             self._log.append(initial_events_end(self._log.seq + 1, 0, resource))
         self._log.flush()
 
-    def _take(self, change: Change) -> None:
+    def _take(self, change: StoreChange) -> None:
         kind = change.object.kind
         if kind.recorded:
             self._write(change.type, kind.resource, change.object.raw, self._clock() - self.began)

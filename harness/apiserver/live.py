@@ -26,7 +26,7 @@ import msgspec
 from harness.apiserver import errors
 from harness.apiserver.admission import Admission
 from harness.apiserver.manifest import Object, with_type
-from harness.apiserver.store import HISTORY, Change, Store
+from harness.apiserver.store import HISTORY, Store, StoreChange
 from harness.apiserver.twins import as_twin, twin
 from harness.kube.resources import NAMESPACES, PODS, Kind, kind_of
 
@@ -147,7 +147,9 @@ class LiveStore(Store):
             copy.put(resource, found.raw, ordered=False)
         return copy
 
-    def watch(self, resource: str | Kind, since: int | None = None, timeout: float | None = None) -> Iterator[Change]:
+    def watch(
+        self, resource: str | Kind, since: int | None = None, timeout: float | None = None
+    ) -> Iterator[StoreChange]:
         """Changes after a resourceVersion (by default the current one); ends after `timeout` seconds."""
         collection, bell = self.collection(resource), threading.Event()
         cursor = collection.cursor(collection.revision if since is None else since)

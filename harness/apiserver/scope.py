@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from harness.apiserver import errors
 from harness.apiserver.manifest import Object
-from harness.apiserver.store import Change
+from harness.apiserver.store import StoreChange
 from harness.kube.resources import Kind
 from harness.kube.selectors import EVERYTHING, Selector, parse_fields, parse_labels
 
@@ -32,7 +32,7 @@ class Scope(NamedTuple):
             return True
         return self.labels.matches(found.labels) and self.fields.matches(found.fields)
 
-    def view(self, change: Change) -> str | None:
+    def view(self, change: StoreChange) -> str | None:
         """The event type of `change` in this scope, None if it is invisible.
 
         An object that enters the scope is ADDED, one that leaves it DELETED, as in the API.

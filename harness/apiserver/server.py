@@ -1,4 +1,4 @@
-"""The server for an Api: address, TLS, token; in the caller's event loop, or in its own thread."""
+"""The server for one store's API: address, TLS, token; in the caller's event loop, or in its own thread."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aiohttp import web
 
 from harness import handover
 from harness.apiserver import discovery
-from harness.apiserver.app import Api
+from harness.apiserver.app import ApiHandlers
 from harness.apiserver.control import Control
 from harness.apiserver.kubeconfig import kubeconfig
 from harness.apiserver.live import LiveStore
@@ -47,11 +47,11 @@ class Settings(NamedTuple):
 
 
 class Address(NamedTuple):
-    """The address of a server, and its Api."""
+    """The address of a server, and its handlers."""
 
     url: str
     settings: Settings
-    api: Api
+    api: ApiHandlers
 
     @property
     def port(self) -> int:
@@ -68,7 +68,7 @@ async def listening(store: LiveStore, settings: Settings, player: Player | None 
     """Serve `store` within the context; OSError if the address is not available."""
     writes = Writes(store, settings.writable)
     version = settings.version or (player and player.cluster.get("version")) or discovery.VERSION
-    api = Api(
+    api = ApiHandlers(
         store,
         writes.handle,
         settings.token,

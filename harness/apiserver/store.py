@@ -1,6 +1,6 @@
 """Objects and the history of their changes, by resource: the data behind lists and watches.
 
-Theory of operation.  A `Collection` holds one resource: its objects, and a bounded history of `Change`s
+Theory of operation.  A `Collection` holds one resource: its objects, and a bounded history of `StoreChange`s
 with increasing resourceVersions.  A reader is a `Cursor`, one number, into that shared history, so a thousand
 watchers cost a thousand numbers; what a change looks like on the wire is encoded once and kept with it.
 A reader that falls behind what the history keeps, or asks for what was before it, gets 410 (errors.expired)
@@ -31,7 +31,7 @@ HISTORY = 10_000
 ALWAYS_THERE = ("default", "kube-node-lease", "kube-public", "kube-system")
 
 
-class Change:
+class StoreChange:
     """One entry of the history: `type` is ADDED, MODIFIED or DELETED; `object` the last state of a deleted one."""
 
     __slots__ = ("type", "object", "previous", "frames")
@@ -69,7 +69,7 @@ class Collection:
         self.kind, self.revision, self.compacted = kind, 1, 1
         self._objects: dict[tuple[str, str], Object] = {}
         self._snapshot: Snapshot | None = None
-        self._history: list[Change] = []
+        self._history: list[StoreChange] = []
         self._first = 0  # number of changes before _history[0]
         self._limit, self._lock = history, lock
 
@@ -96,7 +96,7 @@ class Collection:
             place = bisect.bisect_right(self._history, since, key=lambda change: change.revision)
             return Cursor(self, self._first + place, since)
 
-    def read(self, place: int, since: int, limit: int) -> tuple[list[Change], int]:
+    def read(self, place: int, since: int, limit: int) -> tuple[list[StoreChange], int]:
         """Up to `limit` changes from a position in the history, and the resourceVersion reached."""
         with self._lock:
             index = place - self._first
@@ -106,7 +106,7 @@ class Collection:
             whole = index + len(changes) == len(self._history)
             return changes, self.revision if whole else changes[-1].revision
 
-    def put(self, change: Change) -> None:
+    def put(self, change: StoreChange) -> None:
         """Append a change and apply it to the objects."""
         if change.type == "DELETED":
             del self._objects[change.object.key]
@@ -145,7 +145,7 @@ class Cursor:
     def __init__(self, collection: Collection, place: int, since: int) -> None:
         self._collection, self._place, self.revision = collection, place, since
 
-    def take(self, limit: int = 256) -> list[Change]:
+    def take(self, limit: int = 256) -> list[StoreChange]:
         """The next changes, if any; ApiError 410 if it fell behind.
 
         `revision` is the resourceVersion up to which all changes have been read.
@@ -162,7 +162,7 @@ class Store:
     def __init__(self, history: int = HISTORY) -> None:
         self.lock = threading.RLock()
         self.collections = {kind.qualified: Collection(kind, self.lock, history) for kind in KINDS}
-        self._subscribers: list[Callable[[Change], None]] = []
+        self._subscribers: list[Callable[[StoreChange], None]] = []
         for name in ALWAYS_THERE:
             self._ensure_namespace(name)
 
@@ -175,7 +175,7 @@ class Store:
         """The collection of a resource; KeyError, in words, for one that is not served."""
         return self.collections[kind_of(resource).qualified]
 
-    def subscribe(self, subscriber: Callable[[Change], None]) -> Callable[[], None]:
+    def subscribe(self, subscriber: Callable[[StoreChange], None]) -> Callable[[], None]:
         """Call `subscriber` with every further change; returns a function that unsubscribes it."""
         with self.lock:
             self._subscribers.append(subscriber)
@@ -187,7 +187,7 @@ class Store:
 
         return unsubscribe
 
-    def put(self, resource: str | Kind, raw: bytes, *, ordered: bool = True) -> Change:
+    def put(self, resource: str | Kind, raw: bytes, *, ordered: bool = True) -> StoreChange:
         """Store the JSON of a manifest unchanged; ValueError if it is invalid or has no name.
 
         `ordered` False is for an initial list, whose resourceVersions are unordered.
@@ -201,9 +201,9 @@ class Store:
                 self._ensure_namespace(namespace)
             previous = collection.get(namespace, head.metadata.name)
             entry = Object(kind, namespace, head.metadata.name, revision, sealed(kind, raw, head, revision))
-            return self._publish(collection, Change("MODIFIED" if previous else "ADDED", entry, previous))
+            return self._publish(collection, StoreChange("MODIFIED" if previous else "ADDED", entry, previous))
 
-    def remove(self, resource: str | Kind, namespace: str, name: str, last: bytes | None = None) -> Change | None:
+    def remove(self, resource: str | Kind, namespace: str, name: str, last: bytes | None = None) -> StoreChange | None:
         """Remove an object, with its final manifest `last` if known; None if it does not exist."""
         collection = self.collection(resource)
         with self.lock:
@@ -214,7 +214,7 @@ class Store:
             head = head_of(raw)
             revision = self._revision(collection, own_revision(head), True)
             entry = Object(collection.kind, namespace, name, revision, sealed(collection.kind, raw, head, revision))
-            return self._publish(collection, Change("DELETED", entry, previous))
+            return self._publish(collection, StoreChange("DELETED", entry, previous))
 
     def forget(self) -> None:
         """Compact all history: the current objects are the initial list."""
@@ -239,7 +239,7 @@ class Store:
             for name in ALWAYS_THERE:
                 self._ensure_namespace(name)
 
-    def changes(self, resource: str | Kind, since: int) -> Iterator[Change]:
+    def changes(self, resource: str | Kind, since: int) -> Iterator[StoreChange]:
         """The changes in the history after `since`."""
         cursor = self.collection(resource).cursor(since)
         while taken := cursor.take():
@@ -250,7 +250,7 @@ class Store:
             return own
         return collection.revision + 1
 
-    def _publish(self, collection: Collection, change: Change) -> Change:
+    def _publish(self, collection: Collection, change: StoreChange) -> StoreChange:
         collection.put(change)
         for subscriber in tuple(self._subscribers):
             subscriber(change)

@@ -12,7 +12,7 @@ import msgspec
 
 from harness.apiserver import errors
 from harness.apiserver.manifest import Object
-from harness.apiserver.store import Change
+from harness.apiserver.store import StoreChange
 from harness.apiserver.tables import table
 from harness.kube.resources import Kind
 
@@ -72,7 +72,7 @@ def many(kind: Kind, objects: Iterable[Object], metadata: dict[str, Any], form: 
     return _encode(head)[:-1] + b',"items":[' + b",".join(items) + b"]}\n"
 
 
-def frame(change: Change, type: str, form: Form, first: bool = False) -> bytes:
+def frame(change: StoreChange, type: str, form: Form, first: bool = False) -> bytes:
     """The watch event for `change` with the given type; encoded once and shared."""
     key = type, form, first and form.shape == "table"
     made = change.frames.get(key)
@@ -114,7 +114,7 @@ def metadata_only(found: Object) -> bytes:
     return _encode({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
 
 
-def _shown(change: Change, type: str) -> Object:
+def _shown(change: StoreChange, type: str) -> Object:
     """The object of an event: if it left the scope, its last state inside, with the new resourceVersion."""
     if type != "DELETED" or change.type == "DELETED" or change.previous is None:
         return change.object

@@ -66,7 +66,7 @@ class Options(msgspec.Struct):
 
 
 class Writes:
-    """Handles the writes of an Api."""
+    """Handles the writes of an API."""
 
     def __init__(self, store: LiveStore, writable: bool) -> None:
         self._store, self._writable = store, writable

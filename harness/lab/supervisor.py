@@ -27,7 +27,7 @@ from harness.apiserver.admission import Admission
 from harness.apiserver.journal import Journal
 from harness.apiserver.kubeconfig import write_kubeconfig
 from harness.apiserver.live import LiveStore
-from harness.apiserver.store import Change
+from harness.apiserver.store import StoreChange
 from harness.judge.oracle import Oracle, Settings
 from harness.kube.resources import PROXIED, SERVICE_NAME
 from harness.lab import control
@@ -36,7 +36,7 @@ from harness.lab.control_plane.api_server import ApiServer
 from harness.lab.control_plane.background import add_background
 from harness.lab.control_plane.controllers import Nodes, Replicas, Slices
 from harness.lab.control_plane.kubelet import Kubelet
-from harness.lab.control_plane.objects import Api
+from harness.lab.control_plane.objects import LabObjects
 from harness.lab.dataplane import network
 from harness.lab.dataplane.balancer import Balancer
 from harness.lab.dataplane.engines import Engine
@@ -68,7 +68,7 @@ class Lab:
         self.options, self.folder = options, folder
         self.recording = folder / RECORDING
         self.nodes = nodes_of(options)
-        self.api = Api(LiveStore(admission=Admission(SERVICE_NETWORKS)), [node.name for node in self.nodes])
+        self.api = LabObjects(LiveStore(admission=Admission(SERVICE_NETWORKS)), [node.name for node in self.nodes])
         self.faults = ApiServer(self.api)
         kubeconfig = folder / "kubeconfig"
         self.kubelets = {n.name: Kubelet(n, options, self.api, folder / "pods") for n in self.nodes}
@@ -184,13 +184,13 @@ class Lab:
         for kubelet in self.kubelets.values():
             kubelet.wake()
 
-    def _on_change(self, change: Change) -> None:
+    def _on_change(self, change: StoreChange) -> None:
         # Clients' writes arrive in the server's thread.
         self._loop.call_soon_threadsafe(self.wake)
         if change.resource.startswith("endpointslices"):
             self._ask(change)
 
-    def _ask(self, change: Change) -> None:
+    def _ask(self, change: StoreChange) -> None:
         """Let every node's observer wait for the effects of a change of the slices."""
         service = (change.manifest()["metadata"].get("labels") or {}).get(SERVICE_NAME)
         if change.object.namespace != "lab" or service != "web":

@@ -29,7 +29,7 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
     resourceVersion: str = ""
 
 
-class Change(NamedTuple):
+class LedgerChange(NamedTuple):
     """An event without its seq and time: type, resource and the manifest's JSON."""
 
     type: str
@@ -63,7 +63,7 @@ class Ledger:
         else:
             self._known[resource][identity.namespace, identity.name] = _Held(identity, bytes(manifest))
 
-    def watched(self, kind: str, resource: str, manifest: bytes) -> Iterator[Change]:
+    def watched(self, kind: str, resource: str, manifest: bytes) -> Iterator[LedgerChange]:
         """The changes of a watch event: one, none, or two if the object was replaced unnoticed."""
         manifest = cleaned(resource, manifest)
         identity = _identify(manifest)
@@ -72,7 +72,7 @@ class Ledger:
         else:
             yield from self._put(resource, identity, manifest)
 
-    def listed(self, scope: Scope, manifests: Iterable[bytes]) -> Iterator[Change]:
+    def listed(self, scope: Scope, manifests: Iterable[bytes]) -> Iterator[LedgerChange]:
         """The difference between the known state of `scope` and a new list of it."""
         seen = set()
         for manifest in manifests:
@@ -85,28 +85,28 @@ class Ledger:
         for key in sorted(gone):
             yield from self._remove(scope.resource, key, known[key].object)
 
-    def _put(self, resource: str, identity: Identity, manifest: bytes) -> Iterator[Change]:
+    def _put(self, resource: str, identity: Identity, manifest: bytes) -> Iterator[LedgerChange]:
         known, key = self._known[resource], (identity.namespace, identity.name)
         held = known.get(key)
         if held is not None and _same(held.object, manifest):
             return
         known[key] = _Held(identity, manifest)
         if held is not None and held.identity.uid != identity.uid:
-            yield Change("DELETED", resource, held.object)
+            yield LedgerChange("DELETED", resource, held.object)
             held = None
-        yield Change("ADDED" if held is None else "MODIFIED", resource, manifest)
+        yield LedgerChange("ADDED" if held is None else "MODIFIED", resource, manifest)
 
-    def _remove(self, resource: str, key: tuple[str, str], manifest: bytes) -> Iterator[Change]:
+    def _remove(self, resource: str, key: tuple[str, str], manifest: bytes) -> Iterator[LedgerChange]:
         if self._known[resource].pop(key, None) is not None:
-            yield Change("DELETED", resource, manifest)
+            yield LedgerChange("DELETED", resource, manifest)
 
 
-def marker(kind: str, resource: str, **about: Any) -> Change:
+def marker(kind: str, resource: str, **about: Any) -> LedgerChange:
     """A RELIST, GAP or BOOKMARK marker with the fields of `about`."""
-    return Change(kind, resource, _encode({key: value for key, value in about.items() if value}))
+    return LedgerChange(kind, resource, _encode({key: value for key, value in about.items() if value}))
 
 
-def initial_list_ended(resource: str) -> Change:
+def initial_list_ended(resource: str) -> LedgerChange:
     """The BOOKMARK after the initial list of the resource."""
     return marker("BOOKMARK", resource, metadata={"annotations": {INITIAL_EVENTS_END: "true"}})
 

@@ -16,7 +16,7 @@ import msgspec
 from harness.failure import Failure
 from harness.kube.scope import Scope
 from harness.log.events import FORMAT, VERSION, Event, Header, JsonObject
-from harness.record.ledger import Change, Ledger, initial_list_ended, marker
+from harness.record.ledger import Ledger, LedgerChange, initial_list_ended, marker
 from harness.record.log import Log
 from harness.record.watcher import Listed, Watched, Watcher
 
@@ -54,7 +54,7 @@ class Counts:
 class Mark:
     """A marker from another thread, written at its position in the queue; `t` is then its time."""
 
-    change: Change
+    change: LedgerChange
     written: threading.Event = field(default_factory=threading.Event)
     t: int = 0
 
@@ -154,7 +154,7 @@ class Recorder:
         resource = message.scope.resource
         for kind, manifest in message.events:
             if kind == "BOOKMARK":
-                self._append([Change(kind, resource, manifest)])
+                self._append([LedgerChange(kind, resource, manifest)])
             else:
                 self._append(self._ledger.watched(kind, resource, manifest))
 
@@ -174,7 +174,7 @@ class Recorder:
             self._fresh = False
             self.go.set()
 
-    def _append(self, changes: Iterable[Change]) -> int:
+    def _append(self, changes: Iterable[LedgerChange]) -> int:
         t = 0 if self._fresh else self.clock.now()
         for change in changes:
             self.log.append(Event(self.log.seq + 1, t, change.type, change.resource, msgspec.Raw(change.object)))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaos.report import sequence, timeline
-from chaos.report.series import Bucket, Change, Timeline, Unready, Window
+from chaos.report.series import Bucket, FollowedChange, Timeline, Unready, Window
 from chaos.verdict.findings import Finding
 from harness.html.page import NARROW, WIDE
 from harness.html.scales import Scale, decades, time_ticks, upper
@@ -39,7 +39,9 @@ lines = st.builds(
     causes=st.just(CAUSES),
     nodes=st.lists(names, max_size=4).map(tuple),
     changes=st.lists(
-        st.builds(Change, names, times, st.booleans(), st.floats(0, 1e5), st.booleans(), counts, st.tuples(names)),
+        st.builds(
+            FollowedChange, names, times, st.booleans(), st.floats(0, 1e5), st.booleans(), counts, st.tuples(names)
+        ),
         max_size=6,
     ).map(tuple),
     unready=st.lists(st.builds(Unready, times, st.tuples(names)), max_size=4).map(tuple),

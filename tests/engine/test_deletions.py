@@ -10,7 +10,7 @@ import pytest
 
 from engine.manifest import ManifestError
 from engine.proxier import Proxier
-from engine.server.api.watching import Change
+from engine.server.api.watching import ObjectChange
 from engine.server.runtime.loop import Loop
 from harness.conformance.corpus.clusters import end, node, service, slice_
 from harness.judge.oracle import Oracle, Settings
@@ -110,7 +110,9 @@ def test_one_object_that_nobody_thought_of_leaves_the_rest_alone(monkeypatch):
     loop = Loop(proxier, lambda: None, time.monotonic, Observer(), ("services",))
     loop._pacers.clear()
     names = ["a", "odd", "z"]
-    changes = [Change("ADDED", json.dumps(service(name=n, ip=f"172.30.0.{i}")).encode()) for i, n in enumerate(names)]
+    changes = [
+        ObjectChange("ADDED", json.dumps(service(name=n, ip=f"172.30.0.{i}")).encode()) for i, n in enumerate(names)
+    ]
     loop.deliver("services", changes, False)
     loop.put(loop.stop)
     loop.every(0, lambda: 1 / 0)

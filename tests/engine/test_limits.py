@@ -26,7 +26,7 @@ from engine.backends.nftables.numbers import (
     pick,
 )
 from engine.config import ProxyConfig
-from engine.dataplane import Change, PortPlan
+from engine.dataplane import PlanChange, PortPlan
 from engine.kernel.nftables import NftablesMemory
 from engine.model import HostAddresses, Name, Target
 from engine.proxier import Proxier
@@ -81,7 +81,7 @@ class Node:
         for number, new in plans.items():
             name, old = Name("ns", f"s{number}"), self._plans.get(number, ())
             self._plans[number] = (new,) if new else ()
-            changes.append(Change(name, old, self._plans[number]))
+            changes.append(PlanChange(name, old, self._plans[number]))
         program = self.backend.plan(changes, NOBODY)
         self._texts.append(program.text())
         for kernel in (self.memory, *self._kernels):

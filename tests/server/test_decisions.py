@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from engine.addresses import format_network
-from engine.server.api.client import Api, ApiError, load_configuration
+from engine.server.api.client import ApiClient, ApiError, load_configuration
 from engine.server.api.events import Recorder
 from engine.server.api.node import NodeError, node_ips, wait_for_pod_cidr
 from engine.server.api.service_cidrs import ServiceNetworks
 from engine.server.api.throttle import Throttle
-from engine.server.api.watching import Change
+from engine.server.api.watching import ObjectChange
 from engine.server.config.configuration import Conntrack
 from engine.server.config.duration import Duration
 from engine.server.config.settings import ProxyConfig
@@ -28,7 +28,7 @@ from engine.server.runtime.cleanup import removal
 from engine.server.runtime.daemon import health_check_addresses
 
 LOCAL = (bytes((192, 168, 0, 2)), bytes((10, 1, 0, 1)), bytes((127, 0, 0, 1)))
-NOWHERE = Api(load_configuration("", "http://127.0.0.1:1"))
+NOWHERE = ApiClient(load_configuration("", "http://127.0.0.1:1"))
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_networks_of_services_add_up():
 
     def observe(kind: str, name: str, cidrs: object) -> list[str]:
         manifest = {"metadata": {"name": name}, "spec": {"cidrs": cidrs}}
-        networks.observe(Change(kind, json.dumps(manifest).encode()))
+        networks.observe(ObjectChange(kind, json.dumps(manifest).encode()))
         return [format_network(network) for network in networks.all]
 
     assert observe("ADDED", "a", ["10.96.0.0/16", "fd00::/112"]) == ["10.96.0.0/16", "fd00::/112"]

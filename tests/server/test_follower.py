@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from engine.server.api import watching
-from engine.server.api.client import Api, load_configuration
+from engine.server.api.client import ApiClient, load_configuration
 from engine.server.api.watching import Follower, Resource
 
 WAIT_SECONDS = 60
@@ -212,7 +212,7 @@ def test_master_wins_over_the_kubeconfig(tmp_path):
     with Scripted([LISTED, RELISTED]) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         address = f"127.0.0.1:{server.server_address[1]}"
-        api = Api(load_configuration(str(tmp_path / "kubeconfig"), address))
+        api = ApiClient(load_configuration(str(tmp_path / "kubeconfig"), address))
         assert [json.loads(api.get("/api/v1/things")) for _ in range(2)] == [LISTED, RELISTED]
         assert api.host == f"http://{address}"
         server.shutdown()
@@ -231,7 +231,7 @@ def test_what_an_api_server_lacks_holds_up_nobody(monkeypatch):
 
 def follow(server: Scripted, told: queue.Queue, optional: bool = False):
     """A follower of the server in a thread of its own."""
-    api, stop = Api(load_configuration("", f"http://127.0.0.1:{server.server_address[1]}")), threading.Event()
+    api, stop = ApiClient(load_configuration("", f"http://127.0.0.1:{server.server_address[1]}")), threading.Event()
     resource = Resource("things", "/api/v1/things", "!foreign", optional=optional)
     follower = Follower(api, resource, lambda *delivery: told.put(delivery), stop)
     threading.Thread(target=follower.run, daemon=True).start()

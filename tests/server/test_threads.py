@@ -17,7 +17,7 @@ import pytest
 
 from engine.kernel.base import KernelError
 from engine.server.api import events
-from engine.server.api.client import Api, ApiError, load_configuration
+from engine.server.api.client import ApiClient, ApiError, load_configuration
 from engine.server.api.events import Recorder
 from engine.server.http.listening import HEALTHZ
 from engine.server.http.servers import Answer, Server
@@ -136,7 +136,7 @@ def test_an_event_that_cannot_be_sent_keeps_no_other(monkeypatch):
         sent.append(value["reason"])
 
     monkeypatch.setattr(events, "_RETRY_SECONDS", 0.01)
-    api = Api(load_configuration("", "http://127.0.0.1:1"))
+    api = ApiClient(load_configuration("", "http://127.0.0.1:1"))
     monkeypatch.setattr(api, "post", post)
     recorder = Recorder(api, "n1")
     for reason in ("Odd", "Late", "Good"):

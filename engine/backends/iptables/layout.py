@@ -16,7 +16,7 @@ from engine.backends.iptables.program import Edit, IptablesProgram, Jump, Rules,
 from engine.backends.iptables.rules import PortRules, SharedKey, SharedRules
 from engine.backends.iptables.skeleton import TABLES, fixed_chains, jumps, localhost_node_ports, node_port_jumps
 from engine.config import ProxyConfig
-from engine.dataplane import Change, PortPlan
+from engine.dataplane import PlanChange, PortPlan
 from engine.model import HostAddresses, Name
 
 LARGE_CLUSTER_ENDPOINTS = 1000
@@ -40,7 +40,7 @@ class IptablesBackend:
         self._rules = dict.fromkeys(TABLES, 0)
         self._started = False
 
-    def plan(self, changes: list[Change], host: HostAddresses) -> IptablesProgram:
+    def plan(self, changes: list[PlanChange], host: HostAddresses) -> IptablesProgram:
         """The program from the state of the last call to this one, at first a full one; falsy if nothing differs."""
         self._endpoints += sum(_endpoints(change.new) - _endpoints(change.old) for change in changes)
         comments = self._endpoints <= LARGE_CLUSTER_ENDPOINTS

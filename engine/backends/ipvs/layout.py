@@ -25,7 +25,7 @@ from engine.backends.ipvs.program import (
 from engine.backends.ipvs.rules import JUMPS, rules
 from engine.backends.ipvs.sets import ip_port
 from engine.config import ProxyConfig
-from engine.dataplane import Change, PortPlan
+from engine.dataplane import PlanChange, PortPlan
 from engine.model import ADDRESS_BYTES, SCTP, Address, HostAddresses, Name, Network, Target
 
 _ADDRESS, _ENTRY, _REFUSED, _SERVER = "address", "entry", "refused", "server"
@@ -51,7 +51,7 @@ class IpvsBackend:
         self._refused: set[bytes] = set()
         self._rules = ""
 
-    def plan(self, changes: list[Change], host: HostAddresses) -> IpvsProgram:
+    def plan(self, changes: list[PlanChange], host: HostAddresses) -> IpvsProgram:
         """The program from the state of the last call to this one, at first with the fixed parts; falsy if empty."""
         moved = self._see_host(host)
         changed = {change.service: change.new for change in changes}

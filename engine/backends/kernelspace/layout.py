@@ -17,7 +17,7 @@ from engine.backends.kernelspace.program import (
     LoadBalancer,
 )
 from engine.config import ProxyConfig
-from engine.dataplane import Change, PortPlan
+from engine.dataplane import PlanChange, PortPlan
 from engine.model import HostAddresses, Target
 
 _ENDPOINT, _POLICY = "endpoint", "policy"
@@ -35,7 +35,7 @@ class KernelspaceBackend:
         self._config = config
         self._claims: Claims[tuple[Any, ...], Any] = Claims()
 
-    def plan(self, changes: list[Change], host: HostAddresses) -> KernelspaceProgram:
+    def plan(self, changes: list[PlanChange], host: HostAddresses) -> KernelspaceProgram:
         """The program from the state of the last call to this one; falsy if nothing differs."""
         for change in changes:
             wanted: _Wanted = {}

@@ -26,7 +26,7 @@ from engine.backends.nftables.skeleton import (
 )
 from engine.backends.nftables.slots import moves, reslotted
 from engine.config import PRIMARY, ProxyConfig
-from engine.dataplane import Change, PortPlan
+from engine.dataplane import PlanChange, PortPlan
 from engine.model import TCP, HostAddresses, Name, Target
 
 CHAINS_PER_SCRIPT = 64
@@ -77,7 +77,7 @@ class NftablesBackend:
         self.degraded: dict[Name, str] = {}
         """Services that are not programmed as specified, and why."""
 
-    def plan(self, changes: list[Change], host: HostAddresses) -> NftablesProgram:
+    def plan(self, changes: list[PlanChange], host: HostAddresses) -> NftablesProgram:
         """The program from the state of the last call to this one; falsy if nothing differs."""
         endpoints = {p: SetChange(f"{name}-endpoints") for p, name in TRANSPORTS.items()}
         removed = {p: SetChange(change.name) for p, change in endpoints.items()}
@@ -183,7 +183,7 @@ class NftablesBackend:
             key = bytes((port.protocol, 0, 0, 0)) + port.node_port.to_bytes(2, "big") + b"\0\0"
             wanted[("localhost-nodeports", key), owner] = b""
 
-    def _drop_pools(self, change: Change, kept: set[Owner], removed: Sets, sticky: Changes) -> None:
+    def _drop_pools(self, change: PlanChange, kept: set[Owner], removed: Sets, sticky: Changes) -> None:
         for port in change.old:
             owner = (change.service, port.name, port.protocol)
             if owner not in kept:

@@ -17,7 +17,7 @@ from engine.backends.userspace.program import (
     frontend_name,
 )
 from engine.config import ProxyConfig
-from engine.dataplane import Change, PortPlan
+from engine.dataplane import PlanChange, PortPlan
 from engine.model import PROTOCOL_NAMES, SCTP, Address, HostAddresses, Name, Network
 
 _CLUSTER_IP, _OUTSIDE_IP, _RULE, _SET, _SOURCE = "cluster-ip", "outside-ip", "rule", "set", "source"
@@ -61,7 +61,7 @@ class UserspaceBackend:
         self._local: frozenset[Address] = frozenset()
         self._node_addresses: tuple[str, ...] = ()
 
-    def plan(self, changes: list[Change], host: HostAddresses) -> UserspaceProgram:
+    def plan(self, changes: list[PlanChange], host: HostAddresses) -> UserspaceProgram:
         """The program from the state of the last call to this one; falsy if nothing differs."""
         for change in changes:
             self._claims.replace(change.service, _wanted(change.service, change.new))

@@ -76,7 +76,7 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-class Api:
+class ApiClient:
     """One API server; thread-safe. All failures raise ApiError. `throttle` is called before each request."""
 
     def __init__(self, configuration: Configuration, throttle: Callable[[], None] = lambda: None) -> None:

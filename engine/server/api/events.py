@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 
 from engine.config import NEWEST
-from engine.server.api.client import Api, ApiError, JsonObject
+from engine.server.api.client import ApiClient, ApiError, JsonObject
 from engine.server.runtime.logs import get_log
 
 CONTROLLER = "kube-proxy"
@@ -36,7 +36,7 @@ class Regarding:
 class Recorder:
     """Sends events as `node`; if QUEUE_LIMIT events are queued, further ones are dropped."""
 
-    def __init__(self, api: Api, node: str, version: tuple[int, int] = NEWEST) -> None:
+    def __init__(self, api: ApiClient, node: str, version: tuple[int, int] = NEWEST) -> None:
         self._api = api
         self._node = node
         self._uid = "" if version >= BY_NAME_SINCE else node

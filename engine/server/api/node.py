@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from engine.manifest import ManifestError, decode_node
 from engine.model import Node
-from engine.server.api.client import Api, ApiError
+from engine.server.api.client import ApiClient, ApiError
 from engine.server.api.node_ips import ASSUMING_LOOPBACK, ATTEMPTS, FIRST_RETRY_SECONDS, NodeIPs, choose_node_ips
 from engine.server.runtime.logs import get_log
 
@@ -36,7 +36,7 @@ class Seen(NamedTuple):
     node: Node
 
 
-def get_node(api: Api, name: str) -> Seen | None:
+def get_node(api: ApiClient, name: str) -> Seen | None:
     """The current Node object; None if it does not exist or is invalid.  ApiError for other failures."""
     try:
         manifest = api.get(f"/api/v1/nodes/{urllib.parse.quote(name)}")
@@ -51,7 +51,7 @@ def get_node(api: Api, name: str) -> Seen | None:
 
 
 def node_ips(
-    api: Api,
+    api: ApiClient,
     name: str,
     bind_address: str,
     version: tuple[int, int],
@@ -68,7 +68,7 @@ def node_ips(
 
 
 def wait_for_pod_cidr(
-    api: Api, name: str, version: tuple[int, int], sleep: Sleep = time.sleep, clock: Clock = time.monotonic
+    api: ApiClient, name: str, version: tuple[int, int], sleep: Sleep = time.sleep, clock: Clock = time.monotonic
 ) -> Seen:
     """The Node once it has pod CIDRs; NodeError after POD_CIDR_SECONDS."""
     deadline = clock() + POD_CIDR_SECONDS
@@ -94,7 +94,7 @@ def _no_pod_cidr(name: str, version: tuple[int, int], seen: Seen | None) -> str:
     return f'timeout waiting for PodCIDR allocation on node "{name}"'
 
 
-def _wait_for_address(api: Api, name: str, sleep: Sleep, clock: Clock) -> Seen | None:
+def _wait_for_address(api: ApiClient, name: str, sleep: Sleep, clock: Clock) -> Seen | None:
     """Wait for the API's first response without a limit, then up to ADDRESS_SECONDS for a Node with an address."""
     deadline, seen, reported = None, None, ""
     while True:
@@ -113,7 +113,7 @@ def _wait_for_address(api: Api, name: str, sleep: Sleep, clock: Clock) -> Seen |
         sleep(_POLL_SECONDS)
 
 
-def _ask_for_address(api: Api, name: str, bind_address: str, sleep: Sleep) -> Seen | None:
+def _ask_for_address(api: ApiClient, name: str, bind_address: str, sleep: Sleep) -> Seen | None:
     """Try ATTEMPTS times, with exponential backoff."""
     seen = None
     for attempt in range(ATTEMPTS):
@@ -131,7 +131,7 @@ def _has_address(seen: Seen) -> bool:
     return bool(seen.node.addresses + seen.node.external_addresses)
 
 
-def _node_or_none(api: Api, name: str) -> Seen | None:
+def _node_or_none(api: ApiClient, name: str) -> Seen | None:
     try:
         return get_node(api, name)
     except ApiError as error:

@@ -7,7 +7,7 @@ import msgspec
 from engine.addresses import parse_network
 from engine.manifest import decode_name
 from engine.model import Network
-from engine.server.api.watching import Change
+from engine.server.api.watching import ObjectChange
 
 
 class _Meta(msgspec.Struct):
@@ -32,7 +32,7 @@ class ServiceNetworks:
     def __init__(self) -> None:
         self._networks: dict[str, tuple[Network, ...]] = {}
 
-    def observe(self, change: Change) -> None:
+    def observe(self, change: ObjectChange) -> None:
         """Apply one change; ValueError for an invalid object, which is ignored."""
         if change.type == "DELETED":  # other fields may be missing
             self._networks.pop(decode_name(change.manifest).name, None)

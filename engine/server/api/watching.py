@@ -20,7 +20,7 @@ import msgspec
 
 from engine.config import NEWEST
 from engine.manifest import HEADLESS, PROXY_NAME, hiding_labels
-from engine.server.api.client import Api, ApiError
+from engine.server.api.client import ApiClient, ApiError
 from engine.server.runtime.logs import get_log
 
 PAGE = 2500
@@ -36,7 +36,7 @@ _SHORT_SECONDS = 1.0
 _log = get_log(__name__)
 
 
-class Change(NamedTuple):
+class ObjectChange(NamedTuple):
     """One object's change, its manifest as the API sent it; `trigger` is its last-change-trigger-time."""
 
     type: str
@@ -44,7 +44,7 @@ class Change(NamedTuple):
     trigger: str = ""
 
 
-Deliver = Callable[[str, list[Change], bool], None]
+Deliver = Callable[[str, list[ObjectChange], bool], None]
 """deliver(resource, changes, synced): `synced` once the whole first list has been delivered."""
 
 
@@ -138,7 +138,7 @@ class Gone(Exception):
 class Follower:
     """Follows one resource until `stop` is set; `run` is a thread's body."""
 
-    def __init__(self, api: Api, resource: Resource, deliver: Deliver, stop: threading.Event) -> None:
+    def __init__(self, api: ApiClient, resource: Resource, deliver: Deliver, stop: threading.Event) -> None:
         self._api = api
         self._resource = resource
         self._deliver = deliver
@@ -200,7 +200,7 @@ class Follower:
         self._version, self._listed = page.metadata.resourceVersion, True
         self._backoff = _BACKOFF_SECONDS
 
-    def _differing(self, items: Iterable[msgspec.Raw], seen: set[Key]) -> list[Change]:
+    def _differing(self, items: Iterable[msgspec.Raw], seen: set[Key]) -> list[ObjectChange]:
         changes = []
         for item in items:
             manifest = bytes(item)
@@ -263,10 +263,10 @@ class Follower:
         self._deliver(self._resource.name, [_change(event.type, manifest, meta)], False)
 
 
-def _deletion(key: Key) -> Change:
+def _deletion(key: Key) -> ObjectChange:
     """A missed delete, of which only the name is known."""
-    return Change("DELETED", msgspec.json.encode({"metadata": {"namespace": key[0], "name": key[1]}}))
+    return ObjectChange("DELETED", msgspec.json.encode({"metadata": {"namespace": key[0], "name": key[1]}}))
 
 
-def _change(kind: str, manifest: bytes, meta: _Meta) -> Change:
-    return Change(kind, manifest, (meta.annotations or {}).get(TRIGGER_TIME, ""))
+def _change(kind: str, manifest: bytes, meta: _Meta) -> ObjectChange:
+    return ObjectChange(kind, manifest, (meta.annotations or {}).get(TRIGGER_TIME, ""))

@@ -23,11 +23,11 @@ from engine.model import Address, Node
 from engine.modes import MODES
 from engine.pacing import Pacer
 from engine.proxier import Proxier
-from engine.server.api.client import Api
+from engine.server.api.client import ApiClient
 from engine.server.api.events import Recorder
 from engine.server.api.node_ips import choose_node_ips
 from engine.server.api.service_cidrs import ServiceNetworks
-from engine.server.api.watching import SERVICECIDRS, Change, Follower, endpointslices, own_node, services
+from engine.server.api.watching import SERVICECIDRS, Follower, ObjectChange, endpointslices, own_node, services
 from engine.server.config.complete import DEFAULT_MODE_WARNED_SINCE
 from engine.server.config.options import Options
 from engine.server.config.settings import Periods, node_addresses, periods, pod_networks
@@ -80,7 +80,7 @@ class Daemon:
     def __init__(
         self,
         options: Options,
-        api: Api,
+        api: ApiClient,
         recorder: Recorder,
         config: ProxyConfig,
         able: tuple[int, ...],
@@ -139,7 +139,7 @@ class Daemon:
         """Serve, follow and sync; `node` is this node's Node object, if known.  Raises the error that ended the run."""
         if node:
             self._usable = frozenset(decode_node(node).host_addresses)
-            self._loop.deliver("nodes", [Change("ADDED", node)], False)
+            self._loop.deliver("nodes", [ObjectChange("ADDED", node)], False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._end())
         threading.excepthook = self._thread_ended
@@ -188,13 +188,13 @@ class Daemon:
         self._loop.stop()
         end_waits()
 
-    def _deliver(self, resource: str, changes: list[Change], synced: bool) -> None:
+    def _deliver(self, resource: str, changes: list[ObjectChange], synced: bool) -> None:
         if resource == SERVICECIDRS.name and changes:
             self._loop.put(partial(self._on_service_cidrs, changes))
             changes = []
         self._loop.deliver(resource, changes, synced)
 
-    def _on_service_cidrs(self, changes: list[Change]) -> None:
+    def _on_service_cidrs(self, changes: list[ObjectChange]) -> None:
         for change in changes:
             try:
                 self._networks.observe(change)
@@ -239,7 +239,7 @@ class Daemon:
         if file.changed():
             self._fail(ConfigurationChanged("content of the proxy server's configuration file was updated"))
 
-    def _on_node(self, change: Change) -> None:
+    def _on_node(self, change: ObjectChange) -> None:
         """Changed pod CIDRs or addresses, or a deleted Node, require a restart (DET-02, CLN-07)."""
         if change.type == "DELETED":
             self._on_node_change("this node's Node object was deleted")

@@ -18,7 +18,7 @@ from typing import Protocol
 from engine.kernel.base import KernelError
 from engine.pacing import Pacer
 from engine.proxier import Proxier, Sync
-from engine.server.api.watching import Change
+from engine.server.api.watching import ObjectChange
 from engine.server.runtime.logs import get_log
 
 DELIVERY_LIMIT = 64
@@ -30,7 +30,7 @@ _log = get_log(__name__)
 class Observer(Protocol):
     """Receives notifications of the loop, in its thread."""
 
-    def changed(self, resource: str, change: Change) -> None:
+    def changed(self, resource: str, change: ObjectChange) -> None:
         """An object was observed that changes what this node programs."""
 
     def queued(self) -> None:
@@ -45,7 +45,7 @@ class Observer(Protocol):
     def failed(self, family: int, error: Exception, full: bool, seconds: float) -> None:
         """The sync failed; the other family is not affected."""
 
-    def node(self, change: Change) -> None:
+    def node(self, change: ObjectChange) -> None:
         """This node's Node object was received, whether or not the change affects what is programmed."""
 
 
@@ -89,7 +89,7 @@ class Loop:
         """Run `work` in the loop's thread."""
         self._inbox.put(work)
 
-    def deliver(self, resource: str, changes: list[Change], synced: bool) -> None:
+    def deliver(self, resource: str, changes: list[ObjectChange], synced: bool) -> None:
         """Queue a follower's changes, see `watching.Deliver`; blocks while DELIVERY_LIMIT deliveries are queued."""
         self._room.acquire()
         self.put(partial(self._receive, resource, changes, synced))
@@ -131,7 +131,7 @@ class Loop:
         except queue.Empty:
             pass
 
-    def _receive(self, resource: str, changes: list[Change], synced: bool) -> None:
+    def _receive(self, resource: str, changes: list[ObjectChange], synced: bool) -> None:
         self._room.release()
         self._observe(resource, changes)
         if synced and resource in self._missing:
@@ -142,7 +142,7 @@ class Loop:
                     pacer.open(self._clock())
                 self._observer.queued()
 
-    def _observe(self, resource: str, changes: list[Change]) -> None:
+    def _observe(self, resource: str, changes: list[ObjectChange]) -> None:
         changed = False
         for change in changes:
             try:

@@ -15,7 +15,7 @@ from engine.model import Name
 from engine.modes import Mode
 from engine.proxier import Proxier, Sync
 from engine.server.api.events import Recorder, Regarding
-from engine.server.api.watching import Change
+from engine.server.api.watching import ObjectChange
 from engine.server.http.health import Health, eligible
 from engine.server.http.metrics import IP_FAMILY, Metrics
 from engine.server.http.service_health import ServiceHealth, wanted
@@ -40,7 +40,7 @@ class Reporter:
         metrics: Metrics,
         service_health: ServiceHealth,
         mode: Mode,
-        on_node: Callable[[Change], None],
+        on_node: Callable[[ObjectChange], None],
         milestones: Milestones,
         recorder: Recorder,
         localhost_ports: Mapping[int, LocalhostPorts],
@@ -62,7 +62,7 @@ class Reporter:
         self._synced: set[int] = set()
         self._began = False
 
-    def changed(self, resource: str, change: Change) -> None:
+    def changed(self, resource: str, change: ObjectChange) -> None:
         """Count the change, and keep its trigger time (EPS-10)."""
         self._metrics.changed(resource)
         if resource == "endpointslices" and change.type != "DELETED" and change.trigger:
@@ -76,7 +76,7 @@ class Reporter:
         self._health.queued()
         self._metrics.queued(time.time())
 
-    def node(self, change: Change) -> None:
+    def node(self, change: ObjectChange) -> None:
         """This node's Node object changed; a deletion does not change its eligibility for traffic (HC-09)."""
         try:
             if change.type != "DELETED":

@@ -12,7 +12,7 @@ import sys
 
 from engine.addresses import format_address, format_network
 from engine.model import Node
-from engine.server.api.client import Api, ApiError, load_configuration
+from engine.server.api.client import ApiClient, ApiError, load_configuration
 from engine.server.api.events import Recorder
 from engine.server.api.node import NodeError, node_ips, wait_for_pod_cidr
 from engine.server.api.throttle import Throttle
@@ -68,7 +68,7 @@ def _proxy(options: Options) -> None:
     configuration = options.configuration
     set_oom_score(configuration.oom_score_adj)
     client = configuration.client_connection
-    api = Api(load_configuration(client.kubeconfig, options.master), Throttle(client.qps, client.burst))
+    api = ApiClient(load_configuration(client.kubeconfig, options.master), Throttle(client.qps, client.burst))
     recorder = Recorder(api, options.hostname, options.version)
     seen, ips = node_ips(api, options.hostname, configuration.bind_address, options.version)
     set_conntrack(configuration.conntrack, recorder, options.version)

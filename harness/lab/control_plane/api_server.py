@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 
 from harness.apiserver import LiveApi
-from harness.lab.control_plane.objects import Api
+from harness.lab.control_plane.objects import LabObjects
 from harness.lab.topology import API_ADDRESS, API_PORT
 
 PAGE = 3
@@ -21,7 +21,7 @@ FAULTS = ("down", "slow", "drop", "gone")
 class ApiServer:
     """Serves the control plane's store on the router; `active` is the set of faults in force."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: LabObjects) -> None:
         self.live = LiveApi(api.store, host=API_ADDRESS, port=API_PORT, most_per_page=PAGE)
         self.active: set[str] = set()
         self._api = api

@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.lab.control_plane.endpointslices import same, slices_of
 from harness.lab.control_plane.kubelet import Kubelet
-from harness.lab.control_plane.objects import Api
+from harness.lab.control_plane.objects import LabObjects
 from harness.lab.topology import APP, LabOptions, pod_manifest
 
 LEASE_SECONDS = 0.25
@@ -37,7 +37,7 @@ def node_is_ready(node: dict[str, Any]) -> bool:
 class Replicas:
     """Keeps `wanted` pods that are not terminating."""
 
-    def __init__(self, options: LabOptions, api: Api) -> None:
+    def __init__(self, options: LabOptions, api: LabObjects) -> None:
         self.wanted = options.pods
         self._options, self._api = options, api
         self._made = 0
@@ -67,7 +67,7 @@ def _number(pod: dict[str, Any]) -> int | None:
 class Slices:
     """Keeps the slices of every Service that selects pods."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: LabObjects) -> None:
         self._api = api
 
     async def step(self) -> None:
@@ -94,7 +94,7 @@ class Slices:
 class Nodes:
     """Leases; if one is not renewed, the node and its pods become not ready."""
 
-    def __init__(self, options: LabOptions, api: Api, kubelets: dict[str, Kubelet]) -> None:
+    def __init__(self, options: LabOptions, api: LabObjects, kubelets: dict[str, Kubelet]) -> None:
         self._grace, self._api, self._kubelets = options.node_grace_seconds, api, kubelets
         self._seen = dict.fromkeys(kubelets, 0.0)
 

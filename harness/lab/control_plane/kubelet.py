@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.lab.control_plane.endpointslices import is_ready
-from harness.lab.control_plane.objects import Api
+from harness.lab.control_plane.objects import LabObjects
 from harness.lab.control_plane.probes import ProbeError
 from harness.lab.dataplane.container import Container
 from harness.lab.topology import LabNode, LabOptions
@@ -25,7 +25,7 @@ MAX_PODS = 110
 class Kubelet:
     """`containers` by pod name are what runs on the node."""
 
-    def __init__(self, node: LabNode, options: LabOptions, api: Api, folder: Path) -> None:
+    def __init__(self, node: LabNode, options: LabOptions, api: LabObjects, folder: Path) -> None:
         self.node = node
         self.containers: dict[str, Container] = {}
         self.alive = True

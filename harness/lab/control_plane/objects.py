@@ -15,7 +15,7 @@ from harness.kube.resources import SERVICE_NAME
 from harness.lab.topology import NAMESPACE
 
 
-class Api:
+class LabObjects:
     """One namespace's pods, Services and slices, and the nodes."""
 
     def __init__(self, store: LiveStore, nodes: Collection[str] = ()) -> None:

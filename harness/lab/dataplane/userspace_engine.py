@@ -26,9 +26,9 @@ from engine.kernel.tools import run
 from engine.kernel.userspace import UserspaceKernel
 from engine.pacing import Pacer
 from engine.proxier import Proxier, Sync
-from engine.server.api.client import Api, ApiError, load_configuration
+from engine.server.api.client import ApiClient, ApiError, load_configuration
 from engine.server.api.node import node_ips
-from engine.server.api.watching import Change, Follower, endpointslices, own_node, services
+from engine.server.api.watching import Follower, ObjectChange, endpointslices, own_node, services
 from engine.server.config.configuration import KubeProxyConfiguration
 from engine.server.config.decode import decode
 from engine.server.config.settings import periods
@@ -47,7 +47,7 @@ class Observer:
     def __init__(self, health: Health) -> None:
         self._health = health
 
-    def changed(self, resource: str, change: Change) -> None:
+    def changed(self, resource: str, change: ObjectChange) -> None:
         """As `loop.Observer`; ignored."""
 
     def queued(self) -> None:
@@ -64,7 +64,7 @@ class Observer:
     def failed(self, family: int, error: Exception, full: bool, seconds: float) -> None:
         """As `loop.Observer`; the loop has logged it and tries again."""
 
-    def node(self, change: Change) -> None:
+    def node(self, change: ObjectChange) -> None:
         """A deleted Node accepts no more traffic (HC-09)."""
         if change.type != "DELETED":
             self._health.node_eligible = eligible(change.manifest)
@@ -74,7 +74,7 @@ def serve(configuration: KubeProxyConfiguration, node: str) -> None:
     """Proxy until SIGTERM; ApiError if the API is not available at all."""
     place = Place("host", socket.socket, run, start)
     userspace.clean(place)  # of a proxy that was killed
-    api = Api(load_configuration(configuration.client_connection.kubeconfig, ""))
+    api = ApiClient(load_configuration(configuration.client_connection.kubeconfig, ""))
     seen, ips = node_ips(api, node, "0.0.0.0", NEWEST)
     config = ProxyConfig(
         pod_networks=(parse_network(configuration.cluster_cidr),), node_addresses=(ips.addresses[FAMILY],)
@@ -88,7 +88,7 @@ def serve(configuration: KubeProxyConfiguration, node: str) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())
     if seen:
-        loop.deliver("nodes", [Change("ADDED", seen.manifest)], False)
+        loop.deliver("nodes", [ObjectChange("ADDED", seen.manifest)], False)
     host, _, port = configuration.healthz_bind_address.rpartition(":")
     http.Server(host, int(port), pages(loop, kernel, health))
     for resource in (services(), endpointslices(), own_node(node)):

@@ -12,7 +12,7 @@ from harness.log.events import FORMAT, VERSION, Event, Header
 from harness.log.synth import addresses, manifests, stories
 from harness.log.synth.lost_node import node_lost
 from harness.log.synth.options import Options
-from harness.log.synth.world import Change, World
+from harness.log.synth.world import World, WorldChange
 
 START = "2026-01-01T00:00:00Z"
 
@@ -62,7 +62,7 @@ def _number(options: Options) -> Iterator[Event]:
         yield Event(seq, t, kind, resource, msgspec.Raw(msgspec.json.encode(made)))
 
 
-def _initial(world: World) -> Iterator[Change]:
+def _initial(world: World) -> Iterator[WorldChange]:
     """ADDED for every node, Service and slice, then a BOOKMARK for each resource."""
     for node in world.nodes:
         yield world.say_node("ADDED", node)
@@ -76,7 +76,7 @@ def _initial(world: World) -> Iterator[Change]:
         yield "BOOKMARK", resource, manifests.bookmark(resource, world.version)
 
 
-def _churn(world: World, count: int) -> Iterator[tuple[int, Change]]:
+def _churn(world: World, count: int) -> Iterator[tuple[int, WorldChange]]:
     """`count` changes as (t in ns, change), t strictly rising; stories take turns by time."""
     now = done = 0
     gap = GAP // max(1, count)

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 
 from harness.log.synth.edits import edit
 from harness.log.synth.model import Endpoint, Service
-from harness.log.synth.world import Change, World
+from harness.log.synth.world import World, WorldChange
 
 MILLISECOND = 1_000_000
 SECOND = 1_000 * MILLISECOND
 
-Story = Iterator[tuple[list[Change], int]]
+Story = Iterator[tuple[list[WorldChange], int]]
 
 
 def seconds(world: World, low: int, high: int) -> int:
@@ -42,7 +42,7 @@ def any_endpoint(world: World, service: Service) -> Endpoint | None:
     return staying[world.rng.randrange(len(staying))] if staying else None
 
 
-def set_conditions(world: World, service: Service, endpoint: Endpoint, **conditions: bool) -> list[Change]:
+def set_conditions(world: World, service: Service, endpoint: Endpoint, **conditions: bool) -> list[WorldChange]:
     """Set conditions of an endpoint; no change if it or its Service is gone."""
     piece = service.holder(endpoint) if service.alive else None
     if piece is None or (endpoint.terminating and conditions["ready"]):
@@ -54,7 +54,7 @@ def set_conditions(world: World, service: Service, endpoint: Endpoint, **conditi
     return world.say_slice("MODIFIED", service, piece)
 
 
-def take_out(world: World, service: Service, endpoint: Endpoint) -> list[Change]:
+def take_out(world: World, service: Service, endpoint: Endpoint) -> list[WorldChange]:
     """Remove an endpoint; no change if it or its Service is gone."""
     piece = service.holder(endpoint) if service.alive else None
     return [] if piece is None else world.remove(service, piece, [endpoint])

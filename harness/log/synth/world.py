@@ -1,4 +1,4 @@
-"""The live cluster: creates, changes and removes objects, and returns each change as a `Change`."""
+"""The live cluster: creates, changes and removes objects, and returns each change as a `WorldChange`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.log.synth.shapes import Shapes, long_tail
 
 SLICE_LIMIT = 100
 
-Change = tuple[str, str, JsonObject]
+WorldChange = tuple[str, str, JsonObject]
 """(event type, resource, manifest)."""
 
 
@@ -46,17 +46,17 @@ class World:
         self.version += 1
         return self.version
 
-    def say_node(self, kind: str, node: Node, ready: str = "True") -> Change:
+    def say_node(self, kind: str, node: Node, ready: str = "True") -> WorldChange:
         """A change of `node`; `kind` is the event type, `ready` its Ready condition."""
         version = self.next_version()
         made = manifests.node_manifest(node, version, self.size, self.options.dual_stack, ready)
         return kind, "nodes", made
 
-    def say_service(self, kind: str, service: Service) -> Change:
+    def say_service(self, kind: str, service: Service) -> WorldChange:
         """A change of `service`, as it now is."""
         return kind, "services", manifests.service_manifest(service, self.next_version())
 
-    def say_slice(self, kind: str, service: Service, piece: Slice) -> list[Change]:
+    def say_slice(self, kind: str, service: Service, piece: Slice) -> list[WorldChange]:
         """A change of `piece` in each of the Service's address families, as it now is."""
         families = range(len(service.spec["ipFamilies"]))
         return [(kind, "endpointslices", self._slice(service, piece, family)) for family in families]
@@ -107,7 +107,7 @@ class World:
         starts = range(0, max(1, count), SLICE_LIMIT)
         service.slices = [self._new_slice(pods[start : start + SLICE_LIMIT]) for start in starts]
 
-    def place(self, service: Service, endpoint: Endpoint) -> list[Change]:
+    def place(self, service: Service, endpoint: Endpoint) -> list[WorldChange]:
         """Put `endpoint` in a slice with room, or in a new one."""
         for piece in service.slices:
             if len(piece.endpoints) < SLICE_LIMIT:
@@ -117,7 +117,7 @@ class World:
         service.slices.append(piece)
         return self.say_slice("ADDED", service, piece)
 
-    def remove(self, service: Service, piece: Slice, endpoints: list[Endpoint]) -> list[Change]:
+    def remove(self, service: Service, piece: Slice, endpoints: list[Endpoint]) -> list[WorldChange]:
         """Take `endpoints` out of `piece`, which is deleted once empty unless it is the last."""
         left = [one for one in piece.endpoints if one not in endpoints]
         if not left and len(service.slices) > 1:
@@ -126,7 +126,7 @@ class World:
         piece.endpoints = left
         return self.say_slice("MODIFIED", service, piece)
 
-    def delete_service(self, index: int) -> Iterator[list[Change]]:
+    def delete_service(self, index: int) -> Iterator[list[WorldChange]]:
         """Delete Service number `index`: first its slices, then itself, each with its last object."""
         service = self.services[index]
         self.services[index] = self.services[-1]

@@ -32,7 +32,7 @@ class Saved(NamedTuple):
     results: dict[str, Result]
 
 
-class Change(NamedTuple):
+class FigureChange(NamedTuple):
     """One figure in both results, None if missing. `unit` is "s", "ms", "MiB", "%" or "" for a count."""
 
     mode: str
@@ -63,7 +63,7 @@ class Changes(NamedTuple):
     before: str
     after: str
     kind: str
-    figures: list[Change]
+    figures: list[FigureChange]
     remarks: list[str]
 
     def as_json(self) -> dict[str, Any]:
@@ -156,9 +156,9 @@ _REPLAY: tuple[tuple[str, str, bool, Callable[[Result], float | None]], ...] = (
 """Name, unit, whether an increase is worse, and value. Convergence is not judged: mostly it is minSyncPeriod."""
 
 
-def _replay_figures(mode: str, old: Result, new: Result) -> Iterator[Change]:
+def _replay_figures(mode: str, old: Result, new: Result) -> Iterator[FigureChange]:
     for name, unit, judged, of in _REPLAY:
-        yield Change(mode, name, unit, of(old), of(new), judged)
+        yield FigureChange(mode, name, unit, of(old), of(new), judged)
 
 
 def _replay_remarks(mode: str, old: Result, new: Result) -> Iterator[str]:
@@ -179,13 +179,13 @@ def _replay_remarks(mode: str, old: Result, new: Result) -> Iterator[str]:
             yield f"{mode}: {name} was {'NOT verified' if result['verified'] is False else 'not verified (unknown)'}"
 
 
-def _chaos_figures(mode: str, old: Result, new: Result) -> Iterator[Change]:
+def _chaos_figures(mode: str, old: Result, new: Result) -> Iterator[FigureChange]:
     for name, unit, judged, of in _CHAOS:
-        yield Change(mode, name, unit, of(old), of(new), judged)
+        yield FigureChange(mode, name, unit, of(old), of(new), judged)
     faults = {(each["number"], each["fault"]): each["lost"] for each in old["findings"]}
     for each in new["findings"]:
         if (known := faults.get((each["number"], each["fault"]))) is not None:
-            yield Change(mode, f"lost to {each['number']}. {each['fault']}", "", known, each["lost"], False)
+            yield FigureChange(mode, f"lost to {each['number']}. {each['fault']}", "", known, each["lost"], False)
 
 
 def _latency(name: str) -> Callable[[Result], float | None]:

@@ -64,7 +64,7 @@ def _oracle(events: Sequence[Event], node: str | None, settings: Settings, versi
 
 
 Key = tuple[bytes, int, int] | tuple[int, int]
-Change = tuple[str, str, str, str]
+BehaviourChange = tuple[str, str, str, str]
 """Service, where, before, after."""
 
 
@@ -102,7 +102,7 @@ def _addresses(texts: Iterable[str | None]) -> Iterator[bytes]:
             continue  # "None", or an external IP that is not an address
 
 
-def _destinations(old: Behaviour, new: Behaviour, owners: dict[Key, str]) -> Iterator[Change]:
+def _destinations(old: Behaviour, new: Behaviour, owners: dict[Key, str]) -> Iterator[BehaviourChange]:
     for table in ("destinations", "nodeports"):
         before, after = getattr(old, table), getattr(new, table)
         for key in sorted(before.keys() | after.keys()):
@@ -131,7 +131,7 @@ def _sticky(destination: Destination | None) -> str:
     return f"session affinity of {destination.affinity_seconds} s" if destination else "left alone"
 
 
-def _node_addresses(old: Behaviour, new: Behaviour, family: int) -> Iterator[Change]:
+def _node_addresses(old: Behaviour, new: Behaviour, family: int) -> Iterator[BehaviourChange]:
     if old.node_addresses != new.node_addresses and (old.nodeports or new.nodeports):
         yield "", f"IPv{family} addresses that accept node ports", _taking(old), _taking(new)
 
@@ -144,7 +144,7 @@ def _taking(view: Behaviour) -> str:
 
 def _nftables(
     old: Oracle, new: Oracle, views: list[Behaviour], family: int, owners: dict[Key, str]
-) -> Iterator[Change]:
+) -> Iterator[BehaviourChange]:
     """Changes in mode nftables beyond destinations: hairpin of remote endpoints, and loopback."""
     if old.settings.version < (1, 36) <= new.settings.version:
         count = sum(len(_remote(new, views[1], family, protocol)) for protocol in PROTOCOLS.values())
