@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from harness.judge.behaviour import PROTOCOL_NAMES, Behaviour, Destination, Outcome, Target
+from harness.judge.oracle.modes import TRAITS
 
 Views = dict[str, Behaviour]
 """Behaviour of one family by mode."""
@@ -148,7 +149,7 @@ def _facts(views: Views, service_networks: bool) -> Iterable[tuple[_Row, list[An
 
 def _cluster_ips(views: Views, _known: bool) -> set[bytes]:
     # Mode iptables has no rule for a whole address; where cluster IPs are local, load balancer IPs are too.
-    named = [set(view.cluster_ips) for mode, view in views.items() if mode != "iptables"]
+    named = [set(view.cluster_ips) for mode, view in views.items() if TRAITS[mode].refuses_other_ports]
     return set.intersection(*named) if named else set()
 
 

@@ -13,6 +13,7 @@ from harness.judge.oracle import ipsets
 from harness.judge.oracle.frontends import Port, Ranges
 from harness.judge.oracle.kept import Kept
 from harness.judge.oracle.merged import Claim, Merged, Name, Part
+from harness.judge.oracle.modes import TRAITS
 from harness.judge.oracle.rules import Hints, cluster_set, local_set, usable
 from harness.judge.oracle.settings import Settings, block, packed
 from harness.log.events import OBJECT_TYPES, Event, JsonObject
@@ -20,10 +21,6 @@ from harness.log.events import OBJECT_TYPES, Event, JsonObject
 PROXY_NAME, HEADLESS = "service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"
 TOPOLOGY_MODES = ("service.kubernetes.io/topology-aware-hints", "service.kubernetes.io/topology-mode")
 DEFAULT_AFFINITY_SECONDS = 10800
-HOLDING_ADDRESSES = ("ipvs", "userspace")
-"""Modes that make Service addresses local."""
-ACCEPTING_HEALTH_CHECKS = ("iptables", "ipvs")
-"""Modes that accept packets to health check ports (IPT-06, IPVS-15)."""
 
 
 class Oracle:
@@ -38,7 +35,7 @@ class Oracle:
             "nodes": {},
         }
         self._node: JsonObject = {}
-        self._mode = "nftables"
+        self._mode, self._traits = "nftables", TRAITS["nftables"]
         self._slices: dict[tuple[str, Name], dict[str, JsonObject]] = {}
         self._merged: dict[tuple[int, str], Merged] = {}
         self._changed: dict[tuple[int, str], set[Name]] = {}
@@ -130,11 +127,10 @@ class Oracle:
         taking = self._taking_node_ports()
         nodeports = dict(merged.nodeports.settled)
         destinations, cluster_ips = dict(merged.destinations.settled), set(merged.cluster_ips)
-        if mode == "iptables":  # no rule matches a whole address
+        traits = self._traits
+        if not traits.refuses_other_ports:  # no rule matches a whole address
             cluster_ips.clear()
-        if (
-            mode in HOLDING_ADDRESSES
-        ):  # one virtual server or socket per node address, and all other addresses are local
+        if traits.holds_addresses:  # one virtual server or socket per node address; all other addresses are local
             taking, nodeports = (taking, nodeports) if taking and nodeports else (frozenset(), {})
             cluster_ips |= {key[0] for key in destinations}.difference(self._local_addresses())
         return Behaviour(
@@ -142,15 +138,15 @@ class Oracle:
             nodeports,
             frozenset(cluster_ips),
             taking,
-            frozenset(merged.health_check_ports) if mode in ACCEPTING_HEALTH_CHECKS else frozenset(),
-            merged.chains if mode == "iptables" else None,
-            merged.all_sets(cluster_ips) if mode == "ipvs" else None,
-            frozenset(merged.own_endpoints) if mode == "nftables" else None,
+            frozenset(merged.health_check_ports) if traits.accepts_health_checks else frozenset(),
+            merged.chains if traits.chains else None,
+            merged.all_sets(cluster_ips) if traits.sets else None,
+            frozenset(merged.own_endpoints) if traits.own_endpoints else None,
         )
 
     def _up_to_date(self, family: int, mode: str) -> Merged:
         """What all Services contribute; those that changed are computed again."""
-        self._mode, self._size = mode, 4 if family == 4 else 16
+        self._mode, self._traits, self._size = mode, TRAITS[mode], 4 if family == 4 else 16
         place = family, mode
         if place not in self._merged:
             self._merged[place], self._changed[place] = Merged(), set(self._objects["services"])
@@ -170,7 +166,7 @@ class Oracle:
         ports = service["spec"].get("ports") or ()
         for port in sorted(ports, key=lambda p: (p.get("name") or "", PROTOCOLS[p.get("protocol") or "TCP"])):
             self._port(name, service, port, part)
-            if self._mode == "ipvs":
+            if self._traits.sets:
                 self._entries(service, port, part, taking)
         return part
 
@@ -180,19 +176,19 @@ class Oracle:
 
     def _taking_node_ports(self) -> frozenset[bytes] | None:
         """Addresses that accept node ports (NP-01 to NP-03, NP-06)."""
-        unset = ("primary",) if self._mode == "nftables" else ()
+        traits, unset = self._traits, self._traits.node_ports_on
         asked = self.settings.node_port_addresses or unset
         blocks = self.settings.node_port_blocks(self._size, self.node_ips(self._size), unset)
-        loopback = self._mode == "iptables" and self._size == 4 and self.settings.localhost
+        loopback = traits.opens_loopback and self._size == 4 and self.settings.localhost
         if not blocks:
-            # In mode nftables a list with `primary` is always a set of addresses, since it may change.
-            if self._mode not in HOLDING_ADDRESSES and not (self._mode == "nftables" and "primary" in asked):
+            # Where it is the default, a list with `primary` is always a set of addresses, since it may change.
+            if not traits.holds_addresses and not (unset and "primary" in asked):
                 return None
             blocks = [block("0.0.0.0/0"), block("::/0")]
         local = [*self._local_addresses(), *self.node_ips(self._size)]
         local += [packed("127.0.0.1")] if loopback else []
         mine = {a for a in local if any(ipaddress.ip_address(a) in b for b in blocks)}
-        if self._mode in HOLDING_ADDRESSES:  # NP-07
+        if traits.holds_addresses:  # NP-07
             mine = {a for a in mine if not (self._size == 16 and ipaddress.ip_address(a).is_link_local)}
         return frozenset(a for a in mine if loopback or not ipaddress.ip_address(a).is_loopback)
 
@@ -221,7 +217,7 @@ class Oracle:
 
     def _endpoints(self, name: tuple[str, str], port: JsonObject, size: int) -> dict[Target, JsonObject]:
         wanted = (port.get("name") or "", port.get("protocol") or "TCP")
-        if self._mode == "userspace" and wanted[1] == "SCTP":
+        if wanted[1] == "SCTP" and not self._traits.sctp:
             return {}
         found: dict[Target, JsonObject] = {}
         pieces = self._slices.get((f"IPv{4 if size == 4 else 6}", name), {})
@@ -262,9 +258,8 @@ class Oracle:
         for ip in plain:
             part.claim((ip, protocol, number), rules.external_address())
         for ip in balancers:
-            # In mode iptables only the first Service's source ranges apply, if any.
-            mine = rules.external_address(allowed) if self._mode == "iptables" else rules.external(allowed)
-            part.claim((ip, protocol, number), mine, None if self._mode == "iptables" else allowed)
+            mine = rules.external_address(allowed)
+            part.claim((ip, protocol, number), mine, None if self._traits.first_ranges_only else allowed)
         if port.get("nodePort"):
             part.nodeports.setdefault((protocol, port["nodePort"]), Claim(rules.external()))
         if rules.some and (port.get("nodePort") or balancers or plain):
@@ -300,7 +295,7 @@ class Oracle:
     ) -> Port:
         spec, settings = service["spec"], self.settings
         rules = Port(
-            self._mode,
+            self._traits,
             settings.tells_pods(self._size),
             settings.masquerade_all,
             cluster_set(endpoints, self._hints(service)),
@@ -309,7 +304,7 @@ class Oracle:
         )
         rules.internal_local = spec.get("internalTrafficPolicy") == "Local"
         rules.external_local = _external_local(spec)
-        rules.silent = self._mode == "userspace" and port.get("protocol") == "UDP"
+        rules.silent = self._traits.by_sockets and port.get("protocol") == "UDP"
         rules.uses_cluster = accessible or not rules.internal_local
         if spec.get("sessionAffinity") == "ClientIP":
             client = (spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}

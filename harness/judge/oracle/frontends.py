@@ -7,6 +7,7 @@ column is unused: they count as external clients (ETP-05).
 from __future__ import annotations
 
 from harness.judge.behaviour import Destination, Masquerade, Outcome, Target
+from harness.judge.oracle.modes import Traits
 
 Ranges = frozenset[tuple[bytes, bytes]]
 """(first, last) addresses of allowed sources."""
@@ -19,18 +20,18 @@ _Columns = tuple[Outcome, Outcome, Outcome]
 
 
 class Port:
-    """Endpoint sets and policies of one port, with the mode and settings that apply."""
+    """Endpoint sets and policies of one port, with the traits of the mode and the settings that apply."""
 
     def __init__(
         self,
-        mode: str,
+        traits: Traits,
         tells_pods: bool,
         masquerade_all: bool,
         everywhere: list[Target],
         here: list[Target],
         some: bool,
     ) -> None:
-        self._mode, self._tells_pods, self._masquerade_all = mode, tells_pods, masquerade_all
+        self._traits, self._tells_pods, self._masquerade_all = traits, tells_pods, masquerade_all
         self._everywhere, self._here, self.some = everywhere, here, some
         self.internal_local = self.external_local = False
         self.uses_cluster = True
@@ -41,7 +42,7 @@ class Port:
     def internal(self) -> Destination:
         """The cluster IP (ITP-01, CIP-04)."""
         others = self._masquerade_all or self._tells_pods
-        masquerade = (self._masquerade_all, others, others) if self._mode != "userspace" else _ALWAYS
+        masquerade = (self._masquerade_all, others, others) if not self._traits.by_sockets else _ALWAYS
         return self._destination(self._everyone(self._set(self.internal_local)), masquerade)
 
     def external(self, allowed: Ranges | None = None) -> Destination:
@@ -49,33 +50,33 @@ class Port:
         if not self.external_local:
             return self._destination(self._everyone(self._set(False)), _ALWAYS, allowed)
         outside = self._set(True)
-        if self._mode == "ipvs":
+        if self._traits.alike_for_all:
             return self._destination(self._everyone(outside), (False, False, False), allowed)
         inside = self._set(False) if self._everywhere else outside
         if self.silent and inside[0] == "dnat" and outside[0] == "reject":
             outside = ("drop",)
-        masquerade = (False, True, False) if self._mode != "userspace" else _ALWAYS
+        masquerade = (False, True, False) if not self._traits.by_sockets else _ALWAYS
         # Without a rule that detects pods, they are treated as external clients (ETP-05).
-        pod = outside if self._mode == "iptables" and not self._tells_pods else inside
+        pod = outside if self._traits.undetected_pods_are_external and not self._tells_pods else inside
         return self._destination((pod, inside, outside), masquerade, allowed)
 
     def external_address(self, allowed: Ranges | None = None) -> Destination:
-        """An external or load balancer address: mode iptables rejects nothing on output (NOEP-03)."""
+        """An external or load balancer address: some modes reject nothing on output (NOEP-03)."""
         found = self.external(allowed)
-        if self._mode != "iptables":
+        if self._traits.rejects_on_output:
             return found
         if not self.some:  # no chain for source ranges either (LB-04)
             return found._replace(node=("none",), allowed=None)
         return found
 
     def _set(self, local: bool) -> Outcome:
-        if not local or (self._mode == "ipvs" and not self._here):
+        if not local or (self._traits.alike_for_all and not self._here):
             chosen = self._everywhere if self.uses_cluster else []
         else:
             chosen = self._here
         if chosen:
             return ("dnat", frozenset(chosen))
-        return ("drop",) if self.some and self._mode not in ("ipvs", "userspace") else ("reject",)
+        return ("drop",) if self.some and self._traits.drops_without_local else ("reject",)
 
     def _destination(self, outcomes: _Columns, masquerade: Masquerade, allowed: Ranges | None = None) -> Destination:
         pod, node, external = (m and o[0] == "dnat" for m, o in zip(masquerade, outcomes, strict=True))

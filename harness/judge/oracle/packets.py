@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from harness.judge.behaviour import PROTOCOLS, Behaviour, Destination, Target
 from harness.judge.oracle.fold import Oracle
+from harness.judge.oracle.modes import TRAITS, Traits
 from harness.judge.oracle.settings import LOCALHOST_GATE, Settings, block
 from harness.judge.packet import Outcome, Packet
 
@@ -30,36 +31,36 @@ def expected(oracle: Oracle, packet: Packet, mode: str = "nftables") -> Outcome:
 
 def fate(oracle: Oracle, packet: Packet, mode: str, behaviour: Behaviour) -> Fate:
     """The same per endpoint; `behaviour` must be that of `oracle`."""
-    size = len(packet.destination)
-    if mode == "nftables" and _rejected_on_loopback(behaviour, packet, oracle.settings):
+    size, traits = len(packet.destination), TRAITS[mode]
+    if traits.rejects_on_loopback and _rejected_on_loopback(behaviour, packet, oracle.settings):
         return Fate("reject")
-    found = _frontend(behaviour, packet, oracle.settings, mode)
-    if mode == "iptables":
+    found = _frontend(behaviour, packet, oracle.settings, traits)
+    if not traits.rejects_on_output:
         found = _refused_on_arrival(found, packet)
     client = client_of(packet, oracle.settings)
-    if mode == "userspace" and oracle.settings.pod_block(size) is None:  # a socket sees no interface
+    if traits.by_sockets and oracle.settings.pod_block(size) is None:  # a socket sees no interface
         client = NODE if packet.source_local else EXTERNAL
     if found is None:
-        return Fate(_unknown(behaviour, packet, oracle.settings, mode))
+        return Fate(_unknown(behaviour, packet, oracle.settings, traits))
     outcome = found.outcomes[client]
     kind = outcome[0]
     barred = found.allowed is not None and not any(a <= packet.source <= b for a, b in found.allowed)
-    if barred and mode == "ipvs" and packet.source_local:
+    if barred and traits.by_ip_vs and packet.source_local:
         # The node is barred only if source and destination are equal, and only after IP_VS (LB-05).
         barred = kind == "dnat" and packet.source == packet.destination
-    if barred and mode == "userspace":
+    if barred and traits.by_sockets:
         return Fate(_refusal(found, packet.protocol))
-    if barred or (mode == "iptables" and kind != "dnat" and _martian(packet, oracle.settings)):
+    if barred or (traits.opens_loopback and kind != "dnat" and _martian(packet, oracle.settings)):
         return Fate("drop")
     if outcome[0] != "dnat":
         return Fate("no-op" if outcome[0] == "none" else outcome[0])
     targets = outcome[1]
     masqueraded = found.masquerade is not None and found.masquerade[client]
     own = frozenset(target for target in targets if target[0] == packet.source)
-    if own and mode == "nftables" and oracle.settings.version >= (1, 36):  # HAIR-01a
+    since = traits.hairpins_of_node_since
+    if own and since is not None and oracle.settings.version >= since:  # HAIR-01a, HAIR-02
         own &= oracle.on_node(4 if size == 4 else 6, packet.protocol)
-    if mode == "ipvs":  # HAIR-02, IPVS-12
-        own = own and own & oracle.on_node(4 if size == 4 else 6, packet.protocol)
+    if traits.by_ip_vs:  # IPVS-12
         masqueraded &= not ipaddress.ip_address(packet.source).is_loopback
         # Without a local-traffic detector, a cluster IP as source means that the node chose it (CIP-04).
         masqueraded |= _from_cluster_ip(oracle, behaviour, packet)
@@ -101,7 +102,7 @@ def client_of(packet: Packet, settings: Settings) -> int:
     return POD if is_pod else NODE if packet.source_local else EXTERNAL
 
 
-def _frontend(behaviour: Behaviour, packet: Packet, settings: Settings, mode: str) -> Destination | None:
+def _frontend(behaviour: Behaviour, packet: Packet, settings: Settings, traits: Traits) -> Destination | None:
     found = behaviour.destinations.get((packet.destination, packet.protocol, packet.port))
     if found is not None:
         return found
@@ -112,12 +113,12 @@ def _frontend(behaviour: Behaviour, packet: Packet, settings: Settings, mode: st
     if taking is not None:
         taken = packet.destination in taking
     elif ipaddress.ip_address(packet.destination).is_loopback:
-        taken = mode == "iptables" and len(packet.destination) == 4 and settings.localhost
+        taken = traits.opens_loopback and len(packet.destination) == 4 and settings.localhost
     else:
         taken = packet.destination_local
     if taken:
         return found
-    if mode == "iptables" and packet.destination_local and found.external[0] != "dnat":
+    if not traits.rejects_on_output and packet.destination_local and found.external[0] != "dnat":
         outcome = found.external
         return Destination(
             outcome, outcome, outcome, masquerade=(False, False, False)
@@ -133,19 +134,19 @@ def _refused_on_arrival(found: Destination | None, packet: Packet) -> Destinatio
 
 
 def _martian(packet: Packet, settings: Settings) -> bool:
-    """Whether it is sent to a loopback address from elsewhere, which mode iptables has enabled (NP-05)."""
+    """Whether it is sent to a loopback address from elsewhere, which the mode has enabled (NP-05)."""
     source, destination = ipaddress.ip_address(packet.source), ipaddress.ip_address(packet.destination)
     return settings.localhost and destination.version == 4 and destination.is_loopback and not source.is_loopback
 
 
-def _unknown(behaviour: Behaviour, packet: Packet, settings: Settings, mode: str) -> str:
+def _unknown(behaviour: Behaviour, packet: Packet, settings: Settings, traits: Traits) -> str:
     """The outcome for a destination that is no frontend (CIP-02, CIP-03)."""
     destination = packet.destination
-    if mode == "iptables":
-        return "drop" if _martian(packet, settings) else "no-op"
+    if traits.opens_loopback and _martian(packet, settings):
+        return "drop"
     if destination in behaviour.cluster_ips:
         return "reject"
-    if mode in ("ipvs", "userspace"):
+    if not traits.drops_unassigned:
         return "no-op"
     known = settings.service_cidrs if settings.gate("MultiCIDRServiceAllocator") else ()
     blocks = [b for b in map(block, known) if len(b.network_address.packed) == len(destination)]
