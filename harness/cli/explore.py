@@ -17,12 +17,16 @@ from harness.cli.progress import Progress
 if TYPE_CHECKING:  # imported late, so that help is quick
     from aiohttp import web
 
+    from harness.explore.growth import Growth
+
 EXIT_ADDRESS, EXIT_INPUT = 1, 2
 EXAMPLES = """\b
 Examples:
   harness explore recordings/demo.jsonl
   harness explore recordings/10k-svc.jsonl --port 8080
   harness explore recordings/demo.jsonl --result demo.json  # with the convergence of that replay
+  harness explore prod.jsonl --follow                   # while `harness record` writes it
+  harness explore kafka://kafka-1:9092/prod --follow
   harness explore chaos-pod-kill-nftables/              # a chaos run: faults and lost requests on the same clock
   kubectl get services,endpointslices,nodes -A -o json | harness explore -
 """
@@ -39,24 +43,43 @@ Examples:
     help="A result of `harness replay SOURCE --json`: its convergence is shown on the timeline.",
     shell_complete=files,
 )
-def explore(source: str, port: int, result: str | None) -> None:
+@click.option("--follow", is_flag=True, help="Keep reading as SOURCE grows; the page follows.")
+def explore(source: str, port: int, result: str | None, follow: bool) -> None:
     """Explore a recording in a browser, moment by moment.
 
-    SOURCE is a recording, kubectl's JSON output, or the folder of a chaos run.  The page shows the state
-    at every event, what changed, the rules before and after, and a packet's way through them.  It is
-    served on 127.0.0.1 until Ctrl-C or SIGTERM, and needs nothing from the network.
+    SOURCE is a recording, kubectl's JSON output, kafka://HOST:PORT/TOPIC, or the folder of a chaos run.
+    The page shows the state at every event, what changed, the rules before and after, and a packet's
+    way through them.  It is served on 127.0.0.1 until Ctrl-C or SIGTERM, and needs nothing from the
+    network.
 
     Exit codes: 0 stopped by a signal; 1 the address is not available; 2 SOURCE cannot be read.
     """
+    from harness.explore.growth import Growth
+
+    if follow and (result or Path(source).is_dir()):
+        raise click.UsageError("--follow reads a recording that grows, which no --result and no chaos run is of")
+    growth = Growth(source) if follow else None
     try:
         with Progress("reading"):
-            application = _application(source, result)
+            application = _followed(growth) if growth else _application(source, result)
+        asyncio.run(_serve(application, port))
+    except _Unavailable as error:
+        raise Ending(f"127.0.0.1:{port}: {error}", EXIT_ADDRESS) from None
     except (ValueError, OSError) as error:
         raise Ending(str(error), EXIT_INPUT) from None
-    try:
-        asyncio.run(_serve(application, port))
-    except OSError as error:
-        raise Ending(f"127.0.0.1:{port}: {error.strerror or error}", EXIT_ADDRESS) from None
+    finally:
+        if growth:
+            growth.close()
+
+
+class _Unavailable(Exception):
+    """The address cannot be listened on."""
+
+
+def _followed(growth: Growth) -> web.Application:
+    from harness.explore.server import Explorer
+
+    return Explorer(growth.opened(), growth=growth).application()
 
 
 def _application(source: str, result: str | None) -> web.Application:
@@ -84,8 +107,17 @@ async def _serve(application: web.Application, port: int) -> None:
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     try:
-        await handover.listen(lambda: web.TCPSite(runner, "127.0.0.1", port).start())
+        await _listen(runner, port)
         click.echo(f"open http://127.0.0.1:{runner.addresses[0][1]}/  (Ctrl-C ends it)")
         await stop.wait()
     finally:
         await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, port: int) -> None:
+    from aiohttp import web
+
+    try:
+        await handover.listen(lambda: web.TCPSite(runner, "127.0.0.1", port).start())
+    except OSError as error:
+        raise _Unavailable(error.strerror or str(error)) from None

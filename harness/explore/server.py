@@ -10,12 +10,14 @@ GET /api/rules?at=N&service=NAMESPACE/NAME&mode=M[&node=NAME]
 GET /api/trace?at=N&from=WHO&to=WHERE&mode=M[&node=NAME]
 GET /api/state?at=N       a Kubernetes List, as `harness inspect --at` prints
 GET /api/convergence?mode=M[&node=NAME]  when rules followed each change; of a recording it is replayed when asked for
+GET /api/grown?events=N   waits for more than N events of a source that is followed
 GET /api/index?position=P the count for a seq or a time (90s)
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Callable
 from functools import lru_cache
@@ -29,9 +31,11 @@ from aiohttp import web
 from engine.manifest import ManifestError
 from harness.explore import views
 from harness.explore.convergence import NS, Convergence, Point, measured, of_run
+from harness.explore.growth import Growth
 from harness.explore.history import History
 from harness.explore.rules import MODES, changed_lines, concerned, rules
 from harness.explore.run import Run
+from harness.log.errors import RecordingError
 from harness.log.positions import Position, position
 from harness.log.state import State
 from harness.replay.ask import explain_state
@@ -41,6 +45,7 @@ PAGE = {"": ("index.html", "text/html"), "app.js": ("app.js", "text/javascript")
     "style.css": ("style.css", "text/css"),
 }
 RULES_KEPT = 64
+TAKE_SECONDS, WAIT_SECONDS = 0.2, 20.0
 LARGEST_PAGE = 500
 """Rows of one answer."""
 
@@ -55,12 +60,21 @@ Answer = Callable[[web.Request], Any]
 class Explorer:
     """Serves one history; `run` is a chaos run's data, None for a recording only.
 
-    `known` is when rules followed each change; without it, that is measured when it is asked for.
+    `known` is when rules followed each change; without it, that is measured when it is asked for.  `growth` adds to
+    the history while this serves.
     """
 
-    def __init__(self, history: History, run: Run | None = None, known: Convergence | None = None) -> None:
+    def __init__(
+        self,
+        history: History,
+        run: Run | None = None,
+        known: Convergence | None = None,
+        growth: Growth | None = None,
+    ) -> None:
+        self._growth, self._ended, self._news = growth, "", asyncio.Event()
+        self._following: asyncio.Task[None] | None = None
         self._known = of_run(run) if run else known
-        self._measuring: dict[tuple[str, str | None], asyncio.Task[Convergence]] = {}
+        self._measuring: dict[tuple[str, str | None, int], asyncio.Task[Convergence]] = {}
         self._history, self._run, self._facts = history, run, views.Facts(history.events)
         self._cluster = history.header.cluster
         self._rules = lru_cache(RULES_KEPT)(self._rules_of)  # going on by one, half of what is needed is known
@@ -68,6 +82,7 @@ class Explorer:
     def application(self) -> web.Application:
         """The server, ready to be run."""
         app = web.Application(middlewares=[_guarded])
+        app.on_startup.append(self._begin)
         app.on_shutdown.append(self._end)
         for path, answer in self._answers().items():
             app.router.add_get(f"/api/{path}", _as_json(answer))
@@ -87,18 +102,49 @@ class Explorer:
             "state": self.state,
             "index": self.index,
             "convergence": self.convergence,
+            "grown": self.grown,
         }
 
+    async def _begin(self, _app: web.Application) -> None:
+        self._following = asyncio.create_task(self._follow(self._growth)) if self._growth else None
+
     async def _end(self, _app: web.Application) -> None:
-        """Nothing that was started goes on."""
-        for task in self._measuring.values():
+        """Nothing that was started goes on, and nobody waits any longer."""
+        tasks = [*self._measuring.values(), *([self._following] if self._following else [])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._measuring.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._announce()
+
+    def _announce(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def _follow(self, growth: Growth) -> None:
+        """Takes what was read, a few times per second: every answer is about one history."""
+        while not self._ended:
+            try:
+                taken = growth.take()
+                self._ended = str(growth.failure or "")
+            except RecordingError as error:
+                taken, self._ended = [], str(error)
+            self._facts.learn(taken)
+            if taken or self._ended:
+                self._announce()
+            await asyncio.sleep(TAKE_SECONDS)
+
+    async def grown(self, request: web.Request) -> dict[str, Any]:
+        """The number of events once it exceeds that in the question, after a while also if it does not."""
+        if self._growth and not self._ended and len(self._history) <= _number(request, "events", 0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), WAIT_SECONDS)
+        return {"events": len(self._history), "ended": self._ended}
 
     def overview(self, request: web.Request) -> dict[str, Any]:
         """Data that does not change while the page is open."""
         return views.overview(self._history) | {
             "modes": MODES, "run": self._run and msgspec.to_builtins(self._run), "measures": self._known is None,
+            "follows": self._growth is not None,
         }  # fmt: skip
 
     def moment(self, request: web.Request) -> dict[str, Any]:
@@ -167,13 +213,14 @@ class Explorer:
 
     async def _measured(self, mode: str, node: str | None) -> Convergence:
         """One replay for all who ask, also if one of them goes away."""
-        task = self._measuring.get((mode, node))
+        key = mode, node, len(self._history)
+        task = self._measuring.get(key)
         if task is None:
-            task = self._measuring[mode, node] = asyncio.create_task(measured(self._history, mode, node))
+            task = self._measuring[key] = asyncio.create_task(measured(self._history, mode, node))
         try:
             return await asyncio.shield(task)
         except ValueError:
-            self._measuring.pop((mode, node), None)
+            self._measuring.pop(key, None)
             raise
 
     def _at(self, request: web.Request) -> int:

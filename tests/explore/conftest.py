@@ -26,9 +26,9 @@ def demo() -> History:
 
 
 @contextmanager
-def serving(source: str) -> Iterator[str]:
+def serving(*arguments: str) -> Iterator[str]:
     """The page's URL while the command runs; it must end cleanly by SIGTERM."""
-    command = [sys.executable, "-m", "harness", "explore", source]
+    command = [sys.executable, "-m", "harness", "explore", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             line = process.stdout.readline()

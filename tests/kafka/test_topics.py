@@ -24,6 +24,8 @@ from harness.log.kafka.address import parse_address
 from harness.log.kafka.errors import BrokerAway, TopicError
 from harness.log.kafka.sink import TopicWriter
 from harness.log.lines import event_line, header_line
+from tests.explore.conftest import serving
+from tests.explore.test_page import get
 from tests.waiting import until
 
 pytestmark = pytest.mark.xdist_group("kafka")
@@ -185,6 +187,18 @@ def test_events_delivered_twice_are_read_once(url, broker):
     with open_source(url) as recording:
         assert [found.seq for found in recording] == list(range(1, 8))
         assert recording.repeats == 4
+
+
+def test_a_page_follows_a_topic(url):
+    """`harness explore --follow` shows what is written to it meanwhile."""
+    writer = TopicWriter(parse_address(url), HEADER, b"me")
+    writer.write([event(1), event(2)])
+    with serving(url, "--follow") as page:
+        until(lambda: get(page, "api/overview")["events"] == 2, "what is there is shown")
+        writer.write([event(3)])
+        until(lambda: get(page, "api/grown?events=2")["events"] == 3, "what comes is shown")
+        assert get(page, "api/moment?at=3")["event"]["seq"] == 3
+    writer.close()
 
 
 def test_who_opens_last_writes_alone(url):

@@ -4,6 +4,7 @@ import { html, render, useCallback, useEffect, useLayoutEffect, useMemo, useRef,
 
 const RESOURCES = ["services", "endpointslices", "nodes", "pods", "markers"];
 const ROW = 24; // pixels of a table row
+const PAUSE = 250; // ms between two looks at a source that grows
 const PAGE = 60; // rows asked for at once
 const DEFAULTS = { at: "", service: "", tab: "endpoints", filter: "", mode: "nftables", node: "", from: "", to: "", measured: "" };
 
@@ -94,7 +95,12 @@ const Lane = ({ convergence, x, now }) => {
       from ${short(FASTEST)} below to ${short(slowest)} above, logarithmic${never ? "; red: never followed" : ""}</p>`;
 };
 
-const Timeline = ({ overview, at, moment, go, convergence }) => {
+/** Of a source that grows: the newest event is shown until another one is chosen. */
+const Live = ({ live, at, set, ended }) => html`<button aria-pressed=${String(live)} disabled=${Boolean(ended)}
+  onClick=${() => set({ at: live ? String(at) : "live" })}>● Live</button>
+  ${ended && html`<span class="error" role="alert">${ended}</span>`}`;
+
+const Timeline = ({ overview, at, moment, go, convergence, live, set }) => {
   const { density, duration_ns: duration, events, run } = overview;
   const x = useCallback((seconds) => (duration ? Math.min(1000, (seconds * 1e12) / duration) : 0), [duration]);
   const drawn = useMemo(() => bars(density), [density]);
@@ -124,6 +130,7 @@ const Timeline = ({ overview, at, moment, go, convergence }) => {
       <button onClick=${() => go(at + 1)} disabled=${at === events} aria-label="Next event">▶</button>
       <button onClick=${() => go(events)} disabled=${at === events} aria-label="Last event">▶|</button>
       <${Jump} go=${go} />
+      ${overview.follows && html`<${Live} live=${live} at=${at} set=${set} ended=${overview.ended} />`}
       <output class="grow">${at} of ${events} events${moment?.event ? ` · ${clock(moment.event.t_ns)}` : ""}</output>
       <a href=${`/api/state?at=${at}`} download=${`state-${at}.json`}>State as JSON</a>
     </div>
@@ -163,12 +170,13 @@ const Followed = ({ points }) => points.map((each) => html`<p>${each.where || "I
 
 const SHOWN = 20;
 
-const Convergence = ({ overview, convergence, error, waits, set, go, asked }) => {
+const Convergence = ({ overview, convergence, error, waits, set, go, asked, newer }) => {
   const never = Infinity;
   const slowest = useMemo(() => [...(convergence?.points ?? [])]
     .sort((a, b) => (b.seconds ?? never) - (a.seconds ?? never)).slice(0, SHOWN), [convergence]);
   return html`<h2>Convergence</h2>
-    ${!asked && html`<p><button onClick=${() => set({ measured: "yes" })}>Measure by a replay in memory</button></p>
+    ${overview.measures && (!asked || newer) && html`<p><button onClick=${() => set({ measured: String(overview.events) })}>
+      ${asked ? "Measure again" : "Measure"} by a replay in memory</button></p>
       <p class="note">Replays the recording once, in a process of its own; 10,000 Services take some seconds.</p>`}
     ${waits && asked && html`<p class="note" role="status">Replaying…</p>`}
     ${error && html`<p class="error" role="alert">${error}</p>`}
@@ -316,15 +324,36 @@ const Details = ({ overview, at, chosen, set }) => {
         : html`<p class="note">Choose one in the table, or by the event that changed it.</p>`}</div>`;
 };
 
-const Page = ({ overview }) => {
+/** The overview, asked for again whenever a followed source has grown. */
+const useGrowth = (first) => {
+  const [overview, setOverview] = useState(first);
+  useEffect(() => {
+    if (!first.follows) return undefined;
+    const abort = new AbortController();
+    const follow = async (events) => {
+      const { events: now, ended } = await fetched("grown", { events }, abort.signal);
+      if (now > events || ended) setOverview({ ...(await fetched("overview", {}, abort.signal)), ended });
+      if (!ended) setTimeout(() => abort.signal.aborted || begin(now), PAUSE);
+    };
+    const begin = (events) => follow(events).catch((error) => error.name !== "AbortError"
+      && setOverview((before) => ({ ...before, ended: `The server does not answer: ${error.message}` })));
+    begin(first.events);
+    return () => abort.abort();
+  }, []);
+  return overview;
+};
+
+const Page = ({ first }) => {
+  const overview = useGrowth(first);
   const [chosen, setChosen] = useState(fromFragment);
-  const at = Math.min(overview.events, chosen.at === "" ? overview.initial : Number(chosen.at) || 0);
+  const live = overview.follows && (chosen.at === "live" || chosen.at === "");
+  const at = Math.min(overview.events, live ? overview.events : chosen.at === "" ? overview.initial : Number(chosen.at) || 0);
   const set = useCallback((changes) => setChosen((before) => ({ ...before, ...changes })), []);
   const go = useCallback((to) => set({ at: String(Math.max(0, Math.min(overview.events, to))) }), [overview]);
   const choose = useCallback((service) => set({ service, to: "" }), []);
   const { found: moment } = useAnswer("moment", { at });
-  const asked = !overview.measures || chosen.measured === "yes";
-  const convergence = useAnswer("convergence", asked ? { mode: chosen.mode, node: chosen.node } : null, true);
+  const asked = !overview.measures || chosen.measured !== "";
+  const convergence = useAnswer("convergence", asked ? { mode: chosen.mode, node: chosen.node, events: chosen.measured } : null, true);
 
   useEffect(() => history.replaceState(null, "", toFragment(chosen)), [chosen]);
   useEffect(() => {
@@ -342,7 +371,8 @@ const Page = ({ overview }) => {
   const counts = Object.entries(moment?.counts ?? {}).map(([name, count]) => `${count} ${name}`).join(", ");
   return html`<header><h1>${overview.path}</h1>
       <p class="note">${counts || "empty"} · ← and → step through events, Page keys by 20 · the address of this page is this moment</p></header>
-    <${Timeline} overview=${overview} at=${at} moment=${moment} go=${go} convergence=${convergence.found} />
+    <${Timeline} overview=${overview} at=${at} moment=${moment} go=${go} convergence=${convergence.found}
+      live=${live} set=${set} />
     <main class="panels">
       <section class="panel" aria-label="Event"><h2>Event</h2><${Change} moment=${moment} choose=${choose} convergence=${convergence.found} /></section>
       <section class="panel" aria-label="Events around"><h2>Around it</h2><${Events} at=${at} go=${go} /></section>
@@ -350,7 +380,8 @@ const Page = ({ overview }) => {
         <${Services} at=${at} chosen=${chosen} set=${set} choose=${choose} /></section>
       <section class="panel" aria-label="Details"><${Details} overview=${overview} at=${at} chosen=${chosen} set=${set} /></section>
       <section class="panel" aria-label="Convergence"><${Convergence} overview=${overview} convergence=${convergence.found}
-        error=${convergence.error} waits=${convergence.waits} asked=${asked} set=${set} go=${go} /></section>
+        error=${convergence.error} waits=${convergence.waits} asked=${asked} newer=${overview.events > Number(chosen.measured)}
+        set=${set} go=${go} /></section>
     </main>`;
 };
 
@@ -358,6 +389,6 @@ fetched("overview", {})
   .then((overview) => {
     document.title = `${overview.path} · explore`;
     place.replaceChildren();
-    render(html`<${Page} overview=${overview} />`, place);
+    render(html`<${Page} first=${overview} />`, place);
   })
   .catch((error) => { place.textContent = `The server does not answer: ${error.message}`; });
