@@ -30,7 +30,7 @@ from harness.lab.dataplane.processes import prefer
 from harness.lab.topology import LabOptions
 from harness.modes import mode_of
 from harness.places import vm
-from harness.places.namespace import WAYS_OUT
+from harness.places.namespace import WAYS_OUT, in_words
 
 LOG, OPTIONS, RECORDING = "supervisor.log", "options.json", "events.jsonl"
 START_SECONDS, STOP_SECONDS = 120.0, 20.0
@@ -195,7 +195,7 @@ def _await_ready(ready_reader: int, report: Callable[[str], None], folder: Path)
             break
     words = (folder / LOG).read_bytes()[-1500:].decode(errors="replace").strip()
     way_out = f"; {WAYS_OUT}" if "unshare" in words else ""
-    raise LabError(f"the lab did not start: {words or 'no answer in time'}{way_out}")
+    raise LabError(f"the lab did not start: {in_words(words) or 'no answer in time'}{way_out}")
 
 
 def _peer(path: Path) -> int:

@@ -22,6 +22,15 @@ WAYS_OUT = (
 )
 
 
+_LIMIT_REACHED = "unshare failed: No space left on device"
+"""What unshare says for ENOSPC, which is no matter of disks here (namespaces(7))."""
+
+
+def in_words(said: str) -> str:
+    """What unshare printed, with a reached limit on namespaces called that."""
+    return said.replace(_LIMIT_REACHED, "the limit on namespaces is reached")
+
+
 class NamespaceError(RuntimeError):
     """Namespaces are not available; the message says what to do."""
 
@@ -63,7 +72,7 @@ class Namespace:
             error = self._agent.stderr.read().decode(errors="replace").strip() if self._agent.stderr else ""
             self.__exit__()
             raise NamespaceError(
-                f"cannot make a user and network namespace: {error or 'no answer'}; {WAYS_OUT},"
+                f"cannot make a user and network namespace: {in_words(error) or 'no answer'}; {WAYS_OUT},"
                 " or use --kernel vm or --kernel memory"
             )
         return self

@@ -31,6 +31,7 @@ def test_a_kernel_that_was_asked_for_and_is_not_there_is_an_error(pipeline, opti
     done = pipeline.harness("replay", DEMO, *options, **variables)
     assert done.returncode == 1 and not done.stdout
     assert len(done.stderr.splitlines()) == 1 and all(way in done.stderr for way in WAYS_OUT)
+    assert "the limit on namespaces is reached" in done.stderr and "No space left" not in done.stderr
 
 
 def test_without_a_gate_page_and_result_say_that_nothing_is_verified(pipeline):
