@@ -24,6 +24,11 @@ class Mode:
     they are served by the proxy's own sockets or rejected (NP-11, NP-12).
     `follows_service_networks`: rules depend on the cluster's ServiceCIDRs.
     `counts_services`: the gauge of missing local endpoints counts Services instead of their ports (MET-05).
+
+    Of the daemon: `own_masquerade`: masqueradeAll and masqueradeBit are those of the mode's own block, not of block
+    iptables.  `needs_iptables`: a family is supported if the host's iptables works (DS-02).  `drops_invalid`: packets
+    of invalid connections are dropped unless the kernel is liberal (MASQ-03).  `partial_syncs`: metrics distinguish
+    full and partial syncs.  `deprecated_since`, `ends_since`: versions that announce its end (IPVS-22, IPVS-22a).
     """
 
     name: str
@@ -34,12 +39,38 @@ class Mode:
     loopback_by_proxy: bool = False
     follows_service_networks: bool = False
     counts_services: bool = False
+    own_masquerade: bool = False
+    needs_iptables: bool = False
+    drops_invalid: bool = False
+    partial_syncs: bool = True
+    deprecated_since: tuple[int, int] | None = None
+    ends_since: tuple[int, int] | None = None
 
 
-IPTABLES = Mode("iptables", IptablesBackend, full_on_node_change=True, node_ports_on_loopback=True)
-IPVS = Mode("ipvs", IpvsBackend, counts_services=True)
+IPTABLES = Mode(
+    "iptables",
+    IptablesBackend,
+    full_on_node_change=True,
+    node_ports_on_loopback=True,
+    needs_iptables=True,
+    drops_invalid=True,
+)
+IPVS = Mode(
+    "ipvs",
+    IpvsBackend,
+    counts_services=True,
+    needs_iptables=True,
+    partial_syncs=False,
+    deprecated_since=(1, 35),
+    ends_since=(1, 37),
+)
 NFTABLES = Mode(
-    "nftables", NftablesBackend, node_ports_on=(PRIMARY,), loopback_by_proxy=True, follows_service_networks=True
+    "nftables",
+    NftablesBackend,
+    node_ports_on=(PRIMARY,),
+    loopback_by_proxy=True,
+    follows_service_networks=True,
+    own_masquerade=True,
 )
 USERSPACE = Mode("userspace", UserspaceBackend)
 

@@ -8,15 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from engine.config import NEWEST, PRIMARY
+from engine.config import NEWEST
+from engine.modes import MODES
 from engine.server.config import gates
 from engine.server.config.command_line import CommandLine
 from engine.server.config.configuration import (
+    BLOCKS,
+    DEFAULT_BLOCK,
     HEALTHZ_PORT,
     METRICS_PORT,
     ConfigurationError,
     KubeProxyConfiguration,
     Logging,
+    masquerade_block,
     replace,
 )
 from engine.server.config.decode import LENIENT, decode
@@ -165,8 +169,9 @@ def _platform_defaults(
         if version < DEFAULT_MODE_WARNED_SINCE:
             notes.append(Note("Using iptables proxy"))
         configuration = replace(configuration, mode="iptables")
-    if configuration.mode == "nftables" and not configuration.node_port_addresses and version >= (1, 31):
-        configuration = replace(configuration, node_port_addresses=(PRIMARY,))
+    known = MODES.get(configuration.mode)  # an unknown mode is reported by the validation
+    if known and known.node_ports_on and not configuration.node_port_addresses and version >= (1, 31):
+        configuration = replace(configuration, node_port_addresses=known.node_ports_on)
     if not configuration.detect_local_mode:
         notes.append(Note("Defaulting detect-local-mode", 4, {"localModeClusterCIDR": "ClusterCIDR"}))
         configuration = replace(configuration, detect_local_mode="ClusterCIDR")
@@ -180,13 +185,16 @@ def effective_block_only(configuration: KubeProxyConfiguration) -> KubeProxyConf
     ipvs has its masqueradeAll in the iptables block.
     """
     mode, none = configuration.mode, Duration(0)
-    for block in ("iptables", "ipvs", "nftables"):
+    for block in BLOCKS:
         if block != mode:
             idle = replace(getattr(configuration, block), sync_period=none, min_sync_period=none)
             configuration = replace(configuration, **{block: idle})
-    if mode == "nftables":
-        return replace(configuration, iptables=replace(configuration.iptables, masquerade_all=False))
-    return replace(configuration, nftables=replace(configuration.nftables, masquerade_all=False))
+    for block in (block for block in BLOCKS if MODES[block].own_masquerade or block == DEFAULT_BLOCK):
+        if block != masquerade_block(mode):
+            configuration = replace(
+                configuration, **{block: replace(getattr(configuration, block), masquerade_all=False)}
+            )
+    return configuration
 
 
 def _overridden_hostname(configuration: KubeProxyConfiguration, flag: str) -> KubeProxyConfiguration:

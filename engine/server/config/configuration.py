@@ -11,6 +11,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct, field
 
+from engine.modes import MODES
 from engine.server.config.duration import Duration
 from engine.server.config.quantity import Quantity
 
@@ -168,3 +169,18 @@ class ConfigurationError(Exception):
 
 
 replace = msgspec.structs.replace
+
+
+BLOCKS = ("iptables", "ipvs", "nftables")
+"""The blocks of modes, by the modes' names."""
+DEFAULT_BLOCK = "iptables"
+
+
+def effective_block(mode: str) -> str:
+    """The block that has a mode's sync periods."""
+    return mode if mode in BLOCKS else DEFAULT_BLOCK
+
+
+def masquerade_block(mode: str) -> str:
+    """The block that has a mode's masqueradeAll and masqueradeBit."""
+    return mode if mode in MODES and MODES[mode].own_masquerade else DEFAULT_BLOCK

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from engine.config import NEWEST, NODE_PORT_KEYWORDS
+from engine.modes import MODES
 from engine.server.config.configuration import ConfigurationError, KubeProxyConfiguration
 from engine.server.config.field_errors import aggregate
 from engine.server.config.netaddr import families, is_dual_stack, parse_ip, split_host_port
@@ -50,8 +51,8 @@ def sanity(
 def _node_ports(c: KubeProxyConfiguration, family: int, pod_cidrs: Sequence[str]) -> Iterator[str]:
     """Warnings about node ports that are open on more addresses than expected."""
     texts = c.node_port_addresses
-    # Each keyword applies to both families; mode nftables treats "unset" as primary.
-    if set(texts) & set(NODE_PORT_KEYWORDS) or (not texts and c.mode == "nftables"):
+    # Each keyword applies to both families; a mode may have a default of its own.
+    if set(texts) & set(NODE_PORT_KEYWORDS) or (not texts and c.mode in MODES and MODES[c.mode].node_ports_on):
         return
     ours, other = f"IPv{family}", f"IPv{10 - family}"
     in_family = families(texts).count(family)

@@ -8,7 +8,14 @@ from engine.addresses import parse_network
 from engine.config import ProxyConfig
 from engine.model import Address, Network, Node
 from engine.server.api.node_ips import NodeIPs
-from engine.server.config.configuration import IPVS, IPTables, KubeProxyConfiguration, NFTables
+from engine.server.config.configuration import (
+    IPVS,
+    IPTables,
+    KubeProxyConfiguration,
+    NFTables,
+    effective_block,
+    masquerade_block,
+)
 from engine.server.config.options import Options
 
 
@@ -40,8 +47,7 @@ def to_proxy_config(
     set, which disables the drop of invalid packets like the configuration field (MASQ-03).
     """
     configuration = options.configuration
-    # ipvs has no masquerade fields and uses those of iptables.
-    masquerade = configuration.nftables if configuration.mode == "nftables" else configuration.iptables
+    masquerade: IPTables | NFTables = getattr(configuration, masquerade_block(configuration.mode))
     return ProxyConfig(
         pod_networks=pod_networks(configuration, node),
         service_networks=service_networks,
@@ -71,8 +77,8 @@ def node_addresses(node_ips: NodeIPs) -> tuple[Address, ...]:
 
 
 def _block(configuration: KubeProxyConfiguration) -> IPTables | IPVS | NFTables:
-    blocks: dict[str, IPTables | IPVS | NFTables] = {"ipvs": configuration.ipvs, "nftables": configuration.nftables}
-    return blocks.get(configuration.mode, configuration.iptables)
+    found: IPTables | IPVS | NFTables = getattr(configuration, effective_block(configuration.mode))
+    return found
 
 
 def pod_networks(configuration: KubeProxyConfiguration, node: Node | None) -> tuple[Network, ...]:

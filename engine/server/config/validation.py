@@ -12,7 +12,16 @@ from collections.abc import Callable, Iterator
 
 from engine.config import NEWEST, NODE_PORT_KEYWORDS, PRIMARY, gate_default
 from engine.server.config import gates
-from engine.server.config.configuration import IPVS, Conntrack, IPTables, KubeProxyConfiguration, NFTables
+from engine.server.config.configuration import (
+    BLOCKS,
+    DEFAULT_BLOCK,
+    IPVS,
+    Conntrack,
+    IPTables,
+    KubeProxyConfiguration,
+    NFTables,
+    effective_block,
+)
 from engine.server.config.field_errors import duplicate, invalid, unsupported
 from engine.server.config.field_paths import PUBLIC_SINCE, field_path
 from engine.server.config.netaddr import is_dual_stack, parse_cidr, parse_ip, port_number, split_host_port
@@ -67,18 +76,19 @@ def _gates(c: KubeProxyConfiguration, path: Path, version: tuple[int, int]) -> I
 
 def _mode_block(c: KubeProxyConfiguration, path: Path, common: bool) -> Iterator[str]:
     """Errors of the block of the configured mode; other blocks are not checked."""
-    if c.mode == "ipvs":
-        yield from () if common else _periods(c.ipvs, "ipvs", path)
-        yield from _ipvs(c.ipvs, path)
-    if c.mode == "nftables":
-        yield from _masquerade_bit(c.nftables, "nftables", path)
-        yield from () if common else _periods(c.nftables, "nftables", path)
+    if c.mode not in BLOCKS or c.mode == DEFAULT_BLOCK:  # the default block is always checked
+        return
+    block = getattr(c, c.mode)
+    if isinstance(block, NFTables):
+        yield from _masquerade_bit(block, c.mode, path)
+    yield from () if common else _periods(block, c.mode, path)
+    if isinstance(block, IPVS):
+        yield from _ipvs(block, path)
 
 
 def _effective_periods(c: KubeProxyConfiguration, path: Path) -> Iterator[str]:
-    blocks: dict[str, IPVS | NFTables] = {"ipvs": c.ipvs, "nftables": c.nftables}
-    mode = c.mode if c.mode in blocks else "iptables"
-    yield from _periods(blocks.get(mode, c.iptables), mode, path)
+    mode = effective_block(c.mode)
+    yield from _periods(getattr(c, mode), mode, path)
 
 
 def _masquerade_bit(block: IPTables | NFTables, mode: str, path: Path) -> Iterator[str]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeVar
+from types import MappingProxyType
+from typing import NamedTuple, TypeVar
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
+
+from engine.modes import MODES
 
 DURATION_BUCKETS = tuple(0.001 * 2**n for n in range(15))
 PROGRAMMING_BUCKETS = (0.25, 0.5, *range(1, 60), *range(60, 120, 5), *range(120, 301, 30))
@@ -30,9 +33,10 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._families = [IP_FAMILY[family] for family in families]
         ProcessCollector(registry=self.registry)
-        kinds = {"duration": "", "full": "full_", "partial": "partial_"}
-        if mode == "ipvs":
-            kinds = {"duration": ""}
+        kinds = {"duration": ""}
+        if MODES[mode].partial_syncs:
+            kinds |= {"full": "full_", "partial": "partial_"}
+        own = _OF_MODE.get(mode, _OfMode())
         self._durations = {
             kind: self._histogram(f"sync_{infix}proxy_rules_duration_seconds", DURATION_BUCKETS)
             for kind, infix in kinds.items()
@@ -52,15 +56,11 @@ class Metrics:
         self._no_local = self._gauge("sync_proxy_rules_no_local_endpoints_total", "traffic_policy")
         self._conntrack_seconds = self._histogram("conntrack_reconciler_sync_duration_seconds", DURATION_BUCKETS)
         self._conntrack_deleted = self._counter("conntrack_reconciler_deleted_entries")
-        self._rules = {}
-        if mode == "iptables":
-            names = {"total": "sync_proxy_rules_iptables_total", "last": "sync_proxy_rules_iptables_last"}
-            self._rules = {kind: self._gauge(name, "table") for kind, name in names.items()}
-        self._failures = [self._counter(name) for name in _FAILURES.get(mode, ())]
-        self._partial_failures = [self._counter(name) for name in _PARTIAL_FAILURES.get(mode, ())]
-        if mode == "nftables":
-            # Exists for alerts; stale objects are removed in the sync's own transaction, and fail with it.
-            self._counter("sync_proxy_rules_nftables_cleanup_failures")
+        self._rules = {kind: self._gauge(name, "table") for kind, name in own.rules.items()}
+        self._failures = [self._counter(name) for name in own.failures]
+        self._partial_failures = [self._counter(name) for name in own.partial_failures]
+        for name in own.never_counted:
+            self._counter(name)
         self.healthz = Counter("kubeproxy_proxy_healthz", _HELP["healthz"], ["code"], registry=self.registry)
         self.livez = Counter("kubeproxy_proxy_livez", _HELP["livez"], ["code"], registry=self.registry)
         self._unauthorized = self._shared(Gauge, "api_unauthorized")
@@ -190,12 +190,29 @@ class _Rejected(Collector):
         return [counted]
 
 
-_FAILURES = {
-    "iptables": ("sync_proxy_rules_iptables_restore_failures",),
-    "ipvs": ("sync_proxy_rules_iptables_restore_failures",),
-    "nftables": ("sync_proxy_rules_nftables_sync_failures",),
+class _OfMode(NamedTuple):
+    """Names of the metrics that only some modes have; `rules` by kind, with label table."""
+
+    failures: tuple[str, ...] = ()
+    partial_failures: tuple[str, ...] = ()
+    rules: Mapping[str, str] = MappingProxyType({})
+    never_counted: tuple[str, ...] = ()
+
+
+_RESTORE_FAILURES = "sync_proxy_rules_iptables_restore_failures"
+_OF_MODE = {
+    "iptables": _OfMode(
+        failures=(_RESTORE_FAILURES,),
+        partial_failures=("sync_proxy_rules_iptables_partial_restore_failures",),
+        rules={"total": "sync_proxy_rules_iptables_total", "last": "sync_proxy_rules_iptables_last"},
+    ),
+    "ipvs": _OfMode(failures=(_RESTORE_FAILURES,)),
+    "nftables": _OfMode(
+        failures=("sync_proxy_rules_nftables_sync_failures",),
+        # Exists for alerts; stale objects are removed in the sync's own transaction, and fail with it.
+        never_counted=("sync_proxy_rules_nftables_cleanup_failures",),
+    ),
 }
-_PARTIAL_FAILURES = {"iptables": ("sync_proxy_rules_iptables_partial_restore_failures",)}
 
 _HELP = {
     "healthz": "Responses of /healthz by code",

@@ -8,6 +8,7 @@ from functools import partial
 from engine.kernel.base import KernelError
 from engine.kernel.iptables.variant import VARIANTS, WAIT, tool
 from engine.kernel.tools import NOT_INSTALLED, answered, run
+from engine.modes import MODES
 from engine.server.runtime.logs import get_log
 
 NFT_TABLES = ("kube-proxy", "kube-proxy-shadow")
@@ -30,7 +31,7 @@ class CleanupError(RuntimeError):
 
 def clean_others(mode: str, version: tuple[int, int]) -> None:
     """Before start: remove the leftovers of conflicting modes; failures are logged (CLN-01)."""
-    steps = (partial(_iptables, version), _ipvs) if mode == "nftables" else (_nftables,)
+    steps = (partial(_iptables, version), _ipvs) if not MODES[mode].needs_iptables else (_nftables,)
     for error in _errors(steps):
         _log.error(None, "Failed to remove leftovers of another mode", mode=mode, tool=error)
 

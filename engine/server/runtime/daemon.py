@@ -166,14 +166,14 @@ class Daemon:
 
     def _announce(self) -> None:
         """Announce deprecations that affect this configuration, by log and Event (MODE-01a, IPVS-22, IPVS-22a)."""
-        mode, version = self._configuration.mode, self._options.version
+        mode, version = MODES[self._configuration.mode], self._options.version
         if self._options.default_mode and version >= DEFAULT_MODE_WARNED_SINCE:
             _log.error(None, DEFAULT_MODE)
             self._recorder.node_event("Warning", "KubeProxyDefaultMode", "StartKubeProxy", DEFAULT_MODE)
-        if mode == "ipvs" and version >= (1, 37):
+        if mode.ends_since and version >= mode.ends_since:
             _log.warning(IPVS_ENDS)
             self._recorder.node_event("Warning", "IPVSDeprecation", "StartKubeProxy", IPVS_ENDS)
-        elif mode == "ipvs" and version >= (1, 35):
+        elif mode.deprecated_since and version >= mode.deprecated_since:
             self._recorder.node_event("Warning", "IPVSDeprecation", "Deprecated", IPVS_DEPRECATED)
 
     def _thread_ended(self, what: threading.ExceptHookArgs) -> None:

@@ -19,6 +19,7 @@ from engine.kernel.ipvs import IpvsKernel
 from engine.kernel.netlink import NETFILTER
 from engine.kernel.nftables import NftablesKernel
 from engine.kernel.tools import answered, run
+from engine.modes import MODES
 from engine.server.runtime.host import has_ipv6, load_module
 
 _TERMINATION_SECONDS = 60.0
@@ -88,7 +89,7 @@ def _lacking(mode: str, family: int) -> str | None:
     """Why this machine does not support a family, None if it does."""
     if family == 6 and not has_ipv6():
         return "IPv6 is disabled"
-    if mode == "nftables":
+    if not MODES[mode].needs_iptables:
         return None
     variant = detect(run)
     done = answered(run([tool(variant, family), *WAIT, "-t", "nat", "-S", "POSTROUTING"]))

@@ -12,6 +12,7 @@ import sys
 
 from engine.addresses import format_address, format_network
 from engine.model import Node
+from engine.modes import MODES
 from engine.server.api.client import ApiClient, ApiError, load_configuration
 from engine.server.api.events import Recorder
 from engine.server.api.node import NodeError, node_ips, wait_for_pod_cidr
@@ -85,7 +86,7 @@ def _proxy(options: Options) -> None:
         return
     clean_others(configuration.mode, options.version)
     liberal = read_sysctl("net/netfilter/nf_conntrack_tcp_be_liberal") not in (None, "0")
-    if liberal and configuration.mode == "iptables":
+    if liberal and MODES[configuration.mode].drops_invalid:
         _log.info("nf_conntrack_tcp_be_liberal set, not installing DROP rules for INVALID packets")
     config = to_proxy_config(options, seen and seen.node, ips, kernel_be_liberal=liberal)
     milestones.mark("preparation")
