@@ -167,7 +167,7 @@ def verifying(command: Command) -> Command:
     "--check-every",
     type=click.IntRange(1),
     help="Number of batches of events between checks. By default chosen so that checking takes no longer than the"
-    " replay itself, or 10 s for each way of checking.",
+    " replay itself, or 10 s for each way of checking (of 5,000 Services and more: 3 s, after the first check).",
 )
 @click.option("--expect-digest", type=Digest(), help="Gate: exit 3 unless this is the digest.")
 @gates

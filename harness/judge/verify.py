@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from harness.judge.behaviour import Behaviour
 from harness.judge.oracle import Oracle, Settings
@@ -18,22 +18,38 @@ class Judging(Protocol):
         """Compare all state of one family with the expected state."""
 
 
-def readback(view: Judging, oracle: Oracle, mode: str, families: Iterable[int] = (4, 6)) -> Judged:
-    """The results of all families; each difference is prefixed with its family."""
+@runtime_checkable
+class Following(Judging, Protocol):
+    """Something that also knows what changed since it was last compared."""
+
+    def follow(self) -> None:
+        """Listen to the kernel from the next complete comparison on."""
+
+    def changed(self, family: int, expected: Behaviour, settings: Settings) -> Judged | None:
+        """Compare what changed; None if that is not known."""
+
+
+def readback(view: Judging, oracle: Oracle, mode: str, families: Iterable[int] = (4, 6), whole: bool = True) -> Judged:
+    """The results of all families; each difference is prefixed with its family.
+
+    Unless `whole`, only what changed since the last call is compared where the view knows that.
+    """
     differences: list[str] = []
     checked: Counter[str] = Counter()
     unchecked: dict[str, None] = {}
     for family in families:
-        found = _judged(view, family, oracle, mode)
+        found = _judged(view, family, oracle, mode, whole)
         differences += [f"IPv{family}: {line}" for line in found.differences]
         checked.update(found.checked)
         unchecked.update(dict.fromkeys(found.unchecked))
     return Judged(differences, dict(checked), list(unchecked))
 
 
-def _judged(view: Judging, family: int, oracle: Oracle, mode: str) -> Judged:
+def _judged(view: Judging, family: int, oracle: Oracle, mode: str, whole: bool) -> Judged:
     """State that cannot be read counts as a difference."""
     try:
-        return view.judged(family, oracle.behaviour(family, mode), oracle.settings)
+        expected = oracle.behaviour(family, mode)
+        part = None if whole or not isinstance(view, Following) else view.changed(family, expected, oracle.settings)
+        return part or view.judged(family, expected, oracle.settings)
     except UNREADABLE as error:
         return Judged([f"the kernel's state cannot be read: {error}"], {}, [])

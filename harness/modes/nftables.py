@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import cached_property
 
-from engine.kernel.netlink import NETFILTER
+from engine.kernel.netlink import NETFILTER, widen
+from engine.kernel.netlink.wire import messages
 from engine.kernel.nftables import NftablesKernel, NftablesMemory
 from harness.judge.behaviour import Behaviour
 from harness.judge.oracle import Settings
 from harness.judge.readback import elements as readback
 from harness.judge.readback.judged import Judged
 from harness.judge.readback.nftables import behaviour_of
+from harness.judge.readback.nftables_changes import Follower, concerned, hear, unannounced
 from harness.judge.readback.nftables_judge import OF_VERSIONS, SETS, Held, judge
 from harness.judge.trace.nftables import tracer
 from harness.judge.trace.ruleset import Ruleset, Table
@@ -42,27 +45,52 @@ class MemoryView:
         return behaviour_of(family, held.sets) if held else None
 
 
+GROUP_NFTABLES, NOTICES_BYTES, RECEIVE_BYTES = 7, 64 << 20, 1 << 20
 LEFT_OVER = "kube-proxy-shadow"
 """The shadow table, which is active while the rules of an earlier run are replaced."""
 
 
+class _Followed:
+    """One family as it was read, and what was expected when it was last compared."""
+
+    def __init__(self, family: int, held: Held, expected: Behaviour) -> None:
+        self._family, self._held, self.expected = family, held, expected
+
+    @cached_property
+    def follower(self) -> Follower:
+        """Made when the first change is announced: after the last reading there is none."""
+        return Follower(4 if self._family == 4 else 16, self._held.sets, self._held.verbs or {})
+
+
 class KernelView:
-    """The kernel's tables: elements read by netlink, rules as listed by nft."""
+    """The kernel's tables: elements read by netlink, rules as listed by nft.
+
+    After `follow` it listens to the kernel, from its next complete reading on.
+    """
 
     def __init__(self, sock: socket.socket, place: Place) -> None:
         self._sock, self._place = sock, place
+        self._listener: socket.socket | None = None
+        self._asked = False
+        self._followed: dict[int, _Followed] = {}
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self._listener:
+            self._listener.close()
 
     def read(self, family: int) -> Held | None:
         """None when nothing of the family was programmed."""
         verbs: readback.Verbs = {}
         sets = self._elements(family, verbs)
-        if sets is None:
-            return None
+        return None if sets is None else Held(sets, verbs, self._rules(family))
+
+    def _rules(self, family: int) -> Table:
         ip = "ip" if family == 4 else "ip6"
         listed = self._place.run(["nft", "--terse", "list", "table", ip, "kube-proxy"], b"")
         rules = Ruleset()
         rules.feed(listed.stdout.decode())
-        return Held(sets, verbs, rules.tables.get((ip, "kube-proxy")) or Table())
+        return rules.tables.get((ip, "kube-proxy")) or Table()
 
     def _elements(self, family: int, verbs: readback.Verbs) -> dict[str, dict[bytes, bytes]] | None:
         found: dict[str, dict[bytes, bytes]] = {}
@@ -74,14 +102,57 @@ class KernelView:
         return found if any(found.values()) else None
 
     def judged(self, family: int, expected: Behaviour, settings: Settings) -> Judged:
-        """As `View.judged`."""
+        """As `View.judged`; what was announced since the last reading must be all that has changed."""
+        if self._asked:
+            self._listen()
+        followed = self._followed.pop(family, None)
         try:
             held = self.read(family)
             left_over = self._left_over(family)
         except (ValueError, readback.KernelReadError) as error:
             return Judged([f"the table cannot be read: {error}"], {}, [])
         found = judge(family, held, expected, settings)
+        if held and followed:
+            found.differences.extend(unannounced(followed.follower.all_elements(), held.sets))
+        if held and self._asked:
+            self._followed[family] = _Followed(family, held, expected)
         return found._replace(differences=found.differences + left_over)
+
+    def follow(self) -> None:
+        """As `harness.judge.verify.Following.follow`."""
+        self._asked = True
+
+    def changed(self, family: int, expected: Behaviour, settings: Settings) -> Judged | None:
+        """As `harness.judge.verify.Following.changed`."""
+        if family in self._followed:
+            self._listen()
+        if family not in self._followed:
+            return None
+        follower, before = self._followed[family].follower, self._followed[family].expected
+        sets, part = concerned(follower, before, expected)
+        table = self._rules(family) if follower.rules_changed else None
+        found = judge(family, Held(sets, follower.verbs, table), expected, settings, part, follower.hairpins_gone)
+        follower.settle()
+        self._followed[family].expected = expected
+        return found
+
+    def _listen(self) -> None:
+        """Take in what the kernel announced; where it is incomplete, or about whole tables, nothing is followed."""
+        if self._listener is None:
+            self._listener = _netlink(self._place)
+            widen(self._listener, receive_bytes=NOTICES_BYTES)
+            self._listener.bind((0, 1 << GROUP_NFTABLES - 1))
+        while True:
+            try:
+                data = self._listener.recv(RECEIVE_BYTES, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError:  # ENOBUFS: some were lost
+                self._followed.clear()
+                continue
+            for each in messages(data):
+                if not hear(self._followed, each.kind, each.body):
+                    self._followed.clear()
 
     def _left_over(self, family: int) -> list[str]:
         """What covers a restart has hooks too: once rules are written, its old state must not decide about packets."""
@@ -105,7 +176,8 @@ def real(place: Place) -> Iterator[Opened]:
     with _netlink(place) as sock, _netlink(place) as reader:
         tools = {"nft": tool_version(place, ["nft", "--version"])}
         kernel = NftablesKernel(sock, place.run)
-        yield Opened(kernel, KernelView(reader, place), tools, kernel.missing)
+        with closing(KernelView(reader, place)) as view:
+            yield Opened(kernel, view, tools, kernel.missing)
 
 
 def leftovers(place: Place) -> str | None:

@@ -6,14 +6,16 @@ import time
 from collections import Counter
 from collections.abc import Set
 from enum import Enum
+from functools import partial
 from typing import Any
 
 from engine.addresses import format_network
+from engine.model import Name
 from engine.proxier import Proxier
 from harness.judge.oracle import Oracle, Settings
-from harness.judge.oracle.scene import Name
 from harness.judge.packets.judge import EMULATED, ENOUGH, FULL, PacketJudge
 from harness.judge.packets.questions import Question
+from harness.judge.verify import Following
 from harness.log.events import Event
 from harness.places.place import Place
 from harness.replay.kernels import Target
@@ -22,9 +24,11 @@ from harness.replay.verify import connections, held
 
 WAYS = {"full": ("readback", "packets"), "readback": ("readback",), "packets": ("packets",), "none": ()}
 """Ways of checking, by the value of --verify."""
-SPARSE, AT_FIRST_SECONDS, A_BATCH_SECONDS, AT_LEAST_SECONDS = 500, 1.0, 0.05, 10.0
+SPARSE, AT_FIRST_SECONDS, A_BATCH_SECONDS, AT_LEAST_SECONDS, OF_MANY_SECONDS = 500, 1.0, 0.05, 10.0, 3.0
 """Maximum batches between checks; time always available to each way of checking: initially, added per batch, and in
-total.  So a small recording is checked throughout."""
+total, of many Services less.  So a small recording is checked throughout."""
+MANY = 5_000
+"""Service ports from which on what a replay itself takes would be the lesser part."""
 
 
 class Moment(Enum):
@@ -46,11 +50,13 @@ class Checks:
         self._oracle: Oracle | None = None
         self._started = time.perf_counter()
         self._spent: dict[str, float] = {way: 0.0 for way in WAYS[asked]}
+        self._checking = 0.0
         self._judged = self._batches = 0
         self._checked: Counter[str] = Counter()
         self._unchecked: dict[str, None] = {}
         self._packet_judge: PacketJudge | None = None
         self._touched: set[Name] = set()
+        self._planned: set[Name] = set()
         self._sent: Counter[str] = Counter()
         self._packets_after = 0
 
@@ -69,6 +75,7 @@ class Checks:
     def steady(self, names: Set[Name]) -> list[Question]:
         """Destinations that answered and are not affected by a sync of these Services."""
         self._touched |= names
+        self._planned |= names
         if self._packet_judge is None or len(self._result.differences) >= ENOUGH:
             return []
         return self._packet_judge.steady(self._touched)
@@ -87,17 +94,23 @@ class Checks:
             self._told.forget()
         self._judged += sum(len(dataplane.plans) for dataplane in self._proxier.dataplanes.values())
         found: list[str] = []
-        for way, look in (("readback", self._read_back), ("packets", lambda: self._packets(moment))):
+        for way, look in (("readback", partial(self._read_back, moment)), ("packets", partial(self._packets, moment))):
             if way in ways:
                 found += look()
-                self._spent[way] += time.perf_counter() - begun
-                begun = time.perf_counter()
+                took = time.perf_counter() - begun
+                self._spent[way] += took if moment == Moment.BETWEEN else 0.0
+                self._checking += took
+                begun += took
         self._result.checks += 1
         self._result.differences += [f"after {when}: {line}" for line in found]
 
-    def _read_back(self) -> list[str]:
-        """Differences between the kernel's state and the expected state."""
-        found = held(self._proxier, self._target.view, self._told, self._mode)
+    def _read_back(self, moment: Moment) -> list[str]:
+        """Differences between the kernel's state and the expected state: of what changed, at first and last of all."""
+        changed = frozenset(self._planned) if moment == Moment.BETWEEN else None
+        self._planned.clear()
+        if moment == Moment.FIRST and isinstance(self._target.view, Following):
+            self._target.view.follow()
+        found = held(self._proxier, self._target.view, self._told, self._mode, changed)
         self._checked.update(found.checked)
         self._unchecked.update(dict.fromkeys(found.unchecked))
         return found.differences
@@ -135,13 +148,15 @@ class Checks:
         return lost
 
     def _due(self) -> set[str]:
-        """The ways of checking due after this batch: each may take at most half of the replay's time."""
+        """The ways of checking due after this batch: each has a share of the replay's time."""
         if self._every:
             return set(self.ways) if self._batches % self._every == 0 else set()
         if self._batches % SPARSE == 0:
             return set(self.ways)
-        replaying = time.perf_counter() - self._started - sum(self._spent.values())
-        given = replaying / 2 + min(AT_FIRST_SECONDS + self._batches * A_BATCH_SECONDS, AT_LEAST_SECONDS)
+        replaying = time.perf_counter() - self._started - self._checking
+        many = sum(len(dataplane.plans) for dataplane in self._proxier.dataplanes.values()) >= MANY
+        share, most = (8, OF_MANY_SECONDS) if many else (2, AT_LEAST_SECONDS)
+        given = replaying / share + min(AT_FIRST_SECONDS + self._batches * A_BATCH_SECONDS, most)
         return {way for way in self.ways if self._spent[way] < given}
 
     def _settings(self) -> Settings:

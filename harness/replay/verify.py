@@ -7,9 +7,10 @@ Services arrive where the oracle expects them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from engine.dataplane import Dataplane
+from engine.model import Name
 from engine.proxier import Proxier
 from harness.judge.behaviour import Behaviour
 from harness.judge.oracle import Oracle
@@ -21,10 +22,18 @@ from harness.modes.opened import View
 from harness.places.place import Place
 
 
-def held(proxier: Proxier, view: View, oracle: Oracle, mode: str) -> Judged:
-    """Compare the kernel's state with the oracle, and the engine's plans with plans made from scratch."""
-    found = readback(view, oracle, mode, proxier.dataplanes)
-    plans = [line for family, each in proxier.dataplanes.items() for line in _from_scratch(family, each, proxier)]
+def held(proxier: Proxier, view: View, oracle: Oracle, mode: str, changed: Set[Name] | None = None) -> Judged:
+    """Compare the kernel's state with the oracle, and the engine's plans with plans made from scratch.
+
+    With `changed`, only what changed since the last call, and the plans of these Services.
+    """
+    found = readback(view, oracle, mode, proxier.dataplanes, whole=changed is None)
+    names = proxier.state.services.keys() if changed is None else changed & proxier.state.services.keys()
+    plans = [
+        line
+        for family, each in proxier.dataplanes.items()
+        for line in _from_scratch(family, each, proxier, names, each.plans.keys() if changed is None else names)
+    ]
     return found._replace(differences=plans + found.differences)
 
 
@@ -38,14 +47,12 @@ def connections(place: Place, oracle: Oracle, behaviours: Mapping[int, Behaviour
     return tried, found
 
 
-def _from_scratch(family: int, dataplane: Dataplane, proxier: Proxier) -> list[str]:
+def _from_scratch(
+    family: int, dataplane: Dataplane, proxier: Proxier, names: Set[Name], compared: Set[Name]
+) -> list[str]:
     scratch = Dataplane(family, proxier.config)
-    scratch.update(proxier.state, sorted(proxier.state.services))
-    wrong = [
-        name
-        for name in scratch.plans.keys() | dataplane.plans.keys()
-        if scratch.plans.get(name) != dataplane.plans.get(name)
-    ]
+    scratch.update(proxier.state, sorted(names))
+    wrong = [name for name in scratch.plans.keys() | compared if scratch.plans.get(name) != dataplane.plans.get(name)]
     return [
         f"IPv{family}: incremental plan of {name} differs from one made from scratch" for name in sorted(wrong)[:10]
     ]

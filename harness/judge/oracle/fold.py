@@ -66,10 +66,9 @@ class Oracle:
             self._node_seen(meta["name"], after)
 
     def forget(self) -> None:
-        """Compute everything from scratch next time, as an oracle does that was told all events at once."""
+        """Compute all behaviour from scratch next time, as an oracle does that was told all events at once."""
         self._merged.clear()
         self._changed.clear()
-        self._derived.clear()
 
     def _note_change(self, service: Name) -> None:
         for changed in self._changed.values():

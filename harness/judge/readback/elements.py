@@ -39,9 +39,8 @@ def dump(sock: socket.socket, family: int, set_name: str, verbs: Verbs | None = 
     for _ in range(_RETRIES):
         elements = _dump_once(sock, family, set_name)
         if elements is not None:
-            codes = {key: code for key, (_, code) in elements.items() if code is not None}
             if verbs is not None:
-                verbs |= {(set_name, key): _VERBS.get(code, str(code)) for key, code in codes.items()}
+                verbs |= {(set_name, key): verb for key, verb in verbs_of(elements).items()}
             return {key: data for key, (data, _) in elements.items()}
     raise KernelReadError(f"set {set_name} kept changing while it was read")
 
@@ -59,6 +58,11 @@ def has_table(sock: socket.socket, family: int, table: str) -> bool:
         if code not in (0, -errno.ENOENT):
             raise KernelReadError(f"table {table}: error {-code}")
         return code == 0
+
+
+def verbs_of(elements: Elements) -> dict[bytes, str]:
+    """The verdicts among elements, by key: goto, jump, or the verdict's number."""
+    return {key: _VERBS.get(code, str(code)) for key, (_, code) in elements.items() if code is not None}
 
 
 def _attribute(kind: int, payload: bytes) -> bytes:

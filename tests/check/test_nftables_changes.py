@@ -1,0 +1,101 @@
+"""What the kernel announces is judged like what it holds: each element that goes, and every change of a recording."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from engine.proxier import Proxier
+from harness.acceptance.case_config import proxy_config
+from harness.judge.oracle import Oracle, Settings
+from harness.judge.readback.nftables_changes import Follower, concerned, unannounced
+from harness.judge.readback.nftables_judge import VERDICTS, Held, judge
+from harness.log import open_source
+from harness.log.events import OBJECT_TYPES
+from harness.modes import nftables
+
+from .held import FAMILIES, RICH, program
+
+SIZES = {4: 4, 6: 16}
+
+
+def _judged(family, follower, before, expected, settings):
+    sets, part = concerned(follower, before, expected)
+    return judge(family, Held(sets, {}, None), expected, settings, part, follower.hairpins_gone).differences
+
+
+@pytest.fixture(scope="module")
+def programmed():
+    return program(nftables.memory(), "nftables", RICH)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_element_that_goes_is_missed_by_the_part_as_by_the_whole(family, programmed):
+    held, expected, settings = programmed.view.read(family), programmed.expected[family], programmed.settings
+    missed = 0
+    for name, elements in held.sets.items():
+        for key in dict.fromkeys([*elements][:2] + [*elements][-1:]):
+            follower = Follower(SIZES[family], held.sets, {})
+            assert _judged(family, follower, expected, expected, settings) == []
+            follower.deleted(name, {key: (elements[key], None)})
+            part = _judged(family, follower, expected, expected, settings)
+            less = held.sets | {name: {k: data for k, data in elements.items() if k != key}}
+            whole = judge(family, Held(less, None, None), expected, settings).differences
+            if name in VERDICTS:  # these are compared with their chains, which are listed again
+                listening = Follower(SIZES[family], held.sets, {(name, key): "goto"})
+                listening.deleted(name, {key: (elements[key], -4)})
+                assert listening.rules_changed
+                continue
+            assert bool(part) == bool(whole), f"{name} without {key.hex()}: {part} and {whole}"
+            assert unannounced(follower.all_elements(), less) == []
+            assert unannounced(follower.all_elements(), held.sets)
+            missed += bool(part)
+    assert missed > 20
+
+
+def _differences(before, now):
+    """Announcements of a transaction, as (set, elements), of what goes and what comes."""
+    names = before.keys() | now.keys()
+    gone = {n: {k: (d, None) for k, d in before.get(n, {}).items() if now.get(n, {}).get(k) != d} for n in names}
+    new = {n: {k: (d, None) for k, d in now.get(n, {}).items() if before.get(n, {}).get(k) != d} for n in names}
+    return gone, new
+
+
+def test_a_recordings_changes_are_followed():
+    """Every tenth event; an oracle that missed what happened since disagrees, unless nothing did."""
+    with open_source(RICH) as recording:
+        settings = Settings(cluster_cidr=recording.header.cluster["clusterCIDR"])
+        events = list(recording)
+    told, behind = Oracle(None, settings), Oracle(None, settings)
+    opened = nftables.memory()
+    proxier = Proxier("nftables", proxy_config(settings, settings.version), opened.kernel, time.perf_counter)
+    followers, expected, seen = {}, {}, {}
+    changes = noticed = 0
+    for number, event in enumerate(events, 1):
+        told.observe(event)
+        if event.type in OBJECT_TYPES:
+            proxier.state.observe(event.type, event.resource, event.object)
+        if number < 200 or number % 10:
+            behind.observe(event)
+            continue
+        proxier.sync()
+        for family in FAMILIES:
+            held, now = opened.view.read(family).sets, told.behaviour(family)
+            if family in followers:
+                gone, new = _differences(seen[family], held)
+                for name in held:
+                    followers[family].deleted(name, gone[name])
+                    followers[family].added(name, new[name], {})
+                late = _judged(family, followers[family], expected[family], behind.behaviour(family), settings)
+                assert _judged(family, followers[family], expected[family], now, settings) == []
+                assert unannounced(followers[family].all_elements(), held) == []
+                different = now._replace(own_endpoints=None) != behind.behaviour(family)._replace(own_endpoints=None)
+                assert not late or different
+                changes, noticed = changes + different, noticed + bool(late)
+                followers[family].settle()
+            else:
+                followers[family] = Follower(SIZES[family], held, {})
+            expected[family], seen[family] = now, held
+        behind.observe(event)
+    assert changes >= noticed > 0
