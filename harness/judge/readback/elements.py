@@ -108,7 +108,8 @@ def _dump_once(sock: socket.socket, family: int, set_name: str) -> Elements | No
             collect(data, at + 20, at + length, elements)
 
 
-def _attributes(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+def attributes(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Kind, start and end of each attribute between `start` and `end`."""
     while start + 4 <= end:
         length, kind = struct.unpack_from("=HH", data, start)
         yield kind & 0x3FFF, start + 4, start + length
@@ -117,12 +118,12 @@ def _attributes(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, i
 
 def collect(data: bytes, start: int, end: int, elements: Elements) -> None:
     """Add the elements in the attributes of one message."""
-    for kind, first, last in _attributes(data, start, end):
+    for kind, first, last in attributes(data, start, end):
         if kind != _ELEMENTS:
             continue
-        for _, inner, inner_end in _attributes(data, first, last):
+        for _, inner, inner_end in attributes(data, first, last):
             # Key, key end and data are each one NFTA_DATA_VALUE (or _VERDICT) behind two headers.
-            parts = {k: (s, e) for k, s, e in _attributes(data, inner, inner_end) if k in _VALUES}
+            parts = {k: (s, e) for k, s, e in attributes(data, inner, inner_end) if k in _VALUES}
             start, stop = parts[_KEY]
             key = data[start + 4 : stop]
             if _KEY_END in parts:
@@ -135,7 +136,7 @@ def _data(data: bytes, start: int, end: int) -> tuple[bytes, int | None]:
     """The value; for a verdict, its chain's name and its number."""
     if data[start + 2] & 0x3F != _VERDICT:
         return data[start + 4 : end], None
-    parts = {kind: data[s:e] for kind, s, e in _attributes(data, start + 4, end)}
+    parts = {kind: data[s:e] for kind, s, e in attributes(data, start + 4, end)}
     return parts.get(_VERDICT_CHAIN, b"").rstrip(b"\0"), struct.unpack(">i", parts[_VERDICT_CODE])[0]
 
 

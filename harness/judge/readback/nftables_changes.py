@@ -10,9 +10,8 @@ import struct
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, NamedTuple, Protocol, TypeVar
 
-from engine.kernel.netlink import attributes
 from harness.judge.behaviour import Behaviour, Destination, Key
-from harness.judge.readback.elements import Elements, collect, verbs_of
+from harness.judge.readback.elements import Elements, attributes, collect, verbs_of
 from harness.judge.readback.nftables import COUNT_SHIFT, LARGE_SHIFT, PORT_MASK, Tables
 from harness.wording import plural
 
@@ -161,7 +160,8 @@ def hear(families: Mapping[int, Followed], kind: int, body: bytes) -> bool:
     subsystem, what = divmod(kind, 256)
     if subsystem != SUBSYSTEM or what == NEWGEN:
         return True
-    family, head = {2: 4, 10: 6}.get(body[0], 0), attributes(body[FAMILY_BYTES:])
+    family = {2: 4, 10: 6}.get(body[0], 0)
+    head = {kind: body[start:end] for kind, start, end in attributes(body, FAMILY_BYTES, len(body))}
     table = head.get(1, b"").rstrip(b"\0")
     if family not in families or not table.startswith(TABLE):
         return True
