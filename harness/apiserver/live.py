@@ -186,7 +186,9 @@ class LiveStore(Store):
         return found
 
     def _create(self, kind: Kind, manifest: Manifest) -> Manifest:
-        metadata = {name: value for name, value in manifest["metadata"].items() if name != "resourceVersion"}
+        # kubectl sends null for what it leaves to the server.
+        given = manifest["metadata"].items()
+        metadata = {name: value for name, value in given if name != "resourceVersion" and value is not None}
         born: dict[str, Any] = {"uid": self._new_uid(), "creationTimestamp": _rfc3339(self._clock())}
         if "spec" in manifest or kind.resource == "endpointslices":
             born["generation"] = 1

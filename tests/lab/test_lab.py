@@ -126,6 +126,22 @@ def test_writes_wait_while_the_api_is_down_and_engines_follow_when_it_is_back(cl
     eventually(lambda: ready_count(cluster) == 4)
 
 
+def test_a_service_that_a_client_creates_works_and_goes_with_its_slices(cluster):
+    """With no address, no node port, and the target port by its name."""
+    url = "http://10.10.0.1:6443/api/v1/namespaces/lab/services"
+    spec = {"type": "NodePort", "selector": {"app": "web"}, "ports": [{"port": 8081, "targetPort": "http"}]}
+    body = json.dumps({"metadata": {"name": "mine", "creationTimestamp": None}, "spec": spec})
+    post = ["curl", "-s", "-X", "POST", "-H", "Content-Type: application/json", "-d", body, url]
+    made = json.loads(cluster.run(None, post).stdout)
+    assert made["metadata"]["creationTimestamp"], "kubectl leaves it to the server by null"
+    port = made["spec"]["ports"][0]["nodePort"]
+    assert eventually(lambda: curl(cluster, "client", f"http://10.10.0.11:{port}/")).startswith("web-")
+    assert eventually(lambda: curl(cluster, "caller-1", f"http://{made['spec']['clusterIP']}:8081/")).startswith("web-")
+    cluster.run(None, ["curl", "-s", "-X", "DELETE", f"{url}/mine"])
+    slices = "http://10.10.0.1:6443/apis/discovery.k8s.io/v1/namespaces/lab/endpointslices"
+    eventually(lambda: '"mine-0"' not in curl(cluster, None, slices))
+
+
 def test_its_log_is_a_recording_that_folds_to_its_state(cluster):
     cluster.call("fault.note", what={"fault": "none", "pod": "web-1", "phase": "inject"})
     with open_source(cluster.folder / "events.jsonl") as recording:

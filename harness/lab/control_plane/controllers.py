@@ -9,7 +9,7 @@ import asyncio
 from functools import partial
 from typing import Any
 
-from harness.lab.control_plane.endpointslices import same, slices_of
+from harness.lab.control_plane.endpointslices import orphans, same, slices_of
 from harness.lab.control_plane.kubelet import Kubelet
 from harness.lab.control_plane.objects import LabObjects
 from harness.lab.topology import APP, LabOptions, pod_manifest
@@ -71,14 +71,16 @@ class Slices:
         self._api = api
 
     async def step(self) -> None:
-        """Write slices that differ, delete those no longer needed."""
+        """Write slices that differ, delete those no longer needed, and those of Services that are gone."""
         zones = {
             n["metadata"]["name"]: zone
             for n in self._api.nodes()
             if (zone := n["metadata"]["labels"].get("topology.kubernetes.io/zone"))
         }
-        pods = self._api.pods()
-        for service in self._api.services():
+        pods, services = self._api.pods(), self._api.services()
+        for name in orphans(self._api.all_slices(), {service["metadata"]["name"] for service in services}):
+            await self._api.remove("endpointslices", name)
+        for service in services:
             if not service["spec"].get("selector"):
                 continue
             wanted = slices_of(service, pods, zones, self._api.now())

@@ -12,6 +12,7 @@ from harness.kube.resources import ENDPOINT_SLICES, SERVICE_NAME
 
 LARGEST_SLICE = 100
 """Endpoints of one slice, the controller's --max-endpoints-per-slice."""
+MANAGED_BY, OURS = "endpointslice.kubernetes.io/managed-by", "endpointslice-controller.k8s.io"
 TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 
 
@@ -37,6 +38,16 @@ def slices_of(
         for start in range(0, len(group) or 1, LARGEST_SLICE)
     ]
     return [_slice(service, count, *piece, trigger_time) for count, piece in enumerate(pieces)]
+
+
+def orphans(slices: list[dict[str, Any]], services: set[str]) -> list[str]:
+    """Names of the controller's slices whose Service is not among `services`, which a cluster collects as garbage."""
+    return [
+        piece["metadata"]["name"]
+        for piece in slices
+        if piece["metadata"]["labels"].get(MANAGED_BY) == OURS
+        and piece["metadata"]["labels"].get(SERVICE_NAME) not in services
+    ]
 
 
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -108,7 +119,7 @@ def _slice(
             "name": f"{name}-{number}",
             "labels": {
                 SERVICE_NAME: name,
-                "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io",
+                MANAGED_BY: OURS,
             },
             **({"annotations": {TRIGGER_TIME: trigger_time}} if trigger_time else {}),
         },

@@ -46,7 +46,11 @@ class LabObjects:
 
     def slices(self, service: str) -> list[dict[str, Any]]:
         """The slices of a Service."""
-        return [s for s in self._all("endpointslices") if s["metadata"]["labels"].get(SERVICE_NAME) == service]
+        return [s for s in self.all_slices() if s["metadata"]["labels"].get(SERVICE_NAME) == service]
+
+    def all_slices(self) -> list[dict[str, Any]]:
+        """The slices of all its Services."""
+        return self._all("endpointslices")
 
     def health_checks(self) -> dict[int, list[dict[str, Any]]]:
         """The endpoints of each Service with a health check node port, in any namespace, by that port."""
