@@ -15,6 +15,8 @@ Run = Callable[[list[str], bytes], "subprocess.CompletedProcess[bytes]"]
 """Runs a tool in the right network namespace."""
 
 SECONDS = 120.0
+VARIABLE = "PROXY_ENGINE_TOOL_SECONDS"
+"""Environment variable with another limit, for machines on which a tool may take minutes, such as emulated ones."""
 BYTES_PER_SECOND = 100_000
 """Large input gets more time; even the slowest tool, `iptables-legacy-restore`, reads several times as fast."""
 ENDING_SECONDS = 5.0
@@ -27,7 +29,7 @@ _LOOK_SECONDS = 0.25
 
 def run(command: list[str], stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     """A tool's result; a tool that is missing, cannot be started, or hangs gives a failure with such a message."""
-    limit = SECONDS + len(stdin) / BYTES_PER_SECOND
+    limit = _seconds() + len(stdin) / BYTES_PER_SECOND
     try:
         return _ended(command, stdin, time.monotonic() + limit)
     except FileNotFoundError:
@@ -36,6 +38,14 @@ def run(command: list[str], stdin: bytes = b"") -> subprocess.CompletedProcess[b
         return _failed(command, TIMED_OUT, f"timed out after {limit:.0f} s")
     except OSError as error:
         return _failed(command, NOT_STARTED, f"could not be started: {error.strerror}")
+
+
+def _seconds() -> float:
+    text = os.environ.get(VARIABLE, "")
+    try:
+        return float(text) if text else SECONDS
+    except ValueError:
+        raise KernelError(f"{VARIABLE} is not a number of seconds: {text!r}") from None
 
 
 def answered(done: subprocess.CompletedProcess[bytes]) -> subprocess.CompletedProcess[bytes]:

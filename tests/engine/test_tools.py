@@ -9,6 +9,7 @@ import pytest
 from engine.kernel import tools
 from engine.kernel.base import KernelError
 from harness.places import commands
+from harness.places.vm import machine
 
 STOPPED = ["sh", "-c", "kill -STOP $$"]
 """It neither ends nor answers."""
@@ -33,6 +34,15 @@ def test_a_tool_that_hangs_has_failed(run, command):
     assert time.monotonic() - began < 30
     with pytest.raises(KernelError, match="sh timed out after"):
         tools.answered(done)
+
+
+def test_a_slow_machine_may_grant_more_time(monkeypatch):
+    assert machine.TOOL_LIMITS.keys() == {tools.VARIABLE}
+    monkeypatch.setenv(tools.VARIABLE, "30")
+    assert tools.run(["sh", "-c", "sleep 1; echo done"]).stdout == b"done\n"
+    monkeypatch.setenv(tools.VARIABLE, "soon")
+    with pytest.raises(KernelError, match="PROXY_ENGINE_TOOL_SECONDS is not a number of seconds: 'soon'"):
+        tools.run(["true"])
 
 
 def test_large_input_gets_more_time():

@@ -33,6 +33,8 @@ EMULATION = ("tcg", "-cpu", "max,la57=off,erms=off,fsrm=off", "-smp", "1")
 emulated: a fifth level of page tables, and string instructions that go byte by byte."""
 
 EMULATION_FACTOR = 10
+TOOL_LIMITS = {"PROXY_ENGINE_TOOL_SECONDS": "1200"}
+"""For the engine in an emulated machine, which grants tools 120 s otherwise."""
 _KEPT = ("HOME", "LANG", "LC_ALL", "PATH", "PYTHONPATH", "TERM", "TZ", "NO_COLOR")
 _CONSOLE_BYTES = 1 << 14
 _ARGUMENTS = (
@@ -152,7 +154,8 @@ class Guest:
         machine, check = self._machine, (limits or Limits()).check
         for start in range(0, len(stdin), 1 << 20):
             machine.send(b"i", stdin[start : start + (1 << 20)])
-        variables = {INSIDE: machine.accelerator, **_bytecode(), **(environment or {})}
+        longer = TOOL_LIMITS if machine.accelerator == "tcg" else {}
+        variables = {INSIDE: machine.accelerator, **longer, **_bytecode(), **(environment or {})}
         request = {
             "command": list(command),
             "cwd": os.getcwd(),
