@@ -12,7 +12,9 @@ import click
 from harness import handover
 from harness.cli.endings import Ending
 from harness.cli.offered import files
+from harness.cli.output import this_command
 from harness.cli.progress import Progress
+from harness.cli.result_pages import page_of
 
 if TYPE_CHECKING:  # imported late, so that help is quick
     from aiohttp import web
@@ -28,6 +30,7 @@ Examples:
   harness explore prod.jsonl --follow                   # while `harness record` writes it
   harness explore kafka://kafka-1:9092/prod --follow
   harness explore chaos-pod-kill-nftables/              # a chaos run: faults and lost requests on the same clock
+  harness explore fleet.json                            # what `harness fleet --json fleet.json` found
   kubectl get services,endpointslices,nodes -A -o json | harness explore -
 """
 
@@ -49,7 +52,8 @@ def explore(source: str, port: int, result: str | None, follow: bool) -> None:
 
     SOURCE is a recording, kubectl's JSON output, kafka://HOST:PORT/TOPIC, or the folder of a chaos run.
     The page shows the state at every event, what changed, the rules before and after, and a packet's
-    way through them.  It is served on 127.0.0.1 until Ctrl-C or SIGTERM, and needs nothing from the
+    way through them.  A result of another command, written with --json, is shown as that command's
+    own page.  The page is served on 127.0.0.1 until Ctrl-C or SIGTERM, and needs nothing from the
     network.
 
     Exit codes: 0 stopped by a signal; 1 the address is not available; 2 SOURCE cannot be read.
@@ -86,9 +90,11 @@ def _application(source: str, result: str | None) -> web.Application:
     from harness.explore.convergence import of_result
     from harness.explore.history import read_history
     from harness.explore.run import RECORDING, read_run
-    from harness.explore.server import Explorer
+    from harness.explore.server import Explorer, showing
     from harness.log import open_source
 
+    if not result and (document := page_of(source, this_command())):
+        return showing(document)
     folder = Path(source)
     run = read_run(folder) if folder.is_dir() else None
     with open_source(str(folder / RECORDING) if run else source) as recording:

@@ -52,6 +52,9 @@ LARGEST_PAGE = 500
 POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
 """Nothing is loaded from elsewhere, whatever a recording's texts contain."""
 
+SELF_CONTAINED = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+"""The same of a page that has everything in itself."""
+
 _LOCAL = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?")
 
 Answer = Callable[[web.Request], Any]
@@ -227,15 +230,26 @@ class Explorer:
         return min(len(self._history), _number(request, "at", len(self._history)))
 
 
+def showing(document: str) -> web.Application:
+    """Serves one self-contained page."""
+
+    async def answer(_request: web.Request) -> web.Response:
+        headers = {"Content-Security-Policy": SELF_CONTAINED}
+        return web.Response(text=document, content_type="text/html", headers=headers)
+
+    app = web.Application(middlewares=[_guarded])
+    app.router.add_get("/", answer)
+    return app
+
+
 @web.middleware
 async def _guarded(request: web.Request, handler: Callable[..., Any]) -> web.StreamResponse:
     """Refuses other host names, so that other web pages cannot read from this server (DNS rebinding)."""
     if not _LOCAL.fullmatch(request.host):
         return web.Response(status=403, text="only as 127.0.0.1 or localhost\n")
     response: web.StreamResponse = await handler(request)
-    response.headers.update({
-        "Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store",
-    })  # fmt: skip
+    response.headers.setdefault("Content-Security-Policy", POLICY)
+    response.headers.update({"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"})
     return response
 
 

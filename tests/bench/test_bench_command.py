@@ -17,6 +17,7 @@ from harness.bench.page import page
 from harness.bench.rows import CHURNS, SYNC_ONLY
 from harness.bench.verdict import steps_of
 from harness.cli import main
+from harness.cli.result_pages import page_of
 from harness.log.synth import Options, generate
 from tests.chaos_report.chromium import CONTRAST, OVERFLOW
 from tests.chaos_report.conftest import chromium
@@ -55,6 +56,7 @@ def finished(tmp_path_factory, kernel_namespaces) -> Path:
 def test_the_result_is_what_the_schema_says(finished):
     found = json.loads((finished / "out.json").read_text())
     check("bench.json", found)
+    assert "<svg" in (page_of(str(finished / "out.json"), "") or ""), "harness explore shows it"
     cold, steady = found["rows"]
     assert (cold["state"], cold["first_sync"]["count"], cold["change"]) == ("measured", 6, None)
     assert steady["change"]["count"] == 240 and steady["rules"] > 100 and steady["elements"] > 60 * 3

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli import main
+from harness.cli.result_pages import page_of
 from harness.conformance.entry import chosen, corpus
 from harness.conformance.fuzz import fuzz
 from harness.conformance.run import Target, as_json, run
@@ -48,6 +49,8 @@ def test_the_engine_passes_what_is_asked_and_all_forms_say_so(tmp_path, kernel_n
     suite = ElementTree.parse(outs["junit"]).getroot()
     assert int(suite.get("tests")) == len(found["cases"]) and suite.get("failures") == "0"
     assert "Verdict: passed" in outs["html"].read_text()
+    pages = outs["html"].read_text(), page_of(str(outs["json"]), "") or ""
+    assert len({page.rpartition("<pre><code>")[0] for page in pages}) == 1, "harness explore shows it, but the command"
     assert "ITP-02" in done.stdout
 
 
