@@ -7,6 +7,7 @@ import sys
 import click
 
 from harness.cli.offered import files
+from harness.cli.output import output_format, write_json
 from harness.cli.progress import Progress
 from harness.log import Recording, RecordingError, open_source
 from harness.log.checks import Checker
@@ -18,13 +19,16 @@ SHOWN = 20
 EXAMPLES = """\b
 Examples:
   harness validate recordings/demo.jsonl
+  harness validate recordings/demo.jsonl -o json
   zstdcat big.jsonl.zst | harness validate -
 """
 
 
 @click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("source", shell_complete=files)
-def validate(source: str) -> None:
+@output_format
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, with all problems.")
+def validate(source: str, as_json: bool) -> None:
     """Check a recording or dump for errors.
 
     SOURCE is a recording, kubectl's JSON output, or - for standard input.
@@ -32,16 +36,21 @@ def validate(source: str) -> None:
     If anything is invalid, prints up to 20 problems on standard error and exits with 2.
     """
     problems: list[str] = []
-    count = 0
+    count, digest = 0, ""
     try:
         with open_source(source) as recording, Progress("checking"):
             count = _check(recording, problems)
             digest = recording.sha256 if not problems else ""
     except RecordingError as error:
         problems.append(str(error))
+    if as_json:
+        write_json(
+            {"path": source, "valid": not problems, "events": count, "sha256": digest, "problems": problems}, "-"
+        )
+    elif not problems:
+        click.echo(f"valid: {plural(count, 'event')}, sha256 {digest}")
     if problems:
         _report(problems)
-    click.echo(f"valid: {plural(count, 'event')}, sha256 {digest}")
 
 
 def _check(recording: Recording, problems: list[str]) -> int:

@@ -38,6 +38,7 @@ WRITTEN = {
         "--json", "{out}",
     ],
     "tune.json": ["tune", DEMO, "--until", "20s", "--periods", "0,1s,5s", "--json", "{out}"],
+    "validate.json": ["validate", DEMO, "--json"],
     "upgrade.json": ["compare", DEMO, "--modes", "iptables", "--kube-versions", "1.30,1.37", "--json", "{out}"],
 }  # fmt: skip
 

@@ -195,3 +195,12 @@ def test_an_object_that_is_there_twice_is_a_watch_that_does_not_say_what_happene
     (tmp_path / "plain").write_bytes(lines(NODE, NODE))
     with open_source(tmp_path / "plain") as recording:
         assert len(list(recording)) == 5
+
+
+def test_all_problems_are_listed_as_data(tmp_path):
+    path = tmp_path / "bad.jsonl"
+    path.write_text('{"x": 1}\n')
+    done = CliRunner().invoke(main, ["validate", str(path), "-o", "json"])
+    told = json.loads(done.stdout)
+    assert done.exit_code == 2 and (told["valid"], told["sha256"]) == (False, "")
+    assert told["problems"] == done.stderr.splitlines() != []
