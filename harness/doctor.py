@@ -26,7 +26,7 @@ def facts() -> dict[str, Any]:
     for mode in MODES:
         works[f"replay in mode {mode}"] = _mode(mode, tools)
     works["--kernel vm"] = vm.missing()
-    works["--kernel host"] = None if os.geteuid() == 0 else "root"
+    works["--kernel host"] = None if os.geteuid() == 0 else "it needs root"
     works["lab"] = works["user and network namespaces"] or missing("kubernetes")
     works["chaos on a lab"] = works["lab"] or missing("chaoslib", "locust")
     works["record, proxy-engine, chaos on a cluster"] = missing("kubernetes")

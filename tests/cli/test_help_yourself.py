@@ -43,7 +43,8 @@ def test_the_doctor_says_what_a_replay_needs(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     done = run("doctor")
     assert done.exit_code == 1
-    assert "no   user and network namespaces: needs unshare is not installed (package util-linux)" in done.output
+    assert "no   user and network namespaces: unshare is not installed (package util-linux)\n" in done.output
+    assert "no   replay in mode nftables: as for user and network namespaces\n" in done.output
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
