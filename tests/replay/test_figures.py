@@ -255,7 +255,7 @@ def test_what_time_allows_is_spread_over_the_recording(monkeypatch):
     monkeypatch.setattr(checks, "A_BATCH_SECONDS", 0.01)
     syncs = []
     monkeypatch.setattr(
-        checks.Checks, "_read_back", lambda self: syncs.append(self._result.syncs) or time.sleep(0.05) or []
+        checks.Checks, "_read_back", lambda self, _: syncs.append(self._result.syncs) or time.sleep(0.05) or []
     )
     found = replayed(Path(DEMO))
     middle = [number for number in syncs if found.syncs / 3 < number < found.syncs * 2 / 3]
