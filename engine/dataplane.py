@@ -6,6 +6,7 @@ need no update.  It is computed for changed Services only, from `ClusterState`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -189,7 +190,22 @@ def _allowed(
     ranges = tuple(n for n in service.source_ranges if len(n.address) == size)
     if not ranges:
         return None
-    node_ips = [a for a in node_addresses if len(a) == size]
-    if any(contains(network, ip) for network in ranges for ip in node_ips[:1]):
+    if within(ranges, node_addresses, size):
         ranges += tuple(Network(ip, 8 * size) for ip in balancers)
     return ranges
+
+
+def within(ranges: Iterable[Network], node_addresses: tuple[Address, ...], size: int) -> bool:
+    """Whether source ranges of a family contain this node's address, the first one of the family."""
+    node_ips = [a for a in node_addresses if len(a) == size]
+    return any(contains(network, ip) for network in ranges for ip in node_ips[:1])
+
+
+def of_node(
+    plan: PortPlan, on_node: tuple[Target, ...], local: tuple[Target, ...], node_addresses: tuple[Address, ...]
+) -> PortPlan:
+    """The plan of a node with these endpoints and addresses, from that of a node of its zone that has neither."""
+    allowed, size = plan.allowed, len(plan.cluster_ip)
+    if allowed and within(allowed, node_addresses, size):
+        allowed += tuple(Network(ip, 8 * size) for ip in plan.load_balancer_ips)
+    return msgspec.structs.replace(plan, on_node=on_node, local=local, allowed=allowed)

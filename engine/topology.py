@@ -35,7 +35,12 @@ def select(endpoints: Endpoints, node: str | None, hints: Hints, *, cluster: boo
         return Selection(cluster_targets, (), bool(cluster_targets))
     here = {target: e for target, e in endpoints.items() if node and e.node == node}
     any_usable = bool(cluster_targets) or any(e.usable for e in endpoints.values())
-    return Selection(cluster_targets, _ready_or_terminating(here, _ready(here)), any_usable)
+    return Selection(cluster_targets, local_targets(here), any_usable)
+
+
+def local_targets(here: Endpoints) -> tuple[Target, ...]:
+    """The local set of a node with these endpoints (TERM-03)."""
+    return _ready_or_terminating(here, _ready(here))
 
 
 def _ready(endpoints: Endpoints) -> list[Target]:

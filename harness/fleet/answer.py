@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.fleet.check import Sampled
 from harness.fleet.latency import MICROSECONDS, summary
-from harness.fleet.share import HEAT_COLUMNS, Share, Touched
+from harness.fleet.share import HEAT_COLUMNS, Share
 from harness.fleet.spread import Done
 from harness.fleet.stage import NS, Stage
 from harness.replay.result import KINDS
@@ -53,7 +53,7 @@ def column(stage: Stage, share: Share) -> dict[str, Any]:
     """The figures of one scenario."""
     nodes = share.nodes
     everything = added(share.latencies.values())
-    touched = [share.touched.get(number, Touched()).nodes for number in range(len(stage.times))]
+    touched = share.touched.nodes
     dead = list(_dead(stage, share))
     return {
         "name": stage.scenario.name,
@@ -134,26 +134,26 @@ def _dead(stage: Stage, share: Share) -> Iterable[dict[str, Any]]:
     """
     changes, due = stage.changes, stage.due
     for each in stage.dead:
-        died, touched = stage.times[each.change], share.touched.get(each.change)
+        died, touched = stage.times[each.change], share.touched.nodes[each.change]
         back = None if each.back is None else (each.back - died) / NS
-        if touched is None and (each.back is None or each.back > due[each.change]):
+        if not touched and (each.back is None or each.back > due[each.change]):
             continue  # no rule led to them; else they were back before the sync of their death
-        last = touched.last_seconds if touched else float("inf")
+        last = share.touched.last_micros[each.change] / MICROSECONDS if touched else float("inf")
         yield {
             "seq": changes[each.change].origin, "at_seconds": died / NS, "service": str(each.service),
             "endpoints": each.endpoints, "seconds": min(last, back if back is not None else last),
-            "last_node": touched.last_node if touched else "",
+            "last_node": share.touched.last_node[each.change],
         }  # fmt: skip
 
 
 def _changes(stage: Stage, share: Share) -> Iterable[dict[str, Any]]:
     for number, change in enumerate(stage.changes):
-        touched = share.touched.get(number)
-        if touched:
+        if share.touched.nodes[number]:
             yield {
                 "seq": change.origin, "at_seconds": change.event.t / NS, "kind": stage.kinds[number],
-                "service": str(change.service or ""), "nodes": touched.nodes, "last_node": touched.last_node,
-                "last_seconds": touched.last_seconds,
+                "service": str(change.service or ""), "nodes": share.touched.nodes[number],
+                "last_node": share.touched.last_node[number],
+                "last_seconds": share.touched.last_micros[number] / MICROSECONDS,
             }  # fmt: skip
 
 

@@ -9,14 +9,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from harness.fleet.cost import Cost
-from harness.fleet.latency import summary
+from harness.fleet.latency import MICROSECONDS, summary
 from harness.fleet.stage import NS, Stage
 from harness.fleet.view import NO_SYNC, SENT_CODE, View
 
 HEAT_COLUMNS = 120
 """Intervals of the recording's time in the heat map."""
-_STEP = 1e-6
-"""Latencies are counted in microseconds."""
 
 
 class NodeFigures(NamedTuple):
@@ -41,25 +39,30 @@ class NodeFigures(NamedTuple):
 
 @dataclass
 class Touched:
-    """One change: how many nodes sent something because of it, and the last of them."""
+    """By change: how many nodes sent something because of it, and when it was live on the last of them, and which."""
 
-    nodes: int = 0
-    last_node: str = ""
-    last_seconds: float = 0.0
+    nodes: list[int]
+    last_micros: list[int]
+    last_node: list[str]
 
-    def add(self, nodes: int, last_node: str, last_seconds: float) -> None:
+    @classmethod
+    def of(cls, changes: int) -> Touched:
+        """For this many changes, none of which has touched a node."""
+        return cls([0] * changes, [-1] * changes, [""] * changes)
+
+    def see(self, number: int, nodes: int, micros: int, node: str) -> None:
         """Other nodes; of equally late ones, the first name counts."""
-        self.nodes += nodes
-        if nodes and (-last_seconds, last_node) < (-self.last_seconds, self.last_node or "\U0010ffff"):
-            self.last_node, self.last_seconds = last_node, last_seconds
+        self.nodes[number] += nodes
+        if micros > self.last_micros[number] or (micros == self.last_micros[number] and node < self.last_node[number]):
+            self.last_micros[number], self.last_node[number] = micros, node
 
 
 @dataclass
 class Share:
     """Views of one scenario added up; `latencies` count microseconds by (zone, kind of change)."""
 
+    touched: Touched
     nodes: list[NodeFigures] = field(default_factory=list)
-    touched: dict[int, Touched] = field(default_factory=dict)
     latencies: dict[tuple[str, str], Counter[int]] = field(default_factory=dict)
 
     def add(self, other: Share) -> None:
@@ -68,35 +71,35 @@ class Share:
         if twice := [each.node for each in other.nodes if each.node in here]:
             raise ValueError(f"counted twice: {', '.join(twice)}")
         self.nodes += other.nodes
-        for number, touched in other.touched.items():
-            self.touched.setdefault(number, Touched()).add(touched.nodes, touched.last_node, touched.last_seconds)
+        for number, nodes in enumerate(other.touched.nodes):
+            if nodes:
+                self.touched.see(number, nodes, other.touched.last_micros[number], other.touched.last_node[number])
         for key, counts in other.latencies.items():
             self.latencies.setdefault(key, Counter()).update(counts)
 
 
 def share_of(stage: Stage, views: Iterable[View]) -> Share:
     """The figures of these views, whose syncs take what `stage.cost` says."""
-    share = Share()
+    share = Share(Touched.of(len(stage.times)))
+    place = [number for number, batch in enumerate(stage.batches) for _ in batch.changes]
+    waits = [round((stage.batches[place[n]].due - t) * MICROSECONDS / NS) for n, t in enumerate(stage.times)]
     for view in views:
-        _add(share, stage, view)
+        _add(share, stage, view, place, waits)
     return share
 
 
-def _add(share: Share, stage: Stage, view: View) -> None:
-    lags = lags_of(stage, view, stage.cost)
-    own: Counter[int] = Counter()
-    times, kinds, effects = stage.times, stage.kinds, view.effects
-    by_kind = {kind: share.latencies.setdefault((view.zone, kind), Counter()) for kind in dict.fromkeys(kinds)}
-    for batch, lag in zip(stage.batches, lags, strict=True):
-        for number in range(batch.first, batch.first + len(batch.changes)):
-            if effects[number] != SENT_CODE:
-                continue
-            seconds = (batch.due - times[number]) / NS + lag
-            micros = round(seconds / _STEP)
-            own[micros] += 1
-            by_kind[kinds[number]][micros] += 1
-            share.touched.setdefault(number, Touched()).add(1, view.node, seconds)
-    share.nodes.append(_figures(stage, view, own))
+def _add(share: Share, stage: Stage, view: View, place: list[int], waits: list[int]) -> None:
+    """`place` is the batch of each change, `waits` are the microseconds until it was due."""
+    lags = [round(lag * MICROSECONDS) for lag in lags_of(stage, view, stage.cost)]
+    sent = [number for number, code in enumerate(view.effects) if code == SENT_CODE]
+    micros = [waits[number] + lags[place[number]] for number in sent]
+    by_kind: dict[str, list[int]] = {}
+    for number, each in zip(sent, micros, strict=True):
+        by_kind.setdefault(stage.kinds[number], []).append(each)
+        share.touched.see(number, 1, each, view.node)
+    for kind, found in by_kind.items():
+        share.latencies.setdefault((view.zone, kind), Counter()).update(found)
+    share.nodes.append(_figures(stage, view, Counter(micros)))
 
 
 def lags_of(stage: Stage, view: View, cost: Cost) -> list[float]:

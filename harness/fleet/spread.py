@@ -1,6 +1,7 @@
 """Spreads the work over processes and machines with Dask: a local cluster, or the scheduler at an address.
 
-    read_tape ──► prepared (one per scenario) ──► share, share, share ... ──► added up here, each node once
+    read_tape ──┬► prepared (one per scenario) ─┬► share, share, share ... ──► added up here, each node once
+                └► measured: the cost of a sync ┘
 
 The graph is all that Dask knows.  A worker that dies takes nothing with it but time: Dask computes what it held again,
 from the source if need be, and a share counts when it has arrived.
@@ -14,21 +15,22 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from harness.failure import Failure
+from harness.fleet.cost import Cost
 from harness.fleet.scenario import Scenario
-from harness.fleet.share import Share
-from harness.fleet.stage import Settings, Stage
+from harness.fleet.share import Share, Touched
+from harness.fleet.stage import Settings, Stage, staged
 from harness.fleet.tape import Tape, read_tape
-from harness.fleet.work import prepared, share
+from harness.fleet.work import measured, prepared, share
 from harness.log.window import Window
 from harness.wording import plural
 
 CONNECT_SECONDS, WORKER_SECONDS, POLL_SECONDS = 10.0, 60.0, 2.0
 """Bounds: to reach a scheduler, without any worker, and between looks at both."""
-PIECES_A_WORKER, MOST_NODES_A_PIECE = 8, 50
+PIECES_A_WORKER, PIECES_ALONE, MOST_NODES_A_PIECE = 8, 50, 50
 Progress = Callable[[str, int, int], None]
 """Receives the step, how much of it is done, and of how much."""
 
@@ -62,45 +64,50 @@ def in_this_process(asked: Asked, progress: Progress) -> Done:
     """Everything without Dask."""
     progress("reading the recording", 0, 0)
     tape = read_tape(asked.source, asked.window, asked.settings.version)
-    done = Done(tape, asked.nodes(list(tape.nodes)), facts={"engine": "none", "workers": 1, "lost": 0})
-    total = len(done.nodes) * len(asked.scenarios)
-    for number, scenario in enumerate(asked.scenarios):
-        stage = prepared(tape, scenario, asked.settings)
-        done.stages.append(stage)
-        done.shares.append(Share())
-        for count, node in enumerate(done.nodes, number * len(done.nodes)):
-            progress("views", count, total)
-            done.shares[-1].add(share(stage, [node]))
+    progress("preparing what all nodes share", 0, 0)
+    done = _begun(asked, tape, measured(tape, asked.scenarios[0], asked.settings))
+    pieces, counted = _pieces(done.nodes, PIECES_ALONE), 0
+    for stage, total in zip(done.stages, done.shares, strict=True):
+        ready = prepared(tape, stage.scenario, asked.settings)
+        for piece in pieces:
+            total.add(share(ready, stage.cost, piece))
+            counted += len(piece)
+            progress("views", counted, len(done.nodes) * len(done.stages))
+    done.facts = {"engine": "none", "workers": 1, "lost": 0}
     return done
 
 
 def spread(asked: Asked, client: Any, progress: Progress) -> Done:
     """Everything on the workers of a Dask client; what a worker raises is raised here."""
-    began = _workers(client)
-    submit = client.submit
+    began, submit = _workers(client), client.submit
     progress("reading the recording", 0, 0)
-    tape_there = submit(read_tape, asked.source, asked.window, asked.settings.version, pure=False)
-    tape = _arrived(client, [tape_there])[0].result()
-    done = Done(tape, asked.nodes(list(tape.nodes)))
-    stages = [submit(prepared, tape_there, scenario, asked.settings, pure=False) for scenario in asked.scenarios]
-    pieces = _pieces(done.nodes, len(began) * PIECES_A_WORKER)
+    there = submit(read_tape, asked.source, asked.window, asked.settings.version, pure=False)
+    tape = _arrived(client, [there])[0].result()
+    progress("preparing what all nodes share", 0, 0)
+    cost = submit(measured, there, asked.scenarios[0], asked.settings, pure=False)
+    ready = [submit(prepared, there, scenario, asked.settings, pure=False) for scenario in asked.scenarios]
+    nodes = asked.nodes(list(tape.nodes))
     place, size = {}, {}
-    for number, stage in enumerate(stages):
-        for piece in pieces:
-            future = submit(share, stage, piece, pure=False)
+    for number, each in enumerate(ready):
+        for piece in _pieces(nodes, len(began) * PIECES_A_WORKER):
+            future = submit(share, each, cost, piece, pure=False)
             place[future], size[future] = number, len(piece)
-    done.shares = [Share() for _ in stages]
+    done = _begun(asked, tape, _arrived(client, [cost])[0].result())
     _collect(client, place, size, done, progress)
-    done.stages = [_arrived(client, [stage])[0].result() for stage in stages]
-    lost = len(began - _workers(client))
-    done.facts = {"engine": "dask", "workers": len(began), "lost": lost}
+    done.facts = {"engine": "dask", "workers": len(began), "lost": len(began - _workers(client))}
     return done
+
+
+def _begun(asked: Asked, tape: Tape, cost: Cost) -> Done:
+    """Before any view has been counted."""
+    stages = [replace(staged(tape, scenario, asked.settings), cost=cost) for scenario in asked.scenarios]
+    shares = [Share(Touched.of(len(stage.times))) for stage in stages]
+    return Done(tape, asked.nodes(list(tape.nodes)), stages, shares)
 
 
 def _collect(client: Any, place: dict[Any, int], size: dict[Any, int], done: Done, progress: Progress) -> None:
     """Add up each share as it arrives; ValueError if a node would count twice."""
     waiting, counted, total = set(place), 0, sum(size.values())
-    progress("views", 0, total)
     while waiting:
         for future in _arrived(client, list(waiting)):
             done.shares[place[future]].add(future.result())

@@ -16,7 +16,7 @@ from harness.replay.effects import NOTHING, SENT, UNDONE, Effects
 EFFECTS = ("", NOTHING, UNDONE, SENT)
 """The effect of a change by its code; 0: it is not this node's, or an update without a difference."""
 SENT_CODE = EFFECTS.index(SENT)
-_CODE = {effect: code for code, effect in enumerate(EFFECTS)}
+CODES = {effect: code for code, effect in enumerate(EFFECTS)}
 NO_SYNC = -1
 
 
@@ -67,7 +67,7 @@ def _observe(found: View, proxier: Proxier, batch: Batch, clock: Callable[[], fl
     else:
         _account(found, None)
         words = iter([NOTHING] * len(changed))
-    found.effects += bytes(_CODE[next(words)] if mine else 0 for mine in own)
+    found.effects += bytes(CODES[next(words)] if mine else 0 for mine in own)
 
 
 def _account(found: View, sync: Sync | None, observed: float = 0.0) -> None:

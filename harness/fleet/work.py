@@ -6,29 +6,54 @@ import gc
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from harness.fleet.cost import fitted
+from harness.fleet.cost import Cost, fitted
+from harness.fleet.quick import quick_view
 from harness.fleet.scenario import Scenario
 from harness.fleet.share import Share, share_of
+from harness.fleet.shared import Shared, sharing
 from harness.fleet.stage import Settings, Stage, staged
 from harness.fleet.tape import Tape
-from harness.fleet.view import NO_SYNC, view
+from harness.fleet.view import NO_SYNC, View, view
 
 
-def prepared(tape: Tape, scenario: Scenario, settings: Settings) -> Stage:
-    """A stage with its cost, measured on the view of the first node."""
+@dataclass(frozen=True)
+class Ready:
+    """A scenario's stage, and what the nodes of each zone share."""
+
+    stage: Stage
+    shared: dict[str, Shared]
+
+
+def measured(tape: Tape, scenario: Scenario, settings: Settings) -> Cost:
+    """The cost of a sync, on the view of the first node."""
+    with unswept():
+        first = view(staged(tape, scenario, settings), next(iter(tape.nodes)), time.process_time)
+    ran = [n for n, operations in enumerate(first.operations) if n and operations != NO_SYNC]
+    return fitted([first.operations[n] for n in ran], [first.seconds[n] for n in ran])
+
+
+def prepared(tape: Tape, scenario: Scenario, settings: Settings) -> Ready:
+    """Everything about a scenario that is computed once."""
     with unswept():
         stage = staged(tape, scenario, settings)
-        first = view(stage, next(iter(tape.nodes)), time.process_time)
-    ran = [n for n, operations in enumerate(first.operations) if n and operations != NO_SYNC]
-    return replace(stage, cost=fitted([first.operations[n] for n in ran], [first.seconds[n] for n in ran]))
+        return Ready(stage, sharing(stage))
 
 
-def share(stage: Stage, nodes: Sequence[str]) -> Share:
+def share(ready: Ready, cost: Cost, nodes: Sequence[str]) -> Share:
     """The figures of these nodes' views."""
     with unswept():
-        return share_of(stage, (view(stage, node) for node in nodes))
+        return share_of(replace(ready.stage, cost=cost), (view_of(ready, node) for node in nodes))
+
+
+def view_of(ready: Ready, node: str) -> View:
+    """From what the zone shares, or, where that is not possible, by the engine alone, which gives the same."""
+    own = ready.stage.tape.nodes[node]
+    shared = ready.shared.get(own.zone if own else "") or ready.shared.get("")
+    if shared is None or node in ready.stage.tape.leaving:
+        return view(ready.stage, node)
+    return quick_view(ready.stage, shared, node)
 
 
 @contextmanager

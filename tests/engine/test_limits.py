@@ -226,7 +226,7 @@ def test_the_proxier_says_which_services_lack_something(monkeypatch):
 
 def test_a_set_too_many_is_refused_and_the_others_are_served(monkeypatch):
     node = Node()
-    node.backend._ids[False] = layout._Ids(LARGE_IDS, LARGE_IDS + 2)
+    node.backend._ids[False, False] = layout._Ids(LARGE_IDS, LARGE_IDS + 2)
     node.tell({number: plan(number, 2, node_port=30000 + number) for number in (1, 2, 3)})
     assert [node.found(number)[0] for number in (1, 2, 3)] == [ends(2), ends(2), ("drop",)]
     assert [str(name) for name in node.backend.degraded] == [str(Name("ns", "s3"))]

@@ -7,11 +7,12 @@ import pytest
 
 from engine.model import Endpoint, EndpointSlice, Name
 from engine.tracking import ENDPOINTSLICES, ClusterState, Observed, endpoints_of
+from harness.fleet.cost import Cost
 from harness.fleet.scenario import RECORDED, Scenario, applied, scenarios
 from harness.fleet.slicing import Packer
-from harness.fleet.stage import NS, Settings, staged
+from harness.fleet.stage import NS, Settings
 from harness.fleet.tape import read_tape
-from harness.fleet.work import share
+from harness.fleet.work import prepared, share
 
 SECOND = Scenario(RECORDED, NS)
 WEB = Name("shop", "web")
@@ -63,7 +64,7 @@ def test_a_slice_whose_ports_change_leaves_nothing_behind():
 def test_the_size_of_slices_changes_events_and_not_rules():
     tape = read_tape("recordings/demo.jsonl")
     recorded, varied = (
-        share(staged(tape, scenario, Settings("nftables")), ["node-0002"]).nodes[0]
+        share(prepared(tape, scenario, Settings("nftables")), Cost(), ["node-0002"]).nodes[0]
         for scenario in scenarios(SECOND, ["slices=3"])
     )
     assert (recorded.operations, recorded.bytes, recorded.digest) == (varied.operations, varied.bytes, varied.digest)

@@ -46,7 +46,7 @@ def test_a_worker_that_is_killed_halfway_costs_no_node_and_none_counts_twice(tmp
     for one, other in zip(alone.shares, done.shares, strict=True):
         digests = {each.node: (each.digest, each.operations, each.bytes, each.changes) for each in one.nodes}
         assert digests == {each.node: (each.digest, each.operations, each.bytes, each.changes) for each in other.nodes}
-        assert {n: each.nodes for n, each in one.touched.items()} == {n: e.nodes for n, e in other.touched.items()}
+        assert one.touched.nodes == other.touched.nodes
         assert len(other.nodes) == len(done.nodes) == 6
 
 

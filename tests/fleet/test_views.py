@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import replace
 
+import pytest
+from click.testing import CliRunner
+
+from harness.cli import main
+from harness.fleet.cost import Cost
 from harness.fleet.scenario import RECORDED, Scenario, scenarios
 from harness.fleet.share import share_of
 from harness.fleet.stage import NS, Settings, staged
 from harness.fleet.tape import read_tape
 from harness.fleet.view import EFFECTS, NO_SYNC, view
-from harness.fleet.work import prepared, share
+from harness.fleet.work import measured, prepared, share, view_of
 from harness.replay.kernels import open_kernel
 from harness.replay.session import Options, Session
 
 DEMO, RULES = "recordings/demo.jsonl", "recordings/rules.jsonl"
-SECOND = Scenario(RECORDED, NS)
+SECOND, COST = Scenario(RECORDED, NS), Cost(1e-4, 1e-5)
 
 
 def replayed(source: str, mode: str, node: str, period: int = NS):
@@ -27,7 +32,7 @@ def replayed(source: str, mode: str, node: str, period: int = NS):
 @pytest.mark.parametrize("source", [DEMO, RULES])
 def test_every_node_sees_what_its_own_replay_sends(source, mode):
     tape = read_tape(source)
-    found = share(prepared(tape, SECOND, Settings(mode)), list(tape.nodes))
+    found = share(prepared(tape, SECOND, Settings(mode)), COST, list(tape.nodes))
     assert [each.node for each in found.nodes] == list(tape.nodes)
     nodes = found.nodes if mode == "nftables" else found.nodes[::3]
     for each in nodes:
@@ -43,40 +48,64 @@ def test_every_node_sees_what_its_own_replay_sends(source, mode):
 def test_convergence_is_that_of_the_replay_up_to_the_cost_of_a_sync():
     tape = read_tape(DEMO)
     for scenario in scenarios(SECOND, ["minSyncPeriod=5s"]):
-        stage = prepared(tape, scenario, Settings("nftables"))
-        [node] = share(stage, ["node-0002"]).nodes
+        cost = measured(tape, scenario, Settings("nftables"))
+        [node] = share(prepared(tape, scenario, Settings("nftables")), cost, ["node-0002"]).nodes
         whole = replayed(DEMO, "nftables", "node-0002", scenario.min_sync_period).convergence.summary()
-        slowest = stage.cost.seconds(1000)
+        slowest = cost.seconds(1000)
         assert node.p50 == pytest.approx(whole["p50"], abs=slowest + 0.2)
         assert node.p99 > 0.9 * scenario.min_sync_period / NS
 
 
 def test_a_node_counts_once():
-    stage = staged(read_tape(DEMO), SECOND, Settings("nftables"))
-    total = share(stage, ["node-0001"])
-    total.add(share(stage, ["node-0002"]))
-    assert len(total.nodes) == 2 and max(each.nodes for each in total.touched.values()) == 2
+    ready = prepared(read_tape(DEMO), SECOND, Settings("nftables"))
+    total = share(ready, COST, ["node-0001"])
+    total.add(share(ready, COST, ["node-0002"]))
+    assert len(total.nodes) == 2 and max(total.touched.nodes) == 2
     with pytest.raises(ValueError, match="counted twice: node-0002"):
-        total.add(share(stage, ["node-0002"]))
+        total.add(share(ready, COST, ["node-0002"]))
 
 
 def test_the_last_node_is_the_one_with_the_most_to_do():
     tape = read_tape(DEMO)
-    stage = prepared(tape, SECOND, Settings("nftables"))
+    stage = replace(staged(tape, SECOND, Settings("nftables")), cost=COST)
     views = {node: view(stage, node) for node in tape.nodes}
     found = share_of(stage, views.values())
     for n, batch in enumerate(stage.batches, 1):
         for number in range(batch.first, batch.first + len(batch.changes)):
             touching = {node: each for node, each in views.items() if EFFECTS[each.effects[number]] == "sent"}
-            assert (found.touched[number].nodes if number in found.touched else 0) == len(touching)
+            assert found.touched.nodes[number] == len(touching)
             if touching:
                 most = max(each.operations[n] for each in touching.values())
-                assert views[found.touched[number].last_node].operations[n] == most != NO_SYNC
+                assert views[found.touched.last_node[number]].operations[n] == most != NO_SYNC
 
 
 def test_a_node_that_joins_later_is_named_and_one_that_leaves_is_viewed():
     tape = read_tape("recordings/demo.jsonl")
     assert tape.leaving and not tape.late
     left = next(iter(tape.leaving))
-    stage = staged(tape, SECOND, Settings("nftables"))
-    assert share(stage, [left]).nodes[0].digest == replayed(DEMO, "nftables", left).digest
+    ready = prepared(tape, SECOND, Settings("nftables"))
+    assert share(ready, COST, [left]).nodes[0].digest == replayed(DEMO, "nftables", left).digest
+
+
+@pytest.fixture(scope="module")
+def synthetic(tmp_path_factory):
+    """Both families, policies, affinity, source ranges; endpoints of several nodes each."""
+    path = tmp_path_factory.mktemp("fleet") / "synthetic.jsonl"
+    options = ["--services", "60", "--nodes", "12", "--churn", "300", "--dual-stack", "--rich", "--seed", "7"]
+    assert CliRunner().invoke(main, ["synth", str(path), *options]).exit_code == 0
+    return read_tape(str(path))
+
+
+@pytest.mark.parametrize("varied", [Scenario("", NS), Scenario("", 20 * NS), Scenario("", NS, hints=False)])
+def test_what_is_shared_changes_nothing_in_a_view(synthetic, varied):
+    ready = prepared(synthetic, varied, Settings("nftables"))
+    assert ready.shared
+    for node in synthetic.nodes:
+        quick, alone = view_of(ready, node), view(ready.stage, node)
+        assert quick.digest == alone.digest
+        assert (quick.operations, quick.bytes, quick.effects) == (alone.operations, alone.bytes, alone.effects)
+
+
+def test_a_mode_whose_programs_cannot_be_taken_apart_shares_only_what_is_decoded(synthetic):
+    assert prepared(synthetic, SECOND, Settings("iptables")).shared == {}
+    assert prepared(synthetic, SECOND, Settings("nftables", version=(1, 35))).shared == {}

@@ -102,6 +102,11 @@ class Affinity:
         self._blocks.settle()
         self.counts.clear()
 
+    @property
+    def owes(self) -> bool:
+        """Whether `timeouts` would have a script."""
+        return self._programmed != self._blocks.seconds
+
     def timeouts(self, family: int) -> Iterator[str]:
         """The scripts for added and removed timeouts, each for a number of blocks."""
         wanted = self._blocks.seconds

@@ -8,13 +8,15 @@ resulting behaviour does not.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
+from functools import cache
 from typing import NamedTuple
 
 from engine.addresses import collapse, last_address
 from engine.backends.claims import Claims, Owner, Wanted
 from engine.backends.nftables.affinity import Affinity, Changes
 from engine.backends.nftables.affinity_rules import draws
-from engine.backends.nftables.numbers import COUNT_LIMIT, ID_BITS, LARGE_IDS, LARGE_LIMIT, pick
+from engine.backends.nftables.numbers import COUNT_LIMIT, ID_RANGES, LARGE_IDS, LARGE_LIMIT, kind_of, pick
 from engine.backends.nftables.program import NftablesProgram, SetChange
 from engine.backends.nftables.skeleton import (
     TRANSPORTS,
@@ -39,9 +41,19 @@ PoolKey = tuple[Name, str, int, bool]
 Sets = dict[int, SetChange]
 """One change per protocol."""
 
+
+class Parts(NamedTuple):
+    """The changes of sets that do not depend on other Services: added endpoints, removed ones, and session affinity."""
+
+    endpoints: Sets
+    removed: Sets
+    sticky: Changes
+
+
 Elements = Wanted[tuple[str, bytes], bytes]
 """By set and key, the data."""
 
+HAIRPINS = "hairpin-connections"
 _NODE = Name("", "")
 """The owner of claims for the node's own addresses; no Service has an empty name."""
 
@@ -67,7 +79,7 @@ class NftablesBackend:
         self.family = family
         self._config = config
         self._pools: dict[PoolKey, Pool] = {}
-        self._ids = {True: _Ids(1, LARGE_IDS), False: _Ids(LARGE_IDS, 1 << ID_BITS)}
+        self._ids = {kind: _Ids(*ends) for kind, ends in ID_RANGES.items()}
         self._freed: list[int] = []  # not reused before the deletion is sent
         self._first = True
         self._claims: Claims[tuple[str, bytes], bytes] = Claims()
@@ -79,30 +91,48 @@ class NftablesBackend:
 
     def plan(self, changes: list[PlanChange], host: HostAddresses) -> NftablesProgram:
         """The program from the state of the last call to this one; falsy if nothing differs."""
-        endpoints = {p: SetChange(f"{name}-endpoints") for p, name in TRANSPORTS.items()}
-        removed = {p: SetChange(change.name) for p, change in endpoints.items()}
-        sticky: Changes = {}
+        parts = Parts(_endpoint_sets(), _endpoint_sets(), {})
         for change in changes:
-            wanted: Elements = {}
-            kept: set[Owner] = set()
-            self.degraded.pop(change.service, None)
-            for port in change.new:
-                pools = self._pools_of(change.service, port, kept, endpoints, removed, sticky)
-                _frontends(change.service, port, *pools, wanted)
-                self._on_this_node(change.service, port, wanted)
-            self._drop_pools(change, kept, removed, sticky)
-            self._claims.replace(change.service, wanted)
+            self._replan(change, parts)
         self._node_addresses(host)
-        scripts = (*self._start(), *self._scripts(), *(self._affinity.timeouts(self.family) if changes else ()))
-        sets = [*endpoints.values(), *sticky.values(), *self._settle(), *removed.values()]
+        scripts = (*self._start(), *self._scripts(), *self._timeouts(bool(changes)))
+        sets = self._in_order(parts, self._settle())
         start, self._first = self._first, False
         if start and not hairpin_by_endpoint(self._config):
             sets.append(SetChange("equal-bytes", add=equal_bytes(self.family)))
         for number in reversed(self._freed):
-            self._ids[number < LARGE_IDS].give_back(number)
+            self._give_back(number)
         self._freed.clear()
         self._affinity.settle()
         return NftablesProgram(self.family, scripts, tuple(s for s in sets if s.add or s.delete), start)
+
+    def _replan(self, change: Change, parts: Parts) -> None:
+        """Update one Service's pools, and its claims."""
+        wanted: Elements = {}
+        kept: set[Owner] = set()
+        self.degraded.pop(change.service, None)
+        for port in change.new:
+            pools = self._pools_of(change.service, port, kept, *parts)
+            _frontends(change.service, port, *pools, wanted)
+            self._on_this_node(change.service, port, wanted)
+        self._drop_pools(change, kept, parts.removed, parts.sticky)
+        self._claims.replace(change.service, wanted)
+
+    def _in_order(self, parts: Parts, settled: list[SetChange]) -> list[SetChange]:
+        """All changes of sets: endpoints before what leads to them, and removed ones after it."""
+        return [*parts.endpoints.values(), *parts.sticky.values(), *settled, *parts.removed.values()]
+
+    def _timeouts(self, changed: bool) -> Iterable[str]:
+        """Scripts for timeouts that are new or no longer used; `changed`: whether any Service has."""
+        return self._affinity.timeouts(self.family) if changed else ()
+
+    def _take(self, key: PoolKey, large: bool) -> int | None:
+        """An unused id for a pool; None if there is none."""
+        return self._ids[large, key[3]].take()
+
+    def _give_back(self, number: int) -> None:
+        """Free an id of a pool that was dropped."""
+        self._ids[kind_of(number)].give_back(number)
 
     def _start(self) -> tuple[str, ...]:
         """The table itself, at the first sync: it drops and rejects even without Services (CIP-02)."""
@@ -113,7 +143,7 @@ class NftablesBackend:
         self._chains.update(("draw", _script(count)) for count in self._affinity.counts)
         new = sorted(self._chains - self._made)
         self._made.update(new)
-        return tuple(_chains(self.family, name, number) for name, number in new)
+        return tuple(chains(self.family, name, number) for name, number in new)
 
     def _pools_of(
         self, service: Name, port: PortPlan, kept: set[Owner], added: Sets, removed: Sets, sticky: Changes
@@ -149,7 +179,7 @@ class NftablesBackend:
             self._drop_pool(key, removed)
             pool = None
         if pool is None:
-            number = self._ids[large].take()
+            number = self._take(key, large)
             if number is None:
                 self._lacks(key, "no endpoints, too many endpoint sets")
                 return None
@@ -174,10 +204,8 @@ class NftablesBackend:
         """This node's endpoints, for hairpin masquerading, and node ports to be rejected on loopback."""
         owner = (service, port.name, port.protocol, False)
         if hairpin_by_endpoint(self._config):
-            protocol = bytes((port.protocol, 0, 0, 0))
-            for target in set(port.on_node).intersection((*port.cluster, *port.local)):
-                address, number = target[:-2], target[-2:]
-                wanted[("hairpin-connections", address * 2 + protocol + number + b"\0\0"), owner] = b""
+            for target in hairpins(port):
+                wanted[(HAIRPINS, hairpin_key(target, port.protocol)), owner] = b""
         served = port.protocol == TCP and self._config.localhost_served(self.family)
         if port.node_port and self._config.localhost_rejected() and not served:
             key = bytes((port.protocol, 0, 0, 0)) + port.node_port.to_bytes(2, "big") + b"\0\0"
@@ -233,12 +261,30 @@ class _Ids:
         self._free.append(number)
 
 
+def _endpoint_sets() -> Sets:
+    """Empty changes of the endpoint maps."""
+    return {protocol: SetChange(f"{name}-endpoints") for protocol, name in TRANSPORTS.items()}
+
+
+def hairpins(port: PortPlan) -> set[Target]:
+    """This node's endpoints that a port's traffic may go to (HAIR-01a)."""
+    return set(port.on_node).intersection((*port.cluster, *port.local))
+
+
+def hairpin_key(target: Target, protocol: int) -> bytes:
+    """The element for connections of an endpoint to itself."""
+    address, number = target[:-2], target[-2:]
+    return address * 2 + bytes((protocol, 0, 0, 0)) + number + b"\0\0"
+
+
 def _script(count: int) -> int:
     """The number of the script that creates the chain for a count."""
     return (count - 1) // CHAINS_PER_SCRIPT
 
 
-def _chains(family: int, name: str, number: int) -> str:
+@cache
+def chains(family: int, name: str, number: int) -> str:
+    """The script that creates a block of chains: `pick`, `large` or `draw`."""
     first, last = number * CHAINS_PER_SCRIPT + 1, (number + 1) * CHAINS_PER_SCRIPT
     if name == "draw":
         return draws(family, first, last)

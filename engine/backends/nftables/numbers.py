@@ -19,6 +19,15 @@ LARGE = 0b11 << 30
 LARGE_ID_BITS = 13
 LARGE_IDS = 1 << LARGE_ID_BITS
 """Sets with smaller ids are large ones."""
+_LOCAL_IDS, _LOCAL_LARGE_IDS = 1 << ID_BITS - 1, LARGE_IDS >> 1
+ID_RANGES = {
+    (True, False): (1, _LOCAL_LARGE_IDS),
+    (True, True): (_LOCAL_LARGE_IDS, LARGE_IDS),
+    (False, False): (LARGE_IDS, _LOCAL_IDS),
+    (False, True): (_LOCAL_IDS, 1 << ID_BITS),
+}
+"""By (large, local), the first id and the one after the last: with ranges of their own for the sets of a node's own
+endpoints, a cluster-wide set has the same id on every node."""
 
 STICKY_CLUSTER, STICKY_LOCAL = 0xFFE, 0xFFF
 STICKY_ID_BITS = 17
@@ -35,6 +44,12 @@ BLOCK_BITS = 4
 def pick(count: int, number: int) -> int:
     """The pick of a set; the set's number determines the kind."""
     return LARGE | count << LARGE_ID_BITS | number if number < LARGE_IDS else count << ID_BITS | number
+
+
+def kind_of(number: int) -> tuple[bool, bool]:
+    """Whether the set of an id is large, and whether it is local."""
+    large = number < LARGE_IDS
+    return large, number >= (_LOCAL_LARGE_IDS if large else _LOCAL_IDS)
 
 
 def priority(value: int) -> str:

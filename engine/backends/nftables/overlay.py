@@ -1,0 +1,331 @@
+"""The programs of many nodes from one: that of a node without endpoints, and what is different on each.
+
+    reference   all Services as a node without endpoints of its own has them: `Recorder`, once for all nodes of a zone
+    cut         of a few Services, what the reference's programs hold          } `Recorder`s with the reference's ids,
+    own         of the same Services, what this node's programs hold           } for each node
+    hairpins    the node's endpoints that may connect to themselves
+                        reference - cut + own + hairpins = the node's program, byte by byte
+
+It holds because a program's parts are separate: endpoints and affinity by Service, in the order of Services; everything
+else by key, in the order of keys, where Services that share a key must all be among those few.  Pure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from engine.backends.nftables.layout import NftablesBackend, Parts, PoolKey
+from engine.backends.nftables.numbers import kind_of
+from engine.backends.nftables.program import NftablesProgram, SetChange
+from engine.backends.nftables.skeleton import TRANSPORTS
+from engine.config import ProxyConfig
+from engine.dataplane import Change
+from engine.model import HostAddresses, Name
+
+Chain = tuple[str, int]
+Ids = dict[PoolKey, list[int]]
+
+
+class Span(NamedTuple):
+    """A Service's deletions and additions in a change of a set: each from, up to."""
+
+    deleted: tuple[int, int]
+    added: tuple[int, int]
+
+
+Place = tuple[bool, int]
+"""Whether endpoints are removed, and the protocol."""
+
+
+class Block(NamedTuple):
+    """A `SetChange` as bytes: deleted keys of one width, added elements of another, of which keys are the beginning."""
+
+    name: str
+    key_width: int
+    width: int
+    deleted: bytes
+    added: bytes
+    moved: int = 0
+
+    @property
+    def sides(self) -> tuple[bytes, bytes]:
+        """Deletions and additions."""
+        return self.deleted, self.added
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many of each."""
+        return len(self.deleted) // self.key_width, len(self.added) // self.width
+
+    @property
+    def operations(self) -> int:
+        """As of a program."""
+        return sum(self.counts) - self.moved
+
+    @property
+    def size(self) -> int:
+        """Bytes that are sent for it."""
+        return len(self.deleted) + len(self.added)
+
+
+def block_of(change: SetChange) -> Block:
+    """ValueError if its elements are not of one width, which those of a set are."""
+    keys = {len(key) for key in change.delete} | {len(key) for key, _ in change.add}
+    widths = {len(key) + len(data) for key, data in change.add}
+    if len(keys) > 1 or len(widths) > 1:
+        raise ValueError(f"elements of {change.name} differ in size")
+    added = b"".join(key + data for key, data in change.add)
+    key_width, width = max(keys, default=1), max(widths, default=1)
+    return Block(change.name, key_width, width, b"".join(change.delete), added, change.moved)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One program in parts; `spans` are the Services' own parts of the endpoint maps, in their order."""
+
+    start: tuple[str, ...]
+    chains: tuple[Chain, ...]
+    timeouts: tuple[str, ...]
+    endpoints: dict[Place, Block]
+    spans: dict[Place, dict[Name, Span]]
+    sticky: tuple[Block, ...]
+    settled: dict[str, Block]
+    last: tuple[Block, ...]
+
+    @property
+    def blocks(self) -> Iterator[Block]:
+        """All sets."""
+        yield from (*self.endpoints.values(), *self.sticky, *self.settled.values(), *self.last)
+
+
+class Recorder(NftablesBackend):
+    """A backend whose programs can be taken apart by Service.
+
+    `taken` collects the ids of cluster-wide pools by pool; `given` are those that another recorder has taken.
+    """
+
+    def __init__(self, family: int, config: ProxyConfig, given: Ids | None = None) -> None:
+        super().__init__(family, config)
+        self.taken: Ids = {}
+        self.busy = False
+        """Whether any Service of the node has changed, if this recorder knows only some of them."""
+        self._given = given
+        self._used: dict[PoolKey, int] = {}
+        self._spans: dict[Place, dict[Name, Span]] = {}
+        self._known: tuple[Parts, list[SetChange]]
+        self._timed: tuple[str, ...] = ()
+
+    @property
+    def owes(self) -> bool:
+        """Whether a timeout has changed that no program has yet."""
+        return self._affinity.owes
+
+    def record(self, changes: list[Change], host: HostAddresses) -> tuple[NftablesProgram, Recorded]:
+        """The program, as it is and in parts."""
+        made, self._spans = set(self._made), {}
+        program = self.plan(changes, host)
+        parts, settled = self._known
+        maps = {(False, p): change for p, change in parts.endpoints.items()}
+        maps |= {(True, p): change for p, change in parts.removed.items()}
+        last = [change for change in program.sets if change.name == "equal-bytes"]
+        return program, Recorded(
+            program.scripts[:1] if program.start else (),
+            tuple(sorted(self._made - made)),
+            self._timed,
+            {place: block_of(change) for place, change in maps.items() if change.add or change.delete},
+            self._spans,
+            tuple(map(block_of, parts.sticky.values())),
+            {change.name: block_of(change) for change in settled},
+            tuple(map(block_of, last)),
+        )
+
+    def _replan(self, change: Change, parts: Parts) -> None:
+        before = _lengths(parts)
+        super()._replan(change, parts)
+        for place, (deleted, added) in _lengths(parts).items():
+            was = before[place]
+            if (deleted, added) != was:
+                span = Span((was[0], deleted), (was[1], added))
+                self._spans.setdefault(place, {})[change.service] = span
+
+    def _in_order(self, parts: Parts, settled: list[SetChange]) -> list[SetChange]:
+        self._known = parts, settled
+        return super()._in_order(parts, settled)
+
+    def _timeouts(self, changed: bool) -> Iterable[str]:
+        self._timed = tuple(super()._timeouts(changed or self.busy))
+        return self._timed
+
+    def _take(self, key: PoolKey, large: bool) -> int | None:
+        if self._given is None or key[3]:
+            number = super()._take(key, large)
+        else:
+            used = self._used.get(key, 0)
+            number, self._used[key] = self._given[key][used], used + 1
+        if number is not None and not key[3]:
+            self.taken.setdefault(key, []).append(number)
+        return number
+
+    def _start(self) -> tuple[str, ...]:
+        return super()._start() if self._given is None else ()
+
+    def _node_addresses(self, host: HostAddresses) -> None:
+        if self._first:  # views are of nodes whose addresses do not change
+            super()._node_addresses(host)
+
+    def _give_back(self, number: int) -> None:
+        if self._given is None or kind_of(number)[1]:
+            super()._give_back(number)
+
+
+def _lengths(parts: Parts) -> dict[Place, tuple[int, int]]:
+    return {
+        (gone, protocol): (len(change.delete), len(change.add))
+        for gone, sets in ((False, parts.endpoints), (True, parts.removed))
+        for protocol, change in sets.items()
+    }
+
+
+@dataclass(frozen=True)
+class Different:
+    """What a node has instead: `cut` and `own` are of the Services `few`.
+
+    With `sticky` these are all that have session affinity, otherwise none of them differs in that.
+    """
+
+    cut: Recorded
+    own: Recorded
+    few: frozenset[Name]
+    sticky: bool
+
+
+def digest(family: int, scripts: Sequence[str], blocks: Iterable[Block]) -> bytes:
+    """That of the `NftablesProgram` with these scripts and sets."""
+    sha = hashlib.sha256(str(family).encode())
+    for script in scripts:
+        sha.update(f"{len(script)} {script}".encode())
+    for block in blocks:
+        if block.size:
+            deletes, adds = block.counts
+            sha.update(f"{block.name} {deletes} {adds}\n".encode())
+            sha.update(block.deleted)
+            sha.update(block.added)
+    return sha.digest()
+
+
+def combined(reference: Recorded, different: Different | None, extra: Mapping[str, Block]) -> Iterator[Block]:
+    """The sets of a node's program, in order; `extra` are changes by key of sets without a Service's own order."""
+    places = [(gone, protocol) for gone in (False, True) for protocol in TRANSPORTS]
+    for gone in (False, True):
+        for place in places:
+            if place[0] == gone and (block := _endpoints(reference, different, place)):
+                yield block
+        if gone:
+            break
+        yield from different.own.sticky if different and different.sticky else reference.sticky
+        cut, own = (different.cut.settled, different.own.settled) if different else ({}, {})
+        for name in sorted({*reference.settled, *own, *extra}):
+            yield _by_key(name, reference.settled.get(name), cut.get(name), own.get(name), extra.get(name))
+    yield from reference.last
+
+
+def _endpoints(reference: Recorded, different: Different | None, place: Place) -> Block | None:
+    """The reference's elements in the order of Services, with those of the few replaced by the node's own."""
+    block = reference.endpoints.get(place)
+    if different is None:
+        return block
+    own = different.own.endpoints.get(place)
+    spans, mine = reference.spans.get(place, {}), different.own.spans.get(place, {})
+    touched = sorted(different.few.intersection((*spans, *mine)))
+    if not touched:
+        return block
+    block, own = _alike(block, own)
+    names = list(spans)
+    sides = []
+    for side, width in enumerate((block.key_width, block.width)):
+        cuts: list[Cut] = []
+        for service in touched:
+            here, there = _place_of(service, names, spans, block), mine.get(service, Span((0, 0), (0, 0)))
+            cuts.append((*here[side], own.sides[side][there[side][0] * width : there[side][1] * width]))
+        sides.append(_spliced(block.sides[side], width, cuts))
+    return block._replace(deleted=sides[0], added=sides[1])
+
+
+def _alike(one: Block | None, other: Block | None) -> tuple[Block, Block]:
+    """Both with the same widths, which a block without additions does not know, and empty ones instead of None."""
+    known = one or other
+    assert known, "at least one of them is there"
+    width = max(block.width for block in (one, other) if block)
+    first, second = (block or known._replace(deleted=b"", added=b"", moved=0) for block in (one, other))
+    return first._replace(width=width), second._replace(width=width)
+
+
+def _place_of(service: Name, names: list[Name], spans: dict[Name, Span], block: Block) -> Span:
+    """Where a Service's elements are, or would be: before those of the next Service."""
+    if service in spans:
+        return spans[service]
+    after = bisect_left(names, service)
+    deleted, added = (spans[names[after]][side][0] if after < len(names) else block.counts[side] for side in (0, 1))
+    return Span((deleted, deleted), (added, added))
+
+
+Cut = tuple[int, int, bytes]
+"""Elements from, up to, and what takes their place."""
+
+
+def _spliced(blob: bytes, width: int, cuts: list[Cut]) -> bytes:
+    pieces, at = [], 0
+    for first, end, instead in cuts:
+        pieces += [blob[at * width : first * width], instead]
+        at = max(at, end)
+    return b"".join([*pieces, blob[at * width :]])
+
+
+class _Keys(Sequence[bytes]):
+    """The keys of joined elements, in which to search."""
+
+    def __init__(self, blob: bytes, width: int, key_width: int) -> None:
+        self._blob, self._width, self._key_width = blob, width, key_width
+
+    def __len__(self) -> int:
+        return len(self._blob) // self._width
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._blob[place * self._width : place * self._width + self._key_width]
+
+
+def _by_key(name: str, reference: Block | None, *others: Block | None) -> Block:
+    """The reference's elements in the order of keys, without those of the first of the others, with the rest."""
+    cut, *added = others
+    found = [block for block in added if block]
+    known = next(block for block in (reference, *found, cut) if block)
+    if not cut and not found:
+        return known
+    width = max(block.width for block in (reference, *found, cut) if block)
+    base = reference or Block(name, known.key_width, width, b"", b"")
+    deleted, joined = (
+        _exchanged(base.sides[n], each, known.key_width, cut.sides[n] if cut else b"", [b.sides[n] for b in found])
+        for n, each in enumerate((known.key_width, width))
+    )
+    return Block(name, known.key_width, width, deleted, joined)
+
+
+def _exchanged(blob: bytes, width: int, key_width: int, gone: bytes, new: list[bytes]) -> bytes:
+    """Sorted elements without some, by key, and with others."""
+    keys = _Keys(blob, width, key_width)
+    cuts: list[tuple[int, bytes, Cut]] = []
+    for element in _elements(gone, width):
+        at = bisect_left(keys, element[:key_width])
+        cuts.append((at, element[:key_width], (at, at + 1, b"")))
+    for element in (each for one in new for each in _elements(one, width)):
+        at = bisect_left(keys, element[:key_width])
+        cuts.append((at, element, (at, at, element)))
+    return _spliced(blob, width, [cut for _, _, cut in sorted(cuts)])
+
+
+def _elements(blob: bytes, width: int) -> list[bytes]:
+    return [blob[at : at + width] for at in range(0, len(blob), width)]

@@ -1,0 +1,193 @@
+"""A node's view from what its zone shares: only what differs on the node is computed, with the same result."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from engine.backends.claims import Claims
+from engine.backends.nftables.layout import HAIRPINS, chains
+from engine.backends.nftables.overlay import Block, Chain, Different, Recorded, Recorder, combined, digest
+from engine.config import ProxyConfig
+from engine.dataplane import Change, PortPlan, of_node
+from engine.model import HostAddresses, Name
+from harness.fleet.shared import Locals, Program, Reference, Shared
+from harness.fleet.stage import Stage, config_of
+from harness.fleet.view import CODES, NO_SYNC, View
+from harness.replay.effects import NOTHING, SENT
+
+
+@dataclass
+class _Sent:
+    """One program of the node; its digest is b"" if it is empty."""
+
+    digest: bytes
+    operations: int
+    bytes: int
+
+
+def quick_view(stage: Stage, shared: Shared, node: str) -> View:
+    """The view of a node of the zone, whose own Node does not change."""
+    own, config = stage.tape.nodes[node], config_of(stage)
+    host = config.host(own)
+    found = View(node, own.zone if own else "")
+    sync_count = len(stage.batches) + 1
+    families = {
+        family: _NodeFamily(family, config, reference, shared, node, host).programs()
+        for family, reference in shared.families.items()
+    }
+    sha = hashlib.sha256(stage.settings.mode.encode())
+    for number in range(sync_count):
+        operations = sent = 0
+        for family, reference in shared.families.items():
+            program = families[family].get(number) or reference.programs[number]
+            if program is None:
+                operations = NO_SYNC
+                break
+            operations += program.operations
+            sent += program.bytes
+            sha.update(program.digest)
+        found.operations.append(operations)
+        found.bytes.append(sent)
+    found.digest = sha.hexdigest()
+    found.effects = _effects(stage, shared, node, found)
+    return found
+
+
+def _effects(stage: Stage, shared: Shared, node: str, view: View) -> bytearray:
+    """The code of each change: as on every node of the zone, unless the sync or the Service is the node's own."""
+    effects, quiet = bytearray(shared.codes[True]), shared.codes[False]
+    own: dict[int, set[Name]] = {}
+    for reference in shared.families.values():
+        for number, name, _ in reference.locals.get(node, ()):
+            own.setdefault(number, set()).add(name)
+    for number, batch in enumerate(stage.batches, 1):
+        end = batch.first + len(batch.changes)
+        if not view.bytes[number]:
+            effects[batch.first : end] = quiet[batch.first : end]
+        for place, change in enumerate(batch.changes, batch.first) if number in own else ():
+            if effects[place] and change.service in own[number]:
+                effects[place] = CODES[SENT if view.bytes[number] else NOTHING]
+    return effects
+
+
+class _NodeFamily:
+    """The programs of one family that differ from those of the zone; use once."""
+
+    def __init__(
+        self, family: int, config: ProxyConfig, reference: Reference, shared: Shared, node: str, host: HostAddresses
+    ) -> None:
+        self._family, self._reference, self._host = family, reference, host
+        self._locals: dict[int, list[tuple[Name, Locals]]] = {}
+        for number, name, locals_ in reference.locals.get(node, ()):
+            self._locals.setdefault(number, []).append((name, locals_))
+        named = {name for each in shared.families.values() for _, name, _ in each.locals.get(node, ())}
+        self._few = shared.together.few(named, host.node)
+        self._sticky = bool(self._few & shared.together.sticky)
+        self._plans: dict[int, dict[Name, tuple[PortPlan, ...]]] = {}
+        for name in self._few:
+            for number, plans in reference.plans.get(name, ()):
+                self._plans.setdefault(number, {})[name] = plans
+        self._cut, self._own = (Recorder(family, config, reference.taken) for _ in range(2))
+        self._hairpins: Claims[tuple[bytes], bytes] = Claims()
+        self._made: set[Chain] = set()
+        self._now: dict[Name, tuple[tuple[PortPlan, ...], Locals]] = {}
+        self._shown: dict[Name, tuple[PortPlan, ...]] = {}
+
+    def programs(self) -> dict[int, _Sent]:
+        """By the number of the sync."""
+        found = {}
+        for number, program in enumerate(self._reference.programs):
+            if program and self._own_part(number, program) and (sent := self._program(number, program)):
+                found[number] = sent
+        return found
+
+    def _own_part(self, number: int, program: Program) -> bool:
+        """Whether the node may differ in a sync: chains, and timeouts of affinity, it may need in another one."""
+        if not number or number in self._locals or number in self._plans:
+            return True
+        if not self._few:
+            return False
+        return bool(program.parts.chains or (self._sticky and (program.parts.timeouts or self._own.owes)))
+
+    def _program(self, number: int, program: Program) -> _Sent | None:
+        """None if it is the zone's."""
+        different = self._different(number, program)
+        extra = {HAIRPINS: block} if (block := self._hairpin(number)) else {}
+        if not different and not extra:
+            return None
+        scripts = self._scripts(program.parts, different)
+        blocks = list(combined(program.parts, different, extra))
+        operations, sent = program.operations, program.bytes - _text(self._zone_scripts(program.parts))
+        for each, sign in ((different and different.cut, -1), (different and different.own, 1)):
+            for block in each.blocks if each else ():
+                operations += sign * block.operations
+                sent += sign * block.size
+        for block in extra.values():
+            operations, sent = operations + block.operations, sent + block.size
+        some = scripts or any(block.size for block in blocks)
+        return _Sent(digest(self._family, scripts, blocks) if some else b"", operations, sent + _text(scripts))
+
+    def _zone_scripts(self, parts: Recorded) -> tuple[str, ...]:
+        return (*parts.start, *(chains(self._family, *chain) for chain in parts.chains), *parts.timeouts)
+
+    def _scripts(self, parts: Recorded, different: Different | None) -> tuple[str, ...]:
+        """Rules that this node's elements need and that it does not have yet."""
+        if different is None:
+            self._made.update(parts.chains)
+            return self._zone_scripts(parts)
+        zone = (chain for chain in parts.chains if chain[0] != "draw" or not self._sticky)
+        new = sorted({*zone, *different.own.chains} - self._made)
+        self._made.update(new)
+        timeouts = different.own.timeouts if self._sticky else parts.timeouts
+        return (*parts.start, *(chains(self._family, *chain) for chain in new), *timeouts)
+
+    def _different(self, number: int, program: Program) -> Different | None:
+        """The few Services as the zone and as the node has them, and at the first sync the node's addresses."""
+        old, new = self._changes(number)
+        if number and not old and not new and not self._sticky and not program.parts.chains:
+            return None
+        self._cut.busy = self._own.busy = program.changed or number in self._locals
+        _, cut = self._cut.record(old, HostAddresses())
+        _, own = self._own.record(new, self._host)
+        return Different(cut, own, self._few, self._sticky)
+
+    def _changes(self, number: int) -> tuple[list[Change], list[Change]]:
+        """Changes of the few Services' plans in a sync: in the zone, and on the node."""
+        zone, node = self._plans.get(number, {}), dict(self._locals.get(number, ()))
+        old, new = [], []
+        for name in sorted(self._few.intersection((*zone, *node))):
+            before, was = self._now.get(name, ((), ()))
+            plans, here = zone.get(name, before), node.get(name, was)
+            self._now[name] = plans, here
+            if plans != before:
+                old.append(Change(name, before, plans))
+            shown = tuple(self._of_node(plans, here))
+            if shown != self._shown.get(name, ()):
+                new.append(Change(name, self._shown.get(name, ()), shown))
+            self._shown[name] = shown
+        return old, new
+
+    def _of_node(self, plans: tuple[PortPlan, ...], here: Locals) -> Iterator[PortPlan]:
+        """Without endpoints on the node, whose hairpins come from all Services together."""
+        for port, plan in enumerate(plans):
+            local = here[port].local if here and (plan.internal_local or plan.external_local) else ()
+            yield of_node(plan, (), local, self._host.node)
+
+    def _hairpin(self, number: int) -> Block | None:
+        for name, ports in self._locals.get(number, ()):
+            keys = {((key,), (name, port)): b"" for port, local in enumerate(ports) for key in local.hairpins}
+            self._hairpins.replace(name, keys)
+        gone, new = [], []
+        for (key,), before, now in self._hairpins.settle():
+            if before is not None:
+                gone.append(key)
+            if now is not None:
+                new.append(key)
+        width = len((gone or new or [b"."])[0])
+        return Block(HAIRPINS, width, width, b"".join(gone), b"".join(new)) if gone or new else None
+
+
+def _text(scripts: tuple[str, ...]) -> int:
+    return sum(map(len, scripts))

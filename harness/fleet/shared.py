@@ -1,0 +1,252 @@
+"""What the nodes of a zone share: the programs of one without endpoints of its own, and where each node differs.
+
+A Service's plan depends on the node through its own endpoints, its zone if endpoints have hints, and its address if a
+load balancer's source ranges contain it.  Everything else, and so most of a program, is the same on every node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from engine.backends.nftables.layout import hairpin_key, hairpins
+from engine.backends.nftables.overlay import Ids, Recorded, Recorder
+from engine.dataplane import Dataplane, PortPlan, of_node, within
+from engine.model import ADDRESS_BYTES, Address, EndpointSlice, HostAddresses, Name, Network, Node, Target
+from engine.topology import Endpoints, local_targets
+from engine.tracking import NODES, ClusterState, endpoints_of
+from harness.fleet.stage import Stage, config_of
+from harness.fleet.tape import Change, Tape
+from harness.fleet.view import CODES
+from harness.replay.effects import NOTHING, SENT, UNDONE
+
+SINCE = (1, 36)
+"""Before this version a node prefers its own entry of a repeated endpoint, so that plans differ in more."""
+
+
+class Local(NamedTuple):
+    """What a port has on one node: its endpoints there, those that local traffic may go to, and keys of hairpins."""
+
+    on_node: tuple[Target, ...]
+    local: tuple[Target, ...]
+    hairpins: tuple[bytes, ...]
+
+
+Locals = tuple[Local, ...]
+"""By port, in the order of the plan; () for a Service without an endpoint on the node."""
+
+
+class Program(NamedTuple):
+    """One of the reference's programs: `digest` is b"" if it is empty."""
+
+    parts: Recorded
+    digest: bytes
+    operations: int
+    bytes: int
+    changed: bool
+    """Whether the plan of any Service had."""
+
+
+@dataclass
+class Reference:
+    """One family of a zone; `plans` has each Service's plans from a sync on, `locals` those of each node's own."""
+
+    programs: list[Program | None] = field(default_factory=list)
+    taken: Ids = field(default_factory=dict)
+    plans: dict[Name, list[tuple[int, tuple[PortPlan, ...]]]] = field(default_factory=dict)
+    locals: dict[str, list[tuple[int, Name, Locals]]] = field(default_factory=dict)
+    """By node: from which sync, of which Service."""
+
+
+@dataclass
+class Together:
+    """Services by what they ever had: policy Local, affinity, source ranges, and an address or node port in common."""
+
+    local: set[Name] = field(default_factory=set)
+    sticky: set[Name] = field(default_factory=set)
+    ranged: dict[Name, set[Network]] = field(default_factory=dict)
+    sharing: dict[Name, set[Name]] = field(default_factory=dict)
+    _users: dict[Address | int, set[Name]] = field(default_factory=dict)
+
+    def note(self, name: Name, plan: PortPlan) -> None:
+        """One port of a Service."""
+        if plan.internal_local or plan.external_local:
+            self.local.add(name)
+        if plan.affinity_seconds:
+            self.sticky.add(name)
+        if plan.allowed:
+            self.ranged.setdefault(name, set()).update(plan.allowed)
+        shown: tuple[Address | int, ...] = (
+            plan.cluster_ip,
+            *plan.external_ips,
+            *plan.load_balancer_ips,
+            plan.node_port,
+        )
+        for key in shown:
+            if not key:
+                continue
+            users = self._users.setdefault(key, set())
+            users.add(name)
+            if len(users) > 1:
+                for user in users:
+                    self.sharing.setdefault(user, set()).update(users)
+
+    def few(self, services: Iterable[Name], addresses: tuple[Address, ...]) -> frozenset[Name]:
+        """Of the Services with endpoints on a node, and of its address, those whose programs are the node's own.
+
+        With them come all that they must be programmed with.
+        """
+        found = self.local.intersection(services)
+        found |= {n for n, ranges in self.ranged.items() if any(within(ranges, addresses, s) for s in (4, 16))}
+        waiting = list(found)
+        while waiting:
+            name = waiting.pop()
+            more = self.sharing.get(name, set()) | (self.sticky if name in self.sticky else set())
+            waiting += more - found
+            found |= more
+        return frozenset(found)
+
+
+@dataclass
+class Shared:
+    """Both families of a zone; the codes of each change where the sync sent something, and where it sent nothing."""
+
+    families: dict[int, Reference]
+    codes: dict[bool, bytearray] = field(default_factory=lambda: {True: bytearray(), False: bytearray()})
+    together: Together = field(default_factory=lambda: Together())
+
+
+def sharing(stage: Stage) -> dict[str, Shared]:
+    """What the nodes of each zone share; empty if views must be computed one by one, which gives the same."""
+    if not _possible(stage):
+        return {}
+    zones = {node.zone if node else "" for node in stage.tape.nodes.values()}
+    if not any(e.zones for piece in _slices(stage.tape) for e in piece.endpoints):
+        zones = {""}
+    found = {}
+    for zone in sorted(zones):
+        try:
+            found[zone] = _Fold(stage, zone).done()
+        except (_Degraded, ValueError):
+            return {}
+    return found
+
+
+def _possible(stage: Stage) -> bool:
+    """Only mode nftables has programs that can be taken apart; hints for nodes make too much of a node its own."""
+    new = stage.settings.mode == "nftables" and stage.settings.version >= SINCE
+    return new and not any(e.nodes for piece in _slices(stage.tape) for e in piece.endpoints)
+
+
+def _slices(tape: Tape) -> Iterator[EndpointSlice]:
+    seen = (*tape.initial, *(change.observed for change in tape.changes if change.observed))
+    yield from (each.value for each in seen if isinstance(each.value, EndpointSlice))
+
+
+class _Degraded(Exception):
+    """A Service is not programmed as specified, which may have to do with others."""
+
+
+class _Fold:
+    """Computes a zone's reference from the tape; use once."""
+
+    def __init__(self, stage: Stage, zone: str) -> None:
+        self._stage, self._config = stage, config_of(stage)
+        self._state = ClusterState(None, self._config.version)
+        self._state.node = Node("", zone, ())
+        self._shared = Shared({family: Reference() for family in ADDRESS_BYTES})
+        self._planes = {family: Dataplane(family, self._config) for family in ADDRESS_BYTES}
+        self._recorders = {family: Recorder(family, self._config) for family in ADDRESS_BYTES}
+        zones = {node.zone if node else "" for node in stage.tape.nodes.values()}
+        mine = zone if len(zones) > 1 and zone else None
+        nodes = stage.tape.nodes.items()
+        self._nodes = {name for name, node in nodes if mine is None or (node and node.zone == mine)}
+        self._last: dict[tuple[int, Name], dict[str, Locals]] = {}
+
+    def done(self) -> Shared:
+        """The reference; _Degraded if a Service cannot be programmed."""
+        for seen in self._stage.tape.initial:
+            if seen.resource != NODES:
+                self._state.apply(seen)
+        self._sync(0)
+        for number, batch in enumerate(self._stage.batches, 1):
+            own = [self._observe(change) for change in batch.changes]
+            pending = self._state.pending
+            touched = self._sync(number) if pending else set()
+            self._code([change.service for change in batch.changes], own, touched)
+        for reference in self._shared.families.values():
+            reference.programs += [None] * (len(self._stage.batches) + 1 - len(reference.programs))
+        return self._shared
+
+    def _observe(self, change: Change) -> bool:
+        seen = change.observed
+        return seen is not None and seen.resource != NODES and self._state.apply(seen)
+
+    def _sync(self, number: int) -> set[Name]:
+        """Services whose plans have changed in any family."""
+        dirty, touched = self._state.take_dirty(), set()
+        for family, reference in self._shared.families.items():
+            changes = self._planes[family].update(self._state, dirty)
+            program, parts = self._recorders[family].record(changes, HostAddresses())
+            if self._planes[family].unplanned or self._recorders[family].degraded:
+                raise _Degraded
+            scripts = sum(len(script) for script in program.scripts)
+            sent = scripts + sum(block.size for block in parts.blocks)
+            value = program.digest() if program else b""
+            entry = Program(parts, value, program.operations, sent, bool(changes))
+            reference.programs += [None] * (number - len(reference.programs)) + [entry]
+            reference.taken = self._recorders[family].taken
+            for change in changes:
+                reference.plans.setdefault(change.service, []).append((number, change.new))
+                for plan in change.new:
+                    self._shared.together.note(change.service, plan)
+            touched |= {change.service for change in changes}
+            for name in dirty:
+                self._locals(family, number, name)
+        return touched
+
+    def _locals(self, family: int, number: int, name: Name) -> None:
+        """Note the nodes on which a Service's endpoints differ from before."""
+        plans = self._planes[family].plans.get(name, ())
+        now = self._by_node(family, name, plans) if plans else {}
+        before = self._last.get((family, name), {})
+        for node in before.keys() | now.keys():
+            if before.get(node) != now.get(node):
+                entry = (number, name, now.get(node, ()))
+                self._shared.families[family].locals.setdefault(node, []).append(entry)
+        self._last[family, name] = now
+
+    def _by_node(self, family: int, name: Name, plans: tuple[PortPlan, ...]) -> dict[str, Locals]:
+        slices, found = self._state.slices.get(name, {}), dict[str, list[Local]]()
+        nothing = Local((), (), ())
+        for port, plan in enumerate(plans):
+            here: dict[str, Endpoints] = {}
+            for target, endpoint in endpoints_of(slices, family, plan.name, plan.protocol, None).items():
+                if endpoint.node in self._nodes:
+                    here.setdefault(endpoint.node, {})[target] = endpoint
+            for node, endpoints in here.items():
+                ports = found.setdefault(node, [nothing] * len(plans))
+                local = local_targets(endpoints) if plan.internal_local or plan.external_local else ()
+                whole = of_node(plan, tuple(sorted(endpoints)), local, ())
+                keys = sorted(hairpin_key(target, plan.protocol) for target in hairpins(whole))
+                ports[port] = Local(whole.on_node, local, tuple(keys))
+        return {node: tuple(ports) for node, ports in found.items()}
+
+    def _code(self, services: list[Name | None], own: list[bool], touched: set[Name]) -> None:
+        for sent, codes in self._shared.codes.items():
+            codes += bytes(codes_of(services, own, touched, sent))
+
+
+def codes_of(services: list[Name | None], own: list[bool], touched: set[Name], sent: bool) -> Iterator[int]:
+    """The code of each change of a batch, of which `own` are the node's; `touched` have other plans than before."""
+    counts: dict[Name | None, int] = {}
+    for service, mine in zip(services, own, strict=True):
+        counts[service] = counts.get(service, 0) + mine
+    for service, mine in zip(services, own, strict=True):
+        if not mine:
+            yield 0
+        elif service is None or service in touched:
+            yield CODES[SENT if sent else NOTHING]
+        else:
+            yield CODES[UNDONE if counts[service] > 1 else NOTHING]
