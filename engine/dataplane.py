@@ -128,7 +128,7 @@ def plan_service(service: Service, state: ClusterState, family: int, config: Pro
         tuple(ip for ip in listed if len(ip) == size),
     )
     allowed = _allowed(service, config.host(state.node).node, size, reach.balancers)
-    hints = _hints(service, state, config)
+    hints = hints_of(service, state.node_name, state.node.zone if state.node else "", config)
     return tuple(
         _plan_port(service, port, state, family, reach, allowed, hints, config.version) for port in service.ports
     )
@@ -142,14 +142,13 @@ class _Reach(NamedTuple):
     balancers: tuple[Address, ...]
 
 
-def _hints(service: Service, state: ClusterState, config: ProxyConfig) -> Hints:
-    """The hints in use, depending on feature gates and the topology annotation (TOPO-03, TOPO-05)."""
+def hints_of(service: Service, node: str | None, zone: str, config: ProxyConfig) -> Hints:
+    """The hints that a node uses, depending on feature gates and the topology annotation (TOPO-03, TOPO-05)."""
     if not config.gate("TopologyAwareHints"):
         return Hints()
     if not config.gate("ServiceTrafficDistribution") and service.topology_mode in ("", "disabled", "Disabled"):
         return Hints()
-    node = state.node_name if config.gate("PreferSameTrafficDistribution") else None
-    return Hints(node or "", state.node.zone if state.node else "")
+    return Hints((node or "") if config.gate("PreferSameTrafficDistribution") else "", zone)
 
 
 def _plan_port(
@@ -202,10 +201,18 @@ def within(ranges: Iterable[Network], node_addresses: tuple[Address, ...], size:
 
 
 def of_node(
-    plan: PortPlan, on_node: tuple[Target, ...], local: tuple[Target, ...], node_addresses: tuple[Address, ...]
+    plan: PortPlan,
+    on_node: tuple[Target, ...],
+    local: tuple[Target, ...],
+    node_addresses: tuple[Address, ...],
+    cluster: tuple[Target, ...] | None = None,
 ) -> PortPlan:
-    """The plan of a node with these endpoints and addresses, from that of a node of its zone that has neither."""
+    """The plan of a node with these endpoints and addresses, from that of a node of its zone that has neither.
+
+    `cluster` is its cluster-wide set, if hints for nodes make it another one.
+    """
     allowed, size = plan.allowed, len(plan.cluster_ip)
     if allowed and within(allowed, node_addresses, size):
         allowed += tuple(Network(ip, 8 * size) for ip in plan.load_balancer_ips)
-    return msgspec.structs.replace(plan, on_node=on_node, local=local, allowed=allowed)
+    cluster = plan.cluster if cluster is None else cluster
+    return msgspec.structs.replace(plan, on_node=on_node, local=local, allowed=allowed, cluster=cluster)

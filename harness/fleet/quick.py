@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+import msgspec
 
 from engine.backends.claims import Claims
 from engine.backends.nftables.layout import HAIRPINS, chains
@@ -12,10 +15,10 @@ from engine.backends.nftables.overlay import Block, Chain, Different, Recorded, 
 from engine.config import ProxyConfig
 from engine.dataplane import Change, PortPlan, of_node
 from engine.model import HostAddresses, Name
-from harness.fleet.shared import Locals, Program, Reference, Shared
+from harness.fleet.shared import Local, Locals, Program, Reference, Shared
 from harness.fleet.stage import Stage, config_of
 from harness.fleet.view import CODES, NO_SYNC, View
-from harness.replay.effects import NOTHING, SENT
+from harness.replay.effects import NOTHING, SENT, UNDONE
 
 
 @dataclass
@@ -33,15 +36,13 @@ def quick_view(stage: Stage, shared: Shared, node: str) -> View:
     host = config.host(own)
     found = View(node, own.zone if own else "")
     sync_count = len(stage.batches) + 1
-    families = {
-        family: _NodeFamily(family, config, reference, shared, node, host).programs()
-        for family, reference in shared.families.items()
-    }
+    nodes = [_NodeFamily(f, config, reference, shared, node, host) for f, reference in shared.families.items()]
+    programs = [each.programs() for each in nodes]
     sha = hashlib.sha256(stage.settings.mode.encode())
     for number in range(sync_count):
         operations = sent = 0
-        for family, reference in shared.families.items():
-            program = families[family].get(number) or reference.programs[number]
+        for mine, reference in zip(programs, shared.families.values(), strict=True):
+            program = mine.get(number) or reference.programs[number]
             if program is None:
                 operations = NO_SYNC
                 break
@@ -51,25 +52,35 @@ def quick_view(stage: Stage, shared: Shared, node: str) -> View:
         found.operations.append(operations)
         found.bytes.append(sent)
     found.digest = sha.hexdigest()
-    found.effects = _effects(stage, shared, node, found)
+    found.effects = _effects(stage, shared, nodes, found)
     return found
 
 
-def _effects(stage: Stage, shared: Shared, node: str, view: View) -> bytearray:
+def _effects(stage: Stage, shared: Shared, families: list[_NodeFamily], view: View) -> bytearray:
     """The code of each change: as on every node of the zone, unless the sync or the Service is the node's own."""
     effects, quiet = bytearray(shared.codes[True]), shared.codes[False]
-    own: dict[int, set[Name]] = {}
-    for reference in shared.families.values():
-        for number, name, _ in reference.locals.get(node, ()):
-            own.setdefault(number, set()).add(name)
     for number, batch in enumerate(stage.batches, 1):
         end = batch.first + len(batch.changes)
         if not view.bytes[number]:
             effects[batch.first : end] = quiet[batch.first : end]
-        for place, change in enumerate(batch.changes, batch.first) if number in own else ():
-            if effects[place] and change.service in own[number]:
-                effects[place] = CODES[SENT if view.bytes[number] else NOTHING]
+        own = set().union(*(each.own.get(number, ()) for each in families))
+        calm = set().union(*(each.calm.get(number, ()) for each in families)) - own
+        if own or calm:
+            names = [change.service for change in batch.changes]
+            _recode(effects, batch.first, names, own, calm, bool(view.bytes[number]))
     return effects
+
+
+def _recode(
+    effects: bytearray, first: int, names: list[Name | None], own: set[Name], calm: set[Name], sent: bool
+) -> None:
+    """Code a batch's changes of Services whose plans have changed on the node, or on all other nodes but it."""
+    counts = Counter(name for place, name in enumerate(names, first) if effects[place])
+    for place, name in enumerate(names, first):
+        if effects[place] and name in own:
+            effects[place] = CODES[SENT if sent else NOTHING]
+        elif effects[place] and name in calm:
+            effects[place] = CODES[UNDONE if counts[name] > 1 else NOTHING]
 
 
 class _NodeFamily:
@@ -80,10 +91,15 @@ class _NodeFamily:
     ) -> None:
         self._family, self._reference, self._host = family, reference, host
         self._locals: dict[int, list[tuple[Name, Locals]]] = {}
+        self.own: dict[int, set[Name]] = {}
+        self.calm: dict[int, set[Name]] = {}
+        """By sync, Services whose plans changed on the node, and of the few those whose plans did so elsewhere only."""
         for number, name, locals_ in reference.locals.get(node, ()):
             self._locals.setdefault(number, []).append((name, locals_))
-        named = {name for each in shared.families.values() for _, name, _ in each.locals.get(node, ())}
-        self._few = shared.together.few(named, host.node)
+        here = [(name, ports) for each in shared.families.values() for _, name, ports in each.locals.get(node, ())]
+        self._few = shared.together.few(here, host.node)
+        for number, entries in self._locals.items():
+            self.own[number] = {name for name, _ in entries if name not in self._few}
         self._sticky = bool(self._few & shared.together.sticky)
         self._plans: dict[int, dict[Name, tuple[PortPlan, ...]]] = {}
         for name in self._few:
@@ -148,7 +164,7 @@ class _NodeFamily:
         old, new = self._changes(number)
         if number and not old and not new and not self._sticky and not program.parts.chains:
             return None
-        self._cut.busy = self._own.busy = program.changed or number in self._locals
+        self._own.busy = program.changed > len(old) or bool(self.own.get(number))
         _, cut = self._cut.record(old, HostAddresses())
         _, own = self._own.record(new, self._host)
         return Different(cut, own, self._few, self._sticky)
@@ -163,17 +179,21 @@ class _NodeFamily:
             self._now[name] = plans, here
             if plans != before:
                 old.append(Change(name, before, plans))
-            shown = tuple(self._of_node(plans, here))
-            if shown != self._shown.get(name, ()):
-                new.append(Change(name, self._shown.get(name, ()), shown))
+            was_shown, shown = self._shown.get(name, ()), tuple(self._of_node(plans, here))
             self._shown[name] = shown
+            if shown == was_shown:
+                self.calm.setdefault(number, set()).add(name)
+                continue
+            self.own.setdefault(number, set()).add(name)
+            change = Change(name, tuple(map(_bare, was_shown)), tuple(map(_bare, shown)))
+            if change.old != change.new:
+                new.append(change)
         return old, new
 
     def _of_node(self, plans: tuple[PortPlan, ...], here: Locals) -> Iterator[PortPlan]:
-        """Without endpoints on the node, whose hairpins come from all Services together."""
         for port, plan in enumerate(plans):
-            local = here[port].local if here and (plan.internal_local or plan.external_local) else ()
-            yield of_node(plan, (), local, self._host.node)
+            own = here[port] if here else Local()
+            yield of_node(plan, own.on_node, own.local, self._host.node, own.cluster)
 
     def _hairpin(self, number: int) -> Block | None:
         for name, ports in self._locals.get(number, ()):
@@ -191,3 +211,8 @@ class _NodeFamily:
 
 def _text(scripts: tuple[str, ...]) -> int:
     return sum(map(len, scripts))
+
+
+def _bare(plan: PortPlan) -> PortPlan:
+    """Without endpoints on the node: hairpins come from all Services together."""
+    return msgspec.structs.replace(plan, on_node=())

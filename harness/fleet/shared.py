@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from engine.backends.nftables.layout import hairpin_key, hairpins
+from engine.backends.nftables.numbers import kind_of
 from engine.backends.nftables.overlay import Ids, Recorded, Recorder
-from engine.dataplane import Dataplane, PortPlan, of_node, within
+from engine.dataplane import Dataplane, PortPlan, hints_of, of_node, within
 from engine.model import ADDRESS_BYTES, Address, EndpointSlice, HostAddresses, Name, Network, Node, Target
-from engine.topology import Endpoints, local_targets
+from engine.topology import Endpoints, local_targets, select
 from engine.tracking import NODES, ClusterState, endpoints_of
 from harness.fleet.stage import Stage, config_of
 from harness.fleet.tape import Change, Tape
@@ -26,11 +27,15 @@ SINCE = (1, 36)
 
 
 class Local(NamedTuple):
-    """What a port has on one node: its endpoints there, those that local traffic may go to, and keys of hairpins."""
+    """What a port has on one node: its endpoints there, those that local traffic may go to, and keys of hairpins.
 
-    on_node: tuple[Target, ...]
-    local: tuple[Target, ...]
-    hairpins: tuple[bytes, ...]
+    `cluster` is its cluster-wide set, None if that is the zone's.
+    """
+
+    on_node: tuple[Target, ...] = ()
+    local: tuple[Target, ...] = ()
+    hairpins: tuple[bytes, ...] = ()
+    cluster: tuple[Target, ...] | None = None
 
 
 Locals = tuple[Local, ...]
@@ -44,8 +49,8 @@ class Program(NamedTuple):
     digest: bytes
     operations: int
     bytes: int
-    changed: bool
-    """Whether the plan of any Service had."""
+    changed: int
+    """Services whose plans had."""
 
 
 @dataclass
@@ -92,12 +97,14 @@ class Together:
                 for user in users:
                     self.sharing.setdefault(user, set()).update(users)
 
-    def few(self, services: Iterable[Name], addresses: tuple[Address, ...]) -> frozenset[Name]:
-        """Of the Services with endpoints on a node, and of its address, those whose programs are the node's own.
+    def few(self, locals_: Iterable[tuple[Name, Locals]], addresses: tuple[Address, ...]) -> frozenset[Name]:
+        """Of what Services have on a node, and of its address, the Services whose programs are the node's own.
 
         With them come all that they must be programmed with.
         """
-        found = self.local.intersection(services)
+        found = {
+            name for name, ports in locals_ if name in self.local or any(port.cluster is not None for port in ports)
+        }
         found |= {n for n, ranges in self.ranged.items() if any(within(ranges, addresses, s) for s in (4, 16))}
         waiting = list(found)
         while waiting:
@@ -134,9 +141,8 @@ def sharing(stage: Stage) -> dict[str, Shared]:
 
 
 def _possible(stage: Stage) -> bool:
-    """Only mode nftables has programs that can be taken apart; hints for nodes make too much of a node its own."""
-    new = stage.settings.mode == "nftables" and stage.settings.version >= SINCE
-    return new and not any(e.nodes for piece in _slices(stage.tape) for e in piece.endpoints)
+    """Only mode nftables has programs that can be taken apart."""
+    return stage.settings.mode == "nftables" and stage.settings.version >= SINCE
 
 
 def _slices(tape: Tape) -> Iterator[EndpointSlice]:
@@ -162,6 +168,7 @@ class _Fold:
         mine = zone if len(zones) > 1 and zone else None
         nodes = stage.tape.nodes.items()
         self._nodes = {name for name, node in nodes if mine is None or (node and node.zone == mine)}
+        self._hinted = False
         self._last: dict[tuple[int, Name], dict[str, Locals]] = {}
 
     def done(self) -> Shared:
@@ -176,6 +183,8 @@ class _Fold:
             touched = self._sync(number) if pending else set()
             self._code([change.service for change in batch.changes], own, touched)
         for reference in self._shared.families.values():
+            if self._hinted and any(kind_of(number)[0] for numbers in reference.taken.values() for number in numbers):
+                raise _Degraded  # on some nodes these sets may be small ones
             reference.programs += [None] * (len(self._stage.batches) + 1 - len(reference.programs))
         return self._shared
 
@@ -194,7 +203,7 @@ class _Fold:
             scripts = sum(len(script) for script in program.scripts)
             sent = scripts + sum(block.size for block in parts.blocks)
             value = program.digest() if program else b""
-            entry = Program(parts, value, program.operations, sent, bool(changes))
+            entry = Program(parts, value, program.operations, sent, len(changes))
             reference.programs += [None] * (number - len(reference.programs)) + [entry]
             reference.taken = self._recorders[family].taken
             for change in changes:
@@ -219,19 +228,34 @@ class _Fold:
 
     def _by_node(self, family: int, name: Name, plans: tuple[PortPlan, ...]) -> dict[str, Locals]:
         slices, found = self._state.slices.get(name, {}), dict[str, list[Local]]()
-        nothing = Local((), (), ())
         for port, plan in enumerate(plans):
             here: dict[str, Endpoints] = {}
-            for target, endpoint in endpoints_of(slices, family, plan.name, plan.protocol, None).items():
-                if endpoint.node in self._nodes:
-                    here.setdefault(endpoint.node, {})[target] = endpoint
-            for node, endpoints in here.items():
-                ports = found.setdefault(node, [nothing] * len(plans))
-                local = local_targets(endpoints) if plan.internal_local or plan.external_local else ()
-                whole = of_node(plan, tuple(sorted(endpoints)), local, ())
+            endpoints = endpoints_of(slices, family, plan.name, plan.protocol, None)
+            for target, endpoint in endpoints.items():
+                for node in {endpoint.node, *endpoint.nodes} if endpoint.nodes else (endpoint.node,):
+                    if node in self._nodes:
+                        mine = here.setdefault(node, {})
+                        if node == endpoint.node:
+                            mine[target] = endpoint
+            preferred = any(endpoint.nodes for endpoint in endpoints.values())
+            self._hinted |= preferred
+            for node, mine in here.items():
+                cluster = self._cluster(name, plan, endpoints, node) if preferred else None
+                local = local_targets(mine) if plan.internal_local or plan.external_local else ()
+                whole = of_node(plan, tuple(sorted(mine)), local, (), cluster)
                 keys = sorted(hairpin_key(target, plan.protocol) for target in hairpins(whole))
-                ports[port] = Local(whole.on_node, local, tuple(keys))
-        return {node: tuple(ports) for node, ports in found.items()}
+                ports = found.setdefault(node, [Local()] * len(plans))
+                ports[port] = Local(whole.on_node, local, tuple(keys), cluster)
+        return {node: tuple(ports) for node, ports in found.items() if any(port != Local() for port in ports)}
+
+    def _cluster(self, name: Name, plan: PortPlan, endpoints: Endpoints, node: str) -> tuple[Target, ...] | None:
+        """The cluster-wide set of a node that hints may name; None if it is the zone's."""
+        assert self._state.node, "of the zone"
+        hints = hints_of(self._state.services[name], node, self._state.node.zone, self._config)
+        accessible = bool(plan.node_port or plan.external_ips or plan.load_balancer_ips)
+        wanted = accessible or not plan.internal_local
+        found = select(endpoints, node, hints, cluster=wanted, local=False).cluster
+        return None if found == plan.cluster else found
 
     def _code(self, services: list[Name | None], own: list[bool], touched: set[Name]) -> None:
         for sent, codes in self._shared.codes.items():
