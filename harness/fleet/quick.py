@@ -13,7 +13,7 @@ from engine.backends.claims import Claims
 from engine.backends.nftables.layout import HAIRPINS, chains
 from engine.backends.nftables.overlay import Block, Chain, Different, Recorded, Recorder, combined, digest
 from engine.config import ProxyConfig
-from engine.dataplane import Change, PortPlan, of_node
+from engine.dataplane import PlanChange, PortPlan, of_node
 from engine.model import HostAddresses, Name
 from harness.fleet.shared import Local, Locals, Program, Reference, Shared
 from harness.fleet.stage import Stage, config_of
@@ -169,7 +169,7 @@ class _NodeFamily:
         _, own = self._own.record(new, self._host)
         return Different(cut, own, self._few, self._sticky)
 
-    def _changes(self, number: int) -> tuple[list[Change], list[Change]]:
+    def _changes(self, number: int) -> tuple[list[PlanChange], list[PlanChange]]:
         """Changes of the few Services' plans in a sync: in the zone, and on the node."""
         zone, node = self._plans.get(number, {}), dict(self._locals.get(number, ()))
         old, new = [], []
@@ -178,14 +178,14 @@ class _NodeFamily:
             plans, here = zone.get(name, before), node.get(name, was)
             self._now[name] = plans, here
             if plans != before:
-                old.append(Change(name, before, plans))
+                old.append(PlanChange(name, before, plans))
             was_shown, shown = self._shown.get(name, ()), tuple(self._of_node(plans, here))
             self._shown[name] = shown
             if shown == was_shown:
                 self.calm.setdefault(number, set()).add(name)
                 continue
             self.own.setdefault(number, set()).add(name)
-            change = Change(name, tuple(map(_bare, was_shown)), tuple(map(_bare, shown)))
+            change = PlanChange(name, tuple(map(_bare, was_shown)), tuple(map(_bare, shown)))
             if change.old != change.new:
                 new.append(change)
         return old, new

@@ -106,7 +106,7 @@ class NftablesBackend:
         self._affinity.settle()
         return NftablesProgram(self.family, scripts, tuple(s for s in sets if s.add or s.delete), start)
 
-    def _replan(self, change: Change, parts: Parts) -> None:
+    def _replan(self, change: PlanChange, parts: Parts) -> None:
         """Update one Service's pools, and its claims."""
         wanted: Elements = {}
         kept: set[Owner] = set()

@@ -23,7 +23,7 @@ from engine.backends.nftables.numbers import kind_of
 from engine.backends.nftables.program import NftablesProgram, SetChange
 from engine.backends.nftables.skeleton import TRANSPORTS
 from engine.config import ProxyConfig
-from engine.dataplane import Change
+from engine.dataplane import PlanChange
 from engine.model import HostAddresses, Name
 
 Chain = tuple[str, int]
@@ -124,7 +124,7 @@ class Recorder(NftablesBackend):
         """Whether a timeout has changed that no program has yet."""
         return self._affinity.owes
 
-    def record(self, changes: list[Change], host: HostAddresses) -> tuple[NftablesProgram, Recorded]:
+    def record(self, changes: list[PlanChange], host: HostAddresses) -> tuple[NftablesProgram, Recorded]:
         """The program, as it is and in parts."""
         made, self._spans = set(self._made), {}
         program = self.plan(changes, host)
@@ -143,7 +143,7 @@ class Recorder(NftablesBackend):
             tuple(map(block_of, last)),
         )
 
-    def _replan(self, change: Change, parts: Parts) -> None:
+    def _replan(self, change: PlanChange, parts: Parts) -> None:
         before = _lengths(parts)
         super()._replan(change, parts)
         for place, (deleted, added) in _lengths(parts).items():
