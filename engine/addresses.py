@@ -11,6 +11,8 @@ from collections.abc import Iterable
 
 from engine.model import Address, Network, Target
 
+_OCTETS = {str(number): number for number in range(256)}
+
 LOOPBACK = {4: bytes([127, 0, 0, 1]), 6: bytes(15) + b"\x01"}
 
 
@@ -18,6 +20,11 @@ def parse_address(text: str) -> Address:
     """Packed bytes of an IPv4 or IPv6 address; ValueError for anything else."""
     if ":" not in text:
         octets = text.split(".")
+        try:  # nearly every address, in half the time
+            first, second, third, fourth = octets
+            return bytes((_OCTETS[first], _OCTETS[second], _OCTETS[third], _OCTETS[fourth]))
+        except (KeyError, ValueError):
+            pass
         if len(octets) == 4 and text.isascii() and "".join(octets).isdigit() and all(octets):
             return bytes(map(int, octets))
         raise ValueError(f"{text!r} is not an IP address")
