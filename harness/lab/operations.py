@@ -109,7 +109,7 @@ class Operations:
         return {
             "name": service["metadata"]["name"],
             "cluster_ip": spec.get("clusterIP", ""),
-            "balancer": ingress[0]["ip"] if ingress else None,
+            "balancer": ingress[0].get("ip") or ingress[0].get("hostname") if ingress else None,
             "ports": {
                 port.get("name", ""): {"port": port["port"], "node_port": port.get("nodePort")}
                 for port in spec.get("ports") or ()

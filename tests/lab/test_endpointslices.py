@@ -100,3 +100,7 @@ def test_a_named_target_port_is_each_pods_own():
     told = [(piece["ports"], len(piece["endpoints"])) for piece in slices_of(service, [pod(1), other, nameless], ZONES)]
     named = [{"name": "web", "protocol": "TCP", "port": 8080}], [{"name": "web", "protocol": "TCP", "port": 9999}]
     assert told == [(named[0], 1), (named[1], 1), ([], 1)]
+
+
+def test_a_service_of_ipv6_alone_has_no_endpoints_here():
+    assert slices_of({**WEB, "spec": {**WEB["spec"], "ipFamilies": ["IPv6"]}}, [pod(1)], ZONES) == []

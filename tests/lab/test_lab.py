@@ -137,6 +137,14 @@ def test_a_service_that_a_client_creates_works_and_goes_with_its_slices(cluster)
     port = made["spec"]["ports"][0]["nodePort"]
     assert eventually(lambda: curl(cluster, "client", f"http://10.10.0.11:{port}/")).startswith("web-")
     assert eventually(lambda: curl(cluster, "caller-1", f"http://{made['spec']['clusterIP']}:8081/")).startswith("web-")
+    named = (
+        json.dumps({"spec": {"type": "LoadBalancer"}}),
+        json.dumps({"status": {"loadBalancer": {"ingress": [{"hostname": "mine.example.org"}]}}}),
+    )
+    for body, part in zip(named, ("mine", "mine/status"), strict=True):
+        patch = ["curl", "-s", "-X", "PATCH", "-H", "Content-Type: application/merge-patch+json", "-d", body]
+        cluster.run(None, [*patch, f"{url}/{part}"])
+    assert "mine.example.org" in [service["balancer"] for service in cluster.call("status")["services"]]
     cluster.run(None, ["curl", "-s", "-X", "DELETE", f"{url}/mine"])
     slices = "http://10.10.0.1:6443/apis/discovery.k8s.io/v1/namespaces/lab/endpointslices"
     eventually(lambda: '"mine-0"' not in curl(cluster, None, slices))

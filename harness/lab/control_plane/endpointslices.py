@@ -21,8 +21,8 @@ def slices_of(
 ) -> list[dict[str, Any]]:
     """Manifests of a Service's slices; `zones` by node, `trigger_time` (RFC 3339) of the change that caused them."""
     selector = service["spec"].get("selector") or {}
-    if not selector:
-        return []
+    if not selector or "IPv4" not in service["spec"].get("ipFamilies", ("IPv4",)):
+        return []  # pods here have no address of the other family
     chosen = sorted(
         (pod for pod in pods if _selected(pod, selector) and _address(pod)), key=lambda pod: pod["metadata"]["name"]
     )
