@@ -104,6 +104,26 @@ def test_it_fits_and_is_readable(chromium, page, tab, scheme):
         assert hosts <= {urlsplit(page).netloc}, "nothing is asked for from elsewhere"
 
 
+SCROLLED = """return [...document.querySelectorAll('#page *')]
+  .filter(e => /auto|scroll/.test(getComputedStyle(e).overflow)
+  && (e.scrollWidth > e.clientWidth || e.scrollHeight > e.clientHeight)
+  && !(e.tabIndex === 0 && e.ariaLabel && e.role)).map(e => e.outerHTML.slice(0, 80))"""
+
+
+def test_what_scrolls_can_be_reached_and_keys_work_from_wherever_a_click_left_them(chromium, page):
+    """`make accessibility` looks at everything that axe-core knows of."""
+    opened(chromium, page, MOMENT, 400)
+    eventually(chromium, "return document.getElementById('page').ariaBusy", "false")
+    assert chromium.run(SCROLLED) == []
+    row = "document.querySelector('[aria-label=\"Events around this moment\"] tbody tr:first-child button')"
+    chromium.run(f"{row}.focus(); {row}.click()")
+    eventually(chromium, AT, "121")
+    chromium.run(
+        "document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowRight', bubbles: true}))"
+    )
+    eventually(chromium, AT, "122")
+
+
 def test_everything_that_can_be_used_has_a_name(chromium, page):
     opened(chromium, page, MOMENT)
     nameless = "return [...document.querySelectorAll('button, input, select, a')].filter(e => !e.textContent.trim()" \

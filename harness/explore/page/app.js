@@ -159,6 +159,9 @@ const Jump = ({ go }) => {
   </form>`;
 };
 
+/** What may be longer than its panel: the keyboard can reach and scroll it, and it has a name. */
+const scrolls = (name) => ({ class: "scroll", tabindex: "0", role: "group", "aria-label": name });
+
 const value = (found) => (found === undefined ? "–" : typeof found === "string" ? found : JSON.stringify(found));
 
 const PARTS = { pacing: "minSyncPeriod", queue: "behind a running sync", work: "compute and apply" };
@@ -181,7 +184,7 @@ const Convergence = ({ overview, convergence, error, waits, set, go, asked, newe
     ${waits && asked && html`<p class="note" role="status">Replaying…</p>`}
     ${error && html`<p class="error" role="alert">${error}</p>`}
     ${convergence && html`<p class="note">Source: ${convergence.source}.</p>`}
-    ${slowest.length > 0 && html`<div class="scroll" tabindex="0"><table aria-label="Slowest changes"><thead><tr>
+    ${slowest.length > 0 && html`<div ...${scrolls("Slowest changes")}><table aria-label="Slowest changes"><thead><tr>
       <th class="number">took</th><th>at</th><th>change</th></tr></thead><tbody>${slowest.map((each) => html`<tr>
       <td class=${`number ${each.seconds === null ? "bad" : ""}`}>${each.seconds === null ? "never" : short(each.seconds)}</td>
       <td>${clock(each.at_seconds * 1e9)}</td>
@@ -198,7 +201,7 @@ const Change = ({ moment, choose, convergence }) => {
     <${Followed} points=${points} />
     ${event.service && html`<p><button onClick=${() => choose(event.service)}>Show Service ${event.service}</button></p>`}
     ${event.changes.map((each) => html`<p class="note">${each.change} ${each.resource} ${each.namespace}/${each.name}</p>
-      ${each.fields.length > 0 && html`<div class="scroll"><table><thead><tr><th>field</th><th>before</th><th>after</th></tr>
+      ${each.fields.length > 0 && html`<div ...${scrolls("Changed fields")}><table><thead><tr><th>field</th><th>before</th><th>after</th></tr>
         </thead><tbody>${each.fields.map((field) => html`<tr><td class="mono">${field.path}</td>
           <td class="mono bad">${value(field.before)}</td><td class="mono good">${value(field.after)}</td></tr>`)}
         </tbody></table></div>`}`)}`;
@@ -214,7 +217,7 @@ const Events = ({ at, go }) => {
   const rows = useMemo(() => (found ?? []).map((row) => html`<tr key=${row.count} class=${row.count === at ? "chosen" : ""}
       aria-current=${row.count === at ? "true" : undefined}><td class="number">${row.seq}</td><td>${clock(row.t_ns)}</td>
       <td>${row.type}</td><td><button onClick=${() => go(row.count)}>${row.resource} ${row.object}</button></td></tr>`), [found, at, go]);
-  return html`<div class="scroll" ref=${box} tabindex="0"><table aria-label="Events around this moment"><thead><tr><th class="number">seq</th><th>time</th>
+  return html`<div ref=${box} ...${scrolls("Events around")}><table aria-label="Events around this moment"><thead><tr><th class="number">seq</th><th>time</th>
     <th>type</th><th>object</th></tr></thead><tbody>${rows}</tbody></table></div>`;
 };
 
@@ -240,7 +243,7 @@ const Services = ({ at, chosen, set, choose }) => {
   return html`<div class="bar"><input class="grow" type="search" value=${chosen.filter} onInput=${filter}
       placeholder="namespace/name" aria-label="Filter Services by name" />
       <output>${found ? `${found.total} Services` : ""}</output></div>
-    <div class="scroll" ref=${box} onScroll=${scroll} tabindex="0" aria-label="Services"><table aria-rowcount=${found?.total ?? 0}>
+    <div ref=${box} onScroll=${scroll} ...${scrolls("Services")}><table aria-rowcount=${found?.total ?? 0}>
       <thead><tr><th>namespace</th><th>name</th><th>type</th><th>cluster IP</th><th>ports</th>
         <th class="number">ready</th><th class="number">all</th></tr></thead>
       <tbody>${found && found.first > 0 && html`<tr style=${`height:${found.first * ROW}px`} aria-hidden="true"></tr>`}
@@ -252,7 +255,7 @@ const yes = (flag) => html`<span class=${flag ? "good" : "bad"}>${flag ? "yes" :
 
 const Endpoints = ({ found }) => {
   if (!found) return html`<p class="note">This Service does not exist at this moment.</p>`;
-  return html`<div class="scroll"><table aria-label="Endpoints"><thead><tr><th>address</th><th>ready</th><th>serving</th><th>terminating</th>
+  return html`<div ...${scrolls("Endpoints of the Service")}><table aria-label="Endpoints"><thead><tr><th>address</th><th>ready</th><th>serving</th><th>terminating</th>
     <th>node</th><th>zone</th><th>pod</th><th>slice</th></tr></thead><tbody>${found.endpoints.map((end) => html`<tr>
     <td class="mono">${end.addresses}</td><td>${yes(end.ready)}</td><td>${yes(end.serving)}</td>
     <td>${end.terminating ? "yes" : "no"}</td><td>${end.node}</td><td>${end.zone}</td><td>${end.target}</td>
@@ -266,7 +269,7 @@ const Mode = ({ overview, chosen, set }) => html`<div class="bar">
   <label>Node <input size="14" value=${chosen.node} placeholder="the first" aria-label="Node whose rules to compute"
     onChange=${(e) => set({ node: e.target.value })} /></label></div>`;
 
-const lines = (list) => html`<div class="scroll"><pre tabindex="0">${list.map((line) => html`<span class=${line.kind}>${
+const lines = (list) => html`<div ...${scrolls("Changed rules")}><pre>${list.map((line) => html`<span class=${line.kind}>${
   { added: "+ ", removed: "- ", same: "  ", gap: "" }[line.kind]}${line.text}</span>`)}</pre></div>`;
 
 const Rules = ({ overview, at, chosen, set }) => {
@@ -276,7 +279,7 @@ const Rules = ({ overview, at, chosen, set }) => {
     ${found && html`<h2>What this event changes</h2>
       ${found.changes.length ? lines(found.changes) : html`<p class="note">Nothing of this Service's rules.</p>`}
       <details><summary>All rules, as if it were the only Service</summary>
-        <div class="scroll"><pre tabindex="0">${found.text}</pre></div></details>`}`;
+        <div ...${scrolls("All rules")}><pre>${found.text}</pre></div></details>`}`;
 };
 
 const Trace = ({ overview, at, chosen, set }) => {
@@ -359,7 +362,8 @@ const Page = ({ first }) => {
   useEffect(() => {
     const changed = () => setChosen(fromFragment());
     const keys = (event) => {
-      if (event.ctrlKey || event.altKey || event.metaKey || event.target.closest("input, select, [role=tablist], .scroll")) return;
+      if (event.ctrlKey || event.altKey || event.metaKey || event.target.closest("input, select, [role=tablist]")
+        || event.target.matches(".scroll")) return;
       const step = { ArrowRight: 1, ArrowLeft: -1, PageDown: 20, PageUp: -20 }[event.key];
       if (step) { event.preventDefault(); go(at + step); }
     };
