@@ -7,21 +7,8 @@ from typing import ClassVar
 
 from chaos.faults.meanwhile import FEWER_SPARES, meanwhile, with_changes
 from chaos.model import Chosen, Cluster, Condition, Effect, Fault, Op, PlanError, Script, pick_node
-
-_FLUSH = {
-    "nftables": "nft delete table ip kube-proxy && ! nft -t list table ip kube-proxy",
-    "iptables": "for t in nat filter mangle; do iptables -t $t -F && iptables -t $t -X || exit 1; done"
-    " && ! iptables -t nat -S KUBE-SERVICES",
-    "ipvs": "ipvsadm -C && ! ipvsadm -Sn | grep -q .",
-}
-"""Deletes a mode's rules and checks at once that they are gone, as a proxy may restore them quickly."""
-_DAMAGE = {
-    "nftables": "nft flush map ip kube-proxy nodeports",
-    "iptables": "iptables -t nat -F KUBE-NODEPORTS",
-    "ipvs": "ipvsadm -Sn | awk '$1 == \"-A\" && $3 ~ /:30[0-9]+$/ {print $2, $3}'"
-    " | while read -r kind server; do ipvsadm -D $kind $server || exit 1; done",
-}
-"""Deletes the node ports, but nothing that a proxy monitors: the next change of a node port cannot be written."""
+from harness.modes import mode_of
+from harness.modes.mode import Mode
 
 
 class _Fault(Fault, frozen=True):
@@ -90,18 +77,21 @@ class _Rules(_Fault, frozen=True):
     """Another program changes the node's rules; the fault lasts until the proxy has restored them."""
 
     NAME: ClassVar[str]
-    COMMANDS: ClassVar[dict[str, str]]
-    """By mode, for a shell; each fails unless it has done what it is for."""
     AFTERWARDS: ClassVar[tuple[Op, ...]] = ()
 
+    @classmethod
+    def command(cls, mode: Mode) -> str:
+        """For a shell; it fails unless it has done what it is for.  "" if the mode has no rules."""
+        raise NotImplementedError
+
     def choose(self, cluster: Cluster, rng: Random) -> Chosen:
-        if cluster.mode not in self.COMMANDS:
+        if not self.command(mode_of(cluster.mode)):
             raise PlanError(f"{self.NAME}: mode {cluster.mode} has no rules in the kernel")
         return super().choose(cluster, rng)
 
     def script(self, chosen: Chosen, seconds: float, rng: Random, cluster: Cluster) -> Script:
         (node,) = chosen.nodes
-        command = ["sh", "-c", self.COMMANDS[cluster.mode]]
+        command = ["sh", "-c", self.command(mode_of(cluster.mode))]
         script = Script(
             inject=(Op(0, "node.run", {"node": node, "command": command}), *self.AFTERWARDS),
             evidence=(),  # the command's own
@@ -117,9 +107,10 @@ class RulesFlushed(_Rules, frozen=True):
 
     NAME: ClassVar[str] = "rules-flushed"
     EFFECTS: ClassVar[frozenset[Effect]] = frozenset({Effect.RULES_GONE, Effect.RULES_TOUCHED})
-    COMMANDS: ClassVar[dict[str, str]] = {
-        mode: f"for n in 1 2 3; do ({command}) 2>/dev/null && exit 0; done; exit 1" for mode, command in _FLUSH.items()
-    }
+
+    @classmethod
+    def command(cls, mode: Mode) -> str:
+        return mode.flush and f"for n in 1 2 3; do ({mode.flush}) 2>/dev/null && exit 0; done; exit 1"
 
 
 class RulesDamaged(_Rules, frozen=True):
@@ -130,8 +121,11 @@ class RulesDamaged(_Rules, frozen=True):
 
     NAME: ClassVar[str] = "rules-damaged"
     EFFECTS: ClassVar[frozenset[Effect]] = frozenset({Effect.RULES_GONE, Effect.RULES_TOUCHED})
-    COMMANDS: ClassVar[dict[str, str]] = _DAMAGE
     AFTERWARDS: ClassVar[tuple[Op, ...]] = (FEWER_SPARES,)
+
+    @classmethod
+    def command(cls, mode: Mode) -> str:
+        return mode.damage
 
 
 FAULTS = (EngineCrash, EngineRestart, EnginePause, RulesFlushed, RulesDamaged)

@@ -35,6 +35,8 @@ variant=
 iptables -t nat -N KUBE-PLAN-PROBE 2>/dev/null || variant=-legacy
 iptables -t nat -X KUBE-PLAN-PROBE 2>/dev/null || true
 """
+_PREPARATIONS = {"iptables": (_VARIANT,), "ipvs": (_VARIANT, _MODULE)}
+"""By mode, what the script does first."""
 
 EXAMPLES = """\b
 Examples:
@@ -126,7 +128,7 @@ def _page(made: list[Program], choices: dict[str, Any]) -> str:
 def _write_folder(made: list[Program], folder: Path, mode: str) -> None:
     """One numbered file per section, and a script that runs their commands on them."""
     folder.mkdir(parents=True, exist_ok=True)
-    script = [_SCRIPT, _VARIANT if mode in ("iptables", "ipvs") else "", _MODULE if mode == "ipvs" else ""]
+    script = [_SCRIPT, *_PREPARATIONS.get(mode, ())]
     number = 0
     for program in made:
         for command, text in program.sections():

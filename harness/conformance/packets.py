@@ -6,6 +6,7 @@ import time
 from typing import NamedTuple
 
 from harness.acceptance.observer import outcome_of
+from harness.judge.oracle.modes import TRAITS
 from harness.judge.oracle.settings import packed
 from harness.judge.packet import Flow, Outcome, Packet
 from harness.judge.packets.attempts import Attempt, Attempts
@@ -32,7 +33,7 @@ class Sender:
 
     def __init__(self, world: World, mode: str) -> None:
         self._world = world
-        self._attempts = Attempts(world, ports_apart=mode == "ipvs")
+        self._attempts = Attempts(world, ports_apart=TRAITS[mode].by_ip_vs)
         self._attempts.prepare()
         self._standing: dict[str, Attempt] = {}
 

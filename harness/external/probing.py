@@ -8,6 +8,7 @@ from itertools import zip_longest
 
 from harness.external.history import FAMILIES, Entry
 from harness.judge.oracle import Oracle
+from harness.judge.oracle.modes import TRAITS
 from harness.judge.oracle.scene import scene
 from harness.judge.oracle.settings import packed
 from harness.judge.packets.attempts import Attempt, Attempts
@@ -27,7 +28,7 @@ class Probe:
 
     def __init__(self, world: World, mode: str) -> None:
         self._world, self._mode = world, mode
-        self.attempts = Attempts(world, ports_apart=mode == "ipvs")
+        self.attempts = Attempts(world, ports_apart=TRAITS[mode].by_ip_vs)
         self._own = set(map(packed, MASQUERADE_ADDRESSES))
 
     def place(self, oracle: Oracle) -> None:

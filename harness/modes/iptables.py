@@ -134,4 +134,9 @@ MODE = Mode(
     variants={variant: partial(real, variant=variant) for variant in VARIANTS},
     forget_clients=forget_clients,
     notices=notices,
+    families=(4, 6),
+    listings=(("iptables-save",),),
+    flush="for t in nat filter mangle; do iptables -t $t -F && iptables -t $t -X || exit 1; done"
+    " && ! iptables -t nat -S KUBE-SERVICES",
+    damage="iptables -t nat -F KUBE-NODEPORTS",
 )

@@ -211,4 +211,8 @@ MODE = Mode(
     everywhere=False,
     forget_clients=forget_clients,
     user_namespaces=False,  # they cannot access IP_VS
+    listings=(("ipvsadm", "-Sn"),),
+    flush="ipvsadm -C && ! ipvsadm -Sn | grep -q .",
+    damage="ipvsadm -Sn | awk '$1 == \"-A\" && $3 ~ /:30[0-9]+$/ {print $2, $3}'"
+    " | while read -r kind server; do ipvsadm -D $kind $server || exit 1; done",
 )

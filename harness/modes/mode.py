@@ -53,6 +53,11 @@ class Mode:
     `user_namespaces`: works in one.  `translates`: by kernel rules, so that conntrack contains its flows.
     `daemon` is the module of a separate node daemon for a mode that proxy-engine lacks, and `beside` inspects that
     process, since opening would start a second one.
+
+    Of a lab: `families` are those whose kernel state is verified.  `listings` are commands that print every endpoint's
+    address, whatever proxy wrote the rules.  For faults, `flush` and `damage` are commands for a shell, "" if there are
+    no rules: one deletes all rules and checks at once that they are gone, as a proxy may restore them quickly; the
+    other deletes the node ports, but nothing that a proxy monitors, so that its next change of one is rejected.
     """
 
     name: str
@@ -71,6 +76,10 @@ class Mode:
     translates: bool = True
     daemon: str = ""
     beside: Callable[[Reporting, Place], View] | None = None
+    families: tuple[int, ...] = (4,)
+    listings: tuple[tuple[str, ...], ...] = ()
+    flush: str = ""
+    damage: str = ""
 
     @property
     def user_namespace(self) -> bool:

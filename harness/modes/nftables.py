@@ -215,4 +215,8 @@ MODE = Mode(
     clean=clean,
     forget_clients=forget_clients,
     notices=lambda place: Notices.ELEMENTS,
+    families=(4, 6),
+    listings=(("nft", "list", "ruleset"),),
+    flush="nft delete table ip kube-proxy && ! nft -t list table ip kube-proxy",
+    damage="nft flush map ip kube-proxy nodeports",
 )

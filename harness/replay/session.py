@@ -26,6 +26,8 @@ from harness.log.follow import Follow
 from harness.log.initial import initial_part
 from harness.log.node_names import NodeNames
 from harness.log.window import Window
+from harness.modes import mode_of
+from harness.modes.mode import Notices
 from harness.replay.checks import WAYS, Checks, Moment
 from harness.replay.config import proxy_config
 from harness.replay.effects import NOTHING, SENT, Effects, service_of
@@ -79,6 +81,8 @@ class Session:
         self._doing = "reading the initial list, events"
         self._finished = 0.0
         self._initial_seconds: float | None = None
+        self._announced = False
+        """Whether the kernel announces every change of the mode's rules."""
 
     def first_figure(self) -> str:
         """Initial convergence, as soon as it is known: long before the checks are done."""
@@ -184,6 +188,7 @@ class Session:
         if place is None or not self._checks.ways:
             yield None
             return
+        self._announced = mode_of(self._options.mode).notices(place) is Notices.ELEMENTS
         with Lookout(place) as lookout:
             yield lookout
 
@@ -229,7 +234,7 @@ class Session:
             )
         if seen.generations and not seen.overrun:
             return seen.generations[-1].at - started
-        if self._options.mode == "nftables" and sync.bytes and not seen.overrun:
+        if self._announced and sync.bytes and not seen.overrun:
             self._result.differences.append(
                 f"{moment}: {sync.bytes} bytes were sent, but the kernel announced no change"
             )

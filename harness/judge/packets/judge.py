@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from harness.judge.behaviour import PROTOCOL_NAMES, Key, Target
 from harness.judge.oracle import Oracle
+from harness.judge.oracle.modes import TRAITS
 from harness.judge.oracle.scene import Name, Scene, scene
 from harness.judge.oracle.settings import packed
 from harness.judge.packets import spread
@@ -80,7 +81,7 @@ class PacketJudge:
         attempts: Attempts | None = None,
     ) -> None:
         self._world, self._mode, self._limits = world, mode, limits
-        self._attempts = attempts or Attempts(world, ports_apart=mode == "ipvs")
+        self._attempts = attempts or Attempts(world, ports_apart=TRAITS[mode].by_ip_vs)
         self._standing = {family: Standing(self._attempts, family, mode) for family in families}
         self._keys: dict[int, frozenset[Key]] = {}
         self._owners: dict[int, dict[Name, frozenset[bytes]]] = {}

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from harness.judge.behaviour import PROTOCOL_NAMES, Behaviour, Destination, Key, Target
 from harness.judge.oracle import Oracle
+from harness.judge.oracle.modes import TRAITS
 from harness.judge.oracle.packets import Fate, fate
 from harness.judge.oracle.scene import CLUSTER, Scene
 from harness.judge.oracle.settings import block
@@ -107,7 +108,7 @@ class Asking:
             return
         if key[0] == LOOPBACK:
             yield self._question(what, NODE, "node-host", LOOPBACK, key, known)
-            if self._mode == "iptables":  # other modes rely on the kernel's own protection of loopback
+            if TRAITS[self._mode].opens_loopback:  # other modes rely on the kernel's own protection of loopback
                 yield self._question(what, STRANGER, "external", self.stranger(0), key, known)
             return
         for who, origin, source in self._clients(key):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from harness.judge.oracle import Oracle
+from harness.judge.oracle.modes import TRAITS
 from harness.judge.oracle.packets import fate
 from harness.judge.oracle.scene import serving
 from harness.judge.packet import Packet
@@ -95,7 +96,7 @@ class Standing:
         went = f"went to {place(again.target)}" if again.kind == "dnat" else "was cut"
         if packet.protocol == TCP:
             # IP_VS drops connections whose destination is gone.
-            if stayed or (self._mode == "ipvs" and flow.target not in now.endpoints):
+            if stayed or (TRAITS[self._mode].by_ip_vs and flow.target not in now.endpoints):
                 return None
             return f"an established connection to {place(flow.target)} {went}"
         if stayed and flow.target in now.endpoints:

@@ -43,11 +43,6 @@ that the engines need, so that what a look can be late by grows with the rules, 
 INTERRUPTED_READS = 20
 _ADDRESS = re.compile(rb"(?<![\w.])\d+\.\d+\.\d+\.\d+(?![\d.])")
 """Not within a chain's name: kube-proxy empties the chain of an endpoint that goes, and deletes it later."""
-_SAID = {
-    "nftables": (["nft", "list", "ruleset"],),
-    "iptables": (["iptables-save"],),
-    "ipvs": (["ipvsadm", "-Sn"],),
-}
 
 
 class Sight(NamedTuple):
@@ -103,7 +98,7 @@ def eye_for(mode: str, place: Place, view: View, clock: Callable[[], float], ext
 
 def mentioned(mode: str, place: Place) -> set[str]:
     """All IPv4 addresses that occur in the rules."""
-    texts = [place.run(command, b"").stdout for command in _SAID[mode]]
+    texts = [place.run(list(command), b"").stdout for command in mode_of(mode).listings]
     return {each.decode() for text in texts for each in _ADDRESS.findall(text)}
 
 

@@ -27,8 +27,6 @@ from harness.modes.opened import View
 from harness.places.place import Place
 
 GIVE_UP_SECONDS = 60.0
-FAMILIES = {"nftables": (4, 6), "iptables": (4, 6)}
-"""Of a lab's nodes, what is held against the API; in other modes IPv4."""
 
 
 def used_addresses(slices: list[dict[str, Any]], node: str) -> dict[str, bool]:
@@ -127,7 +125,7 @@ class KernelObserver:
         """Compare the current state of the node's kernel with the oracle."""
         with ExitStack() as stack:
             try:
-                return readback(self._view(stack), oracle, self._mode, FAMILIES.get(self._mode, (4,)))
+                return readback(self._view(stack), oracle, self._mode, mode_of(self._mode).families)
             except (OSError, KernelReadError, *UNREADABLE) as error:
                 return Judged([f"the kernel cannot be read: {error}"], {}, [])
 
