@@ -60,7 +60,7 @@ def test_a_thousand_watchers(benchmark, served, figure):
     figure("  growth while all receive changes", f"{many['growth'] / WATCHERS / 1024:.1f} KiB", "", "each")
     ratio = many["seconds"] / WATCHERS / alone["seconds"]
     figure(
-        "  telling a change to one of them, against one alone",
+        "  sending a change to one of them, against one alone",
         f"{ratio:.2f} x",
         "<= 1 x",
         f"{many['seconds']:.2f} s in all",

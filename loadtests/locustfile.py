@@ -111,7 +111,7 @@ def _request(environment: Environment, flow: Flow, to: Destination, at_ns: int, 
     if outcome.cause:
         _tally.failed(flow.name, at_ns, sent_ns, outcome.cause)
         protocol = "udp" if flow.kind in DATAGRAMS else "tcp"
-        assert _log, "whoever sends has begun"
+        assert _log, "the log is open before anything is sent"
         _log.failure(
             Failure(
                 flow.name, protocol, at_ns, ended_ns, outcome.cause, str(to), to.address, to.port, to.node,

@@ -95,7 +95,7 @@ class Client:
     def _kept_alive(self, to: Destination) -> Outcome:
         """Use an idle connection if there is one; if that turns out to be closed, retry once over a new one.
 
-        A server may close an idle connection at any time, which is no failure (RFC 9110, 9.2.2).
+        A server may close an idle connection at any time, which is not a failure (RFC 9110, 9.2.2).
         """
         idle = self._idle.setdefault(to, [])
         if idle:

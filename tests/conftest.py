@@ -85,7 +85,7 @@ def namespace(kernel_namespaces):
 
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory):
-    """A real Kafka broker, started once: a loud skip where none is to be had, a failure on CI."""
+    """A real Kafka broker, started once: a loud skip where none is available, a failure on CI."""
     from harness.log.kafka.broker import Broker, BrokerError
 
     made = Broker(tmp_path_factory.mktemp("kafka"))

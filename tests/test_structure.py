@@ -59,7 +59,7 @@ def test_netlink_headers_are_packed_and_read_in_one_place():
 
 
 def test_a_silenced_type_says_why():
-    """`# type: ignore[code]  # reason`: whoever comes next must be able to judge whether it still holds."""
+    """`# type: ignore[code]  # reason`: the next reader must be able to check whether it still holds."""
     product = [p for p in MODULES if p.relative_to(ROOT).parts[0] in ("engine", "harness", "chaos", "loadtests")]
     lines = [line for path in product for line in path.read_text().splitlines() if "type: ignore" in line]
     assert [line for line in lines if not re.search(r"# type: ignore\[[a-z, -]+\]  # \w", line)] == []

@@ -44,7 +44,7 @@ class Campaign:
         self._write(self._path(record.row), record.as_json())
 
     def done(self) -> None:
-        """All rows are measured: the next run begins anew."""
+        """All rows are measured: the next run starts from scratch."""
         self._write(self._about, {**self._identity, "done": True})
         shutil.rmtree(self.recordings, ignore_errors=True)
 

@@ -73,7 +73,7 @@ class Growth:
                 self._history = History(recording.path, recording.header)
                 for event in recording:
                     self._read.append(event)
-        except Exception as error:  # whatever it is, it is told where the page is served
+        except Exception as error:  # whatever it is, it is reported where the page is served
             self._failure = error
         finally:
             self._caught_up.set()

@@ -80,7 +80,7 @@ def _label(text: str) -> Requirement:
     elif found := _EXISTS.fullmatch(text):
         requirement = Requirement(found["key"], "!" if found["not"] else "exists")
     else:
-        raise ValueError(f"unable to parse requirement: {text!r} is no term such as a=b, a in (b,c), a or !a")
+        raise ValueError(f"unable to parse requirement: {text!r} is not a term such as a=b, a in (b,c), a or !a")
     _check(requirement)
     return requirement
 

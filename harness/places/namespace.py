@@ -23,7 +23,7 @@ WAYS_OUT = (
 
 
 _LIMIT_REACHED = "unshare failed: No space left on device"
-"""What unshare says for ENOSPC, which is no matter of disks here (namespaces(7))."""
+"""What unshare says for ENOSPC, which has nothing to do with disks here (namespaces(7))."""
 
 
 def in_words(said: str) -> str:

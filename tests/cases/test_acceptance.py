@@ -84,7 +84,7 @@ def test_a_broken_affinity_fails(tmp_path):
         (lambda raw: raw.pop("config"), "a JSON object with config"),
     ],
 )
-def test_bad_cases_are_refused_before_any_is_judged(tmp_path, change, words):
+def test_bad_cases_are_refused_before_any_is_run(tmp_path, change, words):
     path = changed(tmp_path, "019-etp-local.json", change)
     with pytest.raises(CaseError, match="case.json"):
         list(load(path))

@@ -85,7 +85,7 @@ def test_one_bad_file_does_not_hide_the_others(tmp_path):
     assert [each["passed"] for each in others] == [True, True]
 
 
-def test_a_mode_that_no_case_names_is_no_success(tmp_path):
+def test_a_mode_without_cases_is_not_a_success(tmp_path):
     (tmp_path / "b.json").write_text(RAW["019-etp-local.json"])
     done = CliRunner().invoke(trace, ["--cases", str(tmp_path), "--mode", "iptabels"])
     assert done.exit_code == 2 and "they are for iptables, nftables" in done.output

@@ -19,7 +19,7 @@ from harness.places.place import Place
 from harness.places.world import World
 
 from .strategies import LOCAL, clusters, packed, packets, settings_of_proxies
-from .telling import oracle_of, synced
+from .synced import oracle_of, synced
 
 PODS_AND_ENDS = [f"10.1.0.{n}" for n in range(11, 37)] + [f"fd00:10::{n}" for n in range(11, 37)]
 
@@ -36,7 +36,7 @@ def outcome(tracers: Tracers, packet):
 
 
 def walk(events, again):
-    """A path that adds, deletes and adds anew, and the events that lead straight to its end."""
+    """A path that adds, deletes and adds again, and the events that lead straight to its end."""
     gone = [("DELETED", resource, raw) for _, resource, raw in events if resource != "nodes"]
     path = [*events, *gone[::2], *again]
     state = {}

@@ -14,7 +14,7 @@ from harness.acceptance.run import Tracers
 from .differences import DIFFERENCES, in_mode
 from .look import look
 from .strategies import LOCAL, clusters, packed, packets, settings_of_proxies
-from .telling import synced
+from .synced import synced
 from .test_differential import outcome
 
 IDS = set((Path(__file__).parents[1] / "data" / "spec-ids.txt").read_text().split())

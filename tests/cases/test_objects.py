@@ -93,7 +93,7 @@ def test_json_says_the_same(dump):
         ("external:fd00::1", f"{CIP}:80", "different IP families"),
     ],
 )
-def test_bad_questions_are_told_what_would_be_right(dump, source, target, words):
+def test_bad_questions_get_an_error_that_says_what_would_be_right(dump, source, target, words):
     code, output = ask(dump, source, target)
     assert code == 2 and words in output
 

@@ -335,7 +335,7 @@ class Front:
         return socket_
 
     def _kill(self, pod: str) -> None:
-        """Its kubelet has started the container anew before anybody looks."""
+        """Its kubelet restarts the container before anything reads its state."""
         now = self._cluster.store.get("pods", pod, NAMESPACE)
         count = now["status"]["containerStatuses"][0]["restartCount"] + 1
         containers = [{"name": "web", "restartCount": count, "state": {"running": {}}}]

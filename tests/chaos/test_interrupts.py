@@ -1,4 +1,4 @@
-"""A run that is interrupted or killed: healed, ended, told, with an exit code that says so."""
+"""A run that is interrupted or killed: healed, ended, reported, with its own exit code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.usefixtures("kernel_namespaces"), pytest.mark.xdist_gr
 
 
 def run_until(tmp_path: Path, line: str, number: signal.Signals) -> tuple[int, str]:
-    """`harness chaos run` of one fault, sent the signal once it has told the line; exit code and all it told."""
+    """`harness chaos run` of one fault, sent the signal once it has printed the line; exit code and all output."""
     source = Path("chaos/experiments/pod-kill.yaml").read_text()
     assert "nodes: 3, pods: 12" in source
     assert "arrivals_per_second: 200" in source

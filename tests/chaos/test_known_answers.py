@@ -1,4 +1,4 @@
-"""Runs whose verdict can be told beforehand: real lab, real load, real faults."""
+"""Runs whose verdict is known in advance: real lab, real load, real faults."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_a_fault_that_could_not_be_injected_makes_it_unknown(tmp_path):
     assert "has no running process" in verdict.problems[0]
 
 
-def test_a_heal_that_fails_is_told_loudly_and_makes_it_unknown(tmp_path, monkeypatch):
+def test_a_heal_that_fails_is_reported_and_makes_it_unknown(tmp_path, monkeypatch):
     from chaos import perform
 
     monkeypatch.setattr(perform, "HEAL_SECONDS", 0.5)

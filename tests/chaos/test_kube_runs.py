@@ -15,7 +15,7 @@ from tests.chaos.stand import NAMESPACE, Cluster, is_ready
 from tests.waiting import until
 
 
-def test_without_the_flag_it_is_told_and_nothing_is_done(cluster):
+def test_without_the_flag_the_plan_is_printed_and_nothing_is_done(cluster):
     raw = experiment({"fault": "pod-terminate", "seconds": 1}, {"fault": "node-drain", "seconds": 1})
     before = cluster.revisions()
     words = ("--max-pods-percent", "50", "--seed", "5")
@@ -37,7 +37,7 @@ def test_without_the_flag_it_is_told_and_nothing_is_done(cluster):
     assert {path.name for path in cluster.folder.iterdir()} == {"kubeconfig", "experiment.yaml"}
 
 
-def test_a_refusal_is_told_and_exits_with_2(cluster):
+def test_a_refusal_is_reported_and_exits_with_2(cluster):
     for words in ((), (*REALLY, "--out", str(cluster.folder / "o"))):
         done = harness(command(cluster, "run", experiment({"fault": "engine-crash"}), *words))
         assert done.returncode == 2
@@ -60,7 +60,7 @@ def test_an_unknown_context_is_refused(cluster):
     assert "prod" in done.stderr
 
 
-def test_a_missing_right_is_told_before_anything_happens(cluster):
+def test_a_missing_right_is_reported_before_anything_happens(cluster):
     cluster.denied = {"create pods/eviction"}
     raw = experiment({"fault": "pod-terminate", "parameters": {"evict": True}})
     done = harness(command(cluster, "run", raw, *REALLY, "--out", str(cluster.folder / "o")))
@@ -69,7 +69,7 @@ def test_a_missing_right_is_told_before_anything_happens(cluster):
     assert cluster.writes == []
 
 
-def test_rights_that_nobody_tells_of_are_unknown(cluster):
+def test_rights_that_cannot_be_queried_are_unknown(cluster):
     cluster.reviews = False
     done = harness(command(cluster, "plan", experiment({"fault": "pod-kill"})))
     assert done.returncode == 0
@@ -125,7 +125,7 @@ DRAIN = experiment({"fault": "node-drain", "seconds": 30}, {"fault": "pod-kill",
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_run_that_is_told_to_end_puts_everything_back(cluster, number):
+def test_a_run_that_gets_a_signal_puts_everything_back(cluster, number):
     process = begun(cluster, DRAIN)
     process.send_signal(number)
     words, _ = process.communicate(timeout=60)

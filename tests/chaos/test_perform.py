@@ -15,7 +15,7 @@ from chaos.perform import Performer, TargetError
 
 
 class Stand:
-    """A target that keeps what it is told, refuses some operations, and shows conditions once their op was done."""
+    """A target that records its operations, refuses some operations, and shows conditions once their op was done."""
 
     def __init__(self, refused: frozenset[str] = frozenset(), blind: bool = False, stop_at: str = "") -> None:
         self.done: list[str] = []
@@ -72,7 +72,7 @@ HEALS = ["heal one", "heal two", "heal three"]
 
 @settings(max_examples=40)
 @given(refused=st.frozensets(st.sampled_from(OPS + HEALS)), blind=st.booleans())
-def test_every_heal_is_tried_and_the_outcome_is_told(refused, blind):
+def test_every_heal_is_tried_and_the_outcome_is_reported(refused, blind):
     target = Stand(refused, blind)
     done = Performer(target).perform(step(OPS, HEALS))
     assert [name for name in target.done if name in HEALS] == HEALS

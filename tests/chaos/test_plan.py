@@ -89,7 +89,7 @@ def test_the_predicted_cluster_is_the_one_that_the_replicas_make(nodes, pods):
         ("pod-kill", {"pods": "many"}, "pod-kill: Expected `int`"),
     ],
 )
-def test_what_makes_no_fault_is_refused_in_words(fault, parameters, words):
+def test_invalid_faults_are_refused_with_a_reason(fault, parameters, words):
     with pytest.raises(PlanError, match=words.replace("(", r"\(")):
         fault_of(fault, parameters)
 

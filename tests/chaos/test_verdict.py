@@ -114,12 +114,12 @@ def test_a_loss_that_the_fault_does_not_account_for_is_false(tmp_path, fields):
     assert verdict.findings[0].unaccounted == 1
 
 
-def test_what_is_lost_of_a_dead_pod_after_all_have_let_go_is_false(tmp_path):
+def test_losses_to_a_dead_pod_after_all_nodes_removed_it_are_false(tmp_path):
     assert value(run(tmp_path, [*dead(), failure(7.5)]), "lost after convergence") is False
 
 
 @pytest.mark.parametrize(("at", "word"), [(10.05, STAYED), (10.9, STAYED), (11.2, "")])
-def test_a_client_that_stays_loses_what_it_sent_until_kernels_had_to_let_go(at, word):
+def test_a_client_that_stays_loses_what_it_sent_until_kernels_had_to_remove_it(at, word):
     """The pod terminates from 8 and is gone at 10; who waits for an answer learns a second later that none comes."""
     facts = SimpleNamespace(
         raw={}, objectives=SimpleNamespace(node_convergence_seconds=1), terminated={"web-1": [(8.0, 10.0)]}, left={}
@@ -129,7 +129,7 @@ def test_a_client_that_stays_loses_what_it_sent_until_kernels_had_to_let_go(at, 
 
 
 def test_connections_that_are_older_than_a_pod_s_death_are_lost_with_it(tmp_path):
-    """Long after the slices let go of it; a new connection that goes there is the engine's."""
+    """Long after it left the slices; a new connection that goes there is the engine's."""
     for number, fields in enumerate(({"flow": "clusterip-http-keepalive"}, {"older": True})):
         lost = failure(7.5, cause="timeout", **fields)
         verdict = run(tmp_path / str(number), [*dead(), lost])

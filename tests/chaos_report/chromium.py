@@ -1,4 +1,4 @@
-"""A real headless Chromium that shows one page and tells what it did: requests, console, layout, colours."""
+"""A real headless Chromium that shows one page and reports what it did: requests, console, layout, colours."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def test_what_is_missing_is_seen(mode, recording, kernel_namespaces):
         assert [f"{thing.kind} {thing.name}" for thing in unseen(programs[family], some)] == []
 
 
-def test_what_an_idle_thing_is_makes_no_difference():
+def test_what_is_idle_does_not_matter():
     """Else something would be excused that matters."""
     for mode, recording in (("userspace", "demo"), ("iptables", "demo")):
         program = read(mode, recording)[6]

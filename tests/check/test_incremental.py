@@ -1,4 +1,4 @@
-"""The oracle that follows events says the same as one that is told all of them at once."""
+"""The oracle that follows events agrees with one that receives all of them at once."""
 
 from __future__ import annotations
 

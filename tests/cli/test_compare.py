@@ -1,4 +1,4 @@
-"""`harness compare`: one table, a reason for each mode that is not to be had, gates, and true differences."""
+"""`harness compare`: one table, a reason for each mode that is not available, gates, and true differences."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness.judge.oracle import Oracle, Settings
 from harness.judge.oracle.differences import FACTS, differences
 from harness.modes import MODES
 from harness.replay.report.comparison import print_comparison
-from tests.cases.telling import oracle_of
+from tests.cases.synced import oracle_of
 
 DEMO = "recordings/demo.jsonl"
 QUICK = ("--modes", "nftables,userspace", "--kernel", "memory")
@@ -84,7 +84,7 @@ def test_kernels_that_differ_are_said_to():
     assert "DIFFERENT KERNELS" in shown.export_text()
 
 
-def test_a_mode_that_is_not_to_be_had_is_told_with_its_reason():
+def test_a_mode_that_is_not_available_is_reported_with_its_reason():
     without_tools = {**os.environ, "PATH": "/nowhere"}
     done = harness("compare", DEMO, "--modes", "iptables,userspace", "--kernel", "netns", env=without_tools)
     assert done.returncode == 1

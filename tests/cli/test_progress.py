@@ -40,7 +40,7 @@ def test_what_is_quick_shows_nothing(live, monkeypatch):
     assert "reading" not in shown.getvalue()
 
 
-def test_whoever_reads_standard_error_can_silence_it(monkeypatch):
+def test_progress_on_standard_error_can_be_silenced(monkeypatch):
     shown = Terminal(False)
     monkeypatch.setattr("sys.stderr", shown)
     monkeypatch.setattr(progress, "LINES", (0.0, 0.01))
@@ -99,7 +99,7 @@ def test_reading_counts_by_bytes_and_every_step_by_itself():
         assert made.line(time.monotonic() + 3).startswith("replaying: 1,000, 3 s so far")
 
 
-def test_a_first_figure_is_told_at_once(monkeypatch, capsys):
+def test_a_first_figure_is_printed_at_once(monkeypatch, capsys):
     monkeypatch.delenv(progress.VARIABLE)
     monkeypatch.setattr(progress, "LINES", (0.0, 3600.0))
     figure = ""

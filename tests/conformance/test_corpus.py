@@ -1,4 +1,4 @@
-"""The corpus: large enough, each case told once, and the oracle of the same mind about every packet."""
+"""The corpus: large enough, no case twice, and the oracle agrees about every packet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens to long-lived flows when endpoints leave, told once and played in every mode."""
+"""What happens to long-lived flows when endpoints leave, written once and played in every mode."""
 
 from __future__ import annotations
 

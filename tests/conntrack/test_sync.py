@@ -1,4 +1,4 @@
-"""What a failing or interrupted look at the table does to a sync: nothing, but it is told and tried again."""
+"""A failing or interrupted read of the table does not affect a sync, but is reported and tried again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DNS = service(ports=[("dns", "UDP", 53, 0)])
 
 
 class Table:
-    """Refuses when told to; remembers which families it was asked about."""
+    """Refuses on request; remembers which families it was asked about."""
 
     def __init__(self) -> None:
         self.asked: list[int] = []
@@ -165,7 +165,7 @@ def test_what_an_interrupted_dump_showed_is_deleted_all_the_same(namespace):
 
 
 def test_the_address_of_a_service_is_what_is_looked_for(proxier, table):
-    """The judge that the table gets tells by address, port and who answers."""
+    """The table's judge distinguishes by address, port and who answers."""
     judges = []
     table.remove = lambda family, stale: judges.append(stale) or 0
     changed(proxier, "10.1.0.1")

@@ -251,7 +251,7 @@ def test_chaos_may_be_allowed_in_another_namespace():
 
 
 def test_tags_are_those_that_are_built():
-    """Of the package's version; with an extra's name where the image needs that; told the same way everywhere."""
+    """Of the package's version; with an extra's name where the image needs that; stated the same way everywhere."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     version, extras = project["version"], set(project["optional-dependencies"])
     built = {}
@@ -317,7 +317,7 @@ def test_the_image_has_the_tools_that_the_engine_runs():
 
 
 def kustomize() -> list[str] | None:
-    """The command; a kubectl that tells no version of kustomize has one that knows no `labels` yet (Debian 12's)."""
+    """The command; a kubectl that prints no version of kustomize has one that knows no `labels` yet (Debian 12's)."""
     if shutil.which("kustomize"):
         return ["kustomize", "build"]
     if not shutil.which("kubectl"):

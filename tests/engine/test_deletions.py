@@ -48,7 +48,7 @@ BAD = [
 
 
 def told(*events: tuple[str, str, dict]):
-    """A proxier on a kernel in memory, and an oracle, that were told these; what is invalid is passed over."""
+    """A proxier on a kernel in memory, and an oracle, that observed these; invalid ones are skipped."""
     opened, oracle = nftables.memory(), Oracle("n1", Settings(cluster_cidr="10.128.0.0/9,fd00:10:128::/48"))
     proxier = Proxier("nftables", CONFIG, opened.kernel, time.perf_counter, "n1")
     for number, (kind, resource, manifest) in enumerate(events, start=1):

@@ -1,4 +1,4 @@
-"""The kernel in memory and the real one are told the same and hold the same."""
+"""The kernel in memory and the real one, given the same programs, hold the same."""
 
 from __future__ import annotations
 

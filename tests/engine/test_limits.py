@@ -66,7 +66,7 @@ def plan(number: int, ends: int, seconds: int = 0, first: int = 0, **more: Any) 
 
 
 class Node:
-    """A backend of IPv4, kernels that are told its programs, and what they hold."""
+    """A backend of IPv4, kernels that apply its programs, and what they hold."""
 
     def __init__(self, *kernels) -> None:
         self.backend = layout.NftablesBackend(4, ProxyConfig())

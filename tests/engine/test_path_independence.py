@@ -1,4 +1,4 @@
-"""What the kernel is told to do depends on the cluster's state, not on the path that led there."""
+"""The kernel's state depends on the cluster's state, not on the path that led there."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from harness.judge.readback.nftables_judge import VERDICTS
 from .worlds import RETELLINGS, places, run, story
 
 
-@given(seed=st.integers(0, 50), retelling=st.sampled_from(RETELLINGS), where=places, syncs=places)
-def test_the_same_story_told_otherwise_ends_the_same(seed, retelling, where, syncs):
+@given(seed=st.integers(0, 50), rewritten=st.sampled_from(RETELLINGS), where=places, syncs=places)
+def test_another_history_of_the_same_state_ends_the_same(seed, rewritten, where, syncs):
     events = story(seed)
     _, reference = run(events)
-    _, told = run(retelling(events, where), syncs)
+    _, told = run(rewritten(events, where), syncs)
     for family in (4, 6):
         assert told.view.behaviour(family) == reference.view.behaviour(family)
 
@@ -50,7 +50,7 @@ def test_the_same_events_again_ask_for_nothing(seed):
 
 
 @given(seed=st.integers(0, 50), syncs=places)
-def test_written_anew_it_is_the_same(seed, syncs):
+def test_written_again_it_is_the_same(seed, syncs):
     """SYNC-04: after a refusal, or when the kernel has lost its rules."""
     proxier, opened = run(story(seed), syncs)
     before = [opened.view.behaviour(family) for family in (4, 6)]

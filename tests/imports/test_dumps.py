@@ -118,7 +118,7 @@ def test_bad_input_says_where_and_leaves_nothing_behind(tmp_path, text, message)
     assert list(tmp_path.iterdir()) == [tmp_path / "in"]
 
 
-def test_a_source_without_slices_is_told_so(tmp_path):
+def test_a_source_without_slices_gets_a_warning(tmp_path):
     (tmp_path / "in").write_text(NODE)
     done = CliRunner().invoke(main, ["import", str(tmp_path / "in"), str(tmp_path / "out.jsonl")])
     assert done.exit_code == 0 and "contains no EndpointSlice" in done.output

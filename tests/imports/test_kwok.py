@@ -110,7 +110,7 @@ def test_a_change_that_comes_late_is_put_where_it_comes(tmp_path):
         ([service(), patch("patch", {}, t="soon")], "durationNanosecond"),
     ],
 )
-def test_a_step_that_makes_no_sense_names_its_document(tmp_path, documents, message):
+def test_an_invalid_step_names_its_document(tmp_path, documents, message):
     with pytest.raises(RecordingError) as caught:
         imported(tmp_path, *documents)
     assert message in str(caught.value)

@@ -70,7 +70,7 @@ def programs(seed: int) -> list[IptablesProgram]:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_what_is_edited_is_what_would_be_read(seed):
-    """Chains, offsets and jumps after each change are those that are found in the bytes; every old entry is told of."""
+    """Chains, offsets and jumps after each change are those found in the bytes; every old entry is reported."""
     blobs = {(family, table): bare(family, table) for family in (4, 6) for table in BUILT_IN}
     for program in programs(seed):
         for table in program.tables:

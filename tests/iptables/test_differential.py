@@ -15,7 +15,7 @@ from harness.modes import iptables
 from harness.places.place import Place
 from harness.places.world import World
 from tests.cases.strategies import LOCAL, clusters, packed, packets, settings_of_proxies
-from tests.cases.telling import oracle_of, synced
+from tests.cases.synced import oracle_of, synced
 from tests.cases.test_differential import PODS_AND_ENDS, flow_of, outcome, walk
 
 OWN = frozenset(map(packed, LOCAL))

@@ -54,7 +54,7 @@ def test_memory_holds_what_the_kernel_holds(place, variant, seed):
             proxier.sync()
         for family in (4, 6):
             assert plain(real.view.save(family)) == plain(memory.view.save(family))
-        # All of it written anew is the same again, but for the order of rules in shared chains.
+        # All of it written again is the same, but for the order of rules in shared chains.
         for proxier in proxiers:
             proxier.resync()
             assert proxier.sync().full

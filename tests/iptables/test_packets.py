@@ -64,7 +64,7 @@ def test_packets_of_no_connection_are_dropped_unless_conntrack_is_liberal(tmp_pa
 
 
 def test_a_client_keeps_its_endpoint_until_its_time_is_up(tmp_path, kernel_namespaces):
-    """AFF-02: by the kernel's own clock; each connection starts the time anew, whatever address it asks for."""
+    """AFF-02: by the kernel's own clock; each connection restarts the timeout, whatever address it uses."""
     config = {"clientIP": {"timeoutSeconds": 1}}
     sticky = service("LoadBalancer", lb=[LB], sessionAffinity="ClientIP", sessionAffinityConfig=config)
     wanted = [flow(POD, f"{CIP}:80", "dnat", E1, E2, E3), flow(POD, f"{LB}:80", "dnat+", E1, E2, E3)]

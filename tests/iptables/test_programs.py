@@ -19,7 +19,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 @pytest.mark.parametrize("cluster", CLUSTERS)
 def test_first_programs_are_as_written_down(cluster):
-    """UPDATE_GOLDEN=1 writes them anew; read the difference before it is committed."""
+    """UPDATE_GOLDEN=1 writes them again; read the difference before it is committed."""
     path, text = GOLDEN / f"{cluster}.rules", program_of(cluster).text()
     if os.environ.get("UPDATE_GOLDEN"):
         path.write_text(text)

@@ -118,7 +118,7 @@ def handles(tools, chain: str) -> list[str]:
     return re.findall(r"counter.*# handle (\d+)", listed)
 
 
-def test_a_chain_that_only_loses_rules_is_not_written_anew(kernel, tools):
+def test_a_chain_that_only_loses_rules_is_not_written_again(kernel, tools):
     """The kernel need not validate anything, and what the other rules have counted is kept."""
     proxier = synced(kernel, service(), slice_(*BOTH))
     chain = next(line.split()[1] for line in kernel.save(4).splitlines() if line.startswith("-A KUBE-SVC-"))

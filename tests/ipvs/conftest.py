@@ -9,6 +9,6 @@ from .node import open_node
 
 @pytest.fixture(scope="session")
 def node():
-    """One world for all tests: each programs it anew, on what the one before has left."""
+    """One world for all tests: each programs it again, on top of what the previous one left."""
     with open_node() as made:
         yield made

@@ -1,4 +1,4 @@
-"""A node whose kernel has IP_VS, with a world around it: made once, programmed anew by every test."""
+"""A node whose kernel has IP_VS, with a world around it: made once, programmed again by every test."""
 
 from __future__ import annotations
 

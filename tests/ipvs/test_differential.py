@@ -13,7 +13,7 @@ from harness.judge.oracle.packets import expected
 from harness.judge.readback.compare import compare
 from harness.modes import ipvs
 from tests.cases.strategies import LOCAL, clusters, packed, packets, settings_of_proxies
-from tests.cases.telling import oracle_of, synced
+from tests.cases.synced import oracle_of, synced
 from tests.cases.test_differential import outcome, walk
 
 

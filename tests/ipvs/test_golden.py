@@ -1,6 +1,6 @@
 """Programs as text that a person can read and the tools take: ipset restore, iptables-restore, ipvsadm -R.
 
-`UPDATE_GOLDEN=1 pytest tests/ipvs/test_golden.py` writes them anew; read what changed before it is committed.
+`UPDATE_GOLDEN=1 pytest tests/ipvs/test_golden.py` writes them again; read what changed before it is committed.
 """
 
 from __future__ import annotations

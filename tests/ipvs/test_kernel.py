@@ -112,7 +112,7 @@ def test_a_scheduler_that_is_not_there_is_found_out_first(node):
 
 
 def test_affinity_is_changed_in_place(node):
-    """AFF-05: a flag with a timeout on every virtual server, none without; servers are not made anew."""
+    """AFF-05: a flag with a timeout on every virtual server, none without; servers are not created again."""
     sticky = {"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 600}}}
     proxier = node.proxier(CONFIG, added(service(externalIPs=[EXT]), slice_(end(E1))))
     before = node.kernel._dump_servers()
@@ -186,7 +186,7 @@ def test_a_connection_outlives_its_endpoint(node, backend):
 
 
 def test_a_second_start_on_a_destination_that_waits(node, backend):
-    """INV-03, IPVS-07: whoever starts anew on what it had let run out takes it back, or lets it run on."""
+    """INV-03, IPVS-07: a proxy that restarts while destinations drain uses them again, or lets them drain."""
     proxier = node.proxier(CONFIG, [*added(service()), *added(slice_(end("10.181.0.2")))])
     with node.place.make_socket(socket.AF_INET, socket.SOCK_STREAM, 0) as client:
         client.settimeout(20)
@@ -227,7 +227,7 @@ def test_sets_that_another_proxy_left_are_replaced(node):
 
 
 def _initvals(node: IpvsNode) -> dict[str, str]:
-    """What tells one set from another of the same name: the seed of its hash, of IPv4's."""
+    """What distinguishes a set from another of the same name: the seed of its hash, of IPv4's."""
     lines = [line for line in node.command("ipset", "save").splitlines() if line.startswith("create KUBE-")]
     return {line.split()[1]: line.rpartition(" ")[2] for line in lines if not line.startswith("create KUBE-6-")}
 
@@ -257,7 +257,7 @@ def test_another_proxy_takes_over_and_gives_back(node):
         node.command("ip", "address", "flush", "dev", "kube-ipvs0")
 
 
-def test_looking_whether_rules_are_there_makes_none(node):
+def test_checking_for_rules_creates_none(node):
     """Once a period, in every node: the variant of iptables is found out at the start alone."""
     asked: list[list[str]] = []
 

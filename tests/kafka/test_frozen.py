@@ -77,7 +77,7 @@ def test_looking_for_the_end_of_a_topic_ends(broker, freeze, opened, monkeypatch
     assert time.monotonic() - began < SOON
 
 
-def test_a_recorder_goes_on_and_ends_when_it_is_told_to(broker, freeze, tmp_path):
+def test_a_recorder_continues_and_ends_on_request(broker, freeze, tmp_path):
     with Cluster(tmp_path) as cluster:
         cluster.churn(seed=1, changes=20)
         out = tmp_path / "a.jsonl"

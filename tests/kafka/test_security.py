@@ -1,4 +1,4 @@
-"""A broker that demands TLS and a password: those with both get in, others are told what is wrong."""
+"""A broker that demands TLS and a password: clients with both get in, others get an error with the reason."""
 
 from __future__ import annotations
 

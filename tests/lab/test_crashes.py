@@ -54,7 +54,7 @@ def test_a_start_that_is_interrupted_leaves_nothing_running(tmp_path, line, numb
         assert client.call("status")["mode"] == "nftables"
 
 
-def test_a_lab_whose_supervisor_was_killed_is_told_and_can_be_ended(tmp_path):
+def test_a_lab_whose_supervisor_was_killed_is_reported_and_can_be_ended(tmp_path):
     folder = tmp_path / "lab"
     client = start(SMALL, folder, lambda line: None, detach=True)
     os.kill(client.facts["pid"], signal.SIGKILL)

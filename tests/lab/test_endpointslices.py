@@ -81,7 +81,7 @@ def test_used_addresses_are_those_of_the_conditions():
 
 
 def test_a_node_whose_endpoints_all_drain_goes_on_using_them_itself():
-    """For policy Local (KEP-1669); others let go of them at once."""
+    """For policy Local (KEP-1669); other policies stop using them at once."""
     piece = slices_of(WEB, [pod(1), pod(2)], ZONES)[0]
     for endpoint, node in zip(piece["endpoints"], ("node-1", "node-2"), strict=True):
         endpoint["nodeName"] = node

@@ -360,7 +360,7 @@ def test_spare_services_and_slices_go_and_come_back(cluster):
         cluster.call("spares.set", services=1, slices=2)
 
 
-def test_an_engine_s_usage_and_transactions_are_told(cluster):
+def test_an_engine_s_usage_and_transactions_are_reported(cluster):
     usage, transactions = cluster.call("engine.usage"), cluster.call("transactions")
     assert usage.keys() == transactions.keys() == {"node-1", "node-2"}
     assert all(used["cpu_seconds"] > 0 and used["memory_bytes"] > 10 << 20 for used in usage.values())

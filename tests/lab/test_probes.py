@@ -40,7 +40,7 @@ def test_without_a_probe_ready_at_once_and_with_one_not():
     assert not Readiness(Probe(TcpSocket(80))).ready
 
 
-def test_a_new_container_begins_anew():
+def test_a_new_container_starts_from_scratch():
     readiness = Readiness(Probe(TcpSocket(80), success_threshold=2))
     readiness.observe(True)
     readiness.restarted()

@@ -165,7 +165,7 @@ def _last_line(output: str) -> str:
 
 
 def _figures(path: Path) -> Figures:
-    """The figures of a replay that others are held against."""
+    """The figures of a replay that others are compared with."""
     if not path.exists():
         return {}
     change = json.loads(path.read_text())["change"]

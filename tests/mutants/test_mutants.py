@@ -1,4 +1,4 @@
-"""The catalogue fits today's code, the runner tells a bug from none, and a sample of bugs is caught."""
+"""The catalogue fits today's code, the runner distinguishes a bug from none, and a sample of bugs is caught."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_the_copy_alone_has_the_bug_and_is_what_gets_imported():
     assert run(Path("/"), ["-c", "import time; time.sleep(60)"], 0.5).code is None
 
 
-def test_results_are_kept_and_a_survivor_is_told(tmp_path):
+def test_results_are_kept_and_a_survivor_is_reported(tmp_path):
     results = Results(tmp_path / "r.json")
     results.add(ALL[0].id, "start", Finding(MISSED, "", 1.0))
     results.add(ALL[1].id, "start", Finding(CAUGHT, "exit 5: a difference", 1.0))
@@ -135,7 +135,7 @@ def test_a_run_that_is_ended_leaves_nothing(kernel_namespaces, tmp_path):
 
 
 def _runs(pid: int) -> bool:
-    """Whether a process is there and not only waits to be reaped by whoever adopted it."""
+    """Whether a process exists and is not a zombie."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -53,7 +53,7 @@ def test_cut_anywhere_it_holds_what_was_flushed_and_goes_on(tmp_path_factory, fl
 
 
 @pytest.mark.parametrize("size", [0, 1, 30])
-def test_killed_in_its_first_line_it_begins_anew(tmp_path, size):
+def test_killed_in_its_first_line_it_starts_from_scratch(tmp_path, size):
     path = tmp_path / "a.jsonl"
     path.write_bytes(msgspec.json.encode(HEADER)[:size])
     journal = Journal(path)

@@ -108,7 +108,7 @@ def test_every_resource_has_its_kind(resource):
 @pytest.mark.parametrize(
     "bad", [b"", b"[]", b'{"metadata":{}}', b'{"metadata":{"name":""}}', b'{"metadata":[]}', b"\xff"]
 )
-def test_what_is_no_manifest_is_said(bad):
+def test_an_invalid_manifest_is_reported(bad):
     with pytest.raises(ValueError):
         list(Ledger().watched("ADDED", "services", bad))
 

@@ -75,7 +75,7 @@ def test_a_broken_connection_is_resumed_and_nothing_is_missed(cluster, record, t
     assert '"type":"GAP"' not in text
 
 
-def test_an_api_that_comes_back_as_another_is_listed_anew(cluster, record, tmp_path):
+def test_an_api_that_comes_back_as_another_is_listed_again(cluster, record, tmp_path):
     out = tmp_path / "a.jsonl"
     recorder = record(cluster, "--out", out)
     recorder.until_like(cluster, out)

@@ -173,7 +173,7 @@ def test_established_connections_that_are_cut_are_seen(tmp_path, mode):
 
 
 def test_a_connection_that_the_kernel_has_forgotten_says_nothing(tmp_path, monkeypatch):
-    """On a machine that takes minutes between two looks, connection tracking has let go of it, rightly."""
+    """On a machine that takes minutes between two looks, conntrack has rightly forgotten it."""
     monkeypatch.setitem(standing.IDLE_SECONDS, standing.TCP, 1.0)
     forgetful = "sysctl -qw net.netfilter.nf_conntrack_tcp_timeout_syn_recv=1"
     result = replayed(recording(tmp_path / "r.jsonl", *CHANGES[:1]), "nftables", [forgetful, "sleep 1.5"])
@@ -261,7 +261,7 @@ def test_a_change_ends_by_the_kernels_notification(tmp_path, mode):
     assert change["clocks"] == {"kernel": change["count"]} and change["count"] == len(CHANGES)
 
 
-def test_a_kernel_that_announces_nothing_was_not_told_anything(tmp_path):
+def test_a_kernel_that_announces_nothing_received_nothing(tmp_path):
     """An engine that says it sent bytes and did not."""
     path = recording(tmp_path / "r.jsonl", CHANGES[1])
     with open_kernel("netns", "nftables", packets=True) as target:

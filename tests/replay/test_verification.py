@@ -21,7 +21,7 @@ INITIAL_ONLY = Options(window=Window(until=("t", 0)))
 
 
 class Forgetful:
-    """Programs a real or remembered kernel, but loses part of what it is told."""
+    """Programs a real or remembered kernel, but loses part of what is written."""
 
     def __init__(self, inner, lose) -> None:
         self._inner, self._lose = inner, lose

@@ -224,7 +224,7 @@ ports: [{name: http, port: 8080}]
 """
 
 
-def test_kubectl_creates_applies_and_is_told_what_is_wrong(store, kubectl, tmp_path):
+def test_kubectl_creates_applies_and_gets_errors_with_reasons(store, kubectl, tmp_path):
     file = tmp_path / "manifests.yaml"
     file.write_text(MANIFESTS)
     with LiveApi(store) as api:

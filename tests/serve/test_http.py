@@ -204,7 +204,7 @@ def test_a_client_that_leaves_is_forgotten(serve):
 
 
 def watch_of(live: LiveApi):
-    """An open watch that has told its first event."""
+    """An open watch that has delivered its first event."""
     live.store.apply("nodes", {"metadata": {"name": "n"}})
     reply = urllib.request.urlopen(f"{live.url}/api/v1/nodes?watch=1", timeout=60)
     assert json.loads(reply.readline())["type"] == "ADDED"
@@ -264,7 +264,7 @@ def test_the_control_endpoint_disturbs_too(serve):
     assert ask(f"{served.url}/control/delay?seconds=x", "POST").code == 400
 
 
-def test_many_watchers_are_told_the_same(api):
+def test_many_watchers_receive_the_same(api):
     """Two hundred at once, each with a selector of its own kind: all that it should, in order."""
     selectors = {
         "": 40,

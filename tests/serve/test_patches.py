@@ -98,7 +98,7 @@ def test_a_json_patch_that_does_not_fit(patch):
         json_patch({"foo": "bar", "list": [1]}, patch)
 
 
-def test_a_failed_test_is_told_apart():
+def test_a_failed_test_is_distinguished():
     with pytest.raises(PatchTestFailed):
         json_patch({"a": 1}, [{"op": "test", "path": "/a", "value": 2}])
 

@@ -53,7 +53,7 @@ def test_every_resource_prints_as_kubectl_shows_it():
     assert "\n".join(pages) == GOLDEN.read_text()
 
 
-def test_a_day_ago_is_told_by_the_servers_clock():
+def test_a_day_ago_is_by_the_servers_clock():
     made = (datetime.now(UTC) - timedelta(days=3)).isoformat()
     found = Object(kind_of("leases"), "", "a", 1, b'{"metadata":{"name":"a","creationTimestamp":"%b"}}' % made.encode())
     assert table(found.kind, [found], "1", "None", True)["rows"][0]["cells"] == ["a", "", "3d"]

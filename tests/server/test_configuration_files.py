@@ -172,7 +172,7 @@ def test_leniently(name):
     assert decode(HEAD + text) == (configured(fields), f"strict decoding error: {complaint}")
 
 
-def test_unknown_fields_of_list_items_are_told():
+def test_unknown_fields_of_list_items_are_reported():
     assert decode(HEAD + "logging: {vmodule: [{filePattern: a, x: 1}]}").complaint.endswith('"logging.vmodule[0].x"')
 
 

@@ -73,7 +73,7 @@ def test_cpus_are_logical_ones_that_are_online(tmp_path, monkeypatch, listed, cp
     assert system._cpus() == cpus
 
 
-def test_a_read_only_sys_is_told_and_lived_with(tmp_path, monkeypatch):
+def test_a_read_only_sys_is_reported_and_tolerated(tmp_path, monkeypatch):
     """CT-06: by an Event; the file is one that no one may write, and only in the machine's own namespace must it be."""
     (tmp_path / "net/netfilter").mkdir(parents=True)
     (tmp_path / "net/netfilter/nf_conntrack_max").write_text("9\n")
@@ -254,7 +254,7 @@ def test_where_health_check_ports_listen(asked, addresses):
 
 
 def test_networks_of_services_add_up():
-    """CIP-02: of all ServiceCIDRs; one that makes no sense counts for nothing, and takes no other along."""
+    """CIP-02: of all ServiceCIDRs; an invalid one is ignored, and does not affect the others."""
     networks = ServiceNetworks()
 
     def observe(kind: str, name: str, cidrs: object) -> list[str]:

@@ -1,4 +1,4 @@
-"""A follower against a server that misbehaves in every way there is: what it tells always adds up to the truth.
+"""A follower against a server that misbehaves in every way: what it delivers always adds up to the server's state.
 
 The server is scripted answer by answer over real sockets, a `Cut` ending one in the middle of a line.
 """
@@ -119,7 +119,7 @@ STORIES = {
 
 
 @pytest.mark.parametrize("story", STORIES)
-def test_what_is_told_adds_up(story, monkeypatch):
+def test_what_is_delivered_adds_up(story, monkeypatch):
     """Folding the changes gives the truth, whatever happened; `synced` comes with the first list's end."""
     monkeypatch.setattr(watching, "_BACKOFF_SECONDS", 0.01)
     told: queue.Queue = queue.Queue()
@@ -239,7 +239,7 @@ def follow(server: Scripted, told: queue.Queue, optional: bool = False):
 
 
 def fold(state: dict[str, int], change) -> None:
-    """A change that makes no sense, such as adding what is there, is an error of the follower's."""
+    """An inconsistent change, such as adding what exists already, is an error of the follower's."""
     value = json.loads(change.manifest)
     name = value["metadata"]["name"]
     if change.type == "DELETED":

@@ -51,7 +51,7 @@ def test_health_check_node_ports(lab):
 
 
 def test_a_health_check_port_that_is_taken_is_tried_again(lab):
-    """At each sync (HC-05); the Service is told by an Event."""
+    """At each sync (HC-05); reported by an Event on the Service."""
     with lab.namespace.socket(2, 1) as other:
         other.bind((ADDRESS, HCNP))
         other.listen()
@@ -131,7 +131,7 @@ def test_operators_pages(lab):
     assert lab.http(METRICS, "/metrics", "HEAD").body == b""
 
 
-def test_metrics_tell_what_happened(lab):
+def test_metrics_show_what_happened(lab):
     """kube-proxy's names and labels (MET-02 to MET-05)."""
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
     triggered = {**ELSEWHERE, "metadata": ELSEWHERE["metadata"] | {"annotations": {TRIGGER: now}}}

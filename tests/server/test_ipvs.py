@@ -11,7 +11,7 @@ import pytest
 
 @pytest.mark.vm
 def test_ipvs_from_start_to_end(tmp_path, certificate):
-    """Programmed, restarted without a gap (INV-03), found lost and written anew (INV-07), left at the end (CLN-05)."""
+    """Programmed, restarted without a gap (INV-03), found lost and written again (INV-07), left at the end (CLN-05)."""
     command = [sys.executable, "-m", "tests.server.ipvs_story", str(tmp_path), *certificate]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -44,7 +44,7 @@ def traffic(namespace):
 
 
 def finished(caller: subprocess.Popen) -> tuple[int, int, str]:
-    """(connections, failures, what failed) of a caller that is told to stop."""
+    """(connections, failures, what failed) of a caller after it was stopped."""
     out, errors = caller.communicate(timeout=60)
     count, failed = map(int, out.split()[-2:])
     return count, failed, errors.decode()
@@ -217,7 +217,7 @@ def test_elements_flushed_behind_its_back(lab):
 
 
 def test_a_configuration_that_changes_ends_the_process(lab):
-    """A supervisor starts it anew (CFG-13)."""
+    """A supervisor restarts it (CFG-13)."""
     daemon = lab.start(OBJECTS)
     lab.config_file.write_text(lab.config_file.read_text() + "\n")
     assert daemon.popen.wait(60) == 1

@@ -83,7 +83,7 @@ def test_a_node_that_never_appears_is_not_eligible(lab):
 
 
 def test_versions_that_are_gone(lab):
-    """An API server set back, as from a backup, ends each watch with 410: the difference is told, also backwards."""
+    """An API server set back, as from a backup, ends watches with 410: the difference is delivered, also backwards."""
     daemon = lab.start(OBJECTS, STORY[:2])
     lab.step(2)
     lab.converges()

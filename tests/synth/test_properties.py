@@ -152,7 +152,7 @@ def test_long_tail_and_mix_at_ten_thousand():
     assert 300 < kinds["NodePort"] < 500 and 200 < kinds["LoadBalancer"] < 400 and kinds["ExternalName"] > 50
 
 
-def test_default_churn_tells_every_kind_of_story():
+def test_default_churn_has_every_kind_of_change():
     header, events = generate(Options(services=300, churn=3_000, nodes=20))
     seen = {(event.type, event.resource) for event in events}
     for resource in ("services", "endpointslices"):

@@ -136,7 +136,7 @@ def test_a_service_that_goes_leaves_no_address_and_no_socket(town):
     assert b":80 " not in town.node.run(["ss", "-Hltn"]).stdout
 
 
-def test_writing_everything_anew_repairs_what_was_taken_away(town):
+def test_writing_everything_again_repairs_what_was_removed(town):
     town.live([E1], 8080)
     proxier = town.tell(node(), service(), http(end(E1)))
     town._batch(town.node, f"addr del {CIP}/32 dev lo")

@@ -1,4 +1,4 @@
-"""userspace mode without sockets: any cluster, told any way, means what the oracle says."""
+"""userspace mode without sockets: any cluster, by any history, behaves as the oracle says."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.judge.oracle.packets import expected
 from harness.judge.readback.compare import compare
 from harness.modes import userspace
 from tests.cases.strategies import LOCAL, clusters, packed, packets, settings_of_proxies
-from tests.cases.telling import oracle_of, synced
+from tests.cases.synced import oracle_of, synced
 from tests.cases.test_differential import outcome, walk
 
 SYNCS = st.frozensets(st.integers(0, 40), max_size=8)
@@ -31,11 +31,11 @@ def test_tables_and_tracer_mean_what_the_oracle_says(events, wanted):
         assert compare(oracle.behaviour(family, "userspace"), opened.view.behaviour(family)) == []
 
 
-@given(events=clusters(), again=clusters(), wanted=settings_of_proxies, syncs=SYNCS, anew=SYNCS)
-def test_state_step_by_step_is_state_at_once(events, again, wanted, syncs, anew):
+@given(events=clusters(), again=clusters(), wanted=settings_of_proxies, syncs=SYNCS, full=SYNCS)
+def test_state_step_by_step_is_state_at_once(events, again, wanted, syncs, full):
     path, straight = walk(events, again)
     stepwise, at_once = userspace.memory(), userspace.memory()
-    synced("userspace", path, wanted, stepwise.kernel, syncs=syncs, anew=anew)
+    synced("userspace", path, wanted, stepwise.kernel, syncs=syncs, full=full)
     synced("userspace", straight, wanted, at_once.kernel)
     for family in (4, 6):
         assert stepwise.kernel.everything(family) == at_once.kernel.everything(family)

@@ -16,7 +16,7 @@ from harness.judge.oracle import Settings
 from harness.modes import mode_of
 from harness.places.namespace import Namespace
 from harness.places.place import Place
-from tests.cases.telling import synced
+from tests.cases.synced import synced
 
 EXTERNAL, OTHER_POD, NODE = "203.0.113.2", "10.9.0.2", "192.168.0.2"
 SETTINGS = Settings(cluster_cidr="10.0.0.0/8,fd00:10::/32", node_ips=(NODE, "2001:db8::1"))
@@ -112,7 +112,7 @@ class Town:
         self.endpoints.start()
 
     def tell(self, *objects: dict):
-        """A proxier that has been told these objects and has synced."""
+        """A proxier that has observed these objects and has synced."""
         events = [("ADDED", RESOURCES[each["kind"]], json.dumps(each).encode()) for each in objects]
         return synced(self.mode, events, SETTINGS, self.opened.kernel)
 

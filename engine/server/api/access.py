@@ -2,7 +2,7 @@
 
 Its packages import some 800 modules when they are first touched, which takes most of a second; the four that read
 credentials need two names of them.  So they are imported into packages that are empty otherwise, as a copy of their
-own: whoever imports `kubernetes` later gets all of it, as usual.
+own: code that imports `kubernetes` later gets all of it, as usual.
 """
 
 from __future__ import annotations

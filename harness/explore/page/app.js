@@ -32,7 +32,7 @@ const place = document.getElementById("page");
 const awaited = new Set();
 const NOTHING = { found: null, error: "", key: null };
 
-/** Tells assistive technology, and whoever measures, that an answer is awaited: the page is busy. */
+/** Marks the page as busy, for assistive technology and for tests, while an answer is awaited. */
 const useBusy = (busy) => {
   const self = useRef({}).current;
   const mark = (waits) => {

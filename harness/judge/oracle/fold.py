@@ -66,7 +66,7 @@ class Oracle:
             self._node_seen(meta["name"], after)
 
     def forget(self) -> None:
-        """Compute all behaviour from scratch next time, as an oracle does that was told all events at once."""
+        """Compute all behaviour from scratch next time, as an oracle does that receives all events at once."""
         self._merged.clear()
         self._changed.clear()
 
@@ -106,7 +106,7 @@ class Oracle:
         return self._objects[resource].values()
 
     def derived(self, resource: str, what: str, make: Callable[[], Kept]) -> Kept:
-        """What `make` returned when it was first asked for, told of every object that has changed since."""
+        """What `make` returned when it was first asked for, updated with every object that has changed since."""
         place = resource, what
         if place not in self._derived:
             self._derived[place], self._news[place] = make(), dict.fromkeys(self._objects[resource])

@@ -8,7 +8,7 @@ from harness.log.events import JsonObject
 
 
 class Keeping(Protocol):
-    """Something that is told of every object that changes."""
+    """Something that is updated with every object that changes."""
 
     def replace(self, name: tuple[str, str], manifest: JsonObject | None) -> None:
         """An object changed, came, or is gone (None)."""

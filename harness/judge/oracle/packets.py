@@ -140,7 +140,7 @@ def _martian(packet: Packet, settings: Settings) -> bool:
 
 
 def _unknown(behaviour: Behaviour, packet: Packet, settings: Settings, traits: Traits) -> str:
-    """The outcome for a destination that is no frontend (CIP-02, CIP-03)."""
+    """The outcome for a destination that is not a frontend (CIP-02, CIP-03)."""
     destination = packet.destination
     if traits.opens_loopback and _martian(packet, settings):
         return "drop"

@@ -132,7 +132,7 @@ def _usable(texts: Iterable[str | None], size: int) -> Iterator[bytes]:
             address = packed(text or "")
         except ValueError:
             continue
-        if len(address) == size and any(address):  # 0.0.0.0 and :: are no addresses
+        if len(address) == size and any(address):  # 0.0.0.0 and :: are not addresses
             yield address
 
 

@@ -79,7 +79,7 @@ class Assembler:
         if known is None:
             self._change("ADDED", resource, manifest)
         elif _stripped(manifest) == known:
-            self.dropped["told twice"] += 1
+            self.dropped["duplicate"] += 1
         else:
             raise ValueError(f"{'/'.join(_key(resource, manifest))} occurs twice with different contents")
 

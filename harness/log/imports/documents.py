@@ -73,7 +73,7 @@ def _yaml(path: str, lines: Iterator[str]) -> Iterator[tuple[int, Any]]:
 
 
 def _parsed(path: str, start: int, lines: list[str]) -> Iterator[tuple[int, Any]]:
-    """The document in these lines; only comments, directives and blanks are no document."""
+    """The document in these lines; comments, directives and blanks alone are not a document."""
     empty = 0
     while empty < len(lines) and (not lines[empty].strip() or lines[empty].lstrip()[0] in "#%"):
         empty += 1

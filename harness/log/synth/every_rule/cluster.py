@@ -59,7 +59,7 @@ class Port(msgspec.Struct):
 
     @classmethod
     def of(cls, text: str) -> Port:
-        """From `NAME PORT TARGET [PROTOCOL]`: `-` is no name, and a named target is written `web=8080`."""
+        """From `NAME PORT TARGET [PROTOCOL]`: `-` means no name, and a named target is written `web=8080`."""
         name, number, target, *protocol = text.split()
         named, _, pod_port = target.rpartition("=")
         return cls("" if name == "-" else name, int(number), named or int(pod_port), int(pod_port), *protocol)

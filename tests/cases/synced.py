@@ -1,4 +1,4 @@
-"""A proxier of any mode and the oracle, told the same events."""
+"""A proxier of any mode and the oracle, given the same events."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class Both:
 
 
 def synced(
-    mode: str, events, wanted, *kernels, syncs: frozenset[int] = frozenset(), anew: frozenset[int] = frozenset()
+    mode: str, events, wanted, *kernels, syncs: frozenset[int] = frozenset(), full: frozenset[int] = frozenset()
 ) -> Proxier:
-    """A proxier after the events, synced after some of them and at the end; at `anew` everything is written again."""
+    """A proxier after the events, synced after some of them and at the end; at `full` everything is written again."""
     proxier = Proxier(mode, proxy_config(wanted, NEWEST), Both(*kernels), time.perf_counter, "n1")
     for number, event in enumerate(events):
         proxier.state.observe(*event)
-        if number in anew:
+        if number in full:
             proxier.resync()
-        if number in syncs | anew:
+        if number in syncs | full:
             proxier.sync()
     proxier.sync()
     return proxier
