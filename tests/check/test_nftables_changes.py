@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import time
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from engine.proxier import Proxier
 from harness.acceptance.case_config import proxy_config
 from harness.judge.oracle import Oracle, Settings
-from harness.judge.readback.nftables_changes import Follower, concerned, unannounced
+from harness.judge.readback.nftables_changes import Follower, concerned, hear, unannounced
 from harness.judge.readback.nftables_judge import VERDICTS, Held, judge
 from harness.log import open_source
 from harness.log.events import OBJECT_TYPES
@@ -99,3 +100,23 @@ def test_a_recordings_changes_are_followed():
             expected[family], seen[family] = now, held
         behind.observe(event)
     assert changes >= noticed > 0
+
+
+class _Family:
+    def __init__(self, follower):
+        self.follower = follower
+
+
+@pytest.mark.parametrize(("table", "what", "followed", "listed"), [
+    (b"kube-proxy", 9, True, True),    # NEWSET: declared again with every block of chains
+    (b"kube-proxy", 6, True, True),    # NEWRULE
+    (b"kube-proxy", 11, False, False),  # DELSET
+    (b"kube-proxy", 2, False, False),  # DELTABLE
+    (b"kube-proxy-shadow", 0, False, False),
+    (b"filter", 2, True, False),
+])  # fmt: skip
+def test_of_what_is_announced_only_some_means_that_everything_is_read_again(table, what, followed, listed):
+    follower = Follower(4, {"picks": {}}, {})
+    body = bytes((2, 0, 0, 0)) + struct.pack("=HH", 5 + len(table), 1) + table + b"\0"
+    assert hear({4: _Family(follower)}, 10 << 8 | what, body + bytes(-len(body) % 4)) is followed
+    assert follower.rules_changed is listed

@@ -17,8 +17,8 @@ from harness.wording import plural
 
 TABLE, SUBSYSTEM, FAMILY_BYTES = b"kube-proxy", 10, 4
 ADDED, DELETED, NEWGEN = 12, 14, 15
-WHOLE = frozenset((0, 2, 9, 11))
-"""NFT_MSG_NEWTABLE, DELTABLE, NEWSET and DELSET."""
+WHOLE = frozenset((2, 11))
+"""NFT_MSG_DELTABLE and DELSET; a set is announced as new whenever it is declared, also if it was there."""
 Place = TypeVar("Place", Key, tuple[int, int])
 STICKY = (0xFFE, 0xFFF)
 DESTINATIONS = frozenset((
@@ -168,7 +168,7 @@ def hear(families: Mapping[int, Followed], kind: int, body: bytes) -> bool:
     if table != TABLE or what in WHOLE:
         return False
     follower = families[family].follower
-    if what not in (ADDED, DELETED):  # chains and rules
+    if what not in (ADDED, DELETED):  # chains, rules, and declarations
         follower.rules_changed = True
         return True
     name = head[2].rstrip(b"\0").decode()
