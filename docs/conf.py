@@ -31,4 +31,5 @@ def _escaped(app: Sphinx, context: click.Context, lines: list[str]) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    app.connect("sphinx-click-process-description", _escaped)
+    for part in ("description", "options", "epilog"):
+        app.connect(f"sphinx-click-process-{part}", _escaped)
