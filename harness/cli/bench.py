@@ -102,7 +102,7 @@ def bench(
     html_path: str | None,
     pytest_options: tuple[str, ...],
 ) -> None:
-    """Benchmark service proxies, and fail if something really got slower.
+    """Benchmark service proxies, and fail if something got slower.
 
     Each row is a cluster of some size, a kind of change, a mode and a proxy: our engine in a process of its own, our
     daemon, or any other, measured from outside. Figures are the first sync, the latency of changes, CPU, peak memory,
