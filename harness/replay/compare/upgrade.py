@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from harness.judge.behaviour import PROTOCOLS, Behaviour, Destination
 from harness.judge.oracle import Oracle, Settings
 from harness.judge.oracle.differences import outcome_in_words, place_in_words, source_in_words
+from harness.judge.oracle.modes import TRAITS
 from harness.judge.oracle.settings import packed
 from harness.log.events import Event, JsonObject
 from harness.wording import plural
@@ -50,8 +51,10 @@ def upgrade(
                 before, after = (oracles[version].behaviour(family, mode) for version in (old, new))
                 since = ".".join(map(str, new))
                 found = [*_destinations(before, after, owners), *_node_addresses(before, after, family)]
-                if mode == "nftables":
-                    found += _nftables(oracles[old], oracles[new], [before, after], family, owners)
+                if TRAITS[mode].own_endpoints:
+                    found += _hairpins(oracles[old], oracles[new], after, family)
+                if TRAITS[mode].rejects_on_loopback:
+                    found += _loopback(oracles[old], oracles[new], after, family, owners)
                 rows += [Row(mode, since, *each) for each in found]
     return rows
 
@@ -142,21 +145,25 @@ def _taking(view: Behaviour) -> str:
     return ", ".join(str(ipaddress.ip_address(a)) for a in sorted(view.node_addresses)) or "none"
 
 
-def _nftables(
-    old: Oracle, new: Oracle, views: list[Behaviour], family: int, owners: dict[Key, str]
-) -> Iterator[BehaviourChange]:
-    """Changes in mode nftables beyond destinations: hairpin of remote endpoints, and loopback."""
+def _hairpins(old: Oracle, new: Oracle, after: Behaviour, family: int) -> Iterator[BehaviourChange]:
+    """Endpoints of other nodes that connect to themselves (HAIR-01a)."""
     if old.settings.version < (1, 36) <= new.settings.version:
-        count = sum(len(_remote(new, views[1], family, protocol)) for protocol in PROTOCOLS.values())
+        count = sum(len(_remote(new, after, family, protocol)) for protocol in PROTOCOLS.values())
         if count:
             yield (
                 "",
                 f"{plural(count, f'IPv{family} endpoint')} of other nodes, connecting to themselves through this node",
                 *HAIRPIN,
             )
+
+
+def _loopback(
+    old: Oracle, new: Oracle, after: Behaviour, family: int, owners: dict[Key, str]
+) -> Iterator[BehaviourChange]:
+    """Node ports on loopback (NP-11, NP-12)."""
     loopback = "127.0.0.1" if family == 4 else "::1"
     size = 4 if family == 4 else 16
-    for key in sorted(views[1].nodeports):
+    for key in sorted(after.nodeports):
         words = [_on_loopback(oracle.settings, key[0], size) for oracle in (old, new)]
         if words[0] != words[1]:
             yield owners.get(key, ""), f"{loopback} {place_in_words(key)}", words[0], words[1]
