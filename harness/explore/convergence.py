@@ -73,7 +73,8 @@ async def measured(history: History, mode: str, node: str | None) -> Convergence
             process.kill()
             await process.wait()
     if process.returncode:
-        raise ValueError((err.decode(errors="replace").strip().splitlines() or ["the replay failed"])[-1])
+        said = err.decode(errors="replace").strip().splitlines() or ["the replay failed"]
+        raise ValueError(f"{history.path}: {said[-1].removeprefix('-: ')}")
     points = msgspec.json.decode(out, type=list[Point])
     return Convergence(
         f"a replay of the first {plural(count, 'event')} in memory, on this machine, mode {mode},"

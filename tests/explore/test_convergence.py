@@ -13,7 +13,7 @@ from harness.explore.run import read_run
 from tests.chaos_report.runs import ordinary
 
 from .conftest import DEMO, serving
-from .test_page import eventually, get, opened
+from .test_page import eventually, get, opened, refused
 
 LANE = "return document.querySelector('svg.lane')?.ariaLabel"
 SLOWEST = "[...document.querySelectorAll('[aria-label=\"Slowest changes\"] tbody tr')]"
@@ -45,6 +45,8 @@ def test_it_is_measured_when_it_is_asked_for(chromium, page, demo, result):
     shown = "return document.querySelector('section[aria-label=Event]').textContent.includes(arguments[0])"
     eventually(chromium, shown.replace("arguments[0]", f"'seq {slowest['seq']}'"), True)
     eventually(chromium, shown.replace("arguments[0]", "'minSyncPeriod'"), True)
+    code, text = refused(f"{page}api/convergence?mode=nftables&node=nobody")
+    assert code == 400 and json.loads(text)["error"].startswith(f"{DEMO}: no Node 'nobody'")
     assert "in memory" in measured["source"] and "not the time a kernel takes" in measured["source"]
 
 
