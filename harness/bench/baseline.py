@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import engine
 from harness.failure import Failure
 from harness.kube.proxy import OURS, Command
 
@@ -35,13 +36,14 @@ class Python(NamedTuple):
     about: str = ""
 
     def environment(self) -> Mapping[str, str]:
-        """Of a process of this Python: a checkout comes before what is installed."""
-        return os.environ | ({"PYTHONPATH": self.path} if self.path else {})
+        """Of a process of this Python: it imports from `path`, or else only what is installed."""
+        without = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        return without | ({"PYTHONPATH": self.path} if self.path else {})
 
     def daemon(self) -> Command:
-        """Its proxy-engine."""
-        before = ("env", f"PYTHONPATH={self.path}") if self.path else ()
-        return Command(OURS.name, (*before, *self.words, *OURS.words[1:]))
+        """Its proxy-engine; -P, since the current folder may be another version's checkout."""
+        variable = (f"PYTHONPATH={self.path}",) if self.path else ("-u", "PYTHONPATH")
+        return Command(OURS.name, ("env", *variable, *self.words, "-P", *OURS.words[1:]))
 
 
 class Baseline(NamedTuple):
@@ -58,8 +60,8 @@ class Baseline(NamedTuple):
 
 
 def this_python() -> Python:
-    """The one that runs now, with the version that it imports now."""
-    return Python((sys.executable,))
+    """The one that runs now, with the version that it has imported."""
+    return Python((sys.executable,), str(Path(engine.__file__).resolve().parents[1]))
 
 
 def baseline(text: str | None, proxies: Collection[str]) -> Baseline:

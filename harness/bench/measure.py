@@ -81,9 +81,11 @@ def _inside(
             with ExitStack() as stack:
                 workers = [stack.enter_context(Worker(python, path, row.mode)) for python in pythons]
                 _start(row, start, list(zip(workers, found, strict=True)))
-    except (NotAvailable, WorkerFailed) as error:
+    except NotAvailable as error:
         for each in found:
-            each.state, each.reason = NOT_AVAILABLE if isinstance(error, NotAvailable) else FAILED, str(error)
+            each.state, each.reason = NOT_AVAILABLE, str(error)
+    except WorkerFailed:
+        pass  # the samples of that one say so
     return found[0], found[1] if len(found) > 1 else None
 
 
@@ -94,11 +96,11 @@ def _start(row: Row, start: int, team: Team) -> None:
     """First syncs, then the changes of the last one's cluster."""
     restart = row.churn == "restart"
     if restart:
-        for worker, _ in team:
-            worker.step("first")
+        for worker, samples in team:
+            _step(worker, samples, "first")
     for number in range(row.starts[1]):
         for worker, samples in _in_turn(team, start + number):
-            answer = worker.step("restart" if restart else "first")
+            answer = _step(worker, samples, "restart" if restart else "first")
             assert answer, "a first sync always answers"
             samples.first_sync.append(_sample((start, number), answer))
             if not number:
@@ -107,8 +109,16 @@ def _start(row: Row, start: int, team: Team) -> None:
         _sizes(team)
     for number in range(CHANGES[row.churn]):
         for worker, samples in _in_turn(team, number):
-            if answer := worker.step("change"):
+            if answer := _step(worker, samples, "change"):
                 samples.change.append(_sample((start, number), answer))
+
+
+def _step(worker: Worker, samples: Samples, name: str) -> dict[str, Any] | None:
+    try:
+        return worker.step(name)
+    except WorkerFailed as error:
+        samples.state, samples.reason = FAILED, str(error)
+        raise
 
 
 def _in_turn(team: Team, number: int) -> Iterator[tuple[Worker, Samples]]:
@@ -117,7 +127,7 @@ def _in_turn(team: Team, number: int) -> Iterator[tuple[Worker, Samples]]:
 
 def _sizes(team: Team) -> None:
     for worker, samples in team:
-        if answer := worker.step("size"):
+        if answer := _step(worker, samples, "size"):
             samples.rules, samples.elements = answer["rules"], answer["elements"]
 
 

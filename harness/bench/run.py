@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -87,10 +89,13 @@ def run(
     options = [
         str(SUITE), "-q", "--no-header", "-p", "pytest_benchmark.plugin", "-p", "no:cacheprovider", "--capture=no",
         f"--rootdir={campaign.folder}", "-c", os.devnull, "--benchmark-json", str(campaign.folder / "benchmark.json"),
-        f"--benchmark-storage=file://{campaign.folder / 'saved'}", *arguments,
+        f"--benchmark-storage=file://{campaign.folder / 'saved'}", *(arguments or ["--benchmark-quiet"]),
     ]  # fmt: skip
-    with _alone(), _output(campaign.folder / "pytest.log", bool(arguments)):
+    ended: list[int] = []
+    with _alone(), _output(campaign.folder / "pytest.log", bool(arguments)), _interrupted_by_term(ended):
         code = pytest.main(options, plugins=[plugin])
+    if ended:
+        sys.exit(128 + ended[0])
     if code == pytest.ExitCode.INTERRUPTED:
         raise KeyboardInterrupt
     if code not in _FINE and not (code == pytest.ExitCode.TESTS_FAILED and arguments):
@@ -112,6 +117,24 @@ def _alone() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _interrupted_by_term(ended: list[int]) -> Iterator[None]:
+    """SIGTERM ends the run, where pytest would take SystemExit for a test that failed, and go on with the next row."""
+
+    def end(number: int, _frame: object) -> None:
+        ended.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from harness.cli.output import OutputPath, output_format, this_command, write_js
 from harness.cli.progress import Progress
 from harness.cli.replay import duration
 from harness.cli.verbosity import asked
+from harness.cli.vm import KernelChoice, folder_of, run_in_vm_if_needed
 from harness.kube.proxy import CommandError, commands
 
 if TYPE_CHECKING:  # imported late, so that help is quick
@@ -44,6 +45,10 @@ Examples:
 @click.option(
     "--rows", "patterns", multiple=True, metavar="PATTERN", help="Only these of its rows, or a row by its id."
 )
+@click.option(
+    "--kernel", type=KernelChoice("netns", "vm"), default="netns", show_default=True,
+    help="Where all rows run: namespaces of this kernel, or of a virtual machine's, which has every mode.",
+)  # fmt: skip
 @click.option("--modes", default="", metavar="MODES", help="Only these modes, comma-separated.")
 @click.option(
     "--external", multiple=True, metavar="NAME=COMMAND", help="Also measure this proxy; see `harness compare --help`."
@@ -87,6 +92,7 @@ Examples:
 def bench(
     profile: str,
     patterns: tuple[str, ...],
+    kernel: str,
     modes: str,
     external: tuple[str, ...],
     starts: int | None,
@@ -122,6 +128,7 @@ def bench(
         return
     _require_pytest()
     _gate_needs(fail_on, baseline, history_path)
+    _in_vm(kernel, folder, (history_path, json_path, markdown_path, html_path), pytest_options)
     subjects = _subjects(external, baseline, duration(give_up) / 1e9, starts)
     before, began = _histories(history_path), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     campaign = _campaign(Path(folder), subjects, fresh)
@@ -164,6 +171,16 @@ def _require_pytest() -> None:
 def _gate_needs(fail_on: float | None, baseline: str | None, history_path: str | None) -> None:
     if fail_on and not baseline and not history_path:
         raise click.UsageError("--fail-on needs --baseline or --history to compare with")
+
+
+def _in_vm(kernel: str, folder: str, outputs: Sequence[str | None], pytest_options: Sequence[str]) -> None:
+    """Does not return if the run is one in a virtual machine."""
+    if kernel == "netns":
+        return
+    if pytest_options:
+        raise click.UsageError("--kernel vm takes no options for pytest-benchmark")
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    run_in_vm_if_needed(kernel, "nftables", [], [folder, *map(folder_of, outputs)])
 
 
 def _subjects(external: tuple[str, ...], where: str | None, give_up_seconds: float, starts: int | None) -> Subjects:
