@@ -30,13 +30,13 @@ UNCHANGED_ROWS = (*SLOWED_ROWS, "nftables-1000x10-flap-storm-engine")
 SLOWER = '''
 
 def _slower(function):
-    """PERCENT % slower: works on for as much longer as it took."""
+    """PERCENT % slower: works on for as much longer as it worked."""
 
     def slow(*arguments):
-        began = time.perf_counter()
+        began = time.process_time()
         result = function(*arguments)
-        until = time.perf_counter() + (time.perf_counter() - began) * PERCENT / 100
-        while time.perf_counter() < until:
+        until = time.process_time() + (time.process_time() - began) * PERCENT / 100
+        while time.process_time() < until:
             pass
         return result
 

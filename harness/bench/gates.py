@@ -2,8 +2,8 @@
 
 - with a baseline in the same run, by pairs: the lower end of the 99 % interval of the median ratio is over the limit;
 - with a saved result: CPU time relative to the references of its own run, and counts;
-- with a history: a step upwards by more than the limit, of the same relative figures, in one of the newest runs; or the
-  newest run is above everything since the last step by more than the limit.
+- with a history: a step upwards by more than the limit, of the same relative figures, in one of the newest runs;
+  if only the newest run is above all since the last step, that is told, but is no evidence.
 
 Clock time counts only within one run, where both sides meet the same machine at the same time.
 """
@@ -93,7 +93,7 @@ def by_history(lines: Sequence[Line], fail_on: float) -> tuple[list[Finding], in
         if seen and seen[-1].ratio > limit and len(values) - since <= RECENT:
             found.append(_finding(*_parts(name), "step", seen[-1].ratio, None, None, True, points[since][0]))
         elif (ratio := _jump(values[since:])) is not None and ratio > limit:
-            found.append(_finding(*_parts(name), "jump", ratio, None, None, True, newest))
+            found.append(_finding(*_parts(name), "jump", ratio, None, None, False, newest))
     return found, judged
 
 

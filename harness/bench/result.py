@@ -70,7 +70,7 @@ def _summary(samples: Samples, figure: str, references: dict[str, dict[str, floa
         values = [value for each in of if (value := getattr(each, clock)) is not None]
         found[clock] = _percentiles(values) if values else None
         reference = unit(references, clock)
-        found["relative"][clock] = found[clock]["p50"] / reference if values and reference else None
+        found["relative"][clock] = found[clock]["min"] / reference if values and reference else None
     return found | {"histogram": _histogram(samples, figure)}
 
 

@@ -72,9 +72,13 @@ def lines(*factors: float) -> list[dict]:
 def test_a_history():
     assert by_history(lines(*[1.0] * 12), 10)[0] == []
     jump, _ = by_history(lines(*[1.0] * 12, 1.3), 10)
-    assert [(each["how"], each["since"]) for each in jump] == [("jump", 12)]
+    assert [(each["how"], each["since"], each["red"]) for each in jump] == [("jump", 12, False)], (
+        "one run is no evidence"
+    )
     step, _ = by_history(lines(*[1.0] * 12, *[1.2] * 4), 10)
-    assert [(each["how"], each["since"], each["figure"]) for each in step] == [("step", 12, "change.cpu_seconds")]
+    assert [(each["how"], each["since"], each["figure"]) for each in step] == [
+        ("step", 12, "change.cpu_seconds")
+    ] and red(step)
     assert by_history(lines(*[1.0] * 12, *[1.2] * 9), 10)[0] == [], "by then it is the new state of things"
     assert by_history(lines(*[1.0] * 12, *[0.8] * 4), 10)[0] == [], "faster"
     assert by_history(lines(1.0, 2.0), 10) == ([], 0), "too short to tell"
