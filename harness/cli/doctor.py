@@ -45,10 +45,10 @@ def _show(found: dict[str, Any]) -> None:
             value = ", ".join(f"{part} {version or 'not installed'}" for part, version in value.items())
         click.echo(f"{name.replace('_', ' '):<14} {value}")
     click.echo()
-    told: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     for name, why in found["works"].items():
-        click.echo(f"no   {name}: {told.get(why, why)}" if why else f"yes  {name}")
-        told.setdefault(why, f"as for {name}")
+        click.echo(f"no   {name}: {reasons.get(why, why)}" if why else f"yes  {name}")
+        reasons.setdefault(why, f"as for {name}")
     click.echo()
     for name, path in found["tools"].items():
         click.echo(f"{name:<20} {path or 'not installed'}")
