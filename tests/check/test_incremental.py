@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from harness.judge.oracle import Oracle, Settings
@@ -44,3 +46,5 @@ def test_following_and_starting_over_agree(mode, events):
     assert any(before != after for before, after in zip(moments, moments[1:], strict=False))
     following.forget()
     assert _said(following, mode) == moments[-1]
+    following.settings = replace(SETTINGS, masquerade_all=True)
+    assert following.behaviour(4, mode) != moments[-1][0][0] or mode == "userspace"

@@ -28,7 +28,7 @@ class Oracle:
 
     def __init__(self, node_name: str | None, settings: Settings | None = None) -> None:
         self._node_name = node_name
-        self.settings = settings or Settings()
+        self._settings = settings or Settings()
         self._objects: dict[str, dict[tuple[str, str], JsonObject]] = {
             "services": {},
             "endpointslices": {},
@@ -41,6 +41,16 @@ class Oracle:
         self._changed: dict[tuple[int, str], set[Name]] = {}
         self._derived: dict[tuple[str, str], Any] = {}
         self._news: dict[tuple[str, str], dict[Name, None]] = {}
+
+    @property
+    def settings(self) -> Settings:
+        """The proxy's configuration; with another one everything is computed again."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: Settings) -> None:
+        self._settings = settings
+        self.forget()
 
     def observe(self, event: Event) -> None:
         """Fold one event; markers and other resources are ignored."""
@@ -77,7 +87,8 @@ class Oracle:
     def _file(self, key: Name, before: JsonObject | None, after: JsonObject | None) -> None:
         """Keep slices by family and Service."""
         for manifest in (before, after):
-            service = _service_of(manifest) if manifest else None
+            labels = (manifest or {"metadata": {}})["metadata"].get("labels") or {}
+            service = labels.get("kubernetes.io/service-name")
             if manifest and service:
                 place = manifest.get("addressType", ""), (key[0], service)
                 pieces = self._slices.setdefault(place, {})
@@ -341,11 +352,6 @@ class Oracle:
             networks += [ipaddress.ip_network(ip) for ip in balancers]
         ranges = {(n.network_address.packed, n.broadcast_address.packed) for n in networks}
         return frozenset(r for r in ranges if not any(r != o and o[0] <= r[0] and r[1] <= o[1] for o in ranges))
-
-
-def _service_of(manifest: JsonObject) -> str | None:
-    service: str | None = (manifest["metadata"].get("labels") or {}).get("kubernetes.io/service-name")
-    return service
 
 
 def _external_ips(spec: JsonObject) -> list[bytes]:
