@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.bench.history import Line, line_of, series
+from harness.bench.rows import parsed
 from harness.bench.steps import Step, steps
 
 RECENT = 7
@@ -75,8 +76,9 @@ def _comparable(line: Line) -> Iterator[tuple[str, float]]:
 
 
 def judged_name(name: str) -> bool:
-    """Whether a figure of a history or a saved result is judged: not the clock's."""
-    return not name.endswith(".seconds")
+    """Whether a figure of a history or a saved result is judged: not the clock's, nor memory sampled from outside."""
+    row, figure = _parts(name)
+    return not figure.endswith(".seconds") and (figure != "peak_memory_bytes" or parsed(row).inside)
 
 
 def by_history(lines: Sequence[Line], fail_on: float) -> tuple[list[Finding], int]:

@@ -98,9 +98,11 @@ def _ratios(record: Record) -> Iterator[Result]:
             if found := pairs(record.candidate, record.baseline, figure, clock):
                 interval = median_interval([ours / theirs for ours, theirs in found])
                 yield {"figure": figure, "clock": clock, **interval._asdict()}
-    if record.candidate.memory and record.baseline.memory:
-        found = list(zip(record.candidate.memory, record.baseline.memory, strict=False))
-        yield {"figure": COUNTS[0], "clock": None, **_whole([ours / theirs for ours, theirs in found if theirs])}
+    memory = zip(record.candidate.memory, record.baseline.memory, strict=False)
+    if ratios := [ours / theirs for ours, theirs in memory if ours and theirs]:
+        # From outside it is a sum of samples, in which a child that is just being started counts twice.
+        held = _whole(ratios) if record.row.inside else median_interval(ratios)._asdict()
+        yield {"figure": COUNTS[0], "clock": None, **held}
     for name in COUNTS[1:]:
         ours, theirs = getattr(record.candidate, name), getattr(record.baseline, name)
         if ours and theirs:

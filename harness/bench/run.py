@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -92,7 +93,13 @@ def run(
         f"--benchmark-storage=file://{campaign.folder / 'saved'}", *(arguments or ["--benchmark-quiet"]),
     ]  # fmt: skip
     ended: list[int] = []
-    with _alone(), _output(campaign.folder / "pytest.log", bool(arguments)), _interrupted_by_term(ended):
+    with (
+        _alone(),
+        warnings.catch_warnings(),
+        _output(campaign.folder / "pytest.log", bool(arguments)),
+        _interrupted_by_term(ended),
+    ):
+        warnings.filterwarnings("ignore", "Not saving anything")  # an interrupted run: its rows are kept
         code = pytest.main(options, plugins=[plugin])
     if ended:
         sys.exit(128 + ended[0])

@@ -53,6 +53,16 @@ def test_counts_and_memory_are_judged_as_they_are():
     assert red(by_pairs(run(larger, samples()), 10)[0]) == ["peak_memory_bytes", "elements"]
 
 
+def test_memory_from_outside_takes_as_many_pairs_as_times_do():
+    heavy, about = samples(), ({"json": {"seconds": 1.0, "cpu_seconds": 1.0}}, 1.0)
+    heavy.memory = [200, 130]
+    light = samples()
+    light.memory = [100, 100]
+    record = Record(Row("nftables", 30, 2, "steady", "proxy-engine"), heavy, light, *about)
+    found, _ = by_pairs(result([record], "quick", "main", FACTS, ""), 10)
+    assert [(each["figure"], each["red"]) for each in found] == [("peak_memory_bytes", False)]
+
+
 def test_a_row_that_only_the_baseline_can_do():
     found, _ = by_pairs(run(Samples(state="crashed"), samples()), 10)
     assert red(found) == ["crashed"]
