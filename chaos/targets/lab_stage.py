@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from harness.lab.control_plane import spares
 from harness.lab.launch import RECORDING, lab
 from harness.lab.topology import LabOptions
 from harness.log.kafka.broker import BrokerError
+from harness.places import vm
 from harness.wording import plural
 
 
@@ -62,9 +64,8 @@ class LabStage:
             )
         else:
             report(f"lab: {plural(experiment.lab.nodes, 'node')}, {plural(experiment.lab.pods, 'pod')}")
-            self.client = self._stack.enter_context(
-                lab(experiment.lab, folder / "lab", lambda line: report(f"  {line}"))
-            )
+            place = self._stack.enter_context(_lab_folder(folder))
+            self.client = self._stack.enter_context(lab(experiment.lab, place, lambda line: report(f"  {line}")))
         self.target = LabTarget(self.client, self._start_kafka(folder) if experiment.kafka else None)
         return plan_of(experiment, self.target.cluster(), seed)
 
@@ -142,6 +143,25 @@ class LabStage:
         """Stops the lab with everything in it."""
         self._stack.close()
         return []
+
+
+@contextmanager
+def _lab_folder(folder: Path) -> Iterator[Path]:
+    """In the run's folder; in a virtual machine, whose shared folders cannot hold sockets, copied there at the end."""
+    if not vm.inside():
+        yield folder / "lab"
+        return
+    with TemporaryDirectory(prefix="harness-lab-") as own:
+        place = Path(own) / "lab"
+        try:
+            yield place
+        finally:
+            if place.exists():
+                shutil.copytree(place, folder / "lab", ignore=_sockets)
+
+
+def _sockets(folder: str, names: list[str]) -> set[str]:
+    return {name for name in names if (Path(folder) / name).is_socket()}
 
 
 def _followed(status: dict[str, Any]) -> bool:
