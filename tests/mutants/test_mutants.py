@@ -7,7 +7,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -124,14 +123,10 @@ def test_a_run_that_is_ended_leaves_nothing(kernel_namespaces, tmp_path):
         str(tmp_path / "r.json"),
     ]
     runner = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    children = Path(f"/proc/{runner.pid}/task/{runner.pid}/children")
-    deadline = time.monotonic() + 60
-    while not (started := children.read_text().split()) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    started = eventually(lambda: psutil.Process(runner.pid).children(), "a child of the runner")
     runner.terminate()
     assert runner.wait(60) == 143
-    assert started
-    eventually(lambda: not _runs(int(started[0])), 60)
+    eventually(lambda: not any(_runs(child.pid) for child in started), "its children have ended")
 
 
 def _runs(pid: int) -> bool:
