@@ -63,7 +63,7 @@ def test_a_broken_one_is_a_row_that_says_so(small, fault, state, code, words, ke
 
 
 def test_a_deletion_that_is_missed_is_named(small, kernel_namespaces):
-    found = run(small, foreign("keeps"), "iptables", Options(give_up_seconds=15))
+    found = run(small, foreign("keeps"), "iptables", Options(give_up_seconds=60))
     missed = found["result"]["missed"]
     assert (found["state"], found["exit_code"]) == ("wrong", 5)
     assert len(missed) == 1 and "172.30.0.3 tcp/80" in missed[0] and "arrived at 10.0.1.3:8080" in missed[0]
