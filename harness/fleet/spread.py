@@ -66,14 +66,14 @@ def in_this_process(asked: Asked, progress: Progress) -> Done:
     tape = read_tape(asked.source, asked.window, asked.settings.version)
     progress("preparing what all nodes share", 0, 0)
     done = _begun(asked, tape, measured(tape, asked.scenarios[0], asked.settings))
-    pieces, counted = _pieces(done.nodes, PIECES_ALONE), 0
+    pieces, counted, started = _pieces(done.nodes, PIECES_ALONE), 0, time.perf_counter()
     for stage, total in zip(done.stages, done.shares, strict=True):
         ready = prepared(tape, stage.scenario, asked.settings)
         for piece in pieces:
             total.add(share(ready, stage.cost, piece))
             counted += len(piece)
             progress("views", counted, len(done.nodes) * len(done.stages))
-    done.facts = {"engine": "none", "workers": 1, "lost": 0}
+    done.facts = {"engine": "none", "workers": 1, "lost": 0, "views_seconds": time.perf_counter() - started}
     return done
 
 
@@ -93,8 +93,10 @@ def spread(asked: Asked, client: Any, progress: Progress) -> Done:
             future = submit(share, each, cost, piece, pure=False)
             place[future], size[future] = number, len(piece)
     done = _begun(asked, tape, _arrived(client, [cost])[0].result())
+    started = time.perf_counter()
     _collect(client, place, size, done, progress)
-    done.facts = {"engine": "dask", "workers": len(began), "lost": len(began - _workers(client))}
+    lost, took = len(began - _workers(client)), time.perf_counter() - started
+    done.facts = {"engine": "dask", "workers": len(began), "lost": lost, "views_seconds": took}
     return done
 
 
@@ -168,7 +170,7 @@ def remote_client(address: str) -> Iterator[Any]:
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
-        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+        client = Client(address, timeout=CONNECT_SECONDS)
     except (OSError, TimeoutError, ValueError) as error:
         raise FleetError(f"--scheduler {address}: cannot be reached: {error or type(error).__name__}") from None
     with client:

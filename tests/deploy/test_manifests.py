@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shutil
 import subprocess
@@ -258,14 +259,14 @@ def test_tags_are_those_that_are_built():
     for path in (DEPLOY / "Dockerfile", ROOT / "docs" / "deploy.md"):
         told = re.findall(r"docker build (.*)-t \S*kube-proxy-harness:(\S+)", path.read_text())
         built[path] = {tag: re.findall(r"EXTRAS=\[(\w+)\]", options) for options, tag in told}
-        assert built[path] == {version: []} | {f"{version}-{each}": [each] for each in ("chaos", "bench")}
-        assert {"chaos", "bench"} <= extras
+        assert built[path] == {version: []} | {f"{version}-{each}": [each] for each in ("chaos", "bench", "fleet")}
+        assert {"chaos", "bench", "fleet"} <= extras
     for folder in KUSTOMIZATIONS:
         used = {
             container["args"][0] for each in resources(folder) for pod in pods(each) for container in pod["containers"]
         }
         for image in kustomization(folder).get("images", []):
-            extra = next((f"-{each}" for each in ("chaos", "bench") if each in used), "")
+            extra = next((f"-{each}" for each in ("chaos", "bench", "fleet") if each in used), "")
             assert image["newTag"] == f"{version}{extra}"
 
 
@@ -293,6 +294,19 @@ def test_the_harness_takes_its_arguments(name):
     assert CliRunner().invoke(main, [command, "--help"]).exit_code == 0
 
 
+@pytest.mark.parametrize("name", ["scheduler", "worker"])
+def test_dask_takes_its_arguments(name):
+    container = CONTAINERS[f"fleet/{name}"][1]
+    kind, *arguments = container["args"]
+    command = importlib.import_module(f"distributed.cli.dask_{kind}").main
+    taken = command.make_context(kind, list(arguments)).params
+    assert (container["command"], kind, taken["dashboard"]) == (["dask"], name, False)
+    services = {each["metadata"]["name"]: each for each in resources(DEPLOY / "fleet") if each["kind"] == "Service"}
+    scheduler = f"tcp://fleet-scheduler:{services['fleet-scheduler']['spec']['ports'][0]['port']}"
+    told = CONTAINERS["fleet/fleet"][1]["args"]
+    assert scheduler in arguments if name == "worker" else f"--scheduler={scheduler}" in told
+
+
 def test_the_image_is_made_of_what_is_there():
     text = (DEPLOY / "Dockerfile").read_text()
     bases = re.findall(r"^FROM (\S+)", text, re.M)
@@ -301,7 +315,7 @@ def test_the_image_is_made_of_what_is_there():
         assert [name for name in copied.split() if not (ROOT / name).exists()] == []
     scripts = re.search(r"\[project\.scripts\]\n(.*?)\n\n", (ROOT / "pyproject.toml").read_text(), re.S)[1]
     used = {container["command"][0] for _, container in CONTAINERS.values()}
-    assert used <= set(re.findall(r"^([\w-]+) =", scripts, re.M))
+    assert used <= {*re.findall(r"^([\w-]+) =", scripts, re.M), "dask"}
     assert re.search(r"^USER (?!0|root)", text, re.M)
 
 

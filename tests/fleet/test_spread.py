@@ -35,11 +35,11 @@ def test_a_worker_that_is_killed_halfway_costs_no_node_and_none_counts_twice(tmp
             killed.append(pids[0])
             os.kill(pids[0], signal.SIGKILL)
 
+    wrong = tmp_path / "wrong.jsonl"
+    wrong.write_text("{}\n")
     with spread.local_client(2) as client:
         done = spread.spread(asked(), client, kill_one)
         assert killed
-        wrong = tmp_path / "wrong.jsonl"
-        wrong.write_text("{}\n")
         with pytest.raises(RecordingError, match="wrong.jsonl: "):
             spread.spread(asked(str(wrong)), client, lambda *_: None)
     spread.complete(done)
