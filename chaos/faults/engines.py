@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from chaos.faults.meanwhile import FEWER_SPARES, meanwhile, with_changes
 from chaos.model import Chosen, Cluster, Condition, Effect, Fault, Op, PlanError, Script, pick_node
-from harness.modes import mode_of
+from harness.modes import MODES, mode_of
 from harness.modes.mode import Mode
 
 
@@ -85,7 +85,7 @@ class _Rules(_Fault, frozen=True):
         raise NotImplementedError
 
     def choose(self, cluster: Cluster, rng: Random) -> Chosen:
-        if not self.command(mode_of(cluster.mode)):
+        if cluster.mode not in MODES or not self.command(mode_of(cluster.mode)):
             raise PlanError(f"{self.NAME}: mode {cluster.mode} has no rules in the kernel")
         return super().choose(cluster, rng)
 

@@ -112,8 +112,8 @@ def run(
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """No plugins but our own, whatever else is installed, and no options of other test suites."""
-    names = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""}
+    """No plugins but our own, whatever else is installed, and nothing from a test suite that this runs in."""
+    names = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "", "PYTEST_XDIST_WORKER": ""}
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(names)
     try:

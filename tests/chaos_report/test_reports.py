@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from chaos import control
 from chaos.experiment import EXTENSION
 from chaos.judged import VERDICT, judge_folder
+from chaos.options import KEY, RunOptions
 from chaos.report import HTML, JUNIT, LOST, MARKDOWN
 from chaos.verdict import judge
 from chaos.verdict.ended import read_reason, write_reason
@@ -236,14 +237,15 @@ def test_a_run_that_ended_early_says_why_everywhere(tmp_path, raw):
 
 
 def test_an_interruption_and_a_start_that_failed_leave_their_reason(tmp_path, monkeypatch):
-    monkeypatch.setenv(control.OUT, str(tmp_path / "run"))
     handlers: dict = {}
     monkeypatch.setattr(control.signal, "signal", handlers.setdefault)
-    control._interrupt_once()
+    control._interrupt_once(tmp_path / "run")
     with pytest.raises(KeyboardInterrupt):
         handlers[signal.SIGTERM](signal.SIGTERM, None)
     assert read_reason(tmp_path / "run") == "interrupted by SIGTERM"
-    monkeypatch.setenv(control.OUT, str(tmp_path / "other"))
+    options = {KEY: RunOptions(folder=tmp_path / "other")}
     with pytest.raises(InterruptExecution):
-        control.before_experiment_control({"title": "x", "method": [], "extensions": [{"name": EXTENSION}] * 2})
+        control.before_experiment_control(
+            {"title": "x", "method": [], "extensions": [{"name": EXTENSION}] * 2}, options
+        )
     assert read_reason(tmp_path / "other").startswith("it could not begin: ")
