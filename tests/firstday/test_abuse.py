@@ -18,25 +18,30 @@ from tests.waiting import until
 DEMO = str(ROOT / "recordings/demo.jsonl")
 HARNESS = [sys.executable, "-m", "harness"]
 PRINTING = {
+    "bench": ["bench", "--list"],
     "chaos": ["chaos", "list"],
     "compare": ["compare", DEMO, "--kube-versions", "1.30,1.37"],
     "completion": ["completion", "bash"],
     "conformance": ["conformance", "--list"],
     "diff": ["diff", DEMO, DEMO],
     "doctor": ["doctor"],
+    "fleet": ["fleet", DEMO, "--workers", "0", "--nodes", "1"],
     "inspect": ["inspect", DEMO],
     "plan": ["plan", DEMO, "--mode", "nftables"],
     "replay": ["replay", DEMO, "--kernel", "memory", "--until", "60"],
     "trace": ["trace", DEMO, "--from", "external:203.0.113.7", "--to", "svc:contingency-team/users-gateway:http"],
+    "tune": ["tune", DEMO, "--periods", "1s"],
     "validate": ["validate", DEMO],
 }
 WRITING = {
     "copy": ["copy", DEMO, "out.jsonl"],
+    "fleet": ["fleet", DEMO, "--workers", "0", "--nodes", "1", "--json", "out.json"],
     "import": ["import", str(ROOT / "tests/docs/dump.json"), "out.jsonl"],
     "redact": ["redact", DEMO, "out.jsonl"],
     "replay": ["replay", DEMO, "--kernel", "memory", "--json", "out.json"],
     "shrink": ["shrink", DEMO, "out.jsonl", "--while", "grep ClientIP {source}", "--exit-code", "0"],
     "synth": ["synth", "out.jsonl", "--services", "300"],
+    "tune": ["tune", DEMO, "--periods", "1s", "--json", "out.json"],
 }
 RUNNING = {"explore", "kafka", "lab", "record", "serve"}
 """Those that go on until they are stopped: their own folders of tests."""
