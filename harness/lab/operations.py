@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from harness.lab.supervisor import Lab
 
 Thing = TypeVar("Thing")
+REFILL_SECONDS = 0.25
 
 
 class Operations:
@@ -34,6 +35,7 @@ class Operations:
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
+        self._refills: dict[str, asyncio.Task[None]] = {}
 
     async def dispatch(self, op: str, arguments: dict[str, Any]) -> Any:
         """Execute one request from the control socket."""
@@ -253,13 +255,26 @@ class Operations:
         await self._lab.api.update("nodes", node, change)
 
     async def node_fill_conntrack(self, node: str, free: int) -> int:
-        """Fill the node's conntrack table until only `free` entries fit; returns the number added."""
+        """Keep the node's conntrack table so full that only `free` entries fit; returns the number added at first."""
         self._node(self._lab.kubelets, node)
-        return await asyncio.to_thread(conntrack.fill, node, free)
+        added = await asyncio.to_thread(conntrack.fill, node, free)
+        self._refills[node] = asyncio.create_task(self._refill(node, free, added))
+        return added
+
+    async def _refill(self, node: str, free: int, added: int) -> None:
+        """Replace entries that expire, until the table is emptied or filled again."""
+        while self._refills.get(node) is asyncio.current_task():
+            await asyncio.sleep(REFILL_SECONDS)
+            try:
+                added += await asyncio.to_thread(conntrack.fill, node, free, added)
+            except OSError:
+                return
 
     async def node_empty_conntrack(self, node: str) -> None:
         """Remove the entries added by `node.fill_conntrack`."""
         self._node(self._lab.kubelets, node)
+        if refill := self._refills.pop(node, None):
+            await refill
         await asyncio.to_thread(conntrack.empty, node)
 
     async def engine_signal(self, node: str, number: str) -> None:

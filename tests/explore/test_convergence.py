@@ -39,7 +39,7 @@ def test_it_is_measured_when_it_is_asked_for(chromium, page, demo, result):
     for point in measured["points"]:
         assert demo.events[point["count"] - 1].seq == point["seq"]
         assert sum(point["parts"].values()) == pytest.approx(point["seconds"], abs=1e-6)
-        assert point["parts"]["pacing"] <= 1.0
+        assert point["parts"]["pacing"] <= 1.1, "minSyncPeriod, and how late its timer may be"
     slowest = max(measured["points"], key=lambda point: point["seconds"])
     chromium.run(f"{SLOWEST}[0].querySelector('button').click()")
     shown = "return document.querySelector('section[aria-label=Event]').textContent.includes(arguments[0])"

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 from click.testing import CliRunner
-from kafka.errors import KafkaConnectionError, KafkaTimeoutError
+from kafka.errors import KafkaConnectionError, KafkaTimeoutError, SaslAuthenticationFailedError
 
 from harness.cli import main
 from harness.log.kafka.address import Address
@@ -90,4 +90,13 @@ def test_the_attempt_that_the_deadline_cuts_off_does_not_hide_the_reason():
         with translate_errors(Address(("127.0.0.1:1",), "topic")):
             log.error("Connection failed: %s", KafkaConnectionError("certificate verify failed: self-signed"))
             log.error("Connection failed: %s", KafkaConnectionError("Connection timed out"))
+            raise KafkaTimeoutError("Unable to bootstrap")
+
+
+def test_rejected_credentials_are_the_reason_also_where_later_attempts_are_only_closed():
+    log = logging.getLogger("kafka.net.manager")
+    with pytest.raises(BrokerAway, match="Invalid username; does it require TLS or other credentials"):
+        with translate_errors(Address(("127.0.0.1:1",), "topic")):
+            log.error("Connection failed: %s", SaslAuthenticationFailedError("Invalid username"))
+            log.error("Connection failed: %s", KafkaConnectionError("socket disconnected"))
             raise KafkaTimeoutError("Unable to bootstrap")

@@ -29,12 +29,12 @@ _PLACE = 0xABCD
 _COUNT, _MAX = (f"/proc/sys/net/netfilter/nf_conntrack_{name}" for name in ("count", "max"))
 
 
-def fill(node: str, free: int) -> int:
-    """Add entries until only `free` fit; returns their number. OSError if the kernel rejects them."""
+def fill(node: str, free: int, added: int = 0) -> int:
+    """Add entries after `added` earlier ones until only `free` fit; returns their number. OSError if it is refused."""
     count, most = _read(node, _COUNT), _read(node, _MAX)
     wanted = max(0, most - free - count)
     with _connected(node) as connection:
-        entries = _entries(wanted)
+        entries = itertools.islice(_entries(added + wanted), added, None)
         while batch := list(itertools.islice(entries, _BATCH)):
             for refusal in connection.perform(batch):
                 if refusal.kind not in _EXPECTED:

@@ -21,7 +21,8 @@ _SETTINGS = (kafka.KafkaConfigurationError, kafka.InvalidTopicError, kafka.Topic
 class _Failures(logging.Handler):
     """Records why the last connection failed: the client's exception does not say, only its log does.
 
-    The attempt cut off by the client's deadline only timed out: the reason is that of earlier attempts.
+    The attempt cut off by the client's deadline only timed out: the reason is that of earlier attempts.  A broker that
+    rejects the credentials says so in some attempts, and closes the connection in others.
     """
 
     last: Exception | None = None
@@ -30,7 +31,7 @@ class _Failures(logging.Handler):
         for argument in record.args if isinstance(record.args, tuple) else ():
             if not isinstance(argument, Exception) or isinstance(argument, _GAVE_UP):
                 continue
-            if self.last is None or "timed out" not in str(argument):
+            if self.last is None or not ("timed out" in str(argument) or isinstance(self.last, _DENIED)):
                 self.last = argument
 
 
@@ -66,6 +67,8 @@ def _reason(error: kafka.KafkaError) -> str:
         return SILENT if "bootstrap" in str(error) else _text(error)
     if "disconnected" in str(cause):
         return "it closes every connection; does it require TLS or other credentials? see --kafka-config"
+    if isinstance(cause, _DENIED):
+        return f"{_text(cause)}; does it require TLS or other credentials? see --kafka-config"
     if "Handshake failed" in str(cause):
         return f"{_text(cause)}; see --kafka-config"
     return _text(cause)
