@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 from click.testing import CliRunner
-from kafka.errors import KafkaConnectionError, KafkaTimeoutError, SaslAuthenticationFailedError
+from kafka.errors import InvalidReceiveError, KafkaConnectionError, KafkaTimeoutError, SaslAuthenticationFailedError
 
 from harness.cli import main
 from harness.log.kafka.address import Address
@@ -93,10 +93,19 @@ def test_the_attempt_that_the_deadline_cuts_off_does_not_hide_the_reason():
             raise KafkaTimeoutError("Unable to bootstrap")
 
 
-def test_rejected_credentials_are_the_reason_also_where_later_attempts_are_only_closed():
+@pytest.mark.parametrize(
+    "errors",
+    [
+        [SaslAuthenticationFailedError("Invalid username"), KafkaConnectionError("socket disconnected")],
+        [KafkaConnectionError("socket disconnected"), InvalidReceiveError("Invalid frame length: 352518912")],
+        [KafkaConnectionError("socket disconnected")],
+    ],
+    ids=["credentials", "a TLS alert", "closed"],
+)
+def test_a_broker_that_requires_something_else_is_reported_as_such_whichever_attempt_showed_it(errors):
     log = logging.getLogger("kafka.net.manager")
-    with pytest.raises(BrokerAway, match="Invalid username; does it require TLS or other credentials"):
+    with pytest.raises(BrokerAway, match="does it require TLS or other credentials"):
         with translate_errors(Address(("127.0.0.1:1",), "topic")):
-            log.error("Connection failed: %s", SaslAuthenticationFailedError("Invalid username"))
-            log.error("Connection failed: %s", KafkaConnectionError("socket disconnected"))
+            for error in errors:
+                log.error("Connection failed: %s", error)
             raise KafkaTimeoutError("Unable to bootstrap")

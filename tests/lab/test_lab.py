@@ -14,9 +14,8 @@ from click.testing import CliRunner
 
 from harness.cli import main
 from harness.lab.control import LabClient, LabError
-from harness.lab.dataplane.flows import tuple_of
 from harness.lab.launch import lab
-from harness.lab.topology import BALANCER_ADDRESS, CLIENT_ADDRESS, LabOptions
+from harness.lab.topology import LabOptions
 from harness.log import open_source
 from harness.log.state import State, folded
 from tests.waiting import until as eventually
@@ -265,94 +264,6 @@ def test_every_kernel_is_held_against_what_the_api_says(cluster):
     eventually(lambda: not [n for n in cluster.call("status")["nodes"] if n["name"] == "node-2"][0]["engine_pid"])
     cluster.call("engine.start", node="node-2")
     eventually(lambda: not cluster.call("kernels.judge", nodes=["node-2"])["node-2"]["differences"])
-
-
-TRIES = """
-import socket, time
-tries = [socket.socket() for _ in range(40)]
-for one in tries:
-    one.setblocking(False)
-    one.connect_ex(("198.51.100.11", 80))
-time.sleep(1.3)  # longer than the second after which the kernel sends a SYN again
-"""
-SEEN = """table ip seen {
-  set ports { type inet_service; size 64; flags dynamic; }
-  chain syns { type filter hook prerouting priority -300;
-    ip daddr 198.51.100.11 tcp flags syn add @ports { tcp sport } drop
-  }
-}
-"""
-
-
-def test_the_balancer_leads_a_connection_that_tries_again_to_the_same_node(cluster):
-    """An address of the test's own, whose route does not follow the engines' health meanwhile."""
-    nodes = ("node-1", "node-2")
-    hops = [word for n in cluster.call("status")["nodes"] for word in ("nexthop", "via", n["address"])]
-    try:
-        assert cluster.run(None, ["ip", "route", "add", "198.51.100.11/32", *hops]).returncode == 0
-        assert not [n for n in nodes if cluster.run(n, ["nft", "-f", "-"], SEEN.encode()).returncode]
-        assert cluster.run("client", ["python3", "-c", TRIES]).returncode == 0
-        listed = [json.loads(cluster.run(n, ["nft", "-j", "list set ip seen ports"]).stdout) for n in nodes]
-    finally:
-        cluster.run(None, ["ip", "route", "del", "198.51.100.11/32"])
-        for node in nodes:
-            cluster.run(node, ["nft", "delete table ip seen"])
-    one, other = (
-        {port for item in told["nftables"] for port in item.get("set", {}).get("elem", ())} for told in listed
-    )
-    assert one and other and not one & other and len(one | other) == 40
-
-
-ASKS = r"""
-import socket, time
-since = time.monotonic_ns()
-with socket.create_connection(("198.51.100.10", 80), 5, ("0.0.0.0", 1024)) as one:
-    one.sendall(b"GET / HTTP/1.0\r\n\r\n")
-    while one.recv(4096): pass
-print(since)
-"""
-
-
-def test_a_connection_that_ended_is_not_another_s_from_the_same_port(cluster):
-    done = cluster.run("client", ["python3", "-c", ASKS])
-    assert not done.returncode, done.stderr.decode()
-    since_ns = int(done.stdout)
-    client = {"source": CLIENT_ADDRESS, "source_port": 1024, "address": BALANCER_ADDRESS, "port": 80}
-    flow = {"protocol": "tcp", **client, "node": "", "until_ns": None}
-    eventually(lambda: cluster.call("flows.lookup", flows=[flow | {"since_ns": since_ns}])[0])
-    assert cluster.call("flows.lookup", flows=[flow | {"since_ns": time.monotonic_ns()}]) == [None]
-
-
-ASKS_TWICE = """
-import socket, time
-for _ in range(2):
-    since = time.monotonic_ns()
-    with socket.socket(type=socket.SOCK_DGRAM) as one:
-        one.settimeout(5)
-        one.bind(("0.0.0.0", 1025))
-        one.sendto(b"?", ("10.10.0.11", 30082))
-        one.recv(4096)
-print(since)
-"""
-REMOVES = """
-import socket, sys
-from engine.kernel.netlink import NETFILTER, Connection
-from harness.lab.dataplane.ctnetlink import DELETE, message
-sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER)
-Connection(sock).require([message(DELETE, 0, bytes.fromhex(sys.argv[1]))])
-"""
-
-
-def test_a_datagram_by_an_older_flow_is_known_also_when_that_was_removed_since(cluster):
-    done = cluster.run("client", ["python3", "-c", ASKS_TWICE])
-    assert not done.returncode, done.stderr.decode()
-    client = {"source": CLIENT_ADDRESS, "source_port": 1025, "address": "10.10.0.11", "port": 30082}
-    flow = {"protocol": "udp", **client, "node": "node-1", "since_ns": int(done.stdout), "until_ns": None}
-    (found,) = cluster.call("flows.lookup", flows=[flow])
-    assert found["older"] and found["pod"]
-    done = cluster.run("node-1", [sys.executable, "-c", REMOVES, tuple_of(flow).hex()])
-    assert not done.returncode, done.stderr.decode()
-    eventually(lambda: cluster.call("flows.lookup", flows=[flow]) == [found])
 
 
 def test_spare_services_and_slices_go_and_come_back(cluster):

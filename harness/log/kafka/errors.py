@@ -13,6 +13,8 @@ from harness.log.kafka.trouble import BrokerAway, TopicError
 
 _DENIED = (kafka.AuthorizationError, kafka.SaslAuthenticationFailedError, kafka.UnsupportedSaslMechanismError)
 _LIMITS = (kafka.MessageSizeTooLargeError, kafka.RecordListTooLargeError)
+_REQUIRED = "does it require TLS or other credentials? see --kafka-config"
+"""Also where an answer has no valid frame: a broker that expects TLS answers anything else by a TLS alert."""
 _GAVE_UP = (kafka.KafkaTimeoutError, kafka.RequestTimedOutError)
 SILENT = "it accepts connections but does not answer requests; is its process stopped or overloaded?"
 _SETTINGS = (kafka.KafkaConfigurationError, kafka.InvalidTopicError, kafka.TopicAuthorizationFailedError)
@@ -66,9 +68,9 @@ def _reason(error: kafka.KafkaError) -> str:
     if cause is None:
         return SILENT if "bootstrap" in str(error) else _text(error)
     if "disconnected" in str(cause):
-        return "it closes every connection; does it require TLS or other credentials? see --kafka-config"
-    if isinstance(cause, _DENIED):
-        return f"{_text(cause)}; does it require TLS or other credentials? see --kafka-config"
+        return f"it closes every connection; {_REQUIRED}"
+    if isinstance(cause, (*_DENIED, kafka.InvalidReceiveError)):
+        return f"{_text(cause)}; {_REQUIRED}"
     if "Handshake failed" in str(cause):
         return f"{_text(cause)}; see --kafka-config"
     return _text(cause)
