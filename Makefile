@@ -10,7 +10,7 @@ help:
 	@echo "make chaos   the release gate: every fault under load, in modes nftables and iptables"
 	@echo "make crash   200 deaths of recorder and broker by kill -9: nothing lost, nothing doubled"
 	@echo "make kernels every mode on other kernels, in virtual machines, and the table in docs/kernels.md"
-	@echo "make mutants 190 bugs put into the engine one at a time: which gate notices (hours; resumable)"
+	@echo "make mutants over 200 bugs put into the engine one at a time: which gate notices (hours; resumable)"
 	@echo "make bench   benchmarks, side by side with their references"
 	@echo "make lint    style, import directions and types"
 	@echo "make manual  the documentation as a site, in build/manual"

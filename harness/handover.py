@@ -1,7 +1,7 @@
 """What a killed process still holds for a moment: its locks, its sockets, its ports.
 
-A process that was killed has lost its command line, and may look gone, before the kernel has closed its files.  Whoever
-kills a command and starts it again at once must not be refused because it is still running.
+A process that was killed has lost its command line, and may look gone, before the kernel has closed its files.  A
+command that is killed and started again at once must not be rejected as already running.
 """
 
 from __future__ import annotations

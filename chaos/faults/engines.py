@@ -19,40 +19,37 @@ class _Fault(Fault, frozen=True):
         return Chosen(meanwhile(cluster, rng, self.unready), (pick_node(cluster, rng, self.node),))
 
 
-class EngineCrash(_Fault, frozen=True):
+class _Ended(_Fault, frozen=True):
+    """The node's proxy ends by a signal; its rules stay.  The heal restarts it."""
+
+    EFFECTS: ClassVar[frozenset[Effect]] = frozenset({Effect.REBALANCING, Effect.NODES_BLIND, Effect.RULES_TOUCHED})
+    SIGNAL: ClassVar[str]
+
+    def script(self, chosen: Chosen, seconds: float, rng: Random, cluster: Cluster) -> Script:
+        (node,) = chosen.nodes
+        script = Script(
+            inject=(Op(0, "engine.signal", {"node": node, "number": self.SIGNAL}),),
+            evidence=(Condition("node", node, "engine_pid", None),),
+            heal=(Op(0, "engine.start", {"node": node}),),
+            healed=(Condition("node", node, "engine_healthy", True),),
+        )
+        return with_changes(script, chosen.pods, seconds)
+
+
+class EngineCrash(_Ended, frozen=True):
     """The node's proxy is killed (SIGKILL); its rules stay.  The heal restarts it."""
 
     NAME: ClassVar[str] = "engine-crash"
-    EFFECTS: ClassVar[frozenset[Effect]] = frozenset({Effect.REBALANCING, Effect.NODES_BLIND, Effect.RULES_TOUCHED})
     MEANWHILE: ClassVar[str] = "the engine was down"
-
-    def script(self, chosen: Chosen, seconds: float, rng: Random, cluster: Cluster) -> Script:
-        (node,) = chosen.nodes
-        script = Script(
-            inject=(Op(0, "engine.signal", {"node": node, "number": "SIGKILL"}),),
-            evidence=(Condition("node", node, "engine_pid", None),),
-            heal=(Op(0, "engine.start", {"node": node}),),
-            healed=(Condition("node", node, "engine_healthy", True),),
-        )
-        return with_changes(script, chosen.pods, seconds)
+    SIGNAL: ClassVar[str] = "SIGKILL"
 
 
-class EngineRestart(_Fault, frozen=True):
+class EngineRestart(_Ended, frozen=True):
     """The node's proxy is shut down (SIGTERM); its rules stay.  The heal restarts it."""
 
     NAME: ClassVar[str] = "engine-restart"
-    EFFECTS: ClassVar[frozenset[Effect]] = frozenset({Effect.REBALANCING, Effect.NODES_BLIND, Effect.RULES_TOUCHED})
     MEANWHILE: ClassVar[str] = "the engine restarted"
-
-    def script(self, chosen: Chosen, seconds: float, rng: Random, cluster: Cluster) -> Script:
-        (node,) = chosen.nodes
-        script = Script(
-            inject=(Op(0, "engine.signal", {"node": node, "number": "SIGTERM"}),),
-            evidence=(Condition("node", node, "engine_pid", None),),
-            heal=(Op(0, "engine.start", {"node": node}),),
-            healed=(Condition("node", node, "engine_healthy", True),),
-        )
-        return with_changes(script, chosen.pods, seconds)
+    SIGNAL: ClassVar[str] = "SIGTERM"
 
 
 class EnginePause(_Fault, frozen=True):
@@ -82,7 +79,7 @@ class _Rules(_Fault, frozen=True):
     @classmethod
     def command(cls, mode: Mode) -> str:
         """For a shell; it fails unless it has done what it is for.  "" if the mode has no rules."""
-        raise NotImplementedError
+        raise NotImplementedError  # every fault of rules has its own
 
     def choose(self, cluster: Cluster, rng: Random) -> Chosen:
         if cluster.mode not in MODES or not self.command(mode_of(cluster.mode)):

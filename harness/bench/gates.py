@@ -3,7 +3,7 @@
 - with a baseline in the same run, by pairs: the lower end of the 99 % interval of the median ratio is over the limit;
 - with a saved result: CPU time relative to the references of its own run, and counts;
 - with a history: a step upwards by more than the limit, of the same relative figures, in one of the newest runs;
-  if only the newest run is above all since the last step, that is told, but is no evidence.
+  if only the newest run is above all others since the last step, that is reported, but is not evidence.
 
 Clock time counts only within one run, where both sides meet the same machine at the same time.
 """

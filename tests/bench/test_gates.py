@@ -91,7 +91,7 @@ def test_a_history():
     ] and red(step)
     assert by_history(lines(*[1.0] * 12, *[1.2] * 9), 10)[0] == [], "by then it is the new state of things"
     assert by_history(lines(*[1.0] * 12, *[0.8] * 4), 10)[0] == [], "faster"
-    assert by_history(lines(1.0, 2.0), 10) == ([], 0), "too short to tell"
+    assert by_history(lines(1.0, 2.0), 10) == ([], 0), "too short to judge"
 
 
 def test_steps_name_their_run():

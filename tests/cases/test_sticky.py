@@ -68,7 +68,7 @@ def test_a_client_stays_also_when_its_endpoint_has_left(town, where):
     """AFF-01, AFF-04: with a new one of those left, for as long as that is there."""
     town.live(list(where.endpoints), PORT)
     everyone = [end(each) for each in where.endpoints]
-    proxier = town.tell(node(), sticky(where), endpoints(where, *everyone))
+    proxier = town.sync(node(), sticky(where), endpoints(where, *everyone))
     (first,) = who_answers(town, where, where.cluster)
     change(proxier, endpoints(where, *(each for each in everyone if each["addresses"] != [first])))
     (second,) = who_answers(town, where, where.cluster)
@@ -82,7 +82,7 @@ def test_a_client_of_the_cluster_ip_stays_at_the_other_addresses_too(town, where
     """AFF-04: policy Local, and the client's endpoint is on another node."""
     town.live(list(where.endpoints), PORT)
     here, there = [end(each, "n1") for each in where.endpoints[:2]], end(where.endpoints[2], "n2")
-    proxier = town.tell(node(), sticky(where, externalTrafficPolicy="Local"), endpoints(where, there))
+    proxier = town.sync(node(), sticky(where, externalTrafficPolicy="Local"), endpoints(where, there))
     assert who_answers(town, where, where.cluster) == {where.endpoints[2]}
     change(proxier, endpoints(where, *here, there))
     assert who_answers(town, where, where.cluster) == {where.endpoints[2]}

@@ -233,7 +233,7 @@ def settles(client: LabClient) -> None:
     until = time.monotonic() + 60
     while ailments := _ailments(client):
         assert time.monotonic() < until, ailments
-        time.sleep(0.02)
+        time.sleep(0.02)  # between two looks, as in tests.waiting, whose message would not name the ailments
 
 
 def _ailments(client: LabClient) -> list[str]:

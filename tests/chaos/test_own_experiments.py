@@ -45,7 +45,7 @@ def test_a_hypothesis_that_deviates_is_false_and_named(tmp_path):
     assert judged["value"] is False
     assert "'orders are taken' was not within its tolerance after the method" in judged["measured"]
     assert "verdict: FALSE" in done.stdout and "orders are taken" in done.stdout
-    assert "verdict: " not in done.stderr, "it is told once"
+    assert "verdict: " not in done.stderr, "it is printed once"
     failed = [case.get("name") for case in suites.iter("testcase") if case.find("failure") is not None]
     assert failed == ["hypothesis: Orders are taken"]
     again = CliRunner().invoke(main, ["chaos", "report", str(tmp_path / "run")])

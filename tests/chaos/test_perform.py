@@ -106,7 +106,7 @@ class Slow(Stand):
 
     def perform(self, op: Op) -> None:
         if op.name in OPS:
-            time.sleep(self._takes)
+            time.sleep(self._takes)  # the slow operation itself
             self._since = time.monotonic()
         super().perform(op)
 

@@ -75,7 +75,7 @@ class Node:
         self._kernels = kernels
         self._plans: dict[int, tuple[PortPlan, ...]] = {}
 
-    def tell(self, plans: dict[int, PortPlan | None]):
+    def sync(self, plans: dict[int, PortPlan | None]):
         """One sync, in which these numbers' Services change."""
         changes = []
         for number, new in plans.items():
@@ -137,19 +137,19 @@ def test_a_set_may_grow_and_shrink_past_any_mark(seconds):
     node = Node()
     marks = [1, COUNT_LIMIT, COUNT_LIMIT + 1, 5000, COUNT_LIMIT, 2, COUNT_LIMIT + 2]
     for count in marks:
-        node.tell({1: plan(1, count, seconds)})
+        node.sync({1: plan(1, count, seconds)})
         assert node.found(1) == (ends(count), seconds)
     assert node.traced(1) == ends(marks[-1])
     assert not node.backend.degraded
-    cheap = node.tell({1: plan(1, marks[-1], seconds, first=1)})
+    cheap = node.sync({1: plan(1, marks[-1], seconds, first=1)})
     assert cheap.operations <= 8, "one endpoint for another costs a handful of elements"
-    node.tell({1: None})
+    node.sync({1: None})
     assert not {name for name, held in node.memory.tables[4].items() if held} - {"equal-bytes", *VERDICTS}
 
 
 def test_what_no_pick_can_count_is_said():
     node, wanted = Node(), LARGE_LIMIT + 1
-    node.tell({1: plan(1, wanted), 2: plan(2, 3), 3: plan(3, STICKY_LIMIT + 1, 100)})
+    node.sync({1: plan(1, wanted), 2: plan(2, 3), 3: plan(3, STICKY_LIMIT + 1, 100)})
     assert len(node.found(1)[0]) == LARGE_LIMIT
     assert node.found(2) == (ends(3), 0)
     assert node.found(3) == (ends(STICKY_LIMIT + 1), 0), "all endpoints, and no affinity"
@@ -158,7 +158,7 @@ def test_what_no_pick_can_count_is_said():
         "s1": f"port http: only {LARGE_LIMIT:,} of {wanted:,} endpoints",
         "s3": f"port http: no session affinity, more than {STICKY_LIMIT:,} endpoints",
     }
-    node.tell({1: plan(1, 5), 3: plan(3, 4, 100)})
+    node.sync({1: plan(1, 5), 3: plan(3, 4, 100)})
     assert node.found(1) == (ends(5), 0) and node.found(3) == (ends(4), 100)
     assert not node.backend.degraded
 
@@ -166,9 +166,9 @@ def test_what_no_pick_can_count_is_said():
 def test_many_timeouts_are_all_kept(namespace):
     with nftables.real(Place("netns", namespace.socket, namespace.run)) as real:
         node, count = Node(real.kernel), 600
-        node.tell({number: plan(number, 2, 1000 + number) for number in range(1, count + 1)})
-        node.tell({number: None for number in range(1, count, 2)})
-        program = node.tell({number: plan(number, 2, 5000 + number) for number in range(1, count, 2)})
+        node.sync({number: plan(number, 2, 1000 + number) for number in range(1, count + 1)})
+        node.sync({number: None for number in range(1, count, 2)})
+        program = node.sync({number: plan(number, 2, 5000 + number) for number in range(1, count, 2)})
         assert "delete chain ip kube-proxy remember-cluster-1001\n" in program.text(), "those of nobody are freed"
         behaviour = real.view.behaviour(4)
         assert behaviour == behaviour_of(4, {name: node.memory.tables[4].get(name, {}) for name in nftables.SETS})
@@ -181,7 +181,7 @@ def test_many_timeouts_are_all_kept(namespace):
 def test_one_timeout_too_many_gets_the_nearest(monkeypatch):
     monkeypatch.setattr(affinity, "Blocks", lambda: Blocks(4))
     node = Node()
-    node.tell(
+    node.sync(
         {1: plan(1, 2, 10), 2: plan(2, 2, 100), 3: plan(3, 2, 1000), 4: plan(4, 2, 90), 5: plan(5, 2), 6: plan(6, 2, 9)}
     )
     assert [node.found(number)[1] for number in range(1, 7)] == [10, 100, 1000, 100, 0, 10]
@@ -189,20 +189,20 @@ def test_one_timeout_too_many_gets_the_nearest(monkeypatch):
     said = {name.name: text for name, text in node.backend.degraded.items()}
     assert said["s4"] == "port http: session affinity of 100 s, not 90 s, too many different timeouts"
     assert sorted(said) == ["s4", "s6"]
-    node.tell({3: None, 4: None, 6: None})
-    node.tell({4: plan(4, 2, 90)})
+    node.sync({3: None, 4: None, 6: None})
+    node.sync({4: plan(4, 2, 90)})
     assert node.found(4) == (ends(2), 90) and not node.backend.degraded, "its room was free again"
 
 
 def test_a_port_too_many_has_no_affinity_and_all_else(monkeypatch):
     monkeypatch.setattr(affinity, "Blocks", lambda: Blocks(2))
     node = Node()
-    node.tell({number: plan(number, 2, 10) for number in range(1, 18)})
+    node.sync({number: plan(number, 2, 10) for number in range(1, 18)})
     assert [node.found(number)[1] for number in range(1, 18)] == [10] * 16 + [0]
     assert node.found(17)[0] == ends(2)
     assert list(node.backend.degraded.values()) == ["port http: no session affinity, too many service ports have it"]
-    node.tell({1: None})
-    node.tell({17: plan(17, 3, 10)})
+    node.sync({1: None})
+    node.sync({17: plan(17, 3, 10)})
     assert node.found(17) == (ends(3), 10) and not node.backend.degraded
 
 
@@ -227,11 +227,11 @@ def test_the_proxier_says_which_services_lack_something(monkeypatch):
 def test_a_set_too_many_is_refused_and_the_others_are_served(monkeypatch):
     node = Node()
     node.backend._ids[False, False] = layout._Ids(LARGE_IDS, LARGE_IDS + 2)
-    node.tell({number: plan(number, 2, node_port=30000 + number) for number in (1, 2, 3)})
+    node.sync({number: plan(number, 2, node_port=30000 + number) for number in (1, 2, 3)})
     assert [node.found(number)[0] for number in (1, 2, 3)] == [ends(2), ends(2), ("drop",)]
     assert [str(name) for name in node.backend.degraded] == [str(Name("ns", "s3"))]
-    node.tell({1: None})
-    node.tell({3: plan(3, 3)})
+    node.sync({1: None})
+    node.sync({3: plan(3, 3)})
     assert node.found(3)[0] == ends(3) and not node.backend.degraded
 
 
@@ -240,12 +240,12 @@ def test_an_old_ticket_never_meets_an_endpoint_of_the_next_port(monkeypatch):
     node = Node()
     seen: set[bytes] = set()
     for generation in range(40):
-        node.tell({1: plan(1, 3, 10, first=generation)})
+        node.sync({1: plan(1, 3, 10, first=generation)})
         tickets = set(node.memory.tables[4]["sticky-tcp"])
         assert not tickets & seen
         seen |= tickets
-        node.tell({1: None})
-        node.tell({2: plan(2, 1)})
+        node.sync({1: None})
+        node.sync({2: plan(2, 1)})
 
 
 @given(
@@ -289,6 +289,6 @@ def test_blocks_are_of_one_timeout_and_ids_of_one_owner(steps):
 
 def test_only_timeouts_beyond_all_blocks_share_one():
     node = Node()
-    node.tell({number: plan(number, 1, number) for number in range(1, 4200)})
+    node.sync({number: plan(number, 1, number) for number in range(1, 4200)})
     assert len(node.backend.degraded) == 4199 - 4095
     assert [node.found(number)[1] for number in (1, 4095, 4096)] == [1, 4095, 4095]

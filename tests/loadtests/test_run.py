@@ -47,7 +47,7 @@ def served(folder: Path):
 
 
 def load(folder: Path, ports: list[int], flows: list[str], during=lambda *_: None, **more) -> list[dict]:
-    """The log of a load through one node on loopback; `during` runs once it sends."""
+    """The log of a load through one node on loopback, which sends for as long as `during` takes."""
     named = {name: {"port": port, "node_port": port} for name, port in zip(("http", "tcp", "udp"), ports, strict=True)}
     spec = {
         "name": "t", "flows": flows, "nodes": {"node-1": "127.0.0.1"}, "arrivals_per_second": RATE,

@@ -35,7 +35,7 @@ def dns(*ends: dict) -> dict:
 
 def test_connections_go_round_and_come_from_the_node(town):
     town.live([E1, E2, E3], 8080)
-    town.tell(node(), service(), http(end(E1), end(E2), end(E3)))
+    town.sync(node(), service(), http(end(E1), end(E2), end(E3)))
     said = [town.ask(OTHER_POD, CIP, 80) for _ in range(6)]
     assert [endpoint for endpoint, _ in said] == [E1, E2, E3] * 2
     assert OTHER_POD not in {caller for _, caller in said}
@@ -44,7 +44,7 @@ def test_connections_go_round_and_come_from_the_node(town):
 
 def test_what_has_no_endpoints_and_wrong_ports_are_refused(town):
     town.endpoints.start()
-    town.tell(node(), service())
+    town.sync(node(), service())
     assert town.ask(OTHER_POD, CIP, 80) == ["refused"]
     assert town.ask(OTHER_POD, CIP, 81) == ["refused"]
 
@@ -52,7 +52,7 @@ def test_what_has_no_endpoints_and_wrong_ports_are_refused(town):
 def test_a_local_policy_asks_where_a_client_comes_from(town):
     town.live([E1, E2], 8080)
     balancer = service("LoadBalancer", lb=[LB], externalTrafficPolicy="Local")
-    town.tell(node(), balancer, http(end(E1, "n1"), end(E2, "n2")))
+    town.sync(node(), balancer, http(end(E1, "n1"), end(E2, "n2")))
     for address, port in ((LB, 80), (NODE, NODE_PORT)):
         assert {town.ask(EXTERNAL, address, port)[0] for _ in range(4)} == {E1}
         assert {town.ask(OTHER_POD, address, port)[0] for _ in range(4)} == {E1, E2}
@@ -61,7 +61,7 @@ def test_a_local_policy_asks_where_a_client_comes_from(town):
 
 def test_a_local_policy_without_local_endpoints_refuses_strangers_only(town):
     town.live([E2], 8080)
-    town.tell(node(), service("NodePort", externalTrafficPolicy="Local"), http(end(E2, "n2")))
+    town.sync(node(), service("NodePort", externalTrafficPolicy="Local"), http(end(E2, "n2")))
     assert town.ask(EXTERNAL, NODE, NODE_PORT) == ["refused"]
     assert town.ask(OTHER_POD, NODE, NODE_PORT)[0] == E2
 
@@ -69,7 +69,7 @@ def test_a_local_policy_without_local_endpoints_refuses_strangers_only(town):
 def test_source_ranges_hold_for_the_load_balancer_alone(town):
     town.live([E1], 8080)
     ranges = ["10.0.0.0/8"]
-    town.tell(node(), service("LoadBalancer", lb=[LB], loadBalancerSourceRanges=ranges), http(end(E1)))
+    town.sync(node(), service("LoadBalancer", lb=[LB], loadBalancerSourceRanges=ranges), http(end(E1)))
     assert town.ask(EXTERNAL, LB, 80) == ["refused"]
     assert town.ask(OTHER_POD, LB, 80)[0] == E1
     assert town.ask(EXTERNAL, NODE, NODE_PORT)[0] == E1
@@ -77,7 +77,7 @@ def test_source_ranges_hold_for_the_load_balancer_alone(town):
 
 def test_affinity_holds_for_every_address_of_a_port(town):
     town.live([E1, E2, E3], 8080)
-    town.tell(node(), service("NodePort", sessionAffinity="ClientIP"), http(end(E1), end(E2), end(E3)))
+    town.sync(node(), service("NodePort", sessionAffinity="ClientIP"), http(end(E1), end(E2), end(E3)))
     first = town.ask(EXTERNAL, CIP, 80)[0]
     assert {town.ask(EXTERNAL, *where)[0] for where in ((CIP, 80), (NODE, NODE_PORT)) for _ in range(3)} == {first}
     assert town.ask(OTHER_POD, CIP, 80)[0] != first, "another client has its own"
@@ -86,13 +86,13 @@ def test_affinity_holds_for_every_address_of_a_port(town):
 def test_an_endpoint_that_refuses_is_passed_over(town):
     town.live([E2], 8080)
     town._batch(town.node, f"addr add {E1}/32 dev eth0")
-    town.tell(node(), service(), http(end(E1), end(E2)))
+    town.sync(node(), service(), http(end(E1), end(E2)))
     assert {town.ask(OTHER_POD, CIP, 80)[0] for _ in range(4)} == {E2}
 
 
 def test_all_bytes_arrive_and_ends_are_passed_on(town):
     town.live([E1], 8080)
-    town.tell(node(), service(), http(end(E1)))
+    town.sync(node(), service(), http(end(E1)))
     sent = os.urandom(3_000_000)
     with town.connect(EXTERNAL, CIP, 80) as client:
         client.sendall(sent)
@@ -102,7 +102,7 @@ def test_all_bytes_arrive_and_ends_are_passed_on(town):
 
 def test_datagrams_keep_their_endpoint_until_it_leaves(town):
     town.live([E1, E2], 5353, UDP)
-    proxier = town.tell(node(), service(ports=[DNS]), dns(end(E1), end(E2)))
+    proxier = town.sync(node(), service(ports=[DNS]), dns(end(E1), end(E2)))
     with town.connect(OTHER_POD, CIP, 53, UDP) as client:
 
         def ask() -> str:
@@ -122,14 +122,14 @@ def test_ipv6(town):
     vip = "fd00:96::10"
     six = service("NodePort", ip=vip, ipFamilies=["IPv6"])
     pieces = slice_(*map(end, ends), family="IPv6", ports=[{"name": "http", "protocol": "TCP", "port": 8080}])
-    town.tell(node(), six, pieces)
+    town.sync(node(), six, pieces)
     assert [town.ask("2001:db8::2", vip, 80)[0] for _ in range(2)] == ends
     assert town.ask("2001:db8::2", "2001:db8::1", NODE_PORT)[0] in ends
 
 
 def test_a_service_that_goes_leaves_no_address_and_no_socket(town):
     town.live([E1], 8080)
-    proxier = town.tell(node(), service(), http(end(E1)))
+    proxier = town.sync(node(), service(), http(end(E1)))
     proxier.state.observe("DELETED", "services", _json(service()))
     proxier.sync()
     assert CIP.encode() not in town.node.run(["ip", "addr"]).stdout
@@ -138,7 +138,7 @@ def test_a_service_that_goes_leaves_no_address_and_no_socket(town):
 
 def test_writing_everything_again_repairs_what_was_removed(town):
     town.live([E1], 8080)
-    proxier = town.tell(node(), service(), http(end(E1)))
+    proxier = town.sync(node(), service(), http(end(E1)))
     town._batch(town.node, f"addr del {CIP}/32 dev lo")
     with pytest.raises(ValueError, match=f"on one side only.*{CIP}"):
         town.opened.view.behaviour(4)
@@ -154,7 +154,7 @@ def test_a_port_that_is_taken_is_named_and_the_others_are_live(town):
     taken.bind((NODE, NODE_PORT))
     taken.listen()
     with pytest.raises(KernelError, match=rf"cannot listen on {NODE}:{NODE_PORT}/tcp: Address already in use"):
-        town.tell(node(), service("NodePort"), http(end(E1)))
+        town.sync(node(), service("NodePort"), http(end(E1)))
     taken.close()
     assert town.ask(OTHER_POD, CIP, 80)[0] == E1
 
@@ -169,7 +169,7 @@ def test_too_few_descriptors_are_said_before_anything_is_opened(kernel_namespace
             with Town() as poor:
                 poor.endpoints.start()
                 with pytest.raises(KernelError, match="3 here, but RLIMIT_NOFILE allows 1,025"):
-                    poor.tell(node(), service(ports=[("a", "TCP", n, 0) for n in (1, 2, 3)]), *_three())
+                    poor.sync(node(), service(ports=[("a", "TCP", n, 0) for n in (1, 2, 3)]), *_three())
                 assert b"172.30" not in poor.node.run(["ss", "-Hltn"]).stdout
             code = 0
         finally:
@@ -179,7 +179,7 @@ def test_too_few_descriptors_are_said_before_anything_is_opened(kernel_namespace
 
 def test_the_proxy_ends_with_its_parent_and_takes_its_addresses_along(town):
     town.live([E1], 8080)
-    town.tell(node(), service(), http(end(E1)))
+    town.sync(node(), service(), http(end(E1)))
     kernel = town.opened.kernel
     kernel._channel.close()  # as the kernel does it when a process dies
     assert kernel._process.wait(10) == 0
@@ -188,7 +188,7 @@ def test_the_proxy_ends_with_its_parent_and_takes_its_addresses_along(town):
 
 def test_a_proxy_that_was_killed_is_an_error_with_its_exit_code(town):
     town.endpoints.start()
-    town.tell(node(), service())
+    town.sync(node(), service())
     os.kill(_child_of(town.opened.kernel._process.pid), signal.SIGKILL)
     town.opened.kernel._process.wait(10)
     with pytest.raises(KernelError, match="does not answer"):
@@ -197,7 +197,7 @@ def test_a_proxy_that_was_killed_is_an_error_with_its_exit_code(town):
 
 def test_an_answer_that_comes_late_is_not_taken_for_the_next_one(town):
     town.endpoints.start()
-    town.tell(node(), service())
+    town.sync(node(), service())
     kernel, proxy = town.opened.kernel, _child_of(town.opened.kernel._process.pid)
     four, six = kernel.everything(4), kernel.everything(6)
     assert four != six
@@ -219,7 +219,7 @@ def test_an_answer_that_comes_late_is_not_taken_for_the_next_one(town):
 def test_what_the_proxy_cannot_do_is_an_answer_and_not_its_end(town, monkeypatch):
     """As when a tool is missing: here a request that it cannot read."""
     town.endpoints.start()
-    town.tell(node(), service())
+    town.sync(node(), service())
     kernel = town.opened.kernel
     with pytest.raises(KernelError, match="malformed|truncated|JSON"):
         kernel._ask(b"A", b"{")

@@ -111,7 +111,7 @@ class Town:
             self.endpoints.listen(address, port, kind)
         self.endpoints.start()
 
-    def tell(self, *objects: dict):
+    def sync(self, *objects: dict):
         """A proxier that has observed these objects and has synced."""
         events = [("ADDED", RESOURCES[each["kind"]], json.dumps(each).encode()) for each in objects]
         return synced(self.mode, events, SETTINGS, self.opened.kernel)

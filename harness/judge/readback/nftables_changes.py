@@ -48,7 +48,7 @@ class Unit(NamedTuple):
 
 
 def sorter(size: int, name: str) -> Callable[[bytes], Unit] | None:
-    """Tells the unit of an element of map `name`, for addresses of `size` bytes; None if they belong to all."""
+    """A function from an element of map `name` to its unit, for addresses of `size` bytes; None if all share it."""
     if name in DESTINATIONS:
         return lambda key: Unit("destination", key[: size + 8])
     if name in NODE_PORTS:

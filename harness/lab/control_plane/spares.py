@@ -32,7 +32,7 @@ def family_of(number: int) -> int:
 
 
 def service(number: int) -> dict[str, Any]:
-    """The first one also has a health check node port, the second one a node port."""
+    """Number 1 also has a health check node port, number 2 a node port."""
     port: dict[str, Any] = {"name": "http", "protocol": "TCP", "port": 80, "targetPort": 8080}
     if number == 2:
         port["nodePort"] = _NODE_PORT
