@@ -143,7 +143,7 @@ def flaps(w: Watched) -> bool:
 
 
 def loops(w: Watched) -> bool:
-    pids: set[int] = set()
+    pids = {w.was()["pid"]}
     return eventually(lambda: pids.add(w.pod()["pid"]) or len(pids - {None}) >= 2 and None in pids)
 
 
