@@ -151,13 +151,13 @@ CASES = [
     Case("pod-kill", 2, (lambda w: w.pod_itself() == 7, lambda w: not w.pod()["ready"])),
     Case("pod-terminate", 1, (lambda w: not w.pod(), lambda w: len(w.client.call("status")["pods"]) == PODS)),
     Case("pod-hang", 3, (lambda w: w.pod_itself() == 28, lambda w: not w.pod()["ready"])),
-    Case("crash-loop", 5, (loops,), {"up_seconds": 1.0, "down_seconds": 1.0}),
+    Case("crash-loop", 9, (loops,), {"up_seconds": 2.0, "down_seconds": 2.0}),
     Case(
         "slow-start", 4,
         (lambda w: w.pod()["pid"] not in (None, w.was()["pid"]) and not w.pod()["ready"] and w.pod_itself() == 0,),
-        {"warm_up_seconds": 2.5},
+        {"warm_up_seconds": 6.0},
     ),
-    Case("readiness-flap", 5, (flaps,), {"period_seconds": 2.0, "jitter": 0.0}),
+    Case("readiness-flap", 9, (flaps,), {"period_seconds": 4.0, "jitter": 0.0}),
     Case("probe-timeout", 4, (lambda w: not w.pod()["ready"], lambda w: w.pod_itself() == 0, lambda w: w.serves(NODE))),
     Case(
         "node-loss", 5,
