@@ -1,5 +1,5 @@
 # Everything goes through scripts/setup.sh: a .venv with locked dependencies and .venv/bin/harness.
-.PHONY: help setup test test-vm coverage replay chaos crash kernels mutants bench lint manual page accessibility lock
+.PHONY: help setup test test-vm coverage replay chaos crash kernels mutants bench lint manual page lock
 
 help:
 	@echo "make setup   a .venv with everything locked; apt packages when root"
@@ -15,7 +15,6 @@ help:
 	@echo "make lint    style, import directions and types"
 	@echo "make manual  the documentation as a site, in build/manual"
 	@echo "make page    the libraries of the page of harness explore, bundled again (npm)"
-	@echo "make accessibility  what axe-core finds on that page, in Chromium"
 	@echo "make lock    both requirements*.lock again from pyproject.toml"
 
 setup: .venv/.ready
@@ -82,7 +81,3 @@ lock: setup
 
 page:
 	bash scripts/page/build.sh
-
-accessibility: setup
-	npm --prefix scripts/page ci --no-fund --no-audit
-	.venv/bin/python -m tests.explore.accessibility

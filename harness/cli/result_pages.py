@@ -89,6 +89,12 @@ def _changes(result: Result, command: str) -> str:
     return changes_page(result, command)
 
 
+def _tune(result: Result, command: str) -> str:
+    from harness.fleet.tune_page import tune_page
+
+    return tune_page(result, command)
+
+
 KINDS = (
     Kind("bench --json", frozenset({"profile", "rows", "growth", "gate"}), _bench),
     Kind("conformance --json", frozenset({"proxy", "cases", "rules"}), _conformance),
@@ -96,5 +102,6 @@ KINDS = (
     Kind("replay --json", frozenset({"recording", "change", "timeline", "digest"}), _replay),
     Kind("compare --kube-versions --json", frozenset({"modes", "kube_versions", "changes"}), _versions),
     Kind("compare --json", frozenset({"source", "modes", "differences"}), _modes),
+    Kind("tune --json", frozenset({"recording", "method", "points"}), _tune),
     Kind("compare BEFORE AFTER --json", frozenset({"before", "after", "figures"}), _changes),
 )

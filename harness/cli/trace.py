@@ -170,7 +170,7 @@ def _print_verdict(verdict: dict[str, Any]) -> None:
 def _trace_one(objects: str, choices: dict[str, Any], version: tuple[int, int], json_path: str | None) -> None:
     from harness.acceptance.run import Unavailable
     from harness.log import RecordingError
-    from harness.replay.ask import explain
+    from harness.replay.ask import as_text, explain
 
     try:
         with Progress("reading and tracing"):
@@ -181,19 +181,5 @@ def _trace_one(objects: str, choices: dict[str, Any], version: tuple[int, int], 
     except LookupError as error:
         raise ValueError(f"{objects}: {error.args[0]}") from None
     if json_path != "-":
-        click.echo(f"{found['packet']}  ({found['mode']}, node {found['node']})")
-        for number, step in enumerate(found["steps"], 1):
-            rule, _, element = step.partition("    ")
-            click.echo(f"  {number:2} {rule}")
-            if element:
-                click.echo(f"       {element}")
-        click.echo(_sentence(found["outcome"]))
+        click.echo(as_text(found), nl=False)
     write_json(found, json_path)
-
-
-def _sentence(outcome: dict[str, Any]) -> str:
-    if outcome["outcome"] != "dnat":
-        meaning = {"reject": "rejected with an ICMP error", "drop": "silently dropped", "no-op": "left alone"}
-        return f"=> {outcome['outcome']}: {meaning[outcome['outcome']]}"
-    source = "source replaced by the node's address" if outcome["masquerade"] else "source kept"
-    return f"=> dnat to {' or '.join(outcome['endpoints'])}, {source}"

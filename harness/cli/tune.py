@@ -9,7 +9,7 @@ import click
 from harness.cli.endings import Ending
 from harness.cli.kube_version import kube_version
 from harness.cli.offered import files, nodes
-from harness.cli.output import OutputPath, output_format, write_json
+from harness.cli.output import OutputPath, output_format, this_command, write_json, write_text
 from harness.cli.position import position_or_none
 from harness.cli.progress import Progress
 from harness.cli.replay import EXIT_INPUT, EXIT_KERNEL, duration, networks
@@ -39,7 +39,8 @@ PERIODS = "0,100ms,200ms,500ms,1s,2s,5s,10s,30s"
 @click.option("--cluster-cidr", help="Pod CIDRs, one per family, if the recording has none.")
 @output_format
 @click.option("--json", "json_path", type=OutputPath(), help="Also write the result to this file (- for stdout).")
-def tune(source: str, json_path: str | None, **choices: Any) -> None:
+@click.option("--html", "html_path", type=OutputPath(), help="Also write a self-contained HTML page.")
+def tune(source: str, json_path: str | None, html_path: str | None, **choices: Any) -> None:
     """Try values of minSyncPeriod on a recording.
 
     For each value: how often the proxy syncs and what that costs in CPU time, and how soon a change is live (p99).
@@ -48,6 +49,7 @@ def tune(source: str, json_path: str | None, **choices: Any) -> None:
     \b
       harness tune recordings/demo.jsonl
       harness tune recordings/10k-svc.jsonl --mode iptables --periods 1s,5s,10s,30s
+      harness tune recordings/demo.jsonl --periods 0,1s,5s --html tune.html
       harness tune prod.jsonl --kernel netns --node node-0002 -o json
 
     Exit codes: 0 success; 1 the kernel is not available or rejected the rules; 2 bad input, or no change
@@ -58,6 +60,7 @@ def tune(source: str, json_path: str | None, **choices: Any) -> None:
     from harness.fleet.stage import Settings
     from harness.fleet.tape import read_tape
     from harness.fleet.tune import as_json, swept
+    from harness.fleet.tune_page import tune_page
     from harness.log.window import Window
 
     periods = [duration(text) for text in choices["periods"].split(",")]
@@ -75,6 +78,8 @@ def tune(source: str, json_path: str | None, **choices: Any) -> None:
             raise Ending(f"{source}: {error}", EXIT_INPUT) from None
     result = as_json(source, tape, settings, node, choices["kernel"], points)
     _show(result, json_path)
+    if html_path:
+        write_text(tune_page(result, this_command()), html_path)
 
 
 def _node(name: str | None, tape: Tape) -> str:

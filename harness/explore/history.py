@@ -94,10 +94,9 @@ class History:
                 return None if event.type == "DELETED" else event.object
         return self._checkpoints[base].get(key)
 
-    def density(self, buckets: int) -> list[dict[str, int]]:
-        """Number of events after the initial list by resource, in equal intervals; markers are counted separately."""
+    def density(self, buckets: int, end: int) -> list[dict[str, int]]:
+        """Number of events after the initial list by resource, in equal intervals until `end` ns; markers are apart."""
         found: list[dict[str, int]] = [{} for _ in range(buckets)]
-        end = self.duration
         for event in self.events[self.initial :]:
             row = found[min(buckets - 1, event.t * buckets // end if end else 0)]
             name = "markers" if event.type in MARKER_TYPES else event.resource

@@ -1,15 +1,18 @@
-"""Data of a chaos run in addition to its recording: faults, lost requests and its kernels on the same clock."""
+"""Data of a chaos run in addition to its recording: faults, requests and its kernels on the same clock."""
 
 from __future__ import annotations
 
-import csv
-from collections import Counter
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-RECORDING, VERDICT, LOST, FACTS = "events.jsonl", "verdict.json", "lost.csv", "run.json"
+RECORDING, VERDICT, FACTS = "events.jsonl", "verdict.json", "run.json"
+MOST_INTERVALS = 240
+NS = 1_000_000_000
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -33,20 +36,50 @@ class Observation(msgspec.Struct, frozen=True):
     source: str = ""
 
 
+class Interval(msgspec.Struct, frozen=True):
+    """Requests of all flows by when they were due; `p99_ms` is that of the worst flow in the worst second."""
+
+    at: float
+    answered: int
+    lost: int
+    p99_ms: float | None
+
+
+class _Process(msgspec.Struct, frozen=True):
+    name: str
+    file: str
+
+
 class _Facts(msgspec.Struct, frozen=True):
     observations: list[Observation]
+    load: list[_Process] = []
+    began_monotonic_ns: int = 0
+    seconds: float = 0.0
+
+
+class _Row(msgspec.Struct, frozen=True):
+    """A line of a load's log: of kind `second`, requests by when they were due, or `failure`, a lost one."""
+
+    kind: str
+    at_ns: int = 0
+    answered: int = 0
+    p99_us: int | None = None
 
 
 class Run(msgspec.Struct, frozen=True):
-    """A chaos run: its verdict (None for unknown), its faults, what its kernels followed.
+    """A chaos run: its verdict (None for unknown), its faults, its requests, what its kernels followed.
 
-    `lost`: (second, lost requests) for seconds with losses.
+    `step_seconds` is the length of each interval, `incomplete` names loads whose logs lack their end, `ended` is the
+    run's end.
     """
 
     verdict: bool | None
     faults: list[Fault]
-    lost: list[tuple[int, int]]
+    requests: list[Interval]
+    step_seconds: float
+    incomplete: list[str]
     observed: list[Observation]
+    ended: float
 
 
 def read_run(folder: Path) -> Run:
@@ -58,12 +91,18 @@ def read_run(folder: Path) -> Run:
         value = msgspec.convert(verdict["value"], bool | None)
     except (msgspec.MsgspecError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not a chaos run's verdict: {error}") from None
-    return Run(value, faults, _lost(folder / LOST), _observed(folder / FACTS))
+    facts = _facts(folder / FACTS)
+    loads = {each.name: list(_rows(folder / each.file)) for each in facts.load}
+    incomplete = [name for name, rows in loads.items() if not rows or rows[-1].kind != "end"]
+    rows = [row for rows in loads.values() for row in rows if row.kind in ("second", "failure")]
+    requests, step = _intervals(rows, facts.began_monotonic_ns)
+    ended = max([facts.seconds, *(each.at + step for each in requests)])
+    return Run(value, faults, requests, step, incomplete, facts.observations, ended)
 
 
-def _observed(path: Path) -> list[Observation]:
+def _facts(path: Path) -> _Facts:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_Facts).observations
+        return msgspec.json.decode(path.read_bytes(), type=_Facts)
     except msgspec.MsgspecError as error:
         raise ValueError(f"{path}: not a chaos run's facts: {error}") from None
 
@@ -74,12 +113,30 @@ def _fault(finding: dict[str, Any]) -> Fault:
     return Fault(finding["fault"], began, ended, [*finding["pods"], *finding["nodes"]], finding["lost"])
 
 
-def _lost(path: Path) -> list[tuple[int, int]]:
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
+def _rows(path: Path) -> Iterator[_Row]:
+    """The log's lines, as far as it was written: a load that was killed leaves half a line, or no file."""
+    decode = msgspec.json.Decoder(_Row).decode
+    for line in path.read_bytes().splitlines() if path.exists() else ():
         try:
-            seconds = Counter(int(float(row["at_seconds"])) for row in csv.DictReader(file))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}: not a chaos run's list of lost requests: {error}") from None
-    return sorted(seconds.items())
+            yield decode(line)
+        except msgspec.MsgspecError:
+            return
+
+
+def _intervals(rows: Iterable[_Row], began_ns: int) -> tuple[list[Interval], float]:
+    """At most MOST_INTERVALS of whole seconds, and their length; loads of one machine count the same seconds."""
+    seconds: dict[int, list[_Row]] = defaultdict(list)
+    for row in rows:
+        seconds[row.at_ns // NS].append(row)
+    first, last = min(seconds, default=0), max(seconds, default=0)
+    step = math.ceil((last + 1 - first) / MOST_INTERVALS)
+    held: dict[int, list[_Row]] = defaultdict(list)
+    for second, found in seconds.items():
+        held[(second - first) // step].extend(found)
+    return [_interval(first + n * step - began_ns / NS, held[n]) for n in sorted(held)], float(step)
+
+
+def _interval(at: float, rows: list[_Row]) -> Interval:
+    worst = max((row.p99_us for row in rows if row.p99_us is not None), default=None)
+    lost = sum(row.kind == "failure" for row in rows)
+    return Interval(at, sum(row.answered for row in rows), lost, None if worst is None else worst / 1000)

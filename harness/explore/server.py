@@ -1,6 +1,6 @@
 """The page's server: on loopback, read-only, from memory.
 
-GET /                     the page; /app.js, /vendor.js, /style.css
+GET /                     the page; its scripts and its style sheet
 GET /api/overview         source, header, density of events, and data of a chaos run
 GET /api/moment?at=N      after the first N events: the event, its changes, the numbers of objects
 GET /api/events?at=N      events around N
@@ -8,19 +8,23 @@ GET /api/services?at=N&filter=TEXT&first=N&count=N
 GET /api/service?at=N&service=NAMESPACE/NAME
 GET /api/rules?at=N&service=NAMESPACE/NAME&mode=M[&node=NAME]
 GET /api/trace?at=N&from=WHO&to=WHERE&mode=M[&node=NAME]
-GET /api/state?at=N       a Kubernetes List, as `harness inspect --at` prints
 GET /api/convergence?mode=M[&node=NAME]  when rules followed each change; of a recording it is replayed when asked for
 GET /api/grown?events=N   waits for more than N events of a source that is followed
 GET /api/index?position=P the count for a seq or a time (90s)
+
+GET /save/NAME            what is shown, as a file, with the parameters of its view: state.json, state.yaml (also of one
+                          service), services.csv, endpoints.csv, before.txt, after.txt, rules.diff, trace.txt,
+                          trace.json, events.csv, convergence.csv, requests.csv
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import re
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.resources import files
 from inspect import isawaitable
 from typing import Any
@@ -29,20 +33,21 @@ import msgspec
 from aiohttp import web
 
 from engine.manifest import ManifestError
-from harness.explore import views
+from harness.explore import exports, views
 from harness.explore.convergence import NS, Convergence, Point, measured, of_run
 from harness.explore.growth import Growth
 from harness.explore.history import History
 from harness.explore.rules import MODES, changed_lines, concerned, rules
 from harness.explore.run import Run
 from harness.log.errors import RecordingError
+from harness.log.events import JsonObject
 from harness.log.positions import Position, position
 from harness.log.state import State
-from harness.replay.ask import explain_state
+from harness.replay.ask import as_text, explain_state
 
-PAGE = {"": ("index.html", "text/html"), "app.js": ("app.js", "text/javascript")} | {
-    "vendor.js": ("vendor.js", "text/javascript"),
-    "style.css": ("style.css", "text/css"),
+SCRIPTS = ("app.js", "common.js", "picture.js", "timeline.js", "vendor.js")
+PAGE = {"": ("index.html", "text/html"), "style.css": ("style.css", "text/css")} | {
+    name: (name, "text/javascript") for name in SCRIPTS
 }
 RULES_KEPT = 64
 TAKE_SECONDS, WAIT_SECONDS = 0.2, 20.0
@@ -58,6 +63,8 @@ SELF_CONTAINED = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; 
 _LOCAL = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?")
 
 Answer = Callable[[web.Request], Any]
+Export = Callable[[web.Request], Any]
+"""What is saved: text, or an object that becomes JSON."""
 
 
 class Explorer:
@@ -89,6 +96,8 @@ class Explorer:
         app.on_shutdown.append(self._end)
         for path, answer in self._answers().items():
             app.router.add_get(f"/api/{path}", _as_json(answer))
+        for name, export in self._exports().items():
+            app.router.add_get(f"/save/{name}", _as_download(name, export))
         for path, (file, kind) in PAGE.items():
             app.router.add_get(f"/{path}", _as_file(file, kind))
         return app
@@ -102,11 +111,25 @@ class Explorer:
             "service": self.service,
             "rules": self.rules,
             "trace": self.trace,
-            "state": self.state,
             "index": self.index,
             "convergence": self.convergence,
             "grown": self.grown,
         }
+
+    def _exports(self) -> dict[str, Export]:
+        return {
+            "state.json": lambda request: self._listing(request, None),
+            "state.yaml": self._applicable,
+            "services.csv": self._all_services,
+            "endpoints.csv": self._endpoints,
+            "before.txt": lambda request: self._rules_around(request)[0],
+            "after.txt": lambda request: self._rules_around(request)[1],
+            "rules.diff": lambda request: exports.difference(*self._rules_around(request), self._at(request)),
+            "trace.txt": lambda request: as_text(self.trace(request)),
+            "trace.json": self.trace,
+            "events.csv": lambda _: exports.events(self._history),
+            "convergence.csv": self._convergence,
+        } | ({"requests.csv": partial(_requests, self._run)} if self._run else {})
 
     async def _begin(self, _app: web.Application) -> None:
         self._following = asyncio.create_task(self._follow(self._growth)) if self._growth else None
@@ -145,7 +168,8 @@ class Explorer:
 
     def overview(self, request: web.Request) -> dict[str, Any]:
         """Data that does not change while the page is open."""
-        return views.overview(self._history) | {
+        end = round(self._run.ended * NS) if self._run else 0
+        return views.overview(self._history, end) | {
             "modes": MODES, "run": self._run and msgspec.to_builtins(self._run), "measures": self._known is None,
             "follows": self._growth is not None,
         }  # fmt: skip
@@ -177,10 +201,14 @@ class Explorer:
 
     def rules(self, request: web.Request) -> dict[str, Any]:
         """The Service's rules at `at`, and how the event at `at` changed them."""
+        before, after = self._rules_around(request)
+        return {"mode": _mode(request), "text": after, "changes": changed_lines(before, after)}
+
+    def _rules_around(self, request: web.Request) -> tuple[str, str]:
+        """Before the event at `at` and after it."""
         at, mode, service = self._at(request), _mode(request), _service(request)
         node = request.query.get("node") or None
-        before, after = (self._rules(n, service, mode, node) for n in (max(0, at - 1), at))
-        return {"mode": mode, "text": after, "changes": changed_lines(before, after)}
+        return self._rules(max(0, at - 1), service, mode, node), self._rules(at, service, mode, node)
 
     def _rules_of(self, at: int, service: tuple[str, str], mode: str, node: str | None) -> str:
         return rules(self._cluster, self._history.objects(at), self._facts, service, mode, node)
@@ -195,24 +223,44 @@ class Explorer:
             objects = {key: objects[key] for key in concerned(objects, self._facts, (namespace, name), node)}
         return explain_state(self._cluster, objects, query.get("from", ""), target, _mode(request), node)
 
-    def state(self, request: web.Request) -> dict[str, Any]:
-        """All objects, as a Kubernetes List."""
-        state = State()
-        state.objects = dict(self._history.objects(self._at(request)))
-        return state.listing()
-
     def index(self, request: web.Request) -> dict[str, int]:
         """The count of events at a seq or time."""
         return {"at": self._history.index_of(position(request.query.get("position", "")))}
 
     async def convergence(self, request: web.Request) -> dict[str, Any]:
         """When rules followed each change, with the number of events up to it."""
-        found = self._known or await self._measured(_mode(request), request.query.get("node") or None)
+        found = await self._found(request)
         points = [
             msgspec.to_builtins(each) | {"count": self._history.index_of(_position(each))} for each in found.points
         ]
         body: dict[str, Any] = msgspec.to_builtins(found)
         return body | {"points": points}
+
+    async def _found(self, request: web.Request) -> Convergence:
+        return self._known or await self._measured(_mode(request), request.query.get("node") or None)
+
+    async def _convergence(self, request: web.Request) -> str:
+        return exports.convergence(await self._found(request))
+
+    def _listing(self, request: web.Request, service: tuple[str, str] | None) -> JsonObject:
+        """All objects as a Kubernetes List, as `harness inspect --at` prints them, or those of one Service."""
+        objects, state = self._history.objects(self._at(request)), State()
+        keys = [("services", *service), *self._facts.slices(objects, *service)] if service else list(objects)
+        state.objects = {key: objects[key] for key in keys if key in objects}
+        return state.listing()
+
+    async def _applicable(self, request: web.Request) -> str:
+        """In a thread: 10,000 Services take seconds as YAML, and the page goes on meanwhile."""
+        service = _service(request) if "service" in request.query else None
+        return await asyncio.to_thread(exports.applicable, self._listing(request, service))
+
+    def _all_services(self, request: web.Request) -> str:
+        objects = self._history.objects(self._at(request))
+        found = views.services(objects, self._facts, request.query.get("filter", ""), 0, len(objects))
+        return exports.records(found["rows"], views.SERVICE_COLUMNS)
+
+    def _endpoints(self, request: web.Request) -> str:
+        return exports.records((self.service(request) or {"endpoints": []})["endpoints"], views.ENDPOINT_COLUMNS)
 
     async def _measured(self, mode: str, node: str | None) -> Convergence:
         """One replay for all who ask, also if one of them goes away."""
@@ -262,6 +310,25 @@ def _as_json(answer: Answer) -> Callable[[web.Request], Any]:
         except (ValueError, ManifestError) as error:
             return web.json_response({"error": str(error)}, status=400)
         return web.Response(body=msgspec.json.encode(found), content_type="application/json")
+
+    return handler
+
+
+def _requests(run: Run, _request: web.Request) -> str:
+    return exports.requests(run)
+
+
+def _as_download(name: str, export: Export) -> Callable[[web.Request], Any]:
+    async def handler(request: web.Request) -> web.Response:
+        try:
+            found = export(request)
+            if isawaitable(found):
+                found = await found
+        except (ValueError, ManifestError) as error:
+            return web.Response(text=f"{error}\n", status=400)
+        text = found if isinstance(found, str) else f"{json.dumps(found, indent=2)}\n"
+        headers = {"Content-Disposition": f"attachment; filename={name}"}
+        return web.Response(text=text, content_type="text/plain", headers=headers)
 
     return handler
 

@@ -15,6 +15,8 @@ from harness.log.events import OBJECT_TYPES, Event
 from harness.log.state import Key, key_of
 
 BUCKETS = 240
+SERVICE_COLUMNS = ("namespace", "name", "type", "cluster_ip", "ports", "ready", "serving", "all")
+ENDPOINT_COLUMNS = ("addresses", "ready", "serving", "terminating", "node", "zone", "target", "slice")
 
 
 class Count(NamedTuple):
@@ -107,16 +109,17 @@ def _facts(manifest: msgspec.Raw) -> tuple[str, Count]:
     return labels.get(SERVICE_NAME, ""), Count(sum(ready), sum(serving), len(conditions))
 
 
-def overview(history: History) -> dict[str, Any]:
-    """Data that does not change while the page is open: the source, its header, and the events' distribution."""
+def overview(history: History, end: int = 0) -> dict[str, Any]:
+    """The source, its header, and the events' distribution over a time axis that reaches at least `end` ns."""
+    end = max(end, history.duration)
     return {
         "path": history.path,
         "header": msgspec.to_builtins(history.header),
         "sha256": history.sha256,
         "events": len(history),
         "initial": history.initial,
-        "duration_ns": history.duration,
-        "density": history.density(BUCKETS),
+        "duration_ns": end,
+        "density": history.density(BUCKETS, end),
     }
 
 

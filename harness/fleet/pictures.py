@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from harness.html import words
 from harness.html.scales import Scale, decades, time_ticks
-from harness.html.svg import element, picture, text
+from harness.html.svg import element, path, picture, text
 from harness.wording import plural
 
 LEFT, RIGHT, HEAD, FOOT = 108.0, 12.0, 22.0, 30.0
@@ -120,3 +120,34 @@ def _panel(column: Mapping[str, Any], x: Scale, top: float) -> Iterator[Markup]:
             "rect", element("title", label), x=left + 0.5, y=min(y(share), y.start - 1),
             width=max(1.0, right - left - 1), height=max(1.0, y.start - y(share)), class_="bar-convergence",
         )  # fmt: skip
+
+
+def sweep(points: list[Mapping[str, Any]], width: float, key: str) -> Markup:
+    """Each period's cost over what it gains: CPU time over the p99 of convergence, the knee marked."""
+    most_late, most_cpu = (max(each[name] for each in points) for name in ("p99_seconds", "cpu_seconds"))
+    x = Scale(0, most_late or 1.0, LEFT, width - RIGHT - 24)
+    y = Scale(0, most_cpu or 1.0, HEAD + 1.5 * PANEL, HEAD)
+    where = [(x(each["p99_seconds"]), y(each["cpu_seconds"])) for each in points]
+    parts = [*_sweep_axes(x, y), element("path", d=path(where), class_="sweep")]
+    for each, at in zip(points, where, strict=True):
+        parts += _period(each, *at)
+    about = "From left to right by rising minSyncPeriod: changes are live later, and syncs take less CPU time."
+    return picture(key, width, y.start + FOOT + 12, "CPU time over convergence, by minSyncPeriod", about, parts)
+
+
+def _sweep_axes(x: Scale, y: Scale) -> Iterator[Markup]:
+    for share in (0.0, 0.5, 1.0):
+        cpu, late = share * y.most, share * x.most
+        yield element("line", x1=x.start, x2=x.end, y1=y(cpu), y2=y(cpu), class_="grid")
+        yield text(x.start - 6, y(cpu) + 4, words.short(cpu), "tick", "end")
+        yield text(x(late), y.start + 18, words.short(late), "tick", "middle")
+    yield text(x.start - 6, y.end - 10, "CPU time", "tick", "end")
+    yield text((x.start + x.end) / 2, y.start + 34, "p99 of convergence", "tick", "middle")
+
+
+def _period(each: Mapping[str, Any], x: float, y: float) -> Iterator[Markup]:
+    period = f"{each['min_sync_period_seconds']:g} s"
+    label = f"{period}: p99 {words.short(each['p99_seconds'])}, CPU {words.short(each['cpu_seconds'])}"
+    class_, radius = ("knee", 6.0) if each["knee"] else ("period", 3.5)
+    yield element("circle", element("title", label), cx=x, cy=y, r=radius, class_=class_)
+    yield text(x + 8, y - 8, f"{period}, the knee" if each["knee"] else period, "tick")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -152,26 +152,38 @@ SWEEP = ("minSyncPeriod", "syncs", "for nothing", "CPU", "of a core", "p50", "p9
 
 def print_sweep(result: dict[str, Any], console: Console) -> None:
     """Print a sweep of minSyncPeriod as a table, and what the knee means."""
-    recording, table = result["recording"], Table(box=None)
+    table = Table(box=None)
     for number, name in enumerate(SWEEP):
         table.add_column(name, justify="right" if number < len(SWEEP) - 1 else "left")
+    for row in sweep_rows(result):
+        table.add_row(*row)
+    say(console, escape(sweep_headline(result)))
+    print_table(table, console)
+    say(console, knee_line(result))
+
+
+def sweep_headline(result: Mapping[str, Any]) -> str:
+    """What was measured, on what."""
+    recording = result["recording"]
+    return (
+        f"{result['mode']} mode, {result['kernel']}, node {result['node']}: {recording['path']},"
+        f" {words.seconds(recording['seconds'])} of changes"
+    )
+
+
+def sweep_rows(result: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """The cells of SWEEP, one row a period."""
     for each in result["points"]:
         seconds = (words.short(each[f"{name}_seconds"]) for name in ("p50", "p99", "max"))
-        table.add_row(
+        yield (
             f"{each['min_sync_period_seconds']:g} s", f"{each['syncs']:,}",
             words.percent(each["syncs_for_nothing"], each["syncs"]), words.short(each["cpu_seconds"]),
-            words.percent(each["cpu_seconds"], recording["seconds"]), *seconds, "◄ knee" if each["knee"] else "",
+            words.percent(each["cpu_seconds"], result["recording"]["seconds"]), *seconds,
+            "◄ knee" if each["knee"] else "",
         )  # fmt: skip
-    say(
-        console,
-        f"{result['mode']} mode, {result['kernel']}, node {result['node']}: {escape(recording['path'])},"
-        f" {words.seconds(recording['seconds'])} of changes",
-    )
-    print_table(table, console)
-    say(console, _knee(result))
 
 
-def _knee(result: dict[str, Any]) -> str:
+def knee_line(result: Mapping[str, Any]) -> str:
     """What the marked value means, or why none is marked."""
     points = result["points"]
     here = next((n for n, each in enumerate(points) if each["knee"]), None)

@@ -71,6 +71,23 @@ def explain_state(
     return _explained(_Cluster(cluster, _decoded(objects), events), source, target, mode, NEWEST, first, first)
 
 
+def as_text(found: Mapping[str, Any]) -> str:
+    """What `explain` found, for a person."""
+    lines = [f"{found['packet']}  ({found['mode']}, node {found['node']})"]
+    for number, step in enumerate(found["steps"], 1):
+        rule, _, element = step.partition("    ")
+        lines += [f"  {number:2} {rule}", *([f"       {element}"] if element else [])]
+    return "\n".join([*lines, _sentence(found["outcome"]), ""])
+
+
+def _sentence(outcome: Mapping[str, Any]) -> str:
+    if outcome["outcome"] != "dnat":
+        meaning = {"reject": "rejected with an ICMP error", "drop": "silently dropped", "no-op": "left alone"}
+        return f"=> {outcome['outcome']}: {meaning[outcome['outcome']]}"
+    source = "source replaced by the node's address" if outcome["masquerade"] else "source kept"
+    return f"=> dnat to {' or '.join(outcome['endpoints'])}, {source}"
+
+
 def _explained(
     cluster: _Cluster,
     source: str,

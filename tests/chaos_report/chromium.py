@@ -107,6 +107,10 @@ class Chromium:
         shot = self._command("Page.captureScreenshot", captureBeyondViewport=whole, format="png")
         path.write_bytes(base64.b64decode(shot["data"]))
 
+    def downloads_to(self, folder: Path) -> None:
+        """From now on."""
+        self._command("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+
     def close(self) -> None:
         """End the browser and its driver."""
         self._driver.quit()

@@ -15,7 +15,7 @@ from tests.chaos_report.runs import ordinary
 from .conftest import DEMO, serving
 from .test_page import eventually, get, opened, refused
 
-LANE = "return document.querySelector('svg.lane')?.ariaLabel"
+LANE = "return document.querySelector('svg.drawn[aria-label^=Convergence]')?.ariaLabel"
 SLOWEST = "[...document.querySelectorAll('[aria-label=\"Slowest changes\"] tbody tr')]"
 
 

@@ -41,12 +41,12 @@ def test_the_page_follows_a_file_that_grows(chromium, tmp_path):
         eventually(chromium, AT, str(len(LINES) - 1))
         for count in (150, 199, len(LINES) - 1):
             printed = CliRunner().invoke(main, ["inspect", str(path), "--at", str(count)])
-            assert get(url, f"api/state?at={count}") == json.loads(printed.stdout)
+            assert get(url, f"save/state.json?at={count}") == json.loads(printed.stdout)
         append(path, b"no event\n")
         eventually(
             chromium, "return document.querySelector('.timeline [role=alert]')?.textContent.includes(':302')", True
         )
-        assert get(url, "api/state?at=150"), "what was read is still there"
+        assert get(url, "save/state.json?at=150"), "what was read is still there"
 
 
 def test_a_recording_may_begin_after_the_page(tmp_path):

@@ -18,7 +18,7 @@ from harness.log.events import Event, Header
 from harness.log.state import state_at
 from harness.replay.ask import explain, explain_state
 from harness.replay.plan import Choices, programs
-from tests.chaos_report.runs import ordinary
+from tests.chaos_report.runs import ordinary, write_run
 
 from .conftest import DEMO
 
@@ -49,7 +49,7 @@ def test_times_and_seqs_lead_to_events(demo):
 
 
 def test_every_event_after_the_initial_list_is_on_the_timeline(demo):
-    assert sum(sum(row.values()) for row in demo.density(views.BUCKETS)) == len(demo) - demo.initial
+    assert sum(sum(row.values()) for row in demo.density(views.BUCKETS, demo.duration)) == len(demo) - demo.initial
 
 
 def test_rows_count_endpoints_by_condition_and_come_in_pages(demo):
@@ -92,20 +92,36 @@ def test_changed_lines():
     assert changed_lines("a\n", "a\n") == []
 
 
-def test_a_chaos_run_brings_its_faults_and_losses(tmp_path):
+def test_a_chaos_run_brings_its_faults_and_requests(tmp_path):
     folder = ordinary(tmp_path)
     finding = {"fault": "pod-kill", "began": 2.0, "ended": None, "pods": ["web-1"], "nodes": [], "lost": 3}
     (folder / "verdict.json").write_text(json.dumps({"value": None, "findings": [finding]}))
-    (folder / "lost.csv").write_text("at_seconds,flow\n2.5,a\n2.9,b\n4.0,a\n")
     run = read_run(folder)
-    assert run.verdict is None and run.lost == [(2, 2), (4, 1)]
+    assert run.verdict is None and run.ended == 20.0 and run.incomplete == []
     assert [(f.name, f.began, f.ended, f.targets) for f in run.faults] == [("pod-kill", 2.0, 2.0, ["web-1"])]
-    (folder / "lost.csv").write_text("at,flow\n1,a\n")
-    with pytest.raises(ValueError, match=r"lost\.csv: not a chaos run's list"):
-        read_run(folder)
+    assert run.step_seconds == 1 and [each.at for each in run.requests] == list(range(2, 20))
+    assert [(each.answered, each.lost, each.p99_ms) for each in run.requests[1:4]] == [
+        (100, 0, 4.3), (100, 10, 4.4), (100, 10, 4.5)
+    ]  # fmt: skip
+    assert sum(each.lost for each in run.requests) == 21
     (folder / "verdict.json").write_text("{}")
     with pytest.raises(ValueError, match=r"verdict\.json: not a chaos run's verdict"):
         read_run(folder)
+
+
+def test_a_long_runs_requests_are_added_up_and_a_log_without_an_end_is_named(tmp_path):
+    folder = write_run(tmp_path, [], seconds=602.0)
+    (folder / "verdict.json").write_text('{"value": true, "findings": []}')
+    run = read_run(folder)
+    assert run.step_seconds == 3 and len(run.requests) == 200
+    assert {each.answered for each in run.requests} == {300}
+    assert run.requests[0].p99_ms == 4.4, "of the worst second"
+    log = folder / "load" / "client.jsonl"
+    log.write_bytes(log.read_bytes()[:5000])
+    cut = read_run(folder)
+    assert cut.incomplete == ["client"] and 10 < len(cut.requests) < 40
+    log.unlink()
+    assert (read_run(folder).incomplete, read_run(folder).requests) == (["client"], [])
 
 
 def test_slices_that_are_not_valid_and_an_empty_recording_are_shown(tmp_path):

@@ -143,9 +143,6 @@ def test_texts_of_a_recording_never_become_elements(chromium, demo, tmp_path):
 
 
 def test_the_server_answers_only_what_is_asked_right_and_here(page, demo):
-    listing = get(page, "api/state?at=150")
-    printed = CliRunner().invoke(main, ["inspect", DEMO, "--at", "150"]).stdout
-    assert listing == json.loads(printed)
     assert get(page, "api/index?position=20s") == {"at": demo.index_of(("t", 20_000_000_000))}
     assert get(page, "api/service?service=no/such") is None
     for path, message in {

@@ -21,6 +21,7 @@ MADE_BY = {
     "modes": ["compare", DUMP, "--modes", "nftables", "--kernel", "memory", "--no-verify"],
     "versions": ["compare", DUMP, "--kube-versions", "1.35,1.37", "--modes", "nftables"],
     "fleet": ["fleet", DUMP, "--workers", "0", "--sample", "0"],
+    "tune": ["tune", "recordings/demo.jsonl", "--until", "20s", "--periods", "0,1s,5s"],
 }
 
 

@@ -1,25 +1,13 @@
 // The page of `harness explore`: one moment of a recording, chosen by how many events have happened.
 // All state that a link must carry is in the URL's fragment; everything shown comes from the server.
-import { html, render, useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./vendor.js";
+import { html, render, useCallback, useEffect, useMemo, useRef, useState } from "./vendor.js";
+import { clock, fetched, place, Saves, scrolls, short, useAnswer } from "./common.js";
+import { Timeline } from "./timeline.js";
 
-const RESOURCES = ["services", "endpointslices", "nodes", "pods", "markers"];
 const ROW = 24; // pixels of a table row
 const PAUSE = 250; // ms between two looks at a source that grows
 const PAGE = 60; // rows asked for at once
 const DEFAULTS = { at: "", service: "", tab: "endpoints", filter: "", mode: "nftables", node: "", from: "", to: "", measured: "" };
-
-const fetched = async (path, parameters, signal) => {
-  const answer = await fetch(`/api/${path}?${new URLSearchParams(parameters)}`, { signal });
-  const found = await answer.json();
-  if (!answer.ok) throw new Error(found.error || answer.statusText);
-  return found;
-};
-
-const clock = (ns) => {
-  const seconds = ns / 1e9;
-  const minutes = Math.floor(seconds / 60);
-  return minutes ? `${minutes}m${(seconds - minutes * 60).toFixed(3).padStart(6, "0")}s` : `${seconds.toFixed(3)}s`;
-};
 
 const fromFragment = () => ({ ...DEFAULTS, ...Object.fromEntries(new URLSearchParams(location.hash.slice(1))) });
 
@@ -27,140 +15,6 @@ const toFragment = (chosen) => {
   const kept = Object.entries(chosen).filter(([name, value]) => value !== DEFAULTS[name]);
   return `#${new URLSearchParams(kept)}`;
 };
-
-const place = document.getElementById("page");
-const awaited = new Set();
-const NOTHING = { found: null, error: "", key: null };
-
-/** Marks the page as busy, for assistive technology and for tests, while an answer is awaited. */
-const useBusy = (busy) => {
-  const self = useRef({}).current;
-  const mark = (waits) => {
-    awaited[waits ? "add" : "delete"](self);
-    place.setAttribute("aria-busy", String(awaited.size > 0));
-  };
-  useLayoutEffect(() => mark(busy), [busy]);
-  useLayoutEffect(() => () => mark(false), []);
-};
-
-/** What the server answers for these parameters: {found, error, waits}; the last answer stays until the next is there. */
-const useAnswer = (path, parameters, quiet = false) => {
-  const [answer, setAnswer] = useState(NOTHING);
-  const key = parameters && JSON.stringify(parameters);
-  useBusy(!quiet && answer.key !== key);
-  useEffect(() => {
-    if (!key) return setAnswer(NOTHING);
-    const abort = new AbortController();
-    fetched(path, JSON.parse(key), abort.signal)
-      .then((found) => setAnswer({ found, error: "", key }))
-      .catch((error) => error.name !== "AbortError" && setAnswer({ found: null, error: error.message, key }));
-    return () => abort.abort();
-  }, [path, key]);
-  return { ...answer, waits: answer.key !== key };
-};
-
-const bars = (density) => {
-  const most = Math.max(1, ...density.map((row) => Object.values(row).reduce((a, b) => a + b, 0)));
-  const width = 1000 / density.length;
-  return density.flatMap((row, i) => {
-    let top = 70;
-    return RESOURCES.filter((name) => row[name]).map((name) => {
-      const height = Math.max(1, (row[name] / most) * 64);
-      top -= height;
-      return html`<rect class=${name} x=${i * width} y=${top} width=${Math.max(1, width - 0.6)} height=${height} />`;
-    });
-  });
-};
-
-const short = (seconds) => (seconds >= 0.9995 ? `${seconds.toFixed(3)} s` : `${Number((seconds * 1e3).toPrecision(3))} ms`);
-const FASTEST = 1e-4; // seconds, at the bottom of the lane
-
-/** Dots for changes, bars for intervals; the higher, the slower, on a logarithmic scale. */
-const Lane = ({ convergence, x, now }) => {
-  const { points, stretches, step_seconds: step } = convergence;
-  const slowest = Math.max(FASTEST * 10, ...points.map((each) => each.seconds ?? 0), ...stretches.map((each) => each.seconds));
-  const drawn = useMemo(() => {
-    const y = (seconds) => 45 - (42 * Math.log(Math.max(seconds, FASTEST) / FASTEST)) / Math.log(slowest / FASTEST);
-    const path = (list, at) => list.map((each) => `M${x(each.at_seconds).toFixed(1)} ${at(each).toFixed(1)}h0`).join("");
-    return html`${stretches.map((each) => html`<rect class="stretch" x=${x(each.at_seconds)} y=${y(each.seconds)}
-        width=${x(each.at_seconds + step) - x(each.at_seconds)} height=${48 - y(each.seconds)} />`)}
-      <path class="dots" d=${path(points.filter((each) => each.seconds !== null), (each) => y(each.seconds))} />
-      <path class="dots never" d=${path(points.filter((each) => each.seconds === null), () => 3)} />`;
-  }, [convergence, x]);
-  const never = points.filter((each) => each.seconds === null).length;
-  return html`<svg class="lane" viewBox="0 0 1000 48" preserveAspectRatio="none" role="img"
-    aria-label=${`Convergence over time: up to ${short(slowest)}${never ? `, ${never} changes were never followed` : ""}`}>
-    ${drawn}<line class="cursor" x1=${x(now)} x2=${x(now)} y1="0" y2="48" vector-effect="non-scaling-stroke" /></svg>
-    <p class="note">Convergence: ${points.length ? "a dot is a change" : "a bar is the slowest change of an interval"},
-      from ${short(FASTEST)} below to ${short(slowest)} above, logarithmic${never ? "; red: never followed" : ""}</p>`;
-};
-
-/** Of a source that grows: the newest event is shown until another one is chosen. */
-const Live = ({ live, at, set, ended }) => html`<button aria-pressed=${String(live)} disabled=${Boolean(ended)}
-  onClick=${() => set({ at: live ? String(at) : "live" })}>● Live</button>
-  ${ended && html`<span class="error" role="alert">${ended}</span>`}`;
-
-const Timeline = ({ overview, at, moment, go, convergence, live, set }) => {
-  const { density, duration_ns: duration, events, run } = overview;
-  const x = useCallback((seconds) => (duration ? Math.min(1000, (seconds * 1e12) / duration) : 0), [duration]);
-  const drawn = useMemo(() => bars(density), [density]);
-  const click = async (event) => {
-    const box = event.currentTarget.getBoundingClientRect();
-    const seconds = (((event.clientX - box.left) / box.width) * duration) / 1e9;
-    go((await fetched("index", { position: `${seconds.toFixed(6)}s` })).at);
-  };
-  const worst = run && Math.max(1, ...run.lost.map(([, count]) => count));
-  const now = moment?.event ? moment.event.t_ns / 1e9 : 0;
-  return html`<section class="timeline" aria-label="Timeline">
-    <svg viewBox="0 0 1000 72" preserveAspectRatio="none" onClick=${click} role="img" aria-label="Events over time">
-      ${run && run.faults.map((fault) => html`<rect class="fault" x=${x(fault.began)} y="0" height="72"
-        width=${Math.max(2, x(fault.ended) - x(fault.began))}><title>${fault.name}: ${fault.targets.join(", ")};
-        ${fault.lost} lost</title></rect>`)}
-      ${drawn}
-      ${run && run.lost.map(([second, count]) => html`<rect class="lost" x=${x(second)} y="0" width="2"
-        height=${(count / worst) * 20}><title>${count} requests lost in second ${second}</title></rect>`)}
-      <line class="cursor" x1=${x(now)} x2=${x(now)} y1="0" y2="72" vector-effect="non-scaling-stroke" />
-    </svg>
-    ${convergence && html`<${Lane} ...${{ convergence, x, now }} />`}
-    <input type="range" min="0" max=${events} value=${at} aria-label="Event"
-      aria-valuetext=${moment ? `${at} of ${events} events` : ""} onInput=${(e) => go(Number(e.target.value))} />
-    <div class="bar">
-      <button onClick=${() => go(0)} disabled=${at === 0} aria-label="First event">|◀</button>
-      <button onClick=${() => go(at - 1)} disabled=${at === 0} aria-label="Previous event">◀</button>
-      <button onClick=${() => go(at + 1)} disabled=${at === events} aria-label="Next event">▶</button>
-      <button onClick=${() => go(events)} disabled=${at === events} aria-label="Last event">▶|</button>
-      <${Jump} go=${go} />
-      ${overview.follows && html`<${Live} live=${live} at=${at} set=${set} ended=${overview.ended} />`}
-      <output class="grow">${at} of ${events} events${moment?.event ? ` · ${clock(moment.event.t_ns)}` : ""}</output>
-      <a href=${`/api/state?at=${at}`} download=${`state-${at}.json`}>State as JSON</a>
-    </div>
-    <div class="legend">${RESOURCES.filter((name) => density.some((row) => row[name])).map((name) => html`<span>
-      <svg viewBox="0 0 10 10" aria-hidden="true"><rect class=${name} width="10" height="10" /></svg> ${name}</span>`)}
-      ${run && html`<span><svg viewBox="0 0 10 10" aria-hidden="true"><rect class="lost" width="10" height="10" /></svg>
-        lost requests; shaded: faults (verdict ${run.verdict === null ? "unknown" : String(run.verdict)})</span>`}
-    </div>
-  </section>`;
-};
-
-const Jump = ({ go }) => {
-  const [error, setError] = useState("");
-  const submit = async (event) => {
-    event.preventDefault();
-    try {
-      go((await fetched("index", { position: event.target.elements.position.value })).at);
-      setError("");
-    } catch (problem) {
-      setError(problem.message);
-    }
-  };
-  return html`<form class="bar" onSubmit=${submit}>
-    <input name="position" size="10" placeholder="seq or 90s" aria-label="Go to seq or time" required />
-    <button>Go</button>${error && html`<span class="error" role="alert">${error}</span>`}
-  </form>`;
-};
-
-/** What may be longer than its panel: the keyboard can reach and scroll it, and it has a name. */
-const scrolls = (name) => ({ class: "scroll", tabindex: "0", role: "group", "aria-label": name });
 
 const value = (found) => (found === undefined ? "–" : typeof found === "string" ? found : JSON.stringify(found));
 
@@ -173,7 +27,7 @@ const Followed = ({ points }) => points.map((each) => html`<p>${each.where || "I
 
 const SHOWN = 20;
 
-const Convergence = ({ overview, convergence, error, waits, set, go, asked, newer }) => {
+const Convergence = ({ overview, convergence, error, waits, set, go, asked, newer, view }) => {
   const never = Infinity;
   const slowest = useMemo(() => [...(convergence?.points ?? [])]
     .sort((a, b) => (b.seconds ?? never) - (a.seconds ?? never)).slice(0, SHOWN), [convergence]);
@@ -183,7 +37,8 @@ const Convergence = ({ overview, convergence, error, waits, set, go, asked, newe
       <p class="note">Replays the recording once, in a process of its own; 10,000 Services take some seconds.</p>`}
     ${waits && asked && html`<p class="note" role="status">Replaying…</p>`}
     ${error && html`<p class="error" role="alert">${error}</p>`}
-    ${convergence && html`<p class="note">Source: ${convergence.source}.</p>`}
+    ${convergence && html`<p class="note">Source: ${convergence.source}.</p>
+      <${Saves} what="convergence" view=${view} files=${[["convergence.csv", "CSV"]]} />`}
     ${slowest.length > 0 && html`<div ...${scrolls("Slowest changes")}><table aria-label="Slowest changes"><thead><tr>
       <th class="number">took</th><th>at</th><th>change</th></tr></thead><tbody>${slowest.map((each) => html`<tr>
       <td class=${`number ${each.seconds === null ? "bad" : ""}`}>${each.seconds === null ? "never" : short(each.seconds)}</td>
@@ -205,6 +60,19 @@ const Change = ({ moment, choose, convergence }) => {
         </thead><tbody>${each.fields.map((field) => html`<tr><td class="mono">${field.path}</td>
           <td class="mono bad">${value(field.before)}</td><td class="mono good">${value(field.after)}</td></tr>`)}
         </tbody></table></div>`}`)}`;
+};
+
+const VERDICTS = { true: "passed", false: "failed", null: "unknown" };
+
+const Run = ({ run, go }) => {
+  const to = async (seconds) => go((await fetched("index", { position: `${seconds.toFixed(6)}s` })).at);
+  return html`<h2>Chaos run</h2>
+    <p>Verdict: <strong class=${run.verdict === null ? "" : run.verdict ? "good" : "bad"}>${VERDICTS[run.verdict]}</strong></p>
+    <div ...${scrolls("Faults")}><table aria-label="Faults"><thead><tr><th>fault</th><th>from</th><th>until</th>
+      <th class="number">lost</th><th>hit</th></tr></thead><tbody>${run.faults.map((each) => html`<tr>
+      <td><button onClick=${() => to(each.began)}>${each.name}</button></td><td>${clock(each.began * 1e9)}</td>
+      <td>${clock(each.ended * 1e9)}</td><td class="number">${each.lost}</td><td>${each.targets.join(", ")}</td></tr>`)}
+    </tbody></table></div>`;
 };
 
 const Events = ({ at, go }) => {
@@ -243,6 +111,7 @@ const Services = ({ at, chosen, set, choose }) => {
   return html`<div class="bar"><input class="grow" type="search" value=${chosen.filter} onInput=${filter}
       placeholder="namespace/name" aria-label="Filter Services by name" />
       <output>${found ? `${found.total} Services` : ""}</output></div>
+    <${Saves} what="Services" view=${{ at, filter: chosen.filter }} files=${[["services.csv", "CSV", `services-${at}.csv`]]} />
     <div ref=${box} onScroll=${scroll} ...${scrolls("Services")}><table aria-rowcount=${found?.total ?? 0}>
       <thead><tr><th>namespace</th><th>name</th><th>type</th><th>cluster IP</th><th>ports</th>
         <th class="number">ready</th><th class="number">all</th></tr></thead>
@@ -253,9 +122,12 @@ const Services = ({ at, chosen, set, choose }) => {
 
 const yes = (flag) => html`<span class=${flag ? "good" : "bad"}>${flag ? "yes" : "no"}</span>`;
 
-const Endpoints = ({ found }) => {
+const Endpoints = ({ found, at, chosen }) => {
   if (!found) return html`<p class="note">This Service does not exist at this moment.</p>`;
-  return html`<div ...${scrolls("Endpoints of the Service")}><table aria-label="Endpoints"><thead><tr><th>address</th><th>ready</th><th>serving</th><th>terminating</th>
+  const name = `${chosen.service.replace("/", "-")}-${at}`;
+  return html`<${Saves} what="endpoints" view=${{ at, service: chosen.service }} files=${[["endpoints.csv", "CSV", `${name}.csv`],
+      ["state.yaml", "YAML for kubectl apply", `${name}.yaml`]]} />
+    <div ...${scrolls("Endpoints of the Service")}><table aria-label="Endpoints"><thead><tr><th>address</th><th>ready</th><th>serving</th><th>terminating</th>
     <th>node</th><th>zone</th><th>pod</th><th>slice</th></tr></thead><tbody>${found.endpoints.map((end) => html`<tr>
     <td class="mono">${end.addresses}</td><td>${yes(end.ready)}</td><td>${yes(end.serving)}</td>
     <td>${end.terminating ? "yes" : "no"}</td><td>${end.node}</td><td>${end.zone}</td><td>${end.target}</td>
@@ -273,10 +145,13 @@ const lines = (list) => html`<div ...${scrolls("Changed rules")}><pre>${list.map
   { added: "+ ", removed: "- ", same: "  ", gap: "" }[line.kind]}${line.text}</span>`)}</pre></div>`;
 
 const Rules = ({ overview, at, chosen, set }) => {
-  const { found, error } = useAnswer("rules", { at, service: chosen.service, mode: chosen.mode, node: chosen.node });
+  const view = { at, service: chosen.service, mode: chosen.mode, node: chosen.node };
+  const { found, error } = useAnswer("rules", view);
   return html`<${Mode} overview=${overview} chosen=${chosen} set=${set} />
     ${error && html`<p class="error" role="alert">${error}</p>`}
-    ${found && html`<h2>What this event changes</h2>
+    ${found && html`<${Saves} what="rules" view=${view} files=${[["before.txt", "before", `rules-${at}-before.txt`],
+        ["after.txt", "after", `rules-${at}-after.txt`], ...(found.changes.length ? [["rules.diff", "diff", `rules-${at}.diff`]] : [])]} />
+      <h2>What this event changes</h2>
       ${found.changes.length ? lines(found.changes) : html`<p class="note">Nothing of this Service's rules.</p>`}
       <details><summary>All rules, as if it were the only Service</summary>
         <div ...${scrolls("All rules")}><pre>${found.text}</pre></div></details>`}`;
@@ -297,7 +172,8 @@ const Trace = ({ overview, at, chosen, set }) => {
       <button>Trace</button></form>
     <p class="note">From pod:NAMESPACE/NAME, node or external:IP; to svc:NAMESPACE/NAME:PORT or IP:PORT[/udp|/sctp].</p>
     ${error && html`<p class="error" role="alert">${error}</p>`}
-    ${found && html`<p class="mono">${found.packet}, on ${found.node}</p>
+    ${found && html`<${Saves} what="trace" view=${asked} files=${[["trace.txt", "text", `trace-${at}.txt`], ["trace.json", "JSON", `trace-${at}.json`]]} />
+      <p class="mono">${found.packet}, on ${found.node}</p>
       <ol class="path">${found.steps.map((step) => html`<li class="mono">${step}</li>`)}
       <li class="end">${found.outcome.outcome}${found.outcome.endpoints.length ? `: ${found.outcome.endpoints.join(", ")}` : ""}${
         found.outcome.masquerade ? " (source address replaced)" : ""}</li></ol>`}`;
@@ -378,13 +254,14 @@ const Page = ({ first }) => {
     <${Timeline} overview=${overview} at=${at} moment=${moment} go=${go} convergence=${convergence.found}
       live=${live} set=${set} />
     <main class="panels">
+      ${overview.run && html`<section class="panel" aria-label="Chaos run"><${Run} run=${overview.run} go=${go} /></section>`}
       <section class="panel" aria-label="Event"><h2>Event</h2><${Change} moment=${moment} choose=${choose} convergence=${convergence.found} /></section>
       <section class="panel" aria-label="Events around"><h2>Around it</h2><${Events} at=${at} go=${go} /></section>
       <section class="panel" aria-label="Services"><h2>Services</h2>
         <${Services} at=${at} chosen=${chosen} set=${set} choose=${choose} /></section>
       <section class="panel" aria-label="Details"><${Details} overview=${overview} at=${at} chosen=${chosen} set=${set} /></section>
       <section class="panel" aria-label="Convergence"><${Convergence} overview=${overview} convergence=${convergence.found}
-        error=${convergence.error} waits=${convergence.waits} asked=${asked} newer=${overview.events > Number(chosen.measured)}
+        view=${{ mode: chosen.mode, node: chosen.node }} error=${convergence.error} waits=${convergence.waits} asked=${asked} newer=${overview.events > Number(chosen.measured)}
         set=${set} go=${go} /></section>
     </main>`;
 };

@@ -1,0 +1,18 @@
+"""axe-core as it is published (MPL-2.0, Deque Systems), put into pages that Chromium shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.chaos_report.chromium import Chromium
+
+AXE = Path(__file__).with_name("axe.min.js").read_text()
+RUN = """const done = arguments[arguments.length - 1];
+axe.run(document, {resultTypes: ["violations"]}).then(found => done(found.violations.map(
+  each => `${each.id}: ${each.help}: ${each.nodes.map(node => node.html.slice(0, 160)).join(" ")}`)))"""
+
+
+def violations(browser: Chromium) -> list[str]:
+    """Of every rule that axe-core knows, in what is shown now."""
+    browser.run(AXE)
+    return browser.later(RUN)

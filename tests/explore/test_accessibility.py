@@ -1,0 +1,47 @@
+"""What axe-core finds on the page, at every width and in both schemes: nothing."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.axe import violations
+from tests.chaos_report.runs import ordinary
+
+from .conftest import serving
+from .test_page import TRACE, eventually, opened
+
+MOMENT = "#at=227&measured=300&service=contingency-team%2Fusers-gateway"
+LANES = "return document.querySelectorAll('svg.drawn').length"
+SETTLED = "return document.getElementById('page').ariaBusy"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("tab", ["endpoints", "rules", "trace"])
+def test_nothing_is_found_on_a_recordings_page(chromium, page, tab, scheme):
+    for width in (400, 1400, 2500):
+        opened(chromium, page, f"{MOMENT}&tab={tab}&{TRACE}", width, scheme)
+        eventually(chromium, LANES, 2)
+        eventually(chromium, SETTLED, "false")
+        assert violations(chromium) == [], width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_found_on_a_runs_page(chromium, tmp_path, scheme):
+    folder = ordinary(tmp_path / "run")
+    finding = {"fault": "pod-kill", "began": 4.0, "ended": 8.0, "pods": ["web-1"], "nodes": [], "lost": 20}
+    (folder / "verdict.json").write_text(json.dumps({"value": False, "findings": [finding]}))
+    with serving(str(folder)) as url:
+        for width in (400, 1400, 2500):
+            chromium.show("about:blank", width, 900, scheme)
+            chromium.show(url, width, 900, scheme)
+            eventually(chromium, LANES, 3)
+            eventually(chromium, SETTLED, "false")
+            assert violations(chromium) == [], width
+
+
+def test_a_name_that_is_missing_is_found(chromium, page):
+    opened(chromium, page)
+    chromium.run("document.querySelector('input[type=range]').removeAttribute('aria-label')")
+    assert [each.partition(":")[0] for each in violations(chromium)] == ["label"]
