@@ -1,6 +1,6 @@
 """Whether something really got slower or larger. Pure.
 
-- with a baseline in the same run, by pairs: the lower end of the 99 % interval of the median ratio is over the limit;
+- with a baseline in the same run, by pairs: the lower end of the interval of the ratio is over the limit;
 - with a saved result: CPU time relative to the references of its own run, and counts;
 - with a history: a step upwards by more than the limit, of the same relative figures, in one of the newest runs;
   if only the newest run is above all others since the last step, that is reported, but is not evidence.
@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.bench.history import Line, line_of, series
+from harness.bench.result import CHANGE_P99
 from harness.bench.rows import parsed
 from harness.bench.steps import Step, steps
 
@@ -43,9 +44,9 @@ def by_pairs(result: Result, fail_on: float) -> tuple[list[Finding], int]:
     for row in result["rows"]:
         for each in row["ratios"]:
             judged += each["low"] is not None
-            if each["median"] > limit:
-                red = each["low"] is not None and each["low"] > limit
-                found.append(_finding(row["id"], _name(each), "pairs", each["median"], each["low"], each["high"], red))
+            red = each["low"] is not None and each["low"] > limit
+            if red or (each["ratio"] > limit and each["figure"] != CHANGE_P99):  # every tail varies by more
+                found.append(_finding(row["id"], _name(each), "pairs", each["ratio"], each["low"], each["high"], red))
     return found + list(_broken(result)), judged
 
 

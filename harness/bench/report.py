@@ -53,8 +53,8 @@ def _ratio(figure: str) -> Callable[[Row], str]:
 
 def _interval(ratio: Mapping[str, Any]) -> str:
     if ratio["low"] is None:
-        return f"{ratio['median']:.2f} x"
-    return f"{ratio['median']:.2f} x ({ratio['low']:.2f} to {ratio['high']:.2f})"
+        return f"{ratio['ratio']:.2f} x"
+    return f"{ratio['ratio']:.2f} x ({ratio['low']:.2f} to {ratio['high']:.2f})"
 
 
 COLUMNS: Sequence[tuple[str, Callable[[Row], str]]] = (
@@ -74,6 +74,7 @@ COLUMNS: Sequence[tuple[str, Callable[[Row], str]]] = (
 COMPARED: Sequence[tuple[str, Callable[[Row], str]]] = (
     ("first sync : baseline", _ratio("first_sync")),
     ("change : baseline", _ratio("change")),
+    ("change p99 : baseline", _ratio("change_p99")),
 )
 LEFT = 4
 """Columns with words."""
@@ -105,7 +106,7 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
     for step in result["steps"][:SHOWN_STEPS]:
         yield step_line(step)
     if result["baseline"]:
-        yield f"baseline: {result['baseline']}; a ratio is the median over pairs, with its 99 % interval"
+        yield f"baseline: {result['baseline']}; ratios are medians over pairs (99 % interval), or of p99 (99.9 %)"
     yield from verdict_lines(result)
 
 
@@ -125,7 +126,7 @@ def step_line(step: Mapping[str, Any]) -> str:
 
 def name_of(figure: str) -> str:
     """`change.cpu_seconds` in words."""
-    words = {"first_sync": "first sync", "peak_memory_bytes": "peak memory"}
+    words = {"first_sync": "first sync", "change_p99": "change p99", "peak_memory_bytes": "peak memory"}
     first, _, clock = figure.partition(".")
     return f"{words.get(first, first)}{', CPU' if clock == 'cpu_seconds' else ''}"
 

@@ -7,10 +7,12 @@ from typing import Any
 
 from harness.bench.references import unit
 from harness.bench.samples import CHANGE, CLOCKS, FIRST, Record, Samples, pairs
-from harness.bench.statistics import exponent, median_interval, nearest_rank
+from harness.bench.statistics import exponent, median_interval, nearest_rank, tail_interval
 from harness.replay.latencies import Latencies
 
 FIGURES = (FIRST, CHANGE)
+CHANGE_P99 = "change_p99"
+"""A figure of pairs alone."""
 COUNTS = ("peak_memory_bytes", "rules", "elements")
 GROWING = ((FIRST, "seconds"), (CHANGE, "seconds"), ("peak_memory_bytes", ""), ("elements", ""))
 RANGE = ("above_seconds", "up_to_seconds", "count")
@@ -98,6 +100,8 @@ def _ratios(record: Record) -> Iterator[Result]:
             if found := pairs(record.candidate, record.baseline, figure, clock):
                 interval = median_interval([ours / theirs for ours, theirs in found])
                 yield {"figure": figure, "clock": clock, **interval._asdict()}
+            if figure == CHANGE and found and (tail := tail_interval(found)).low is not None:
+                yield {"figure": CHANGE_P99, "clock": clock, **tail._asdict()}
     memory = zip(record.candidate.memory, record.baseline.memory, strict=False)
     if ratios := [ours / theirs for ours, theirs in memory if ours and theirs]:
         # From outside it is a sum of samples, in which a child that is just being started counts twice.

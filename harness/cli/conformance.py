@@ -129,8 +129,9 @@ def _all(target: Any, entries: list[Any]) -> list[Any]:
 def _fuzzed(target: Any, count: int, seed: int) -> list[Any]:
     from harness.conformance.fuzz import fuzz
 
-    with Progress("running random clusters", count) as progress:
-        return fuzz(target, count, seed, progress.done)
+    now = [""]
+    with Progress("running random clusters", count, lambda: now[0]) as progress:
+        return fuzz(target, count, seed, progress.done, lambda what: now.__setitem__(0, what))
 
 
 def _show(run: dict[str, Any], junit_path: str | None, json_path: str | None, html_path: str | None) -> None:

@@ -26,7 +26,7 @@ from harness.judge.oracle.settings import packed
 from harness.judge.packet import Flow, Outcome
 from harness.kube.proxy import Command
 from harness.kube.resources import SERVICE_NAME
-from harness.log.events import JsonObject
+from harness.log.events import Event, JsonObject
 from harness.places import vm
 
 BARRIER_SECONDS, START_SECONDS, LATE_SECONDS = 10.0, 60.0, 2.0
@@ -48,13 +48,17 @@ class Failure(NamedTuple):
 
 @dataclass
 class Result:
-    """The result of one case: `passed`, `failed` or `not applicable`, the latter with `why`."""
+    """The result of one case: `passed`, `failed` or `not applicable`, the latter with `why`.
+
+    `events` are those that a random cluster was reduced to.
+    """
 
     entry: Entry
     state: str
     why: str = ""
     seconds: float = 0.0
     failures: list[Failure] = field(default_factory=list)
+    events: list[Event] | None = None
 
 
 class Bench:
@@ -110,6 +114,15 @@ class Bench:
         result.seconds = time.monotonic() - began
         return result
 
+    @property
+    def followed(self) -> bool:
+        """Whether the proxy has followed any change so far."""
+        return self._followed
+
+    def stop(self) -> None:
+        """Stop the proxy; the next case starts it again."""
+        self._stage.stop()
+
     def _step(self, number: int, step: Step) -> Iterator[Failure]:
         if step.restart:
             self._stage.stop()
@@ -125,13 +138,14 @@ class Bench:
         ):
             yield Failure(number, "", "changes are followed", late)
             return
-        yield from self._settled(number, [(flow, self._sender.outcome) for flow in step.flows])
-        yield from self._settled(number, [(flow, partial(self._sender.stand, key)) for key, flow in step.standing])
+        again = partial(self._sender.outcome, again=True)
+        yield from self._settled(number, [(flow, again, self._sender.outcome(flow)) for flow in step.flows])
+        standing = [(flow, partial(self._sender.stand, key)) for key, flow in step.standing]
+        yield from self._settled(number, [(flow, ask, ask(flow)) for flow, ask in standing])
 
-    def _settled(self, number: int, asked: list[tuple[Flow, Callable[[Flow], Outcome]]]) -> Iterator[Failure]:
+    def _settled(self, number: int, left: list[tuple[Flow, Callable[[Flow], Outcome], Outcome]]) -> Iterator[Failure]:
         """Flows that stay wrong: retried, as stale flows are removed only after the rules are written."""
         until = time.monotonic() + LATE_SECONDS * vm.patience()
-        left = [(flow, ask, ask(flow)) for flow, ask in asked]
         while left := [each for each in left if not alike(each[0], each[2])]:
             if time.monotonic() > until:
                 break

@@ -12,8 +12,9 @@ from harness.judge.packet import Flow, Outcome, Packet
 from harness.judge.packets.attempts import Attempt, Attempts
 from harness.places.world import World
 
-COVER, FEW = 20, 2
-"""Connections per endpoint to observe each of n (one is missed with probability n * exp(-20)), or only one of them."""
+COVER, ONE, FEW = 20, 8, 2
+"""Connections per endpoint to observe each of n (one is missed with probability n * exp(-20)); to a single one, which
+others must not share; and where all of a kind have the same outcome."""
 NEIGHBOURS = 40
 """Clients besides the flow's own where each stays with its endpoint: all come to one of two with 2 ** -40."""
 QUIET_SECONDS = 0.2
@@ -41,11 +42,15 @@ class Sender:
         """Drop open connections, which belong to one case."""
         self._standing.clear()
 
-    def outcome(self, flow: Flow) -> Outcome:
-        """The outcome of new connections: every endpoint that they reach."""
+    def outcome(self, flow: Flow, again: bool = False) -> Outcome:
+        """The outcome of new connections: every endpoint that they reach.
+
+        Of those that were wrong before, `again` sends enough for right ones not to be luck.
+        """
         ends = len(flow.expected.endpoints) if flow.expected else 0
         self._world.forget()
-        sent = [self._send(flow) for _ in range(COVER * ends if ends > 1 else FEW)]
+        few = ONE if ends else FEW
+        sent = [self._send(flow) for _ in range(COVER * max(1, ends) if ends > 1 or again else few)]
         self._watch(sent, flow)
         found: Outcome = outcome_of(flow, sent)["outcome"]
         if ends > 1 and found.kind == "dnat" and len(found.endpoints) == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
@@ -44,9 +45,17 @@ def _failures(run: dict[str, Any]) -> Iterator[str]:
         yield f"FAILED {case['id']} ({', '.join(case['rules'])})"
         for each in case["failures"]:
             yield f"  step {each['step']}: {in_words(each)}"
+        if case["events"] is not None:
+            yield f"  {case['why']}{':' if case['events'] else ''}"
+            yield from (f"    {event}" for event in event_lines(case))
         yield f"  again: {case['replay']}"
     if len(failed) > SHOWN:
         yield f"and {len(failed) - SHOWN} more: --json and --html have all"
+
+
+def event_lines(case: dict[str, Any]) -> list[str]:
+    """The events that a random cluster was reduced to, as lines of JSON; none for others."""
+    return [json.dumps(event) for event in case["events"] or ()]
 
 
 def in_words(failure: dict[str, Any]) -> str:
@@ -69,7 +78,7 @@ def junit(run: dict[str, Any]) -> bytes:
         attributes = {"classname": " ".join(case["rules"]), "name": case["id"], "time": f"{case['seconds']:.3f}"}
         element = SubElement(suite, "testcase", attributes)
         if case["state"] == "failed":
-            text = "\n".join([*map(in_words, case["failures"]), f"again: {case['replay']}"])
+            text = "\n".join([*map(in_words, case["failures"]), *event_lines(case), f"again: {case['replay']}"])
             message = words.clean(in_words(case["failures"][0]))
             SubElement(element, "failure", message=message).text = words.clean(text, 20_000)
         elif case["state"] == "not applicable":
@@ -89,5 +98,6 @@ def page(run: dict[str, Any], command: str) -> str:
         headline=headline(run),
         value=run["passed"] if run["counts"]["passed"] or failed else None,
         in_words=in_words,
+        event_lines=event_lines,
         command=command,
     )

@@ -15,6 +15,7 @@ from engine.kernel.base import KernelError
 from harness.conformance.bench import Bench, Failure, Result
 from harness.conformance.entry import Entry
 from harness.kube.proxy import OURS, Command
+from harness.log.events import Event
 from harness.modes import mode_of
 from harness.places.namespace import Namespace, NamespaceError
 from harness.places.place import Place
@@ -80,7 +81,9 @@ def _tried(target: Target, entries: list[Entry]) -> Iterator[Result]:
     for _, group in groupby(sorted(entries, key=_configuration), _configuration):
         some = list(group)
         if lost >= HOPELESS:
-            yield from (_failed(entry, f"the proxy followed nothing under {HOPELESS} configurations") for entry in some)
+            yield from (
+                not_tried(entry, f"the proxy followed nothing under {HOPELESS} configurations") for entry in some
+            )
             continue
         try:
             with Bench(target.command, target.mode, some[0].case, target.variant, _version(target)) as bench:
@@ -95,7 +98,7 @@ def _on(bench: Bench, entries: list[Entry]) -> Generator[Result, None, bool]:
     hopeless, followed = 0, False
     for entry in entries:
         if hopeless >= HOPELESS:
-            yield _failed(entry, f"the proxy followed nothing in {HOPELESS} cases in a row")
+            yield not_tried(entry, f"the proxy followed nothing in {HOPELESS} cases in a row")
             continue
         result = bench.run(entry)
         unfollowed = any(not each.packet for each in result.failures)
@@ -105,7 +108,8 @@ def _on(bench: Bench, entries: list[Entry]) -> Generator[Result, None, bool]:
     return followed
 
 
-def _failed(entry: Entry, why: str) -> Result:
+def not_tried(entry: Entry, why: str) -> Result:
+    """A failure without a run."""
     return Result(entry, FAILED, why, 0.0, [Failure(0, "", "the case is tried", f"not tried: {why}")])
 
 
@@ -159,5 +163,14 @@ def _case(target: Target, result: Result) -> dict[str, Any]:
         "why": result.why,
         "seconds": result.seconds,
         "failures": [failure._asdict() for failure in result.failures],
+        "events": None if result.events is None else list(_events(result.events)),
         "replay": target.replay(entry),
     }
+
+
+def _events(events: list[Event]) -> Iterator[dict[str, Any]]:
+    """As objects, with steps counted as in failures."""
+    for number, (_, group) in enumerate(groupby(events, lambda event: event.t)):
+        for event in group:
+            about = {"step": number, "type": event.type, "resource": event.resource}
+            yield about | {"object": json.loads(bytes(event.object))}

@@ -70,9 +70,9 @@ class Probe:
         return None
 
     def _cover(self, question: Question) -> str | None:
-        """An error if one of several endpoints is never chosen, or anything else is."""
+        """An error if one of the endpoints is never chosen, or anything else is."""
         fate = question.fate
-        if fate.kind != "dnat" or question.affinity or len(fate.endpoints) < 2 or question.who == HAIRPIN:
+        if fate.kind != "dnat" or question.affinity or question.who == HAIRPIN:
             return None
         left = COVER * min(len(fate.endpoints), MOST_COVERED)
         sent: list[Attempt] = []

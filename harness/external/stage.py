@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,9 @@ from harness.modes import mode_of
 from harness.places.world import World
 
 API_PORT = 6443
+LOCK_VARIABLE = "XTABLES_LOCKFILE"
 END_SECONDS = 10.0
+MOST_LOG_BYTES, LAST_BYTES = 16 << 20, 4000
 DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
 """The proxy never outlives this process."""
 _TOOLS = ("", "-save", "-restore")
@@ -106,7 +108,7 @@ class Stage:
 
     def _environment(self) -> dict[str, str]:
         """A separate lock for the tools, and the requested variant's tools first on the PATH."""
-        found = os.environ | {"XTABLES_LOCKFILE": str(self.folder / "xtables.lock")}
+        found = os.environ | {LOCK_VARIABLE: str(self.folder / "xtables.lock")}
         if self._variant:
             first = self.folder / "bin"
             first.mkdir(exist_ok=True)
@@ -126,6 +128,7 @@ class Stage:
 
     def check(self) -> None:
         """Raise Ended if the proxy has exited."""
+        self._shorten()
         if self._process is not None and (code := self._process.poll()) is not None:
             how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
             words = self.last_words()
@@ -133,8 +136,22 @@ class Stage:
 
     def last_words(self) -> str:
         """The last line of its output, if any."""
-        lines = (self.folder / "log").read_bytes()[-4000:].decode(errors="replace").split("\n")
+        lines = self._end_of_log().decode(errors="replace").split("\n")
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+    def _end_of_log(self) -> bytes:
+        with open(self.folder / "log", "rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - LAST_BYTES))
+            return log.read()
+
+    def _shorten(self) -> None:
+        """A proxy may print for hours: what it prints is appended, so that the file can be cut at any time."""
+        path = self.folder / "log"
+        if path.exists() and path.stat().st_size > MOST_LOG_BYTES:
+            end = self._end_of_log()
+            os.truncate(path, 0)
+            with open(path, "ab") as log:
+                log.write(end)
 
     def stop(self) -> None:
         """Stop the proxy and its children; its rules stay in the kernel."""
@@ -152,14 +169,22 @@ class Stage:
         finally:
             self._kill_group(process.pid)
             process.wait()
+            self._kill_runaways()
 
     @staticmethod
     def _kill_group(pid: int) -> None:
         """Kill its session, which it leads."""
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+
+    def _kill_runaways(self) -> None:
+        """Children that began a session of their own: what they inherited names this Stage's folder."""
+        mark = f"{LOCK_VARIABLE}={self.folder}/".encode()
+        for process in Path("/proc").iterdir():
+            if process.name.isdigit():
+                with suppress(OSError):
+                    if mark in (process / "environ").read_bytes():
+                        os.kill(int(process.name), signal.SIGKILL)
 
     def metrics(self) -> str:
         """Its metrics page; "" if it serves none."""

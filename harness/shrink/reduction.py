@@ -17,8 +17,13 @@ Path = tuple[str | int, ...]
 """The keys and indices of a value inside a manifest."""
 
 
-def reduced(events: Sequence[Event], holds: Holds, step: Callable[[str, int], None]) -> list[Event]:
-    """A minimal part of `events` for which `holds` is true.
+def reduced(
+    events: Sequence[Event],
+    holds: Holds,
+    step: Callable[[str, int], None],
+    removable: Callable[[Path], bool] = lambda path: True,
+) -> list[Event]:
+    """A minimal part of `events` for which `holds` is true; of manifests only `removable` fields are left out.
 
     `step` is called with the kind of parts to be removed next, and their number.  Rounds are repeated until one changes
     nothing: with fewer fields, an event may become superfluous.
@@ -30,7 +35,7 @@ def reduced(events: Sequence[Event], holds: Holds, step: Callable[[str, int], No
             now = _by_group(now, group, what, holds, step)
         step("events", len(now))
         now = ddmin(now, holds)
-        now = _fields(now, holds, step)
+        now = _fields(now, holds, step, removable)
         if now == before:
             return now
 
@@ -73,14 +78,16 @@ def _service_of(event: Event) -> tuple[str, str] | None:
     return (key[1], str(labels[SERVICE_NAME])) if SERVICE_NAME in labels else None
 
 
-def _fields(events: list[Event], holds: Holds, step: Callable[[str, int], None]) -> list[Event]:
+def _fields(
+    events: list[Event], holds: Holds, step: Callable[[str, int], None], removable: Callable[[Path], bool]
+) -> list[Event]:
     """Removes fields and list elements in one manifest after another, outer ones first."""
     now = list(events)
     for at, event in enumerate(events):
         if event.type not in OBJECT_TYPES:
             continue
         step("fields", len(events))
-        for path in list(_paths(_decoded(event))):
+        for path in filter(removable, list(_paths(_decoded(event)))):
             manifest = _decoded(now[at])
             if not _remove(manifest, path):
                 continue

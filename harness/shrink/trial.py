@@ -15,6 +15,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -158,8 +159,8 @@ class Trial:
             except subprocess.TimeoutExpired:
                 code = None
             finally:
-                if process.poll() is None:
+                with suppress(ProcessLookupError):  # children may be left, even if it has ended
                     os.killpg(process.pid, signal.SIGKILL)
-                    process.wait()
+                process.wait()
             printed.seek(0)
             return code, printed.read().decode(errors="replace")

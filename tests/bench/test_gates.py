@@ -47,6 +47,15 @@ def test_too_few_pairs_are_no_evidence():
     assert verdict(10, [], 0)["passed"] == "unknown"
 
 
+def test_a_longer_tail_alone_is_red():
+    """Of the clock; CPU times are five different values, in which there is no tail."""
+    longer = samples(count=640)
+    longer.change = [s._replace(seconds=s.seconds * (1 if s.at[1] % 40 else 9 + s.at[1])) for s in longer.change]
+    found, judged = by_pairs(run(longer, samples(count=640)), 10)
+    assert red(found) == ["change_p99.seconds"] and judged == 6
+    assert by_pairs(run(samples(count=640), longer), 10)[0] == []
+
+
 def test_counts_and_memory_are_judged_as_they_are():
     larger = samples()
     larger.elements, larger.memory = 1_200, [130]

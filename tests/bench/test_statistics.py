@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.bench.statistics import exponent, median_interval, nearest_rank
+from harness.bench.statistics import exponent, median_interval, nearest_rank, tail_interval
 from harness.bench.steps import SHORTEST, best_cut, steps
 
 
@@ -26,6 +26,43 @@ def test_the_interval_of_a_median_is_that_of_fair_coins():
 
 def test_a_percentile_is_a_sample():
     assert [nearest_rank([3, 1, 2, 4], percent) for percent in (1, 50, 51, 99)] == [1, 2, 3, 4]
+
+
+def turns(seed: int, count: int = 640, slower: float = 1.0, every: int = 1) -> list[tuple[float, float]]:
+    """Pairs on a busy machine, where one in thirty takes many times as long; every so many are slower by a factor."""
+    draw = random.Random(seed)
+
+    def seconds() -> float:
+        return math.exp(draw.gauss(0, 0.1)) * (draw.uniform(2, 40) if draw.random() < 1 / 30 else 1.0)
+
+    return [(seconds() * (1.0 if n % every else slower), seconds()) for n in range(count)]
+
+
+def test_the_interval_of_a_tail_scales_and_can_be_turned_round():
+    pairs = turns(1)
+    found = tail_interval(pairs)
+    assert found.low < found.ratio < found.high and found.pairs == 640
+    scaled = tail_interval([(3 * ours, theirs) for ours, theirs in pairs])
+    assert scaled[:3] == pytest.approx([3 * value for value in found[:3]])
+    inverse = tail_interval([(theirs, ours) for ours, theirs in pairs])
+    assert (1 / inverse.high, 1 / inverse.low) == pytest.approx((found.low, found.high))
+
+
+def test_a_tail_needs_as_many_pairs_as_eleven_in_a_row_of_fair_coins():
+    assert 2**-11 < 0.0005 < 2**-10
+    assert tail_interval(turns(1, 549))[1:] == (None, None, 549)
+    assert tail_interval(turns(1, 550)).low is not None
+
+
+def test_noise_makes_no_tail_longer():
+    assert [seed for seed in range(60) if tail_interval(turns(seed)).low > 1] == []
+
+
+def test_a_longer_tail_is_found_where_the_median_is_the_same():
+    for seed in range(10):
+        pairs = turns(seed, slower=60.0, every=25)
+        assert tail_interval(pairs).low > 1.1
+        assert median_interval([ours / theirs for ours, theirs in pairs]).low < 1.1
 
 
 def test_exponents():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from harness.kube.proxy import OURS, Command
 from tests.docs.test_schemas import check
 
 FOREIGN = Path(__file__).parents[1] / "external" / "foreign.py"
+BROKEN = Path(__file__).with_name("broken_engine.py")
 SIMPLE = "inv-04-slice-before-service"
 """A Service comes and goes: cluster IPs alone, in IPv4."""
 
@@ -75,7 +77,40 @@ def test_a_broken_one_fails_with_what_happened(fault, packet, happened, kernel_n
     assert packet in case["failures"][-1]["packet"] and happened in case["failures"][-1]["happened"]
 
 
-def test_random_clusters_are_the_same_for_a_seed_and_a_failure_is_made_small(kernel_namespaces):
+def test_a_random_failure_is_reduced_and_its_command_repeats_it(tmp_path, kernel_namespaces):
+    """The engine, but endpoints that drain count as ready ones: that takes a Service with both."""
+    proxy = f"{sys.executable} {BROKEN} --config={{config}} --hostname-override={{node}}"
+    first = by_chance(tmp_path, "--external", f"broken={proxy}", "--fuzz", "1", "--seed", "11")
+    (case,) = first["cases"]
+    assert case["why"] == "2 of 11 events show it"
+    assert [event["resource"] for event in case["events"]] == ["services", "endpointslices"]
+    conditions = [each.get("conditions") for each in case["events"][1]["object"]["endpoints"]]
+    assert len(conditions) <= 3 and {"ready": False, "serving": True, "terminating": True} in conditions
+    assert {each["step"] for each in case["failures"]} == {0}
+    again = shlex.split(case["replay"])
+    assert again[:2] == ["harness", "conformance"]
+    (repeated,) = by_chance(tmp_path, *again[2:])["cases"]
+    assert (repeated["events"], repeated["why"]) == (case["events"], case["why"])
+
+
+def by_chance(folder: Path, *words: str) -> dict:
+    path = folder / "found.json"
+    done = CliRunner().invoke(main, ["conformance", *words, "--json", str(path)])
+    assert done.exit_code == 5, done.output
+    found = json.loads(path.read_text())
+    check("conformance.json", found)
+    for event in found["cases"][0]["events"]:
+        assert json.dumps(event) in done.output
+    return found
+
+
+def test_a_proxy_that_follows_nothing_is_not_tried_for_ever(kernel_namespaces):
+    results = fuzz(foreign("crashes"), 5, 1)
+    assert [len(result.failures) for result in results] == [1] * 5
+    assert [result.seconds > 0 for result in results] == [True] * 3 + [False] * 2
+
+
+def test_random_clusters_are_the_same_for_a_seed(kernel_namespaces):
     ours = Target(OURS, "nftables", (1, 37), None, ("--mode", "nftables"))
     assert [result.state for result in fuzz(ours, 2, 11)] == ["passed", "passed"]
 
