@@ -96,6 +96,7 @@ class Measurement:
         try:
             self._first(began, questions)
             if figures.first_seconds is not None:
+                self._progress(f"changes of {self._stage.command.name}")
                 for batch in batches:
                     self._batch(batch)
                     if len(figures.missed) >= MOST_MISSED:

@@ -11,6 +11,7 @@ import pytest
 
 from harness.external.own_word import own_word
 from harness.external.run import Options, run
+from harness.external.stage import LAST_BYTES, MOST_LOG_BYTES, Stage
 from harness.external.usage import Usage
 from harness.judge.packet import Packet
 from harness.judge.packets.attempts import Attempts
@@ -153,6 +154,25 @@ def test_a_clients_port_is_used_once_whichever_way_its_packets_come_in(kernel_na
             attempts.send(packet._replace(interface="eth0"), "external").port,
         ]
     assert len(set(ports)) == 2
+
+
+def test_children_in_a_session_of_their_own_end_with_the_proxy(small, tmp_path, kernel_namespaces):
+    written = tmp_path / "pid"
+    line = (
+        f"sh -c 'setsid sh -c \"echo \\$\\$ > {written}; exec sleep 600\" & until [ -s {written} ]; do :; done; exit 4'"
+    )
+    assert run(small, command("x", line), "iptables", HASTY)["state"] == "crashed"
+    child = Path(f"/proc/{written.read_text().strip()}")
+    until(lambda: not child.exists())
+
+
+def test_what_a_proxy_prints_does_not_fill_the_disk(kernel_namespaces):
+    line = f"sh -c 'yes | head -c {MOST_LOG_BYTES + 2}; echo the end; exec sleep 600'"
+    with Stage(command("loud", line), "nftables", "n1", {}) as stage:
+        stage.start()
+        until(lambda: stage.last_words() == "the end")
+        stage.check()
+        assert (stage.folder / "log").stat().st_size == LAST_BYTES and stage.last_words() == "the end"
 
 
 def test_a_proxy_does_not_outlive_a_harness_that_is_killed(small, tmp_path, kernel_namespaces):
