@@ -28,11 +28,11 @@ def test_rate_held_in_the_lab(benchmark, tmp_path, figure, mode):
         before, began = _cpu_seconds(client), time.monotonic()
         benchmark.pedantic(lambda: time.sleep(SECONDS), rounds=1)
         engines, took = _cpu_seconds(client) - before, time.monotonic() - began
-        facts = {"began_monotonic_ns": client.call("status")["began_monotonic_ns"]}
+        began_ns = client.status().began_monotonic_ns
         stopped = [(process, process.stop()) for process in processes]
     load = Load(seconds=[], failures=[], flows=[], headers=[], incomplete=[])
     for process, code in stopped:
-        read_load(process.out, {"name": process.where, "exit_code": code}, facts["began_monotonic_ns"], load)
+        read_load(process.out, {"name": process.where, "exit_code": code}, began_ns, load)
     assert load.incomplete == []
     held = load.held(HELD_US)
     figure(f"{mode}: held, of {RATE:,} due a second", f"{held:.2%} = {held * RATE:,.0f}/s", f"{RATE:,}/s", "1.0")
@@ -43,4 +43,4 @@ def test_rate_held_in_the_lab(benchmark, tmp_path, figure, mode):
 
 def _cpu_seconds(client: LabClient) -> float:
     """CPU time of all engines since they started."""
-    return sum(usage["cpu_seconds"] for usage in client.call("engine.usage").values())
+    return sum(usage.cpu_seconds for usage in client.engine_usage().values())

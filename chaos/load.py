@@ -6,7 +6,6 @@ answers, writes its log to OUT, and ends at the end of its standard input.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
@@ -79,7 +78,7 @@ def start_load(
     """
     folder.mkdir(parents=True, exist_ok=True)
     total = sum(map(len, options.flows.values()))
-    status = client.call("status")
+    status = client.status()
     started = []
     for number, (where, flows) in enumerate(sorted(options.flows.items())):
         if not flows:
@@ -92,8 +91,8 @@ def start_load(
             "shape": options.shape,
             "timeout_seconds": options.timeout_seconds,
             "seed": seed * 1000 + number,
-            "nodes": {node["name"]: node["address"] for node in status["nodes"]},
-            "services": status["services"],
+            "nodes": {node.name: node.address for node in status.nodes},
+            "services": status.services,
             "lab": str(client.folder),
         }
         command = _prepared(where, spec, folder) + (["--web-ui"] if web_ui else [])
@@ -114,7 +113,7 @@ def start_here(spec: dict[str, Any], folder: Path) -> LoadProcess:
 def _prepared(where: str, spec: dict[str, Any], folder: Path) -> list[str]:
     """Write the spec; returns the command that runs it."""
     path = folder / f"{where}.spec.json"
-    path.write_text(json.dumps(spec, indent=2))
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(spec)))
     return [sys.executable, "-m", "loadtests.run", str(path), str(folder / f"{where}.jsonl")]
 
 

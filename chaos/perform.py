@@ -9,8 +9,8 @@ duration counts from the evidence, as an operation may take long to take effect.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import msgspec
 
@@ -42,7 +42,7 @@ class Target(Protocol):
     def holds(self, conditions: list[Condition]) -> list[bool]:
         """Which of the conditions hold now, by one observation; TargetError if it cannot be made."""
 
-    def note(self, what: dict[str, Any]) -> float:
+    def note(self, what: Mapping[str, object]) -> float:
         """Write a FAULT event to the cluster's log; returns its time on the log's clock in seconds."""
 
     def now(self) -> float:

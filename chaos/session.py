@@ -23,6 +23,7 @@ from chaos.model import PlanError, Step
 from chaos.perform import Performed, Performer, Target, TargetError
 from chaos.plan import Plan
 from chaos.verdict.journal import write_journal
+from harness.lab.answers import EngineUsage
 from harness.lab.control import LabError
 from harness.log.kafka.broker import BrokerError
 from harness.places import vm
@@ -61,8 +62,8 @@ class Stage(Protocol):
     def restore(self) -> None:
         """Restore what a fault removed without restoring it, once it is known whether nodes had removed it."""
 
-    def usage(self) -> dict[str, dict[str, Any]]:
-        """By node, its engine's `pid`, `cpu_seconds` and `memory_bytes`."""
+    def usage(self) -> dict[str, EngineUsage]:
+        """By node, what its engine has used; empty: not observable from here."""
 
     def facts(self) -> dict[str, Any]:
         """Its part of run.json: mode, began_monotonic_ns, seconds, observations and more."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from harness.lab.answers import ServiceStatus
 from loadtests.spec import Spec, SpecError
 
 HTTP, HTTP_KEEPALIVE, TCP, UDP, UDP_KEPT = "http", "http-keepalive", "tcp", "udp", "udp-kept"
@@ -62,15 +63,19 @@ def flow_of(name: str, spec: Spec) -> Flow:
     way = FLOWS.get(name)
     if way is None:
         raise SpecError(f"unknown flow {name!r}; there are: {', '.join(FLOWS)}")
-    service = next((s for s in spec.services if s["name"] == way.service), None)
-    if service is None or way.port not in service["ports"]:
+    service = next((s for s in spec.services if s.name == way.service), None)
+    if service is None or way.port not in service.ports:
         raise SpecError(f"flow {name}: there is no Service {way.service} with a port {way.port}")
-    ports = service["ports"][way.port]
-    if way.address == "nodes":
-        found = tuple(Destination(a, ports["node_port"], node) for node, a in sorted(spec.nodes.items()))
-    else:
-        address = service["balancer"] if way.address == "balancer" else service["cluster_ip"]
-        found = (Destination(address, ports["port"]),) if address else ()
+    found = _destinations(way, service, spec)
     if not found:
         raise SpecError(f"flow {name}: the Service {way.service} has no such address")
     return Flow(name, way.kind, found)
+
+
+def _destinations(way: _Way, service: ServiceStatus, spec: Spec) -> tuple[Destination, ...]:
+    port = service.ports[way.port]
+    if way.address == "nodes":
+        number = port.node_port
+        return tuple(Destination(address, number, n) for n, address in sorted(spec.nodes.items())) if number else ()
+    address = service.balancer if way.address == "balancer" else service.cluster_ip
+    return (Destination(address, port.port),) if address else ()

@@ -14,13 +14,13 @@ import os
 import sys
 import time
 from random import Random
-from typing import Any
 
 import gevent
 from locust import LoadTestShape, User, events, task
 from locust.env import Environment
 from locust.runners import MasterRunner, Runner, WorkerRunner
 
+from harness.lab.answers import FlowEndpoint, FlowQuery
 from loadtests import shapes
 from loadtests.arrivals import Stream, users_for
 from loadtests.flows import DATAGRAMS, ONE_FLOW_EACH, Destination, Flow, flow_of
@@ -175,9 +175,9 @@ def _lookup() -> Ask:
 
     client = LabClient(SPEC.lab)
 
-    def ask(flows: list[dict[str, Any]]) -> list[dict[str, Any] | None]:
+    def ask(flows: list[FlowQuery]) -> list[FlowEndpoint | None]:
         try:
-            return list(client.call("flows.lookup", flows=flows))
+            return client.flows_lookup(flows)
         except LabError:
             return [None] * len(flows)  # the load goes on; the log says that it does not know
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
+from harness.lab.answers import FlowEndpoint, FlowQuery
 from loadtests.spec import Spec
 from loadtests.tally import Tally
 
@@ -36,11 +37,12 @@ class Failure(NamedTuple):
     """After when its flow began, where it is one of its own."""
 
 
-Ask = Callable[[list[dict[str, Any]]], Sequence[dict[str, Any] | None]]
+Ask = Callable[[list[FlowQuery]], Sequence[FlowEndpoint | None]]
+"""Names the endpoint of each flow, None where it is not known."""
 
 
 class LoadLog:
-    """`ask(list of flows) -> list of {"node", "endpoint", "pod"} or None` names endpoints; None asks nobody."""
+    """Failures get the endpoint that `ask` names; without it none is looked up."""
 
     def __init__(self, path: str, spec: Spec, tally: Tally, ask: Ask | None = None) -> None:
         self._file = open(path, "w", buffering=1)
@@ -62,26 +64,25 @@ class LoadLog:
         failures = [failure for failure in self._failures if failure.ended_ns <= before_ns]
         self._failures = [failure for failure in self._failures if failure.ended_ns > before_ns]
         for failure, found in zip(failures, self._endpoints(failures), strict=True):
-            found = found or {}
+            node, pod = (found.node, found.pod) if found else ("", None)
             self._write(
                 kind="failure", at_ns=failure.at_ns, ended_ns=failure.ended_ns, flow=failure.flow, cause=failure.cause,
-                via=failure.via, node=found.get("node") or failure.node or None, endpoint=found.get("endpoint"),
-                pod=found.get("pod") or failure.pod or None, **({"older": True} if found.get("older") else {}),
+                via=failure.via, node=node or failure.node or None, endpoint=found.endpoint if found else None,
+                pod=pod or failure.pod or None, **({"older": True} if found and found.older else {}),
             )  # fmt: skip
         patience_ns = 0 if everything else int((self._spec.timeout_seconds * 2 + 1) * 1e9)
         for row in self._tally.rows(time.monotonic_ns() - patience_ns + (10**10 if everything else 0)):
             self._write(**row)
 
-    def _endpoints(self, failures: list[Failure]) -> list[dict[str, Any] | None]:
-        known: list[dict[str, Any] | None] = [None] * len(failures)
+    def _endpoints(self, failures: list[Failure]) -> list[FlowEndpoint | None]:
+        known: list[FlowEndpoint | None] = [None] * len(failures)
         unknown = ((n, (f, f.source)) for n, f in enumerate(failures) if f.source and not f.pod)
         asked = dict(islice(unknown, LOOKED_UP_AT_ONCE))
         if self._ask and asked:
             flows = [
-                {"protocol": f.protocol, "source": source, "source_port": port, "address": f.address,
-                 "port": f.port, "node": f.node, "since_ns": f.since_ns, "until_ns": f.ended_ns}
+                FlowQuery(f.protocol, source, port, f.address, f.port, f.node, f.since_ns, f.ended_ns)
                 for f, (source, port) in asked.values()
-            ]  # fmt: skip
+            ]
             for n, found in zip(asked, self._ask(flows), strict=True):
                 known[n] = found
         return known

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from harness.lab.answers import ServiceStatus
+
 
 class SpecError(ValueError):
     """An invalid spec; the message says which file and why."""
@@ -25,7 +27,7 @@ class Spec(msgspec.Struct, frozen=True):
     name: str
     flows: tuple[str, ...]
     nodes: dict[str, str]
-    services: list[dict[str, Any]]
+    services: list[ServiceStatus]
     where: str = ""
     arrivals_per_second: float = 100.0
     arrivals_per_user: float = 5.0

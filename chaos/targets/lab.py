@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from chaos.kafka_log import KafkaLog
 from chaos.model import Cluster, Condition, Op, Pod
 from chaos.perform import TargetError
+from harness.lab.answers import NodeStatus, PodStatus, Status
 from harness.lab.control import LabClient, LabError
 from harness.log.kafka.broker import BrokerError
 
@@ -15,18 +17,28 @@ NETEM = ("sh", "-c", "tc qdisc add dev lo root netem delay 1ms && tc qdisc del d
 """Probes for netem on loopback, where it does not affect a Service."""
 
 
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """The lab's errors as a target's."""
+    try:
+        yield
+    except LabError as error:
+        raise TargetError(str(error)) from None
+
+
 class LabTarget:
     """A `Target` around a lab's client."""
 
     def __init__(self, client: LabClient, kafka: KafkaLog | None = None) -> None:
         self.client, self._kafka = client, kafka
 
+    @_refusals()
     def cluster(self) -> Cluster:
         """Its nodes, and the pods that are not terminating."""
-        status = self._call("status")
-        pods = [Pod(p["name"], p["node"], p["address"]) for p in status["pods"] if not p["terminating"]]
-        nodes = sorted(node["name"] for node in status["nodes"])
-        return Cluster(tuple(nodes), tuple(sorted(pods, key=lambda pod: pod.name)), status["mode"])
+        status = self.client.status()
+        pods = [Pod(p.name, p.node, p.address or "") for p in status.pods if not p.terminating]
+        nodes = sorted(node.name for node in status.nodes)
+        return Cluster(tuple(nodes), tuple(sorted(pods, key=lambda pod: pod.name)), status.mode)
 
     def can(self, op: Op) -> str:
         """The lab supports all operations, but it may have no broker, and its kernel no netem."""
@@ -37,6 +49,7 @@ class LabTarget:
             return "" if tried.returncode == 0 else f"the kernel has no netem: {_words(tried.stderr)}"
         return ""
 
+    @_refusals()
     def perform(self, op: Op) -> None:
         """Operations are the lab's own; `node.run` runs a command on a node, which must exit with 0.
 
@@ -45,39 +58,42 @@ class LabTarget:
         if op.name == "node.run":
             self._run(op.arguments["node"], op.arguments["command"])
         elif op.name == "pod.evict":
-            self._call("pod.delete", **op.arguments)
+            self.client.perform("pod.delete", **op.arguments)
         elif op.name.startswith("broker."):
             self._broker(op.name.removeprefix("broker."))
         else:
-            self._call(op.name, **op.arguments)
+            self.client.perform(op.name, **op.arguments)
 
+    @_refusals()
     def holds(self, conditions: list[Condition]) -> list[bool]:
         """Uses one status for all, and one command per condition that has a command."""
-        status = self._call("status")
+        status = self.client.status()
         return [self._holds(condition, status) for condition in conditions]
 
-    def _holds(self, condition: Condition, status: dict[str, Any]) -> bool:
+    def _holds(self, condition: Condition, status: Status) -> bool:
         if condition.command:
             return self.client.run(condition.name, list(condition.command)).returncode == 0
         if condition.kind in ("pod", "node"):
-            found = next((o for o in status[f"{condition.kind}s"] if o["name"] == condition.name), None)
-            return found is not None and found[condition.field] == condition.value
+            there: Sequence[PodStatus | NodeStatus] = status.pods if condition.kind == "pod" else status.nodes
+            found = next((each for each in there if each.name == condition.name), None)
+            return found is not None and _has(found, condition)
         if condition.kind == "kernel":
-            judged = self._call("kernels.judge", nodes=[condition.name])
-            return bool(judged[condition.name][condition.field] == condition.value)
+            return _has(self.client.kernels_judge([condition.name])[condition.name], condition)
         if condition.kind == "cluster" and condition.field == "replicas":
-            return bool(sum(not pod["terminating"] for pod in status["pods"]) == condition.value)
+            return bool(sum(not pod.terminating for pod in status.pods) == condition.value)
         if condition.kind == "broker":
             return self._kafka is not None and self._kafka.up == condition.value
-        return bool(status[condition.field] == condition.value)
+        return _has(status, condition)
 
-    def note(self, what: dict[str, Any]) -> float:
+    @_refusals()
+    def note(self, what: Mapping[str, object]) -> float:
         """A FAULT event in the lab's event log."""
-        return float(self._call("fault.note", what=what))
+        return self.client.fault_note(what)
 
+    @_refusals()
     def now(self) -> float:
         """The event log's clock."""
-        return float(self._call("status")["seconds"])
+        return self.client.status().seconds
 
     def _run(self, node: str, command: list[str]) -> None:
         done = self.client.run(node, command)
@@ -93,11 +109,9 @@ class LabTarget:
         except BrokerError as error:
             raise TargetError(str(error)) from None
 
-    def _call(self, op: str, **arguments: Any) -> Any:
-        try:
-            return self.client.call(op, **arguments)
-        except LabError as error:
-            raise TargetError(str(error)) from None
+
+def _has(thing: object, condition: Condition) -> bool:
+    return bool(getattr(thing, condition.field) == condition.value)
 
 
 def _words(text: bytes) -> str:

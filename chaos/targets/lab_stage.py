@@ -9,8 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import msgspec
-
 from chaos.experiment import Experiment, plan_of
 from chaos.faults import FAULTS
 from chaos.kafka_log import KafkaLog
@@ -18,10 +16,10 @@ from chaos.load import LoadProcess, start_load
 from chaos.model import PlanError
 from chaos.plan import Plan
 from chaos.targets.lab import LabTarget
+from harness.lab.answers import EngineUsage, Status
 from harness.lab.control import LabClient
 from harness.lab.control_plane import spares
 from harness.lab.launch import RECORDING, lab
-from harness.lab.topology import LabOptions
 from harness.log.kafka.broker import BrokerError
 from harness.places import vm
 from harness.wording import plural
@@ -32,7 +30,7 @@ def attached(experiment: Experiment, folder: Path, mode: str | None = None) -> E
 
     LabError if there is none; PlanError if a different `mode` was requested.
     """
-    options = msgspec.convert(LabClient(folder).facts["options"], LabOptions)
+    options = LabClient(folder).facts.options
     if mode and mode != options.mode:
         raise PlanError(
             f"mode {mode} is requested, but the lab in {folder} runs {options.mode}; request that mode or none, or"
@@ -96,42 +94,40 @@ class LabStage:
 
         Rules are checked separately, as an engine is healthy before it has written its first rules.
         """
-        status = self.client.call("status")
-        ready = [pod for pod in status["pods"] if pod["ready"] and not pod["terminating"]]
+        status = self.client.status()
+        ready = [pod for pod in status.pods if pod.ready and not pod.terminating]
         return {
-            "pods": len(ready) == len(status["pods"]) == status["replicas"],
-            "nodes": all(node["ready"] for node in status["nodes"]),
-            "engines": all(node["engine_healthy"] and node["engine_synced"] for node in status["nodes"])
-            and _followed(status),
-            "kernels": self.client.call("open_questions") == 0,
+            "pods": len(ready) == len(status.pods) == status.replicas,
+            "nodes": all(node.ready for node in status.nodes),
+            "engines": all(node.engine_healthy and node.engine_synced for node in status.nodes) and _followed(status),
+            "kernels": self.client.open_questions() == 0,
         }
 
     def kernels(self) -> dict[str, list[str]] | None:
         """By kernel readback against the oracle; None for another proxy, whose rules the readback cannot parse."""
         if self._experiment.lab.external:
             return None
-        found = self.client.call("kernels.judge")
-        return {node: judged["differences"] for node, judged in found.items()}
+        return {node: judged.differences for node, judged in self.client.kernels_judge().items()}
 
     def restore(self) -> None:
         """Restores the unused Services."""
-        self.client.call("spares.set", services=spares.USUAL, slices=spares.USUAL)
+        self.client.perform("spares.set", services=spares.USUAL, slices=spares.USUAL)
 
-    def usage(self) -> dict[str, dict[str, Any]]:
+    def usage(self) -> dict[str, EngineUsage]:
         """By /proc."""
-        return dict(self.client.call("engine.usage"))
+        return self.client.engine_usage()
 
     def facts(self) -> dict[str, Any]:
         """The lab's observations at the end."""
-        status = self.client.call("status")
+        status = self.client.status()
         return {
-            "mode": status["mode"],
+            "mode": status.mode,
             "lab": self._experiment.lab,
-            "began_monotonic_ns": status["began_monotonic_ns"],
-            "seconds": status["seconds"],
-            "observations": self.client.call("observations"),
-            "transactions": self.client.call("transactions"),
-            "rewrites": self.client.call("rewrites"),
+            "began_monotonic_ns": status.began_monotonic_ns,
+            "seconds": status.seconds,
+            "observations": self.client.observations(),
+            "transactions": self.client.transactions(),
+            "rewrites": self.client.rewrites(),
             "kafka": self._kafka.finish() if self._kafka else None,
         }
 
@@ -164,6 +160,6 @@ def _sockets(folder: str, names: list[str]) -> set[str]:
     return {name for name in names if (Path(folder) / name).is_socket()}
 
 
-def _followed(status: dict[str, Any]) -> bool:
+def _followed(status: Status) -> bool:
     """Whether every engine's watches are open again: an engine that waits to retry is healthy, but receives nothing."""
-    return bool(status["watches"] >= status["watches_wanted"])
+    return status.watches >= status.watches_wanted

@@ -12,6 +12,7 @@ from hdrh.histogram import HdrHistogram
 from chaos.objectives import Objectives
 from chaos.perform import Performed
 from chaos.verdict.journal import read_journal
+from harness.lab.answers import Observation
 from harness.log import open_source
 from harness.log.events import OBJECT_TYPES, JsonObject
 
@@ -24,26 +25,6 @@ LOWEST_US, HIGHEST_US, DIGITS = 1, 60_000_000, 3
 
 class FactsError(ValueError):
     """A folder without a run, or with unreadable files; the message names the file and the reason."""
-
-
-class Observation(msgspec.Struct, frozen=True):
-    """When a node's kernel added an address (`wanted`) or removed it.
-
-    `seen` None: it had not by `until`, when the change was undone or no longer waited for.
-    """
-
-    node: str
-    address: str
-    wanted: bool
-    asked: float
-    seen: float | None
-    until: float
-    source: str = ""
-
-    @property
-    def seconds(self) -> float:
-        """Lower bound of the time it took."""
-        return self.until - self.asked
 
 
 class Failure(msgspec.Struct, frozen=True):

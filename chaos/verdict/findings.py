@@ -11,8 +11,9 @@ from chaos.faults import FAULTS
 from chaos.perform import Performed
 from chaos.verdict.accounts import POD, account, kept_since, wherever
 from chaos.verdict.bounds import bounds
-from chaos.verdict.facts import Facts, Failure, Observation
+from chaos.verdict.facts import Facts, Failure
 from chaos.verdict.following import able
+from harness.lab.answers import Observation
 from harness.wording import plural
 
 

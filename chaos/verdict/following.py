@@ -15,8 +15,9 @@ from chaos.faults import having
 from chaos.model import Effect
 from chaos.perform import Performed
 from chaos.verdict.accounts import limit_seconds, sync_period
-from chaos.verdict.facts import Facts, Observation
+from chaos.verdict.facts import Facts
 from chaos.verdict.words import Judgement
+from harness.lab.answers import Observation
 from harness.wording import plural
 
 NODE_BLIND, ALL_BLIND, RULES_TOUCHED = map(having, (Effect.NODES_BLIND, Effect.ALL_BLIND, Effect.RULES_TOUCHED))

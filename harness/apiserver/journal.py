@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ class Journal:
         """The current time on the recording's clock."""
         return (self._clock() - self.began) / 1e9
 
-    def mark(self, type: str, resource: str, note: dict[str, Any]) -> float:
+    def mark(self, type: str, resource: str, note: Mapping[str, object]) -> float:
         """Write a marker, such as a FAULT; returns its time in seconds on the recording's clock.
 
         ValueError for an unknown type.

@@ -19,6 +19,7 @@ from harness.cli.vm import KernelChoice, image_of, show_progress
 from harness.modes import MODES
 
 if TYPE_CHECKING:
+    from harness.lab.answers import Status
     from harness.lab.topology import LabOptions
 
 EXIT_LAB, EXIT_USAGE = 1, 2
@@ -121,7 +122,7 @@ def up(folder: Path | None, kernel: str, **choices: Any) -> None:
         sys.exit(_up_in_machine(image_of(kernel), folder_of(folder)))
     try:
         client = start(options, folder_of(folder), lambda line: say(f"  {line}", err=True), detach=True)
-        _show(client.call("status"))
+        _show(client.status())
     except KeyboardInterrupt:
         click.echo("interrupted; nothing is left behind", err=True)
         sys.exit(130)
@@ -196,10 +197,14 @@ def status(folder: Path | None, as_json: bool) -> None:
 
     Exit codes: 0 all engines are healthy; 1 an engine is not healthy, or no lab is running.
     """
+    import msgspec
+
+    from harness.lab.control import LabClient
+
     _in_machine(folder, "status", *(["--json"] if as_json else []))
-    found = _call(folder, "status")
-    write_json(found, "-") if as_json else _show(found)
-    sys.exit(0 if all(node["engine_healthy"] for node in found["nodes"]) else EXIT_LAB)
+    found = LabClient(folder_of(folder)).status()
+    write_json(msgspec.to_builtins(found), "-") if as_json else _show(found)
+    sys.exit(0 if all(node.engine_healthy for node in found.nodes) else EXIT_LAB)
 
 
 @lab.command("exec", context_settings={"ignore_unknown_options": True})
@@ -272,35 +277,23 @@ def down(folder: Path | None, keep_recording: str | None) -> None:
     stop(folder_of(folder), keep_recording)
 
 
-def _call(folder: Path | None, op: str, **arguments: Any) -> Any:
-    from harness.lab.control import LabClient
-
-    return LabClient(folder_of(folder)).call(op, **arguments)
-
-
-def _show(found: dict[str, Any]) -> None:
+def _show(found: Status) -> None:
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
-    console.print(
-        f"[b]lab[/b] in {found['folder']}: mode {found['mode']}, up {found['seconds']:.0f} s, API {found['api']}"
-    )
+    console.print(f"[b]lab[/b] in {found.folder}: mode {found.mode}, up {found.seconds:.0f} s, API {found.api}")
     nodes = Table("node", "address", "zone", "ready", "engine", "pods ready", box=None, title_justify="left")
-    for node in found["nodes"]:
-        here = [pod for pod in found["pods"] if pod["node"] == node["name"]]
-        engine = "healthy" if node["engine_healthy"] else "[red]unhealthy[/]" if node["engine_pid"] else "[red]ended[/]"
-        ready = f"{sum(pod['ready'] for pod in here)}/{len(here)}"
-        nodes.add_row(
-            node["name"], node["address"], node["zone"], "yes" if node["ready"] else "[red]no[/]", engine, ready
-        )
+    for node in found.nodes:
+        here = [pod for pod in found.pods if pod.node == node.name]
+        engine = "healthy" if node.engine_healthy else "[red]unhealthy[/]" if node.engine_pid else "[red]ended[/]"
+        ready = f"{sum(pod.ready for pod in here)}/{len(here)}"
+        nodes.add_row(node.name, node.address, node.zone, "yes" if node.ready else "[red]no[/]", engine, ready)
     services = Table("service", "cluster IP", "load balancer", "ports (node ports)", box=None)
-    for service in found["services"]:
-        ports = ", ".join(
-            f"{name} {p['port']} ({p['node_port'] or 'none'})".strip() for name, p in service["ports"].items()
-        )
-        services.add_row(service["name"], service["cluster_ip"], service["balancer"] or "", ports)
+    for service in found.services:
+        ports = ", ".join(f"{name} {p.port} ({p.node_port or 'none'})".strip() for name, p in service.ports.items())
+        services.add_row(service.name, service.cluster_ip, service.balancer or "", ports)
     console.print(nodes)
     console.print(services)
-    if found["faults"]:
-        console.print(f"[red]faults in force: {json.dumps(found['faults'])}[/]")
+    if found.faults:
+        console.print(f"[red]faults in force: {json.dumps(found.faults)}[/]")

@@ -6,7 +6,6 @@ processes, and with them the network namespaces.  Only the folder remains.
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import shutil
@@ -25,6 +24,7 @@ import msgspec
 
 from harness import handover
 from harness.extras import missing as missing_package
+from harness.lab.answers import LabFacts
 from harness.lab.control import FACTS, SOCKET, LabClient, LabError
 from harness.lab.dataplane.processes import prefer
 from harness.lab.topology import LabOptions
@@ -53,7 +53,6 @@ def start(options: LabOptions, folder: Path, report: Callable[[str], None], deta
     locked.write(msgspec.json.encode(options))
     locked.flush()
     user = mode_of(options.mode).user_namespace
-    facts = {"user_namespace": user, "options": msgspec.to_builtins(options)}
     ready_reader, ready_writer = os.pipe()
     lifeline, held = os.pipe()
     passed = [ready_writer] if detach else [ready_writer, lifeline]
@@ -75,8 +74,8 @@ def start(options: LabOptions, folder: Path, report: Callable[[str], None], deta
     os.close(lifeline)
     try:
         _await_ready(ready_reader, report, folder)
-        facts["pid"] = _peer(folder / SOCKET)
-        (folder / FACTS).write_text(json.dumps(facts))
+        facts = LabFacts(user, options, _peer(folder / SOCKET))
+        (folder / FACTS).write_bytes(msgspec.json.encode(facts))
         client = LabClient(folder)
     except BaseException:
         process.kill()
@@ -97,7 +96,7 @@ def start(options: LabOptions, folder: Path, report: Callable[[str], None], deta
 def stop(folder: Path, keep_recording: str | None = None) -> None:
     """Stop a folder's lab and remove the folder, saving its recording if requested; LabError if there is none."""
     client = LabClient(folder)
-    pid = client.facts["pid"]
+    pid = client.facts.pid
     try:
         watched = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -116,7 +115,7 @@ def stop(folder: Path, keep_recording: str | None = None) -> None:
 
 def _end(client: LabClient, watched: int) -> None:
     try:
-        client.call("stop")
+        client.perform("stop")
     except LabError:
         signal.pidfd_send_signal(watched, signal.SIGKILL)
     if not select.select([watched], [], [], STOP_SECONDS)[0]:

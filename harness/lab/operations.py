@@ -1,7 +1,7 @@
 """The operations of a running lab, one method each; `harness lab` and chaos use nothing else.
 
-Names are `NOUN.VERB` on the control socket and `noun_verb` here.  Each returns JSON; LookupError for an unknown
-pod or node, ValueError or OSError if the operation fails.  Times are seconds on the event log's clock.
+Names are `NOUN.VERB` on the control socket and `noun_verb` here.  LookupError for an unknown pod or node, ValueError
+or OSError if the operation fails.  `harness.lab.answers` describes the answers.
 """
 
 from __future__ import annotations
@@ -10,15 +10,29 @@ import asyncio
 import signal
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
+import msgspec
+
+from harness.judge.readback.judged import Judged
+from harness.lab.answers import (
+    EngineUsage,
+    FlowEndpoint,
+    FlowQuery,
+    Moments,
+    NodeStatus,
+    Observation,
+    PodStatus,
+    PortStatus,
+    ServiceStatus,
+    Status,
+)
 from harness.lab.control_plane import spares
 from harness.lab.control_plane.controllers import node_is_ready
 from harness.lab.control_plane.endpointslices import is_ready
 from harness.lab.dataplane import conntrack, network
 from harness.lab.dataplane.container import Container
 from harness.lab.dataplane.engines import Engine
-from harness.lab.dataplane.eyes import Moments
 from harness.lab.dataplane.forward import serve_inside
 from harness.lab.dataplane.observer import is_ready_endpoint
 from harness.lab.dataplane.processes import cpu_seconds, memory_bytes
@@ -37,14 +51,16 @@ class Operations:
         self._lab = lab
         self._refills: dict[str, asyncio.Task[None]] = {}
 
-    async def dispatch(self, op: str, arguments: dict[str, Any]) -> Any:
+    async def dispatch(self, op: str, arguments: dict[str, msgspec.Raw]) -> object:
         """Execute one request from the control socket."""
         method = getattr(self, op.replace(".", "_"), None)
         if op.startswith("_") or op == "dispatch" or method is None:
             raise LookupError(f"unknown operation {op!r}")
-        return await method(**arguments)
+        types = get_type_hints(method)
+        decoded = {name: msgspec.json.decode(value, type=types.get(name, object)) for name, value in arguments.items()}
+        return await method(**decoded)
 
-    async def status(self) -> dict[str, Any]:
+    async def status(self) -> Status:
         """The current nodes, engines, pods and Services."""
         lab = self._lab
         well, synced = [
@@ -52,79 +68,66 @@ class Operations:
             for look in (Engine.healthy, Engine.synced)
         ]
         health = dict(zip(lab.engines, zip(well, synced, strict=True), strict=True))
-        pods = [self._pod_status(pod) for pod in lab.api.pods()]
-        return {
-            "folder": str(lab.folder),
-            "recording": str(lab.recording),
-            "api": lab.faults.live.url,
-            "mode": lab.options.mode,
-            "seconds": lab.log.seconds,
-            "began_monotonic_ns": lab.log.began,
-            "nodes": [self._node_status(node, health) for node in lab.api.nodes()],
-            "pods": pods,
-            "services": [self._service_status(service) for service in lab.api.services()],
-            "replicas": lab.replicas.wanted,
-            "spares": [len(lab.api.names(resource, spares.NAMESPACE)) for resource in ("services", "endpointslices")],
-            "faults": sorted(lab.faults.active),
-            "watches": lab.faults.live.watchers,
-            "watches_wanted": lab.watches_wanted,
-        }
+        return Status(
+            folder=str(lab.folder),
+            recording=str(lab.recording),
+            api=lab.faults.live.url,
+            mode=lab.options.mode,
+            seconds=lab.log.seconds,
+            began_monotonic_ns=lab.log.began,
+            nodes=[self._node_status(node, health) for node in lab.api.nodes()],
+            pods=[self._pod_status(pod) for pod in lab.api.pods()],
+            services=[_service_status(service) for service in lab.api.services()],
+            replicas=lab.replicas.wanted,
+            spares=[len(lab.api.names(resource, spares.NAMESPACE)) for resource in ("services", "endpointslices")],
+            faults=sorted(lab.faults.active),
+            watches=lab.faults.live.watchers,
+            watches_wanted=lab.watches_wanted,
+        )
 
-    def _node_status(self, node: dict[str, Any], health: dict[str, tuple[bool, bool]]) -> dict[str, Any]:
+    def _node_status(self, node: dict[str, Any], health: dict[str, tuple[bool, bool]]) -> NodeStatus:
         name = node["metadata"]["name"]
         engine, kubelet = self._lab.engines[name], self._lab.kubelets[name]
-        return {
-            "name": name,
-            "address": engine.node.address,
-            "zone": engine.node.zone,
-            "ready": node_is_ready(node),
-            "schedulable": not node["spec"].get("unschedulable", False),
-            "kubelet": kubelet.alive,
-            "engine_pid": engine.pid,
-            "engine_healthy": health[name][0],
-            "engine_synced": health[name][1],
-            "engine_stopped": engine.stopped,
-            "wired": name not in self._lab.unplugged,
-            "caller": engine.node.caller,
-        }
+        healthy, synced = health[name]
+        return NodeStatus(
+            name=name,
+            address=engine.node.address,
+            zone=engine.node.zone,
+            ready=node_is_ready(node),
+            schedulable=not node["spec"].get("unschedulable", False),
+            kubelet=kubelet.alive,
+            engine_pid=engine.pid,
+            engine_healthy=healthy,
+            engine_synced=synced,
+            engine_stopped=engine.stopped,
+            wired=name not in self._lab.unplugged,
+            caller=engine.node.caller,
+        )
 
-    def _pod_status(self, pod: dict[str, Any]) -> dict[str, Any]:
+    def _pod_status(self, pod: dict[str, Any]) -> PodStatus:
         name, node = pod["metadata"]["name"], pod["spec"]["nodeName"]
         kubelet = self._lab.kubelets.get(node)
         container = kubelet.containers.get(name) if kubelet else None
-        return {
-            "name": name,
-            "node": node,
-            "address": pod["status"].get("podIP"),
-            "ready": is_ready(pod),
-            "terminating": "deletionTimestamp" in pod["metadata"],
-            "running": bool(container and container.running),
-            "stopped": bool(container and container.stopped),
-            "health": container.health if container else None,
-            "pid": container.pid if container else None,
-            "restarts": container.restarts if container else 0,
-        }
-
-    def _service_status(self, service: dict[str, Any]) -> dict[str, Any]:
-        spec = service["spec"]
-        ingress = (service["status"].get("loadBalancer") or {}).get("ingress") or []
-        return {
-            "name": service["metadata"]["name"],
-            "cluster_ip": spec.get("clusterIP", ""),
-            "balancer": ingress[0].get("ip") or ingress[0].get("hostname") if ingress else None,
-            "ports": {
-                port.get("name", ""): {"port": port["port"], "node_port": port.get("nodePort")}
-                for port in spec.get("ports") or ()
-            },
-        }
+        return PodStatus(
+            name=name,
+            node=node,
+            address=pod["status"].get("podIP"),
+            ready=is_ready(pod),
+            terminating="deletionTimestamp" in pod["metadata"],
+            running=bool(container and container.running),
+            stopped=bool(container and container.stopped),
+            health=container.health if container else None,
+            pid=container.pid if container else None,
+            restarts=container.restarts if container else 0,
+        )
 
     async def stop(self) -> None:
         """End the lab."""
         self._lab.ending.set()
 
-    async def observations(self, since: float = 0.0) -> list[dict[str, Any]]:
+    async def observations(self, since: float = 0.0) -> list[Observation]:
         """When each node's kernel had followed each change of the slices since the given time."""
-        return [o for o in self._lab.observations if o["asked"] >= since]
+        return [o for o in self._lab.observations if o.asked >= since]
 
     async def open_questions(self) -> int:
         """The number of kernels that have not yet followed a change."""
@@ -137,18 +140,15 @@ class Operations:
         await serve_inside(path, namespace, port)
         return str(path)
 
-    async def flows_lookup(self, flows: list[dict[str, Any]]) -> list[dict[str, Any] | None]:
+    async def flows_lookup(self, flows: list[FlowQuery]) -> list[FlowEndpoint | None]:
         """The node and endpoint of each flow, None if no node knows it: see `flows`."""
         pods = {pod["status"].get("podIP"): pod["metadata"]["name"] for pod in self._lab.api.pods()}
         return [self._lab.lookup.find(flow, pods) for flow in flows]
 
-    async def engine_usage(self) -> dict[str, dict[str, Any]]:
-        """`pid`, `cpu_seconds` and (resident) `memory_bytes` of each node's running engine."""
+    async def engine_usage(self) -> dict[str, EngineUsage]:
+        """CPU time and memory of each node's running engine."""
         running = {name: pid for name, engine in self._lab.engines.items() if (pid := engine.pid) is not None}
-        return {
-            name: {"pid": pid, "cpu_seconds": cpu_seconds(pid), "memory_bytes": memory_bytes(pid)}
-            for name, pid in running.items()
-        }
+        return {name: EngineUsage(pid, cpu_seconds(pid), memory_bytes(pid)) for name, pid in running.items()}
 
     async def transactions(self) -> dict[str, Moments | None]:
         """When each transaction on each node's rules took effect, by family; None if they are not announced."""
@@ -158,15 +158,15 @@ class Operations:
         """When a whole table of each node's rules was replaced or deleted; None if that cannot be detected."""
         return {name: observer.rewrites for name, observer in self._lab.observers.items()}
 
-    async def kernels_judge(self, nodes: list[str] | None = None) -> dict[str, dict[str, Any]]:
-        """Compare each node's kernel, read back, with the API's objects: `differences`, and what was read."""
+    async def kernels_judge(self, nodes: list[str] | None = None) -> dict[str, Judged]:
+        """Compare the kernels of the given nodes, by default of all, with the API's objects."""
         return dict(await asyncio.gather(*(self._judged(name) for name in nodes or self._lab.observers)))
 
-    async def _judged(self, node: str) -> tuple[str, dict[str, Any]]:
+    async def _judged(self, node: str) -> tuple[str, Judged]:
         self._node(self._lab.observers, node)
         found = await asyncio.to_thread(lambda: self._lab.observers[node].judged(self._lab.oracle(node)))
         differences = found.differences + await self._checked(node)
-        return node, found._asdict() | {"differences": differences}
+        return node, msgspec.structs.replace(found, differences=differences)
 
     async def _checked(self, node: str) -> list[str]:
         """Wrong answers of the node's health check ports about local endpoints."""
@@ -182,7 +182,7 @@ class Operations:
             if (status, count) != (200 if ready else 503, ready)
         ]
 
-    async def fault_note(self, what: dict[str, Any]) -> float:
+    async def fault_note(self, what: dict[str, object]) -> float:
         """Write a FAULT event; returns its time."""
         return self._lab.log.mark("FAULT", "nodes" if what.get("nodes") else "pods", what)
 
@@ -254,12 +254,11 @@ class Operations:
 
         await self._lab.api.update("nodes", node, change)
 
-    async def node_fill_conntrack(self, node: str, free: int) -> int:
-        """Keep the node's conntrack table so full that only `free` entries fit; returns the number added at first."""
+    async def node_fill_conntrack(self, node: str, free: int) -> None:
+        """Keep the node's conntrack table so full that only `free` entries fit."""
         self._node(self._lab.kubelets, node)
         added = await asyncio.to_thread(conntrack.fill, node, free)
         self._refills[node] = asyncio.create_task(self._refill(node, free, added))
-        return added
 
     async def _refill(self, node: str, free: int, added: int) -> None:
         """Replace entries that expire, until the table is emptied or filled again."""
@@ -285,9 +284,9 @@ class Operations:
         """Start the node's engine unless it runs."""
         await self._node(self._lab.engines, node).start()
 
-    async def api_fault(self, kind: str, **how: Any) -> None:
-        """Stop or slow down the API, or make it drop watches or answer 410: see `api_faults`."""
-        await self._lab.faults.set(kind, **how)
+    async def api_fault(self, kind: str, seconds: float = 1.0, every_seconds: float = 1.0) -> None:
+        """Stop or slow down the API, or make it drop watches or answer 410: see `ApiServer`."""
+        await self._lab.faults.set(kind, seconds, every_seconds)
 
     async def api_heal(self) -> None:
         """Heal the API."""
@@ -304,3 +303,16 @@ class Operations:
         if node not in things:
             raise LookupError(f"no node {node!r}; there are: {', '.join(things)}")
         return things[node]
+
+
+def _service_status(service: dict[str, Any]) -> ServiceStatus:
+    spec = service["spec"]
+    ingress = (service["status"].get("loadBalancer") or {}).get("ingress") or []
+    return ServiceStatus(
+        name=service["metadata"]["name"],
+        cluster_ip=spec.get("clusterIP", ""),
+        balancer=ingress[0].get("ip") or ingress[0].get("hostname") if ingress else None,
+        ports={
+            port.get("name", ""): PortStatus(port["port"], port.get("nodePort")) for port in spec.get("ports") or ()
+        },
+    )

@@ -19,7 +19,6 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -31,6 +30,7 @@ from harness.apiserver.store import StoreChange
 from harness.judge.oracle import Oracle, Settings
 from harness.kube.resources import PROXIED, SERVICE_NAME
 from harness.lab import control
+from harness.lab.answers import Observation
 from harness.lab.control_plane import spares
 from harness.lab.control_plane.api_server import ApiServer
 from harness.lab.control_plane.background import add_background
@@ -78,7 +78,7 @@ class Lab:
         self.watches_wanted = 0
         """The number of watches when all engines follow the API."""
         self._stack = ExitStack()
-        self.observations: list[dict[str, Any]] = []
+        self.observations: list[Observation] = []
         self.ending = asyncio.Event()
         self._changed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []

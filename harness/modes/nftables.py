@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import cached_property
 
+import msgspec
+
 from engine.kernel.netlink import NETFILTER, widen
 from engine.kernel.netlink.wire import messages
 from engine.kernel.nftables import NftablesKernel, NftablesMemory
@@ -116,7 +118,7 @@ class KernelView:
             found.differences.extend(unannounced(followed.follower.all_elements(), held.sets))
         if held and self._asked:
             self._followed[family] = _Followed(family, held, expected)
-        return found._replace(differences=found.differences + left_over)
+        return msgspec.structs.replace(found, differences=found.differences + left_over)
 
     def follow(self) -> None:
         """As `harness.judge.verify.Following.follow`."""

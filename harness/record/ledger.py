@@ -8,7 +8,7 @@ state.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -101,7 +101,7 @@ class Ledger:
             yield LedgerChange("DELETED", resource, manifest)
 
 
-def marker(kind: str, resource: str, **about: Any) -> LedgerChange:
+def marker(kind: str, resource: str, **about: object) -> LedgerChange:
     """A RELIST, GAP or BOOKMARK marker with the fields of `about`."""
     return LedgerChange(kind, resource, _encode({key: value for key, value in about.items() if value}))
 

@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -110,7 +110,7 @@ class Recorder:
                 watcher.stop()
         self._drain()
 
-    def mark(self, type_: str, resource: str, about: JsonObject, seconds: float) -> int | None:
+    def mark(self, type_: str, resource: str, about: Mapping[str, object], seconds: float) -> int | None:
         """Write a marker, from any thread; returns its time, or None if it was not written within `seconds`."""
         mark = Mark(marker(type_, resource, **about))
         try:

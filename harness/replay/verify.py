@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 
+import msgspec
+
 from engine.dataplane import Dataplane
 from engine.model import Name
 from engine.proxier import Proxier
@@ -34,7 +36,7 @@ def held(proxier: Proxier, view: View, oracle: Oracle, mode: str, changed: Set[N
         for family, each in proxier.dataplanes.items()
         for line in _from_scratch(family, each, proxier, names, each.plans.keys() if changed is None else names)
     ]
-    return found._replace(differences=plans + found.differences)
+    return msgspec.structs.replace(found, differences=plans + found.differences)
 
 
 def connections(place: Place, oracle: Oracle, behaviours: Mapping[int, Behaviour]) -> tuple[int, list[str]]:

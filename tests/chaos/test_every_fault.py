@@ -15,6 +15,7 @@ from chaos.faults import FAULTS, fault_of
 from chaos.model import Op, Step
 from chaos.perform import Performed, Performer
 from chaos.targets.lab import LabTarget
+from harness.lab.answers import NodeStatus, PodStatus
 from harness.lab.control import LabClient
 from harness.lab.launch import lab
 from harness.lab.topology import LabOptions
@@ -54,19 +55,19 @@ class Watched:
 
     def __init__(self, client: LabClient, step: Step) -> None:
         self.client, self.step = client, step
-        self.before = client.call("status")
+        self.before = client.status()
 
-    def pod(self, name: str | None = None) -> dict:
-        """The first pod that was hit, as it is now; {} when there is none any more."""
-        pods = self.client.call("status")["pods"]
-        return next((pod for pod in pods if pod["name"] == (name or self.step.pods[0])), {})
+    def pod(self, name: str | None = None) -> PodStatus | None:
+        """The first pod that was hit, as it is now; None when it is gone."""
+        pods = self.client.status().pods
+        return next((pod for pod in pods if pod.name == (name or self.step.pods[0])), None)
 
-    def was(self) -> dict:
+    def was(self) -> PodStatus:
         """The first pod that was hit, as it was."""
-        return next(pod for pod in self.before["pods"] if pod["name"] == self.step.pods[0])
+        return next(pod for pod in self.before.pods if pod.name == self.step.pods[0])
 
-    def node(self, name: str = NODE) -> dict:
-        return next(node for node in self.client.call("status")["nodes"] if node["name"] == name)
+    def node(self, name: str = NODE) -> NodeStatus:
+        return next(node for node in self.client.status().nodes if node.name == name)
 
     def curl(self, url: str, where: str = "client", seconds: float = 0.5) -> int:
         """curl's exit code: 0 answered, 7 refused, 28 timed out."""
@@ -79,7 +80,7 @@ class Watched:
 
     def pod_itself(self) -> int:
         """As `curl`, past all Services."""
-        return self.curl(f"http://{self.was()['address']}:8080/", self.was()["node"])
+        return self.curl(f"http://{self.was().address}:8080/", self.was().node)
 
     def datagrams(self) -> int:
         """How many of 40 from outside through the node, sent at once, were answered."""
@@ -112,19 +113,19 @@ class Case(NamedTuple):
 
 def follows(w: Watched, node: str) -> bool:
     """Whether the node's kernel lets go of a pod that fails its probe."""
-    pod = next(p for p in w.before["pods"] if p["node"] == OTHER)
-    since = w.client.call("status")["seconds"]
-    w.client.call("pod.health", pod=pod["name"], word="fail")
+    pod = next(p for p in w.before.pods if p.node == OTHER)
+    since = w.client.status().seconds
+    w.client.perform("pod.health", pod=pod.name, word="fail")
     try:
         eventually(lambda: _seen(w, since, pod, OTHER))
         return _seen(w, since, pod, node)
     finally:
-        w.client.call("pod.health", pod=pod["name"], word="ok")
+        w.client.perform("pod.health", pod=pod.name, word="ok")
 
 
-def _seen(w: Watched, since: float, pod: dict, node: str) -> bool:
-    found = w.client.call("observations", since=since)
-    return any(o["node"] == node and o["address"] == pod["address"] and o["seen"] and not o["wanted"] for o in found)
+def _seen(w: Watched, since: float, pod: PodStatus, node: str) -> bool:
+    found = w.client.observations(since)
+    return any(o.node == node and o.address == pod.address and o.seen and not o.wanted for o in found)
 
 
 def slow(w: Watched) -> bool:
@@ -138,32 +139,32 @@ def asks_again_and_again(w: Watched) -> bool:
 
 
 def flaps(w: Watched) -> bool:
-    eventually(lambda: not w.pod()["ready"])
-    return eventually(lambda: w.pod()["ready"])
+    eventually(lambda: not w.pod().ready)
+    return eventually(lambda: w.pod().ready)
 
 
 def loops(w: Watched) -> bool:
-    pids = {w.was()["pid"]}
-    return eventually(lambda: pids.add(w.pod()["pid"]) or len(pids - {None}) >= 2 and None in pids)
+    pids = {w.was().pid}
+    return eventually(lambda: pids.add(w.pod().pid) or len(pids - {None}) >= 2 and None in pids)
 
 
 CASES = [
-    Case("pod-kill", 2, (lambda w: w.pod_itself() == 7, lambda w: not w.pod()["ready"])),
-    Case("pod-terminate", 1, (lambda w: not w.pod(), lambda w: len(w.client.call("status")["pods"]) == PODS)),
-    Case("pod-hang", 3, (lambda w: w.pod_itself() == 28, lambda w: not w.pod()["ready"])),
+    Case("pod-kill", 2, (lambda w: w.pod_itself() == 7, lambda w: not w.pod().ready)),
+    Case("pod-terminate", 1, (lambda w: not w.pod(), lambda w: len(w.client.status().pods) == PODS)),
+    Case("pod-hang", 3, (lambda w: w.pod_itself() == 28, lambda w: not w.pod().ready)),
     Case("crash-loop", 9, (loops,), {"up_seconds": 2.0, "down_seconds": 2.0}),
     Case(
         "slow-start", 4,
-        (lambda w: w.pod()["pid"] not in (None, w.was()["pid"]) and not w.pod()["ready"] and w.pod_itself() == 0,),
+        (lambda w: w.pod().pid not in (None, w.was().pid) and not w.pod().ready and w.pod_itself() == 0,),
         {"warm_up_seconds": 6.0},
     ),
     Case("readiness-flap", 9, (flaps,), {"period_seconds": 4.0, "jitter": 0.0}),
-    Case("probe-timeout", 4, (lambda w: not w.pod()["ready"], lambda w: w.pod_itself() == 0, lambda w: w.serves(NODE))),
+    Case("probe-timeout", 4, (lambda w: not w.pod().ready, lambda w: w.pod_itself() == 0, lambda w: w.serves(NODE))),
     Case(
         "node-loss", 5,
         (
             lambda w: w.curl(f"http://{ADDRESS[NODE]}:30080/") == 28,
-            lambda w: not w.node()["ready"] and not w.pod()["ready"] and not w.pod()["running"],
+            lambda w: not w.node().ready and not w.pod().ready and not w.pod().running,
             lambda w: w.serves(OTHER),
         ),
         {"node": NODE},
@@ -172,17 +173,17 @@ CASES = [
         "node-cut", 5,
         (
             lambda w: w.curl(f"http://{ADDRESS[NODE]}:30080/") == 28,
-            lambda w: not w.node()["ready"] and w.node()["engine_pid"] and w.pod()["running"],
+            lambda w: not w.node().ready and w.node().engine_pid and w.pod().running,
             lambda w: w.curl(API, NODE) == 28,
             lambda w: w.serves(OTHER),
         ),
         {"node": NODE},
     ),
-    Case("engine-crash", 1, (lambda w: not w.node()["engine_healthy"], lambda w: w.serves(NODE)), {"node": NODE}),
-    Case("engine-restart", 1, (lambda w: not w.node()["engine_healthy"], lambda w: w.serves(NODE)), {"node": NODE}),
+    Case("engine-crash", 1, (lambda w: not w.node().engine_healthy, lambda w: w.serves(NODE)), {"node": NODE}),
+    Case("engine-restart", 1, (lambda w: not w.node().engine_healthy, lambda w: w.serves(NODE)), {"node": NODE}),
     Case(
         "engine-pause", 6,
-        (lambda w: not w.node()["engine_healthy"], lambda w: not follows(w, NODE), lambda w: w.serves(OTHER)),
+        (lambda w: not w.node().engine_healthy, lambda w: not follows(w, NODE), lambda w: w.serves(OTHER)),
         {"node": NODE},
     ),
     Case(
@@ -201,11 +202,11 @@ CASES = [
     Case("gone-storm", 3, (lambda w: "listing again" in w.log_of_the_engine(),), {"every_seconds": 0.3}),
     Case("packet-loss", 3, (lambda w: w.datagrams() < 32, lambda w: w.serves(OTHER)), {"node": NODE, "percent": 40}),
     Case("service-churn", 2, (lambda w: b"10.112.8.60" in w.client.run(OTHER, ["nft", "list", "ruleset"]).stdout,)),
-    Case("endpoint-churn", 2, (lambda w: len(w.client.call("status")["pods"]) >= PODS + 2,), {"pods": 2}),
+    Case("endpoint-churn", 2, (lambda w: len(w.client.status().pods) >= PODS + 2,), {"pods": 2}),
     Case("conntrack-full", 4, (lambda w: w.datagrams() < 20, lambda w: w.serves(OTHER)), {"node": NODE, "free": 0}),
     Case(
         "node-drain", 3,
-        (lambda w: all(p["node"] == OTHER for p in w.client.call("status")["pods"]), lambda w: w.serves(NODE)),
+        (lambda w: all(p.node == OTHER for p in w.client.status().pods), lambda w: w.serves(NODE)),
         {"node": NODE, "grace_seconds": 2},
     ),
 ]  # fmt: skip
@@ -237,14 +238,17 @@ def settles(client: LabClient) -> None:
 
 
 def _ailments(client: LabClient) -> list[str]:
-    status = client.call("status")
-    pods, nodes = status["pods"], status["nodes"]
-    found = [f"{pod['name']} is not ready" for pod in pods if not pod["ready"] or pod["terminating"]]
+    status = client.status()
+    pods, nodes = status.pods, status.nodes
+    found = [f"{pod.name} is not ready" for pod in pods if not pod.ready or pod.terminating]
     found += [
-        f"{n['name']} {word}: no" for n in nodes for word in ("ready", "engine_healthy", "schedulable") if not n[word]
+        f"{node.name} {word}: no"
+        for node in nodes
+        for word in ("ready", "engine_healthy", "schedulable")
+        if not getattr(node, word)
     ]
-    questions = client.call("open_questions")
-    found += [f"{len(pods)} pods"] * (len(pods) != PODS) + [f"faults: {status['faults']}"] * bool(status["faults"])
+    questions = client.open_questions()
+    found += [f"{len(pods)} pods"] * (len(pods) != PODS) + [f"faults: {status.faults}"] * bool(status.faults)
     return found + [f"kernels have not followed {questions} changes"] * bool(questions)
 
 

@@ -112,10 +112,10 @@ def test_a_paused_engine_makes_the_verdict_false(tmp_path):
     made = session(experiment([{"fault": "pod-kill", "seconds": 10}], objectives), tmp_path)
     made.begin()
     try:
-        made.stage.client.call("engine.signal", node="node-1", number="SIGSTOP")
+        made.stage.client.perform("engine.signal", node="node-1", number="SIGSTOP")
         step = made.plan.steps[0]
         made.performed.append(Performer(made.target).perform(step))
-        made.stage.client.call("engine.signal", node="node-1", number="SIGCONT")
+        made.stage.client.perform("engine.signal", node="node-1", number="SIGCONT")
         made.settle(30)
         made.performed[0].settled = made.target.now()
     finally:
@@ -129,9 +129,8 @@ def test_a_paused_engine_makes_the_verdict_false(tmp_path):
 def test_a_fault_that_could_not_be_injected_makes_it_unknown(tmp_path):
     def end_the_pod(made: Session) -> None:
         (pod,) = made.plan.steps[0].pods
-        made.stage.client.call("pod.signal", pod=pod, number="SIGKILL")
-        call = made.stage.client.call
-        until(lambda: not any(p["name"] == pod and p["running"] for p in call("status")["pods"]))
+        made.stage.client.perform("pod.signal", pod=pod, number="SIGKILL")
+        until(lambda: not any(p.name == pod and p.running for p in made.stage.client.status().pods))
 
     raw = experiment([{"fault": "pod-kill", "seconds": 1}], {"error_budget_percent": 100})
     verdict = run(raw, tmp_path, between=end_the_pod)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import sys
 import time
+from functools import partial
 
 import pytest
 
+from harness.lab.answers import FlowQuery
 from harness.lab.dataplane.flows import tuple_of
 from harness.lab.topology import BALANCER_ADDRESS, CLIENT_ADDRESS
 from tests.waiting import until as eventually
@@ -35,7 +37,7 @@ SEEN = """table ip seen {
 def test_the_balancer_leads_a_connection_that_tries_again_to_the_same_node(cluster):
     """An address of the test's own, whose route does not follow the engines' health meanwhile."""
     nodes = ("node-1", "node-2")
-    hops = [word for n in cluster.call("status")["nodes"] for word in ("nexthop", "via", n["address"])]
+    hops = [word for n in cluster.status().nodes for word in ("nexthop", "via", n.address)]
     try:
         assert cluster.run(None, ["ip", "route", "add", "198.51.100.11/32", *hops]).returncode == 0
         assert not [n for n in nodes if cluster.run(n, ["nft", "-f", "-"], SEEN.encode()).returncode]
@@ -65,10 +67,9 @@ def test_a_connection_that_ended_is_not_another_s_from_the_same_port(cluster):
     done = cluster.run("client", ["python3", "-c", ASKS])
     assert not done.returncode, done.stderr.decode()
     since_ns = int(done.stdout)
-    client = {"source": CLIENT_ADDRESS, "source_port": 1024, "address": BALANCER_ADDRESS, "port": 80}
-    flow = {"protocol": "tcp", **client, "node": "", "until_ns": None}
-    eventually(lambda: cluster.call("flows.lookup", flows=[flow | {"since_ns": since_ns}])[0])
-    assert cluster.call("flows.lookup", flows=[flow | {"since_ns": time.monotonic_ns()}]) == [None]
+    flow = partial(FlowQuery, "tcp", CLIENT_ADDRESS, 1024, BALANCER_ADDRESS, 80)
+    eventually(lambda: cluster.flows_lookup([flow(since_ns=since_ns)])[0])
+    assert cluster.flows_lookup([flow(since_ns=time.monotonic_ns())]) == [None]
 
 
 ASKS_TWICE = """
@@ -94,10 +95,9 @@ Connection(sock).require([message(DELETE, 0, bytes.fromhex(sys.argv[1]))])
 def test_a_datagram_by_an_older_flow_is_known_also_when_that_was_removed_since(cluster):
     done = cluster.run("client", ["python3", "-c", ASKS_TWICE])
     assert not done.returncode, done.stderr.decode()
-    client = {"source": CLIENT_ADDRESS, "source_port": 1025, "address": "10.10.0.11", "port": 30082}
-    flow = {"protocol": "udp", **client, "node": "node-1", "since_ns": int(done.stdout), "until_ns": None}
-    (found,) = cluster.call("flows.lookup", flows=[flow])
-    assert found["older"] and found["pod"]
+    flow = FlowQuery("udp", CLIENT_ADDRESS, 1025, "10.10.0.11", 30082, "node-1", since_ns=int(done.stdout))
+    (found,) = cluster.flows_lookup([flow])
+    assert found.older and found.pod
     done = cluster.run("node-1", [sys.executable, "-c", REMOVES, tuple_of(flow).hex()])
     assert not done.returncode, done.stderr.decode()
-    eventually(lambda: cluster.call("flows.lookup", flows=[flow]) == [found])
+    eventually(lambda: cluster.flows_lookup([flow]) == [found])

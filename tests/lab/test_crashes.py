@@ -51,23 +51,23 @@ def test_a_start_that_is_interrupted_leaves_nothing_running(tmp_path, line, numb
         assert not (tmp_path / "lab").exists()
         return
     with lab(SMALL, tmp_path / "lab") as client:  # what was left is swept
-        assert client.call("status")["mode"] == "nftables"
+        assert client.status().mode == "nftables"
 
 
 def test_a_lab_whose_supervisor_was_killed_is_reported_and_can_be_ended(tmp_path):
     folder = tmp_path / "lab"
     client = start(SMALL, folder, lambda line: None, detach=True)
-    os.kill(client.facts["pid"], signal.SIGKILL)
+    os.kill(client.facts.pid, signal.SIGKILL)
     eventually(lambda: not marked(tmp_path))
     with pytest.raises(LabError, match="does not answer"):
-        LabClient(folder).call("status")
+        LabClient(folder).status()
     stop(folder)
     assert not folder.exists()
 
 
 def test_two_labs_at_once_know_nothing_of_each_other_and_a_folder_holds_one(tmp_path):
     with lab(SMALL, tmp_path / "one") as one, lab(SMALL, tmp_path / "two") as two:
-        two.call("pod.signal", pod="web-1", number="SIGKILL")
+        two.perform("pod.signal", pod="web-1", number="SIGKILL")
         eventually(lambda: not curl(two, "client", "http://10.10.0.11:30080/"))
         assert curl(one, "client", "http://10.10.0.11:30080/").startswith("web-1")
         with pytest.raises(LabError, match="already"):
@@ -92,7 +92,7 @@ def test_a_folder_is_taken_from_the_first_moment_on(tmp_path):
     finally:
         go_on.set()
         first.join(60)
-    assert made[0].call("status")["nodes"]
+    assert made[0].status().nodes
     stop(tmp_path / "lab")
 
 

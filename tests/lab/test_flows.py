@@ -8,6 +8,7 @@ import struct
 import pytest
 
 from engine.kernel.netlink import attribute, nested
+from harness.lab.answers import FlowQuery
 from harness.lab.dataplane.flows import Announced, NodeFlows, tuple_of
 
 FLOW = b"original".ljust(52)
@@ -60,6 +61,6 @@ def test_a_new_connection_is_taken_for_an_older_one_unless_that_has_ended(state,
 )
 def test_a_request_by_an_older_flow_of_udp_that_was_removed_meanwhile_is_known(protocol, removed, found):
     """The proxy removes what leads to an endpoint that is gone: before anybody asks, and after the request was lost."""
-    flow = {"protocol": protocol, "source": "10.120.1.2", "source_port": 1025, "address": "10.112.0.10", "port": 82}
+    flow = FlowQuery(protocol, "10.120.1.2", 1025, "10.112.0.10", 82)
     flows = announced(removed=[("10.120.3.10", removed)], flow=tuple_of(flow))
     assert flows.find(tuple_of(flow), 300, 400) == (("10.120.3.10", 9091, True) if found else None)

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli import main
+from harness.lab.answers import PodStatus
 from harness.lab.control import LabClient
 from harness.lab.control_plane.kubelet import FIRST_POD_ADDRESS, MAX_PODS, Kubelet
 from harness.lab.launch import lab
@@ -52,22 +53,24 @@ def make(client: LabClient, name: str, probe: dict | None, node: str | None = "n
     assert answer["kind"] == "Pod", answer
 
 
-def pod(client: LabClient, name: str) -> dict:
-    return next((p for p in client.call("status")["pods"] if p["name"] == name), {"ready": False, "running": False})
+def pod(client: LabClient, name: str) -> PodStatus:
+    """Its status; before it exists, that of a pod which is neither ready nor running."""
+    missing = PodStatus(name, "", None, False, False, False, False, None, None, 0)
+    return next((pod for pod in client.status().pods if pod.name == name), missing)
 
 
 def ready(client: LabClient, name: str, wanted: bool = True) -> None:
-    eventually(lambda: pod(client, name)["ready"] is wanted)
+    eventually(lambda: pod(client, name).ready is wanted)
 
 
 def test_tcp_probe_sees_a_dead_process_and_not_a_hanging_one(noticing):
     make(noticing, "tcp", {"tcpSocket": {"port": 9090}, "periodSeconds": 1, "failureThreshold": 1})
     ready(noticing, "tcp")
-    noticing.call("pod.health", pod="tcp", word="fail")
-    noticing.call("pod.signal", pod="tcp", number="SIGSTOP")
+    noticing.perform("pod.health", pod="tcp", word="fail")
+    noticing.perform("pod.signal", pod="tcp", number="SIGSTOP")
     time.sleep(2.5)  # what must not happen cannot be waited for: the kernel goes on to accept connections
-    assert pod(noticing, "tcp")["ready"]
-    noticing.call("pod.signal", pod="tcp", number="SIGKILL")
+    assert pod(noticing, "tcp").ready
+    noticing.perform("pod.signal", pod="tcp", number="SIGKILL")
     ready(noticing, "tcp", False)
 
 
@@ -77,7 +80,7 @@ def test_exec_probe_is_what_its_command_exits_with_and_one_that_hangs_has_failed
     probe = {"exec": {"command": command}, "periodSeconds": 1, "timeoutSeconds": 1, "failureThreshold": 1}
     make(noticing, "exec", probe)
     eventually(flag.parent.exists)
-    assert not pod(noticing, "exec")["ready"]
+    assert not pod(noticing, "exec").ready
     flag.write_text("good")
     ready(noticing, "exec")
     flag.write_text("bad")
@@ -87,7 +90,7 @@ def test_exec_probe_is_what_its_command_exits_with_and_one_that_hangs_has_failed
 def test_initial_delay_and_success_threshold_make_a_pod_ready_later(noticing):
     probe = {"httpGet": {"port": 8080, "path": "/healthz"}, "periodSeconds": 1}
     make(noticing, "late", {**probe, "initialDelaySeconds": 2, "successThreshold": 2})
-    eventually(lambda: pod(noticing, "late")["running"])
+    eventually(lambda: pod(noticing, "late").running)
     began = time.monotonic()
     ready(noticing, "late")
     assert time.monotonic() - began > 2.5  # 2 s, and a second success one period later; looking is not at once
@@ -96,41 +99,41 @@ def test_initial_delay_and_success_threshold_make_a_pod_ready_later(noticing):
 def test_without_a_probe_a_pod_is_ready_until_its_end_is_seen(noticing):
     make(noticing, "bare", None)
     ready(noticing, "bare")
-    noticing.call("pod.health", pod="bare", word="fail")
-    noticing.call("pod.signal", pod="bare", number="SIGKILL")
+    noticing.perform("pod.health", pod="bare", word="fail")
+    noticing.perform("pod.signal", pod="bare", number="SIGKILL")
     ready(noticing, "bare", False)
     ready(noticing, "bare")
-    assert pod(noticing, "bare")["restarts"] == 1
+    assert pod(noticing, "bare").restarts == 1
 
 
 def test_each_end_of_a_process_is_seen_and_counted(noticing):
     for count in (1, 2):
-        noticing.call("pod.signal", pod="web-1", number="SIGKILL")
-        eventually(lambda count=count: pod(noticing, "web-1")["restarts"] == count)
+        noticing.perform("pod.signal", pod="web-1", number="SIGKILL")
+        eventually(lambda count=count: pod(noticing, "web-1").restarts == count)
         ready(noticing, "web-1")
     status = send(noticing, "GET", f"{PODS}/web-1")["status"]["containerStatuses"][0]
     assert (status["restartCount"], status["ready"]) == (2, True)
 
 
 def test_a_kubelet_that_is_gone_starts_nothing(noticing):
-    noticing.call("node.kubelet", node="node-2", running=False)
-    noticing.call("pod.signal", pod="web-2", number="SIGKILL")
-    eventually(lambda: not pod(noticing, "web-2")["running"])
+    noticing.perform("node.kubelet", node="node-2", running=False)
+    noticing.perform("pod.signal", pod="web-2", number="SIGKILL")
+    eventually(lambda: not pod(noticing, "web-2").running)
     time.sleep(1.2)  # longer than it takes to notice and to start
-    assert not pod(noticing, "web-2")["running"]
-    noticing.call("node.kubelet", node="node-2", running=True)
+    assert not pod(noticing, "web-2").running
+    noticing.perform("node.kubelet", node="node-2", running=True)
     ready(noticing, "web-2")
-    assert pod(noticing, "web-2")["restarts"] == 1
+    assert pod(noticing, "web-2").restarts == 1
 
 
 def test_pods_that_nobody_asked_for_are_left_alone_and_those_without_a_node_wait(noticing):
     make(noticing, "nowhere", None, node=None)
     make(noticing, "somebody-s", None)
     ready(noticing, "somebody-s")
-    assert "nowhere" not in {p["name"] for p in noticing.call("status")["pods"]}
+    assert "nowhere" not in {p.name for p in noticing.status().pods}
     assert send(noticing, "DELETE", f"{PODS}/somebody-s")["kind"] in ("Pod", "Status")
-    eventually(lambda: not pod(noticing, "somebody-s")["running"])
-    assert pod(noticing, "web-1")["running"]
+    eventually(lambda: not pod(noticing, "somebody-s").running)
+    assert pod(noticing, "web-1").running
 
 
 def test_a_probe_that_cannot_be_fails_its_pod_and_nothing_else(noticing):
@@ -138,7 +141,7 @@ def test_a_probe_that_cannot_be_fails_its_pod_and_nothing_else(noticing):
     status = eventually(lambda: send(noticing, "GET", f"{PODS}/senseless").get("status"))
     assert (status["phase"], status["reason"]) == ("Failed", "InvalidProbe")
     assert "70000" in status["message"]
-    assert pod(noticing, "web-1")["running"]
+    assert pod(noticing, "web-1").running
 
 
 def test_zone_hints_keep_traffic_in_its_zone(noticing):
@@ -189,8 +192,8 @@ def test_up_s_options_reach_the_kubelets(kernel_namespaces, tmp_path):
     try:
         assert up.exit_code == 0, up.output
         client = LabClient(tmp_path / "lab")
-        client.call("pod.signal", pod="web-1", number="SIGKILL")
-        eventually(lambda: pod(client, "web-1").get("restarts") == 1)
+        client.perform("pod.signal", pod="web-1", number="SIGKILL")
+        eventually(lambda: pod(client, "web-1").restarts == 1)
         assert "readinessProbe" not in send(client, "GET", f"{PODS}/web-1")["spec"]["containers"][0]
     finally:
         CliRunner().invoke(main, ["lab", "down", *folder])

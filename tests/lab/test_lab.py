@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli import main
+from harness.lab.answers import PodStatus
 from harness.lab.control import LabClient, LabError
 from harness.lab.launch import lab
 from harness.lab.topology import LabOptions
@@ -25,9 +26,9 @@ from .conftest import curl, marked
 pytestmark = pytest.mark.xdist_group("lab")
 
 
-def pods(client: LabClient, **wanted) -> list[dict]:
+def pods(client: LabClient, **wanted) -> list[PodStatus]:
     """The pods of which all that is wanted holds."""
-    return [p for p in client.call("status")["pods"] if all(p[key] == value for key, value in wanted.items())]
+    return [p for p in client.status().pods if all(getattr(p, key) == value for key, value in wanted.items())]
 
 
 def ready_count(client: LabClient) -> int:
@@ -35,7 +36,7 @@ def ready_count(client: LabClient) -> int:
 
 
 def test_every_way_in_reaches_every_pod(cluster):
-    names = {pod["name"] for pod in cluster.call("status")["pods"]}
+    names = {pod.name for pod in cluster.status().pods}
     ways = [
         ("client", "http://10.10.0.11:30080/"), ("client", "http://10.10.0.12:30080/"),
         ("client", "http://198.51.100.10/"), ("caller-1", "http://10.112.0.10/"), ("node-2", "http://10.112.0.10/"),
@@ -59,69 +60,69 @@ def test_a_sticky_client_stays_and_a_local_service_answers_from_its_node(cluster
 
 def test_a_failing_probe_takes_the_pod_out_of_every_kernel_and_a_good_one_brings_it_back(cluster):
     pod = pods(cluster, ready=True)[0]
-    began = cluster.call("status")["seconds"]
-    cluster.call("pod.health", pod=pod["name"], word="fail")
-    eventually(lambda: not pods(cluster, name=pod["name"])[0]["ready"])
+    began = cluster.status().seconds
+    cluster.perform("pod.health", pod=pod.name, word="fail")
+    eventually(lambda: not pods(cluster, name=pod.name)[0].ready)
     gone = eventually(lambda: _answers(cluster, began, pod, wanted=False))
-    cluster.call("pod.health", pod=pod["name"], word="ok")
+    cluster.perform("pod.health", pod=pod.name, word="ok")
     back = eventually(lambda: _answers(cluster, began, pod, wanted=True))
     for answers in (gone, back):
-        assert {a["node"] for a in answers} == {"node-1", "node-2"}
-        assert all(a["seen"] is not None and a["seen"] >= a["asked"] for a in answers)
+        assert {a.node for a in answers} == {"node-1", "node-2"}
+        assert all(a.seen is not None and a.seen >= a.asked for a in answers)
 
 
 def _answers(client, since, pod, wanted):
-    found = client.call("observations", since=since)
-    found = [o for o in found if o["address"] == pod["address"] and o["wanted"] is wanted]
+    found = client.observations(since)
+    found = [o for o in found if o.address == pod.address and o.wanted is wanted]
     return found if len(found) == 2 else None
 
 
 def test_a_killed_process_is_noticed_by_its_probe(cluster):
     pod = pods(cluster, ready=True)[-1]
-    cluster.call("pod.signal", pod=pod["name"], number="SIGKILL")
-    eventually(lambda: not pods(cluster, name=pod["name"])[0]["ready"])
-    cluster.call("pod.start", pod=pod["name"])
+    cluster.perform("pod.signal", pod=pod.name, number="SIGKILL")
+    eventually(lambda: not pods(cluster, name=pod.name)[0].ready)
+    cluster.perform("pod.start", pod=pod.name)
     eventually(lambda: ready_count(cluster) == 4)
 
 
 def test_a_deleted_pod_terminates_and_is_replaced(cluster):
     pod = pods(cluster, ready=True)[0]
-    cluster.call("pod.delete", pod=pod["name"], grace_seconds=5)
-    assert pods(cluster, name=pod["name"])[0]["terminating"]
-    eventually(lambda: not pods(cluster, name=pod["name"]))
+    cluster.perform("pod.delete", pod=pod.name, grace_seconds=5)
+    assert pods(cluster, name=pod.name)[0].terminating
+    eventually(lambda: not pods(cluster, name=pod.name))
     eventually(lambda: ready_count(cluster) == 4)
 
 
 def test_what_cannot_be_done_is_refused_in_words(cluster):
     with pytest.raises(LabError, match="no pod 'nobody' runs in the lab"):
-        cluster.call("pod.signal", pod="nobody", number="SIGKILL")
+        cluster.perform("pod.signal", pod="nobody", number="SIGKILL")
     with pytest.raises(LabError, match="no node 'node-9'; there are: node-1, node-2"):
-        cluster.call("node.kubelet", node="node-9", running=False)
+        cluster.perform("node.kubelet", node="node-9", running=False)
     with pytest.raises(LabError, match="unknown operation 'dance'"):
-        cluster.call("dance")
+        cluster.perform("dance")
     with pytest.raises(LabError, match="not a fault of the API"):
-        cluster.call("api.fault", kind="rain")
+        cluster.perform("api.fault", kind="rain")
 
 
 def test_a_lost_node_loses_its_pods_and_gets_them_back(cluster):
-    cluster.call("node.kubelet", node="node-2", running=False)
+    cluster.perform("node.kubelet", node="node-2", running=False)
     eventually(lambda: not pods(cluster, node="node-2", ready=True))
-    assert [n["ready"] for n in cluster.call("status")["nodes"]] == [True, False]
-    cluster.call("node.kubelet", node="node-2", running=True)
+    assert [n.ready for n in cluster.status().nodes] == [True, False]
+    cluster.perform("node.kubelet", node="node-2", running=True)
     eventually(lambda: ready_count(cluster) == 4)
 
 
 def test_writes_wait_while_the_api_is_down_and_engines_follow_when_it_is_back(cluster):
     pod = pods(cluster, ready=True)[0]
-    cluster.call("api.fault", kind="down")
-    cluster.call("pod.health", pod=pod["name"], word="fail")
-    assert cluster.call("status")["faults"] == ["down"]
+    cluster.perform("api.fault", kind="down")
+    cluster.perform("pod.health", pod=pod.name, word="fail")
+    assert cluster.status().faults == ["down"]
     time.sleep(4)  # a probe needs its three failures; what must not happen cannot be waited for
-    assert pods(cluster, name=pod["name"])[0]["ready"]
-    began = cluster.call("status")["seconds"]
-    cluster.call("api.heal")
+    assert pods(cluster, name=pod.name)[0].ready
+    began = cluster.status().seconds
+    cluster.perform("api.heal")
     eventually(lambda: _answers(cluster, began, pod, wanted=False), seconds=40)
-    cluster.call("pod.health", pod=pod["name"], word="ok")
+    cluster.perform("pod.health", pod=pod.name, word="ok")
     eventually(lambda: ready_count(cluster) == 4)
 
 
@@ -143,20 +144,20 @@ def test_a_service_that_a_client_creates_works_and_goes_with_its_slices(cluster)
     for body, part in zip(named, ("mine", "mine/status"), strict=True):
         patch = ["curl", "-s", "-X", "PATCH", "-H", "Content-Type: application/merge-patch+json", "-d", body]
         cluster.run(None, [*patch, f"{url}/{part}"])
-    assert "mine.example.org" in [service["balancer"] for service in cluster.call("status")["services"]]
+    assert "mine.example.org" in [service.balancer for service in cluster.status().services]
     cluster.run(None, ["curl", "-s", "-X", "DELETE", f"{url}/mine"])
     slices = "http://10.10.0.1:6443/apis/discovery.k8s.io/v1/namespaces/lab/endpointslices"
     eventually(lambda: '"mine-0"' not in curl(cluster, None, slices))
 
 
 def test_its_log_is_a_recording_that_folds_to_its_state(cluster):
-    cluster.call("fault.note", what={"fault": "none", "pod": "web-1", "phase": "inject"})
+    cluster.fault_note({"fault": "none", "pod": "web-1", "phase": "inject"})
     with open_source(cluster.folder / "events.jsonl") as recording:
         state = State()
         kinds = {event.type for event in folded(recording, state)}
     assert kinds >= {"ADDED", "MODIFIED", "DELETED", "FAULT", "BOOKMARK"}
     names = {key[2] for key in state.objects if key[0] == "pods"}
-    assert names == {pod["name"] for pod in cluster.call("status")["pods"]}
+    assert names == {pod.name for pod in cluster.status().pods}
 
 
 def test_nothing_outlives_a_lab_however_it_ends(kernel_namespaces, tmp_path):
@@ -165,7 +166,7 @@ def test_nothing_outlives_a_lab_however_it_ends(kernel_namespaces, tmp_path):
         "from harness.lab.launch import start\n"
         "from harness.lab.topology import BALANCER_ADDRESS, CLIENT_ADDRESS, LabOptions\n"
         "client = start(LabOptions(nodes=1, pods=1), pathlib.Path(sys.argv[1]), lambda line: None)\n"
-        "print(client.facts['pid'], flush=True)\n"
+        "print(client.facts.pid, flush=True)\n"
         "sys.stdin.read()\n"
     )
     command = [sys.executable, "-c", script, str(tmp_path / "lab")]
@@ -181,7 +182,7 @@ def test_nothing_outlives_a_lab_however_it_ends(kernel_namespaces, tmp_path):
     owner.stdout.close()
     # What is left is a folder, which the next lab sweeps.
     with lab(LabOptions(nodes=1, pods=1), tmp_path / "lab") as client:
-        assert client.call("status")["mode"] == "nftables"
+        assert client.status().mode == "nftables"
     eventually(lambda: not marked(tmp_path))
 
 
@@ -233,12 +234,12 @@ def test_senseless_labs_are_refused(tmp_path):
 
 def test_a_port_inside_can_be_reached_from_outside(cluster):
     pod = pods(cluster, ready=True)[0]
-    words = [sys.executable, "-m", "harness", "lab", "forward", "--lab", str(cluster.folder), pod["name"], "8080"]
+    words = [sys.executable, "-m", "harness", "lab", "forward", "--lab", str(cluster.folder), pod.name, "8080"]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
     try:
         url = process.stdout.readline().split()[0]
         assert subprocess.run(["curl", "-s", "-m", "5", url], capture_output=True, text=True).stdout.startswith(
-            pod["name"]
+            pod.name
         )
     finally:
         process.send_signal(signal.SIGINT)
@@ -247,42 +248,42 @@ def test_a_port_inside_can_be_reached_from_outside(cluster):
 
 
 def test_every_kernel_is_held_against_what_the_api_says(cluster):
-    eventually(lambda: not any(judged["differences"] for judged in cluster.call("kernels.judge").values()))
-    cluster.call("engine.signal", node="node-2", number="SIGSTOP")
+    eventually(lambda: not any(judged.differences for judged in cluster.kernels_judge().values()))
+    cluster.perform("engine.signal", node="node-2", number="SIGSTOP")
     changes = "flush map ip kube-proxy nodeports", "delete table ip6 kube-proxy", "add table ip kube-proxy-shadow"
     for command in changes:
         assert cluster.run("node-2", ["nft", command]).returncode == 0
-    judged = cluster.call("kernels.judge")
-    assert judged["node-1"]["differences"] == []
-    told = judged["node-2"]["differences"]
+    judged = cluster.kernels_judge()
+    assert judged["node-1"].differences == []
+    told = judged["node-2"].differences
     assert any("node port" in line or "nodeports" in line for line in told), told
     assert any(line.startswith("IPv6: ") for line in told), told
     assert "IPv4: table kube-proxy-shadow is still there" in told
     assert any(line.startswith("health check port 30109: nothing") for line in told), told
     for number in ("SIGCONT", "SIGTERM"):
-        cluster.call("engine.signal", node="node-2", number=number)
-    eventually(lambda: not [n for n in cluster.call("status")["nodes"] if n["name"] == "node-2"][0]["engine_pid"])
-    cluster.call("engine.start", node="node-2")
-    eventually(lambda: not cluster.call("kernels.judge", nodes=["node-2"])["node-2"]["differences"])
+        cluster.perform("engine.signal", node="node-2", number=number)
+    eventually(lambda: not [n for n in cluster.status().nodes if n.name == "node-2"][0].engine_pid)
+    cluster.perform("engine.start", node="node-2")
+    eventually(lambda: not cluster.kernels_judge(["node-2"])["node-2"].differences)
 
 
 def test_spare_services_and_slices_go_and_come_back(cluster):
     for services, slices in ((2, 1), (60, 60), (3, 3)):
-        cluster.call("spares.set", services=services, slices=slices)
-        eventually(lambda wanted=[services, slices]: cluster.call("status")["spares"] == wanted)
-        eventually(lambda: not any(judged["differences"] for judged in cluster.call("kernels.judge").values()))
+        cluster.perform("spares.set", services=services, slices=slices)
+        eventually(lambda wanted=[services, slices]: cluster.status().spares == wanted)
+        eventually(lambda: not any(judged.differences for judged in cluster.kernels_judge().values()))
     with pytest.raises(LabError, match="1 Services and 2 slices; at most 1000, slices no more"):
-        cluster.call("spares.set", services=1, slices=2)
+        cluster.perform("spares.set", services=1, slices=2)
 
 
 def test_an_engine_s_usage_and_transactions_are_reported(cluster):
-    usage, transactions = cluster.call("engine.usage"), cluster.call("transactions")
+    usage, transactions = cluster.engine_usage(), cluster.transactions()
     assert usage.keys() == transactions.keys() == {"node-1", "node-2"}
-    assert all(used["cpu_seconds"] > 0 and used["memory_bytes"] > 10 << 20 for used in usage.values())
+    assert all(used.cpu_seconds > 0 and used.memory_bytes > 10 << 20 for used in usage.values())
     for families in transactions.values():
         assert families.keys() == {"IPv4", "IPv6"}
         assert all(moments == sorted(moments) for moments in families.values())
-    assert all(node["engine_synced"] for node in cluster.call("status")["nodes"])
+    assert all(node.engine_synced for node in cluster.status().nodes)
 
 
 STRANGERS = {
@@ -300,7 +301,7 @@ STRANGERS = {
 
 
 def test_a_lab_outlives_what_its_clients_write(cluster):
-    api = f"http://{cluster.call('status')['api'].removeprefix('http://')}"
+    api = f"http://{cluster.status().api.removeprefix('http://')}"
     for path, manifest in STRANGERS.items():
         command = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Content-Type: application/json"]
         made = cluster.run(None, [*command, "-d", json.dumps(manifest), api + path])
@@ -309,6 +310,6 @@ def test_a_lab_outlives_what_its_clients_write(cluster):
     eventually(lambda: '"kind"' in (found := curl(cluster, None, slices)) and "NotFound" not in found)
     for path in STRANGERS:
         cluster.run(None, ["curl", "-s", "-X", "DELETE", f"{api}{path}/stranger"])
-    found = cluster.call("status")
-    assert [node["name"] for node in found["nodes"]] == ["node-1", "node-2"]
-    eventually(lambda: not any(judged["differences"] for judged in cluster.call("kernels.judge").values()))
+    found = cluster.status()
+    assert [node.name for node in found.nodes] == ["node-1", "node-2"]
+    eventually(lambda: not any(judged.differences for judged in cluster.kernels_judge().values()))

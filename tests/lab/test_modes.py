@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli import main
+from harness.lab.answers import Observation
 from harness.lab.dataplane import network
 from harness.lab.launch import lab
 from harness.lab.topology import LabOptions
@@ -40,7 +41,7 @@ def sockets(kernel_namespaces, tmp_path_factory):
 
 
 def test_userspace_leads_every_way_in_to_every_pod(sockets):
-    names = {pod["name"] for pod in sockets.call("status")["pods"]}
+    names = {pod.name for pod in sockets.status().pods}
     for where, url in [
         ("client", "http://10.10.0.11:30080/"), ("client", "http://198.51.100.10/"),
         ("caller-1", "http://10.112.0.10/"), ("node-2", "http://10.112.0.10/"), ("web-1", "http://10.112.0.10/"),
@@ -53,21 +54,21 @@ def test_userspace_leads_every_way_in_to_every_pod(sockets):
 
 
 def test_userspace_is_witnessed_by_its_sockets_and_comes_back_after_a_crash(sockets):
-    status = sockets.call("status")
-    pod = status["pods"][0]
-    sockets.call("pod.health", pod=pod["name"], word="fail")
-    found = eventually(lambda: _gone(sockets, status["seconds"], pod["address"]))
-    assert {o["node"] for o in found} == {"node-1", "node-2"}
-    assert all(0 <= o["seen"] - o["asked"] < 10 for o in found)
-    sockets.call("engine.signal", node="node-1", number="SIGKILL")
+    status = sockets.status()
+    pod = status.pods[0]
+    sockets.perform("pod.health", pod=pod.name, word="fail")
+    found = eventually(lambda: _gone(sockets, status.seconds, pod.address))
+    assert {o.node for o in found} == {"node-1", "node-2"}
+    assert all(0 <= o.seen - o.asked < 10 for o in found)
+    sockets.perform("engine.signal", node="node-1", number="SIGKILL")
     eventually(lambda: not curl(sockets, "client", "http://10.10.0.11:30080/"))  # its sockets go with it
-    sockets.call("engine.start", node="node-1")
+    sockets.perform("engine.start", node="node-1")
     eventually(lambda: curl(sockets, "client", "http://10.10.0.11:30080/"))
-    assert pod["name"] not in {curl(sockets, "client", "http://10.10.0.11:30080/").split()[0] for _ in range(8)}
+    assert pod.name not in {curl(sockets, "client", "http://10.10.0.11:30080/").split()[0] for _ in range(8)}
 
 
-def _gone(client, since: float, address: str) -> list[dict] | None:
-    found = [o for o in client.call("observations", since=since) if o["address"] == address and o["seen"]]
+def _gone(client, since: float, address: str) -> list[Observation] | None:
+    found = [o for o in client.observations(since) if o.address == address and o.seen]
     return found if len(found) == 2 else None
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaos.verdict.facts import Load, read_load
+from harness.lab.answers import PortStatus, ServiceStatus
 from loadtests import shapes
 from loadtests.arrivals import Stream, users_for
 from loadtests.flows import FLOWS, flow_of
@@ -17,9 +18,8 @@ from loadtests.spec import Spec, SpecError, read_spec
 from loadtests.tally import SECOND_NS, Tally
 
 
-def _service(name: str, address: str, balancer: str | None, ports: dict[str, tuple[int, int]]) -> dict:
-    listed = {key: {"port": port, "node_port": node_port} for key, (port, node_port) in ports.items()}
-    return {"name": name, "cluster_ip": address, "balancer": balancer, "ports": listed}
+def _service(name: str, address: str, balancer: str | None, ports: dict[str, tuple[int, int]]) -> ServiceStatus:
+    return ServiceStatus(name, address, balancer, {key: PortStatus(*numbers) for key, numbers in ports.items()})
 
 
 SERVICES = [

@@ -10,6 +10,7 @@ import msgspec
 from chaos.model import Cluster, Op, PlanError, Pod
 from chaos.plan import Plan
 from chaos.targets.kube.settings import KubeSettings
+from harness.lab.answers import PortStatus, ServiceStatus
 
 MODE = "cluster"
 """Used in place of a lab's proxy mode, as a cluster's mode cannot be determined from outside."""
@@ -50,14 +51,14 @@ class NodeView(msgspec.Struct, frozen=True):
 class Scene(msgspec.Struct, frozen=True):
     """`pods` are the Service's, `others` the other pods of the allowed namespaces; `deployment` is "" if unknown.
 
-    `service` has the form of a load's spec, `selector` is the Service's own.
+    `service` is as a load's spec has it, `selector` is the Service's own.
     """
 
     server: str
     context: str
     namespace: str
     service_name: str
-    service: dict[str, Any]
+    service: ServiceStatus
     selector: dict[str, str]
     pods: tuple[PodView, ...]
     others: tuple[PodView, ...]
@@ -121,11 +122,11 @@ def node_view(manifest: dict[str, Any], address_type: str) -> NodeView:
     )
 
 
-def service_view(manifest: dict[str, Any], settings: KubeSettings) -> dict[str, Any]:
-    """The Service in the form of a load's spec: `web`, with ports by the flows' names."""
+def service_view(manifest: dict[str, Any], settings: KubeSettings) -> ServiceStatus:
+    """The Service as a load's spec has it: `web`, with ports by the flows' names."""
     spec = manifest["spec"]
     ports = spec.get("ports") or []
-    found = {}
+    found: dict[str, PortStatus] = {}
     for wanted in ("http", "tcp", "udp"):
         protocol = "UDP" if wanted == "udp" else "TCP"
         fitting = [port for port in ports if port.get("protocol", "TCP") == protocol]
@@ -136,15 +137,15 @@ def service_view(manifest: dict[str, Any], settings: KubeSettings) -> dict[str, 
         if chosen is None and wanted == "http" and fitting:
             chosen = fitting[0]
         if chosen:
-            found[wanted] = {"port": chosen["port"], "node_port": chosen.get("nodePort")}
+            found[wanted] = PortStatus(chosen["port"], chosen.get("nodePort"))
     ingress = ((manifest.get("status") or {}).get("loadBalancer") or {}).get("ingress") or [{}]
     cluster_ip = spec.get("clusterIP")
-    return {
-        "name": "web",
-        "cluster_ip": None if cluster_ip in (None, "", "None") else cluster_ip,
-        "balancer": ingress[0].get("ip"),
-        "ports": found,
-    }
+    return ServiceStatus(
+        name="web",
+        cluster_ip=None if cluster_ip in (None, "", "None") else cluster_ip,
+        balancer=ingress[0].get("ip"),
+        ports=found,
+    )
 
 
 def drained(plan: Plan, scene: Scene) -> Plan:

@@ -21,6 +21,7 @@ from chaos.targets.kube.target import KubeTarget, put_all_back
 from chaos.targets.kube.undo import Header, HealError, HealFile
 from chaos.targets.kube.watch import Log
 from harness.kube.resources import NODES
+from harness.lab.answers import EngineUsage
 
 UNSEEN = "a node's kernel state cannot be read from outside the node"
 RECORDING = "events.jsonl"
@@ -94,7 +95,7 @@ class KubeStage:
     def restore(self) -> None:
         """Nothing to do: the faults of a cluster restore everything."""
 
-    def usage(self) -> dict[str, dict[str, Any]]:
+    def usage(self) -> dict[str, EngineUsage]:
         """Out of sight."""
         return {}
 
@@ -142,8 +143,8 @@ class KubeStage:
 
 def load_spec(experiment: Experiment, seed: int, scene: Scene, settings: KubeSettings) -> dict[str, Any]:
     """The load's spec: flows to every node's NodePort, or to the Service's own address."""
-    http = scene.service["ports"].get("http") or {}
-    flows = settings.flows or (("nodeport-http",) if http.get("node_port") else ("clusterip-http",))
+    http = scene.service.ports.get("http")
+    flows = settings.flows or (("nodeport-http",) if http and http.node_port else ("clusterip-http",))
     return {
         "name": "here",
         "where": "here",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from chaos.model import Cluster, Condition, Op
@@ -200,7 +200,7 @@ class KubeTarget:
         listed = self._api.list(pod_path(self._scene.namespace))
         return tuple(pod_view(manifest) for manifest in listed if matches(self._scene.selector, manifest))
 
-    def note(self, what: dict[str, Any]) -> float:
+    def note(self, what: Mapping[str, object]) -> float:
         """A FAULT event in the run's recording."""
         return self._log.fault(what)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from chaos.perform import TargetError
 from chaos.targets.kube.settings import KubeOptions
@@ -62,7 +62,7 @@ class Log:
         """The present time on the recording's clock."""
         return self._session.recorder.clock.now() / 1e9
 
-    def fault(self, what: dict[str, Any]) -> float:
+    def fault(self, what: Mapping[str, object]) -> float:
         """Write a FAULT event; returns its time.  After an error only the time, as the run must heal in any case."""
         if self._ended.is_set():
             return self.seconds

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
+
+import msgspec
 
 from harness.judge.behaviour import Behaviour
 
 Given = TypeVar("Given")
 
 
-class Judged(NamedTuple):
+class Judged(msgspec.Struct, frozen=True):
     """`differences` are printable lines; `checked` counts the checked items, `unchecked` lists what was not checked."""
 
     differences: list[str]

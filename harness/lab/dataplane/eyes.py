@@ -21,6 +21,7 @@ from typing import NamedTuple, Protocol
 from engine.kernel.netlink import NETFILTER, Message, NetlinkError, Notices, Subscription, attributes
 from harness.judge.behaviour import Behaviour
 from harness.judge.readback import elements as readback
+from harness.lab.answers import Moments
 from harness.modes import mode_of
 from harness.modes.mode import Notices as Announced
 from harness.modes.opened import View
@@ -32,8 +33,6 @@ _IPV4, _HEAD_BYTES = 2, 4
 _FAMILIES = {_IPV4: "IPv4", 10: "IPv6"}
 _QUEUE_LENGTH = 10_000
 """Beyond it notifications stay in the kernel's buffer, which reports a loss."""
-Moments = dict[str, list[float]]
-"""Times of transactions on the event log's clock, by the family of their tables: families are synced independently."""
 _TABLE = b"kube-proxy\0"
 _MAPS = ("tcp-endpoints", "udp-endpoints", "sctp-endpoints")
 WAIT_SECONDS, END_SECONDS = 0.05, 1.0

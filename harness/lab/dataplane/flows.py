@@ -12,9 +12,9 @@ import struct
 import threading
 import time
 from collections.abc import Iterable
-from typing import Any
 
 from engine.kernel.netlink import NETFILTER, Connection, Kind, NetlinkError, Subscription, attributes
+from harness.lab.answers import FlowEndpoint, FlowQuery
 from harness.lab.dataplane import network
 from harness.lab.dataplane.ctnetlink import DELETE, FAMILY_BYTES, GET, ORIGINAL, direction, message
 
@@ -30,10 +30,11 @@ _ENDED = (7, 8)
 KEPT_SECONDS = 10.0
 
 
-def tuple_of(flow: dict[str, Any]) -> bytes:
+def tuple_of(flow: FlowQuery) -> bytes:
     """The original direction of a flow, as the kernel writes it."""
-    ends = [(socket.inet_aton(flow[a]), flow[p]) for a, p in (("source", "source_port"), ("address", "port"))]
-    return direction(ORIGINAL, _PROTOCOLS[flow["protocol"]], *ends)
+    source, target = (flow.source, flow.source_port), (flow.address, flow.port)
+    ends = [(socket.inet_aton(address), port) for address, port in (source, target)]
+    return direction(ORIGINAL, _PROTOCOLS[flow.protocol], *ends)
 
 
 class Announced:
@@ -125,20 +126,11 @@ class Lookup:
     def __init__(self, nodes: Iterable[str]) -> None:
         self._nodes = {node: NodeFlows(node) for node in nodes}
 
-    def find(self, flow: dict[str, Any], pods: dict[str, str]) -> dict[str, Any] | None:
-        """`{"node", "endpoint", "pod", "older"}` of a flow, None when no node knows it; `pods` is name by address.
-
-        A flow is `protocol` (tcp, udp), `source`, `source_port`, `address`, `port`, and where they are known `node`,
-        `since_ns`, a time of CLOCK_MONOTONIC after which it began, and `until_ns`, up to which it is asked about.
-        """
+    def find(self, flow: FlowQuery, pods: dict[str, str]) -> FlowEndpoint | None:
+        """The endpoint of a flow, None when no node knows it; `pods` is name by address."""
         original = tuple_of(flow)
-        for node in {flow["node"]} & self._nodes.keys() if flow.get("node") else self._nodes:
-            found = self._nodes[node].find(original, flow.get("since_ns"), flow.get("until_ns"))
-            if found and found[0] != flow["address"]:
-                return {
-                    "node": node,
-                    "endpoint": f"{found[0]}:{found[1]}",
-                    "pod": pods.get(found[0]),
-                    "older": found[2],
-                }
+        for node in {flow.node} & self._nodes.keys() if flow.node else self._nodes:
+            found = self._nodes[node].find(original, flow.since_ns, flow.until_ns)
+            if found and found[0] != flow.address:
+                return FlowEndpoint(node, f"{found[0]}:{found[1]}", pods.get(found[0]), found[2])
         return None

@@ -31,7 +31,7 @@ async def serve_inside(path: Path, namespace: str, port: int) -> asyncio.Server:
 
 async def forward(client: LabClient, namespace: str, port: int, local_port: int, ready: Callable[[int], None]) -> None:
     """Outside the lab, until cancelled: listen on loopback; `ready(port)` is called with the port."""
-    path = client.call("forward.open", namespace=namespace, port=port)
+    path = client.forward_open(namespace, port)
 
     async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

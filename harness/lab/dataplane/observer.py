@@ -19,9 +19,10 @@ from harness.judge.readback.elements import KernelReadError
 from harness.judge.readback.judged import UNREADABLE, Judged
 from harness.judge.verify import readback
 from harness.kube.proxy import HEALTH_PORT
+from harness.lab.answers import Moments, Observation
 from harness.lab.dataplane import network
 from harness.lab.dataplane.account import Account
-from harness.lab.dataplane.eyes import Eye, Moments, Sight, eye_for
+from harness.lab.dataplane.eyes import Eye, Sight, eye_for
 from harness.modes import mode_of
 from harness.modes.opened import View
 from harness.places.place import Place
@@ -73,7 +74,7 @@ class KernelObserver:
         node: str,
         address: str,
         mode: str,
-        report: Callable[[dict[str, Any]], None],
+        report: Callable[[Observation], None],
         clock: Callable[[], float],
         external: bool = False,
     ) -> None:
@@ -168,5 +169,4 @@ class KernelObserver:
 
     def _answer(self, address: str, seen: float | None, until: float, source: str = "") -> None:
         wanted, asked = self._open.pop(address)
-        answer = {"node": self.node, "address": address, "wanted": wanted, "asked": asked, "seen": seen, "until": until}
-        self._report({**answer, "source": source})
+        self._report(Observation(self.node, address, wanted, asked, seen, until, source))
