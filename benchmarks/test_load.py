@@ -7,7 +7,9 @@ import time
 
 import pytest
 
-from chaos.load import LoadOptions, start_load
+from chaos.load import start_load
+from chaos.load_options import LoadOptions
+from chaos.run_facts import LoadFile
 from chaos.verdict.facts import Load, read_load
 from harness.lab.control import LabClient
 from harness.lab.launch import lab
@@ -32,7 +34,7 @@ def test_rate_held_in_the_lab(benchmark, tmp_path, figure, mode):
         stopped = [(process, process.stop()) for process in processes]
     load = Load(seconds=[], failures=[], flows=[], headers=[], incomplete=[])
     for process, code in stopped:
-        read_load(process.out, {"name": process.where, "exit_code": code}, began_ns, load)
+        read_load(process.out, LoadFile(process.where, str(process.out), code), began_ns, load)
     assert load.incomplete == []
     held = load.held(HELD_US)
     figure(f"{mode}: held, of {RATE:,} due a second", f"{held:.2%} = {held * RATE:,.0f}/s", f"{RATE:,}/s", "1.0")

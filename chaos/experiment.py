@@ -4,7 +4,7 @@
       - name: kube-proxy-harness
         seed: 1
         lab: {nodes: 3, pods: 12}                  harness.lab.topology.LabOptions
-        load: {arrivals_per_second: 300, ...}      chaos.load.LoadOptions
+        load: {arrivals_per_second: 300, ...}      chaos.load_options.LoadOptions
         objectives: {error_budget_percent: 1.0}    chaos.objectives.Objectives
         kube: {namespace: shop, service: web}      chaos.targets.kube.settings.KubeSettings, for --target kube
         kafka: true                                also write the event log to the run's own broker
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from chaos.load import LoadOptions
+from chaos.load_options import LoadOptions
 from chaos.model import Cluster, Pod
 from chaos.objectives import Objectives
 from chaos.plan import Plan, Wanted, make_plan

@@ -12,8 +12,8 @@ import sys
 import threading
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
+from chaos.run_facts import KafkaFacts
 from harness.log import RecordingError, open_source
 from harness.log.kafka.broker import BOUND, Broker
 
@@ -68,16 +68,16 @@ class KafkaLog:
         command = [*BOUND, sys.executable, "-m", "harness", "copy", str(self._log), self.url, *options]
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-    def finish(self) -> dict[str, Any]:
-        """Stop shipping, send the rest, compare topic and file; `complete` if they are equal."""
+    def finish(self) -> KafkaFacts:
+        """Stop shipping, send the rest, compare topic and file."""
         self._ended.set()
         self._thread.join(STOP_SECONDS)
         try:
             self._copy().wait(STOP_SECONDS)
             events, complete = _compare(str(self._log), self.url)
         except (RecordingError, OSError, subprocess.TimeoutExpired) as error:
-            return {"topic": self.url, "events": 0, "complete": False, "error": str(error)}
-        return {"topic": self.url, "events": events, "complete": complete}
+            return KafkaFacts(self.url, 0, False, str(error))
+        return KafkaFacts(self.url, events, complete)
 
     def close(self) -> None:
         """Stop the broker."""

@@ -10,36 +10,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
+from chaos.load_options import LoadOptions
 from harness.lab.control import LabClient, LabError
 from harness.lab.dataplane.processes import prefer
-from harness.lab.topology import CLIENT
 from harness.places import vm
+from loadtests.spec import Spec
 
 START_SECONDS, STOP_SECONDS = 60.0, 30.0
 LOOK_SECONDS = 0.05
-
-EXTERNAL = ("nodeport-http", "nodeport-http-keepalive", "nodeport-tcp", "nodeport-udp", "balancer-http", "sticky-http")
-INTERNAL = ("clusterip-http", "clusterip-http-keepalive", "clusterip-tcp", "clusterip-udp")
-"""Flows by how they reach the Services: see `loadtests.flows`."""
-
-
-class LoadOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`arrivals_per_second` over all senders; `flows` by sender (`client`, `caller-N`); `shape` as `loadtests.shapes`.
-
-    `warm_up_seconds` of load precede the first fault, `cool_down_seconds` follow the last; `timeout_seconds` applies to
-    each request.
-    """
-
-    arrivals_per_second: float = 200.0
-    flows: dict[str, tuple[str, ...]] = msgspec.field(default_factory=lambda: {CLIENT: EXTERNAL, "caller-1": INTERNAL})
-    shape: dict[str, Any] = {}
-    warm_up_seconds: float = 3.0
-    cool_down_seconds: float = 2.0
-    timeout_seconds: float = 1.0
 
 
 class LoadProcess:
@@ -83,38 +64,38 @@ def start_load(
     for number, (where, flows) in enumerate(sorted(options.flows.items())):
         if not flows:
             continue
-        spec = {
-            "name": where,
-            "where": where,
-            "flows": flows,
-            "arrivals_per_second": options.arrivals_per_second * len(flows) / total,
-            "shape": options.shape,
-            "timeout_seconds": options.timeout_seconds,
-            "seed": seed * 1000 + number,
-            "nodes": {node.name: node.address for node in status.nodes},
-            "services": status.services,
-            "lab": str(client.folder),
-        }
-        command = _prepared(where, spec, folder) + (["--web-ui"] if web_ui else [])
+        spec = Spec(
+            name=where,
+            where=where,
+            flows=flows,
+            arrivals_per_second=options.arrivals_per_second * len(flows) / total,
+            shape=options.shape,
+            timeout_seconds=options.timeout_seconds,
+            seed=seed * 1000 + number,
+            nodes={node.name: node.address for node in status.nodes},
+            services=status.services,
+            lab=str(client.folder),
+        )
+        command = _prepared(spec, folder) + (["--web-ui"] if web_ui else [])
         started.append(_start(client.inside(where, command), where, folder, options.timeout_seconds))
     for process in started:
         process.await_begun()
     return started
 
 
-def start_here(spec: dict[str, Any], folder: Path) -> LoadProcess:
+def start_here(spec: Spec, folder: Path) -> LoadProcess:
     """Start a load on this machine, outside any lab, and wait until it sends; LabError if it does not."""
     folder.mkdir(parents=True, exist_ok=True)
-    process = _start(_prepared(spec["where"], spec, folder), spec["where"], folder, spec["timeout_seconds"])
+    process = _start(_prepared(spec, folder), spec.where, folder, spec.timeout_seconds)
     process.await_begun()
     return process
 
 
-def _prepared(where: str, spec: dict[str, Any], folder: Path) -> list[str]:
+def _prepared(spec: Spec, folder: Path) -> list[str]:
     """Write the spec; returns the command that runs it."""
-    path = folder / f"{where}.spec.json"
+    path = folder / f"{spec.where}.spec.json"
     path.write_bytes(msgspec.json.format(msgspec.json.encode(spec)))
-    return [sys.executable, "-m", "loadtests.run", str(path), str(folder / f"{where}.jsonl")]
+    return [sys.executable, "-m", "loadtests.run", str(path), str(folder / f"{spec.where}.jsonl")]
 
 
 def _start(command: list[str], where: str, folder: Path, timeout_seconds: float) -> LoadProcess:

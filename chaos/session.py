@@ -22,6 +22,7 @@ from chaos.load import LoadProcess
 from chaos.model import PlanError, Step
 from chaos.perform import Performed, Performer, Target, TargetError
 from chaos.plan import Plan
+from chaos.run_facts import Differences, Environment, ExperimentFacts, LoadFile, RunFacts, StageFacts, UsageSample
 from chaos.verdict.journal import write_journal
 from harness.lab.answers import EngineUsage
 from harness.lab.control import LabError
@@ -56,7 +57,7 @@ class Stage(Protocol):
     def health(self) -> dict[str, bool | None]:
         """Whether `pods`, `nodes`, `engines` and `kernels` are healthy; None: not observable from here."""
 
-    def kernels(self) -> dict[str, list[str]] | None:
+    def kernels(self) -> Differences | None:
         """By node, differences of its complete kernel state from the API; None: not observable from here."""
 
     def restore(self) -> None:
@@ -65,8 +66,8 @@ class Stage(Protocol):
     def usage(self) -> dict[str, EngineUsage]:
         """By node, what its engine has used; empty: not observable from here."""
 
-    def facts(self) -> dict[str, Any]:
-        """Its part of run.json: mode, began_monotonic_ns, seconds, observations and more."""
+    def facts(self) -> StageFacts:
+        """Its part of run.json."""
 
     def keep(self, folder: Path) -> None:
         """Write the recording to the run's folder."""
@@ -87,14 +88,14 @@ class Session:
         self.skipped: dict[int, str] = {}
         self.ended = False
         self._report = report
-        self.usage: list[dict[str, Any]] = []
+        self.usage: list[UsageSample] = []
         self._load: list[LoadProcess] = []
         self._lock = threading.Lock()
         self._left: list[Step] = []
         self._unsettled = ""
         self._baseline = 0.0
-        self._before: dict[str, list[str]] | None = None
-        self._after: dict[str, list[str]] | None = None
+        self._before: Differences | None = None
+        self._after: Differences | None = None
 
     @property
     def share_done(self) -> tuple[int, int]:
@@ -135,7 +136,7 @@ class Session:
     def _sample(self) -> None:
         """Sample the engines' resource usage."""
         if found := self.stage.usage():
-            self.usage.append({"at": self.target.now(), "engines": found})
+            self.usage.append(UsageSample(self.target.now(), found))
 
     def _abandon(self) -> None:
         for process in self._load:
@@ -169,7 +170,7 @@ class Session:
         self._sample()
         return done
 
-    def _kernels(self) -> dict[str, list[str]] | None:
+    def _kernels(self) -> Differences | None:
         """The kernels' differences from the API, after changes in flight had time to complete."""
         deadline = time.monotonic() + AGREE_SECONDS * vm.patience()
         while (found := self.stage.kernels()) and any(found.values()) and time.monotonic() < deadline:
@@ -205,46 +206,38 @@ class Session:
             troubles = self.stage.close()
             for trouble in troubles:
                 self._report(trouble)
-        facts["troubles"] = [*facts.get("troubles", ()), *troubles]
-        facts["journal"] = journal is not None
+        facts.troubles = [*facts.troubles, *troubles]
+        facts.journal = journal is not None
         if journal is not None:
             write_journal(self.folder, journal)
         path = self.folder / RUN
         path.write_bytes(msgspec.json.format(msgspec.json.encode(facts), indent=1))
         return path
 
-    def _facts(self, finished: bool) -> dict[str, Any]:
+    def _facts(self, finished: bool) -> RunFacts:
         loads = [(process, process.stop()) for process in self._load]
-        return {
-            "version": 1,
-            "experiment": {
-                "title": self.experiment.title,
-                "description": self.experiment.raw.get("description", ""),
-                "file": self.experiment.path,
-            },
-            "seed": self.seed,
-            "environment": {
-                "kernel": platform.release(),
-                "python": platform.python_version(),
-                "cpus": os.cpu_count(),
-                "harness": version("kube-proxy-harness"),
-            },
-            "baseline_seconds": self._baseline,
-            "plan": self.plan,
-            "performed": self.performed,
-            "skipped": self.skipped,
-            "usage": self.usage,
-            "kernels_before": self._before,
-            "kernels_after": self._after,
-            "load_options": self.experiment.load,
-            "load": [
-                {"name": p.where, "where": p.where, "file": str(p.out.relative_to(self.folder)), "exit_code": code}
-                for p, code in loads
-            ],
-            "objectives": self.experiment.objectives,
-            "finished": finished,
-            **self.stage.facts(),
-        }
+        cluster = msgspec.structs.asdict(self.stage.facts())
+        return RunFacts(
+            **cluster,
+            experiment=ExperimentFacts(
+                self.experiment.title, self.experiment.raw.get("description", ""), self.experiment.path
+            ),
+            seed=self.seed,
+            environment=Environment(
+                platform.release(), platform.python_version(), os.cpu_count(), version("kube-proxy-harness")
+            ),
+            baseline_seconds=self._baseline,
+            plan=self.plan,
+            performed=self.performed,
+            skipped=self.skipped,
+            usage=self.usage,
+            kernels_before=self._before,
+            kernels_after=self._after,
+            load_options=self.experiment.load,
+            load=[LoadFile(p.where, str(p.out.relative_to(self.folder)), code, p.where) for p, code in loads],
+            objectives=self.experiment.objectives,
+            finished=finished,
+        )
 
 
 def session_of(configuration: Mapping[str, Any] | None) -> Session:

@@ -24,7 +24,7 @@ def junit(page: View) -> bytes:
         "errors": str(sum(case.find("error") is not None for case in cases)),
     }
     suites = Element("testsuites", {"name": "chaos", **counts})
-    seconds = page.facts.raw["seconds"] if page.facts else 0
+    seconds = page.facts.run.seconds if page.facts else 0
     suite = SubElement(suites, "testsuite", {"name": page.title, "time": f"{seconds:.3f}", "skipped": "0", **counts})
     properties = SubElement(suite, "properties")
     verdict = page.verdict
@@ -44,8 +44,8 @@ def _cases(page: View) -> Iterator[Element]:
         yield _fault(finding)
     tried = {finding.number for finding in page.verdict.findings}
     for step in page.steps:
-        if step["number"] not in tried:
-            case = _case("faults", f"{step['number']}. {step['fault']}", 0)
+        if step.number not in tried:
+            case = _case("faults", f"{step.number}. {step.fault}", 0)
             _not_passed(case, "error", "the run ended before this fault")
             yield case
 

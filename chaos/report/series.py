@@ -97,7 +97,7 @@ class Timeline(NamedTuple):
 
 def timeline(facts: Facts, lost_by_fault: dict[int, int]) -> Timeline:
     """From the first second of load to the end of the run; without load, from the run's beginning."""
-    ended = max([facts.raw["seconds"], *(s.at + 1 for s in facts.load.seconds)])
+    ended = max([facts.run.seconds, *(s.at + 1 for s in facts.load.seconds)])
     began = min([s.at for s in facts.load.seconds] or [0.0])
     step = next(
         (s for s in TIME_STEPS if s >= 1 and (ended - began) / s <= MOST_BUCKETS), (ended - began) / MOST_BUCKETS
@@ -112,7 +112,7 @@ def timeline(facts: Facts, lost_by_fault: dict[int, int]) -> Timeline:
         tuple(nodes),
         tuple(_changes(facts, began, wide_step or step)),
         tuple(_unready(facts.unready, began, step)),
-        tuple(_window(done, lost_by_fault.get(done.number, 0)) for done in facts.performed),
+        tuple(_window(done, lost_by_fault.get(done.number, 0)) for done in facts.run.performed),
     )  # fmt: skip
 
 
@@ -161,8 +161,8 @@ def _ms(microseconds: int | None) -> float | None:
 
 
 def _nodes(facts: Facts) -> list[str]:
-    planned = facts.raw["plan"]["cluster"]["nodes"] if facts.raw["plan"] else []
-    return sorted({*planned, *(o.node for o in facts.observations)}, key=natural)
+    planned = facts.run.plan.cluster.nodes if facts.run.plan else []
+    return sorted({*planned, *(o.node for o in facts.run.observations)}, key=natural)
 
 
 def natural(name: str) -> tuple[str, int, str]:
@@ -173,7 +173,7 @@ def natural(name: str) -> tuple[str, int, str]:
 
 def _changes(facts: Facts, began: float, step: float) -> Iterable[FollowedChange]:
     close = defaultdict(list)
-    for o in facts.observations:
+    for o in facts.run.observations:
         if o.asked >= began:
             close[o.node, int((o.asked - began) / step), o.wanted, o.seen is not None].append(o)
     for node, bucket, wanted, followed in sorted(close, key=lambda key: (natural(key[0]), *key[1:])):

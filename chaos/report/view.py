@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import shlex
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import msgspec
 from hdrh.histogram import HdrHistogram
 
+from chaos.model import Op
 from chaos.report import losses, sequence, timeline
 from chaos.report.losses import Lost
 from chaos.report.series import natural
 from chaos.report.series import timeline as timeline_of
+from chaos.run_facts import RunFacts
 from chaos.verdict import Verdict
 from chaos.verdict.engines import cpu_seconds
 from chaos.verdict.facts import DIGITS, HIGHEST_US, LOWEST_US, Facts, FlowTotal
@@ -77,6 +80,18 @@ class FlowRow(NamedTuple):
     percentiles: tuple[str, ...]
 
 
+class StepRow(NamedTuple):
+    """One step of the plan, with its operations as text."""
+
+    number: int
+    fault: str
+    seconds: str
+    pods: str
+    nodes: str
+    parameters: str
+    operations: tuple[str, ...]
+
+
 class View(NamedTuple):
     """The page."""
 
@@ -98,7 +113,7 @@ class View(NamedTuple):
     flows: tuple[FlowRow, ...] = ()
     loads: tuple[tuple[str, ...], ...] = ()
     engines: tuple[tuple[str, str, str], ...] = ()
-    steps: tuple[dict[str, Any], ...] = ()
+    steps: tuple[StepRow, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     commands: tuple[str, ...] = ()
 
@@ -109,13 +124,12 @@ def view(facts: Facts | None, verdict: Verdict) -> View:
     meaning = MEANINGS[verdict.value]
     if facts is None:
         return View(words.clean(verdict.experiment) or "A chaos run without facts", word, mark, meaning, verdict)
-    raw = facts.raw
     line = timeline_of(facts, {f.number: f.lost for f in verdict.findings})
     healed = {window.number: window.healed - window.began for window in line.windows}
     nodes = line.nodes if len(line.nodes) <= MOST_NODES else ()
     return View(
-        words.clean(raw["experiment"]["title"]), word, mark, meaning, verdict, facts,
-        description=words.clean(raw["experiment"]["description"], 2000),
+        words.clean(facts.run.experiment.title), word, mark, meaning, verdict, facts,
+        description=words.clean(facts.run.experiment.description, 2000),
         line=_line(facts),
         figures=tuple(_figures(facts, verdict)),
         over_time=Pictures(*(timeline.draw(line, width, f"time-{width}") for width in (WIDE, NARROW))),
@@ -137,31 +151,30 @@ def view(facts: Facts | None, verdict: Verdict) -> View:
 
 def again(facts: Facts) -> tuple[str, ...]:
     """The commands that repeat the run, and regenerate its report."""
-    file = PurePath(facts.raw["experiment"]["file"])
+    file = PurePath(facts.run.experiment.file)
     name = file.stem if file.parts[-3:-1] == ("chaos", "experiments") else str(file)
     return (
-        shlex.join(["harness", "chaos", "run", name, "--seed", str(facts.raw["seed"]), *_where(facts.raw)]),
+        shlex.join(["harness", "chaos", "run", name, "--seed", str(facts.run.seed), *_where(facts.run)]),
         "harness chaos report FOLDER",
     )
 
 
-def _where(raw: dict[str, Any]) -> list[str]:
+def _where(run: RunFacts) -> list[str]:
     """The options for a lab of that mode, or for a dry run on that cluster."""
-    cluster = raw.get("cluster")
+    cluster = run.cluster
     if not cluster:
-        return ["--mode", raw["mode"]]
-    allowed = [word for namespace in cluster["limits"]["namespaces"] for word in ("--namespace", namespace)]
-    context = ["--in-cluster"] if cluster["context"] == "in-cluster" else ["--context", cluster["context"]]
-    return ["--target", "kube", *context, *allowed, "--service", cluster["service"]]
+        return ["--mode", run.mode]
+    allowed = [word for namespace in cluster.limits.namespaces for word in ("--namespace", namespace)]
+    context = ["--in-cluster"] if cluster.context == "in-cluster" else ["--context", cluster.context]
+    return ["--target", "kube", *context, *allowed, "--service", cluster.service]
 
 
 def _line(facts: Facts) -> str:
-    lab, plan = facts.raw["lab"], facts.raw["plan"]
-    faults = len(plan["steps"]) if plan else 0
-    parts = [f"mode {facts.raw['mode']}", f"seed {facts.raw['seed']}", f"{faults} fault{'s' * (faults != 1)}"]
-    if lab:
-        parts.append(f"{plural(lab['nodes'], 'node')}, {plural(lab['pods'], 'pod')}")
-    return " · ".join([*parts, words.seconds(facts.raw["seconds"])])
+    run = facts.run
+    parts = [f"mode {run.mode}", f"seed {run.seed}", plural(len(run.plan.steps) if run.plan else 0, "fault")]
+    if run.lab:
+        parts.append(f"{plural(run.lab.nodes, 'node')}, {plural(run.lab.pods, 'pod')}")
+    return " · ".join([*parts, words.seconds(run.seconds)])
 
 
 def _figures(facts: Facts, verdict: Verdict) -> Iterator[tuple[str, str, str]]:
@@ -175,7 +188,7 @@ def _figures(facts: Facts, verdict: Verdict) -> Iterator[tuple[str, str, str]]:
     yield "latency p99", p99, f"median {p50}"
     about = f"not followed by {words.names(never)}" if never else "from slice change to kernel"
     yield "slowest node", words.at_least(slowest, bool(never)), about
-    cpus = facts.raw["environment"]["cpus"]
+    cpus = facts.run.environment.cpus
     yield (
         "engines' CPU",
         words.NOTHING if share is None else words.percent(share, 1),
@@ -234,45 +247,44 @@ def _flows(totals: Iterable[FlowTotal]) -> Iterator[FlowRow]:
 
 def _loads(facts: Facts) -> Iterator[tuple[str, ...]]:
     """Sender, flows, arrivals per second, shape."""
-    for header in sorted(facts.load.headers, key=lambda h: natural(str(h["name"]))):
-        shape = dict(header["shape"])
+    for header in sorted(facts.load.headers, key=lambda header: natural(header.name)):
+        shape = dict(header.shape)
         kind = f"{shape.pop('kind', 'constant')} {words.settings(shape)}".strip()
-        flows = words.names(header["flows"], most=12)
-        yield words.clean(header["where"], 60), flows, f"{header['arrivals_per_second']:,.0f}", kind
+        flows = words.names(header.flows, most=12)
+        yield words.clean(header.where, 60), flows, f"{header.arrivals_per_second:,.0f}", kind
 
 
 def _engines(facts: Facts) -> Iterator[tuple[str, str, str]]:
     """Node, CPU time, share of one CPU over the run."""
-    used = cpu_seconds(facts.raw["usage"])
+    used = cpu_seconds(facts.run.usage)
     for node in sorted(used, key=natural):
-        yield words.clean(node, 60), f"{used[node]:.2f} s", words.percent(used[node], facts.raw["seconds"])
+        yield words.clean(node, 60), f"{used[node]:.2f} s", words.percent(used[node], facts.run.seconds)
 
 
-def _steps(facts: Facts) -> Iterator[dict[str, Any]]:
-    for step in facts.raw["plan"]["steps"] if facts.raw["plan"] else ():
-        script = step["script"]
-        yield {
-            "number": step["number"],
-            "fault": words.clean(step["fault"], 60),
-            "seconds": f"{step['seconds']:g} s",
-            "pods": words.names(step["pods"], "", most=12),
-            "nodes": words.names(step["nodes"], "", most=12),
-            "parameters": words.settings(step["parameters"]),
-            "operations": [*_operations("inject", script["inject"]), *_operations("heal", script["heal"])],
-        }
+def _steps(facts: Facts) -> Iterator[StepRow]:
+    for step in facts.run.plan.steps if facts.run.plan else ():
+        yield StepRow(
+            step.number,
+            words.clean(step.fault, 60),
+            f"{step.seconds:g} s",
+            words.names(step.pods, "", most=12),
+            words.names(step.nodes, "", most=12),
+            words.settings(step.parameters),
+            (*_operations("inject", step.script.inject), *_operations("heal", step.script.heal)),
+        )
 
 
-def _operations(phase: str, operations: list[dict[str, Any]], most: int = 12) -> list[str]:
-    lines = [f"{phase} {op['at']:.2f} s  {op['name']} {words.settings(op['arguments'])}" for op in operations[:most]]
+def _operations(phase: str, operations: Sequence[Op], most: int = 12) -> list[str]:
+    lines = [f"{phase} {op.at:.2f} s  {op.name} {words.settings(op.arguments)}" for op in operations[:most]]
     return lines + ([f"{phase}: {len(operations) - most} more"] if len(operations) > most else [])
 
 
 def _environment(facts: Facts) -> Iterator[tuple[str, str]]:
-    for name, value in facts.raw["environment"].items():
+    for name, value in msgspec.structs.asdict(facts.run.environment).items():
         yield words.clean(name, 60), words.clean(value)
     yield "load generators", f"{facts.load.cpu_seconds:.1f} s of CPU"
-    if facts.raw["lab"]:
-        yield "lab", words.settings(facts.raw["lab"])
-    if cluster := facts.raw.get("cluster"):
-        yield "cluster", words.settings({name: cluster[name] for name in ("context", "namespace", "service")})
-    yield "experiment file", words.clean(PurePath(facts.raw["experiment"]["file"]).name)
+    if facts.run.lab:
+        yield "lab", words.settings(msgspec.to_builtins(facts.run.lab))
+    if cluster := facts.run.cluster:
+        yield "cluster", words.settings({name: getattr(cluster, name) for name in ("context", "namespace", "service")})
+    yield "experiment file", words.clean(PurePath(facts.run.experiment.file).name)

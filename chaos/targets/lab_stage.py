@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from chaos.experiment import Experiment, plan_of
 from chaos.faults import FAULTS
@@ -15,6 +14,7 @@ from chaos.kafka_log import KafkaLog
 from chaos.load import LoadProcess, start_load
 from chaos.model import PlanError
 from chaos.plan import Plan
+from chaos.run_facts import Differences, StageFacts
 from chaos.targets.lab import LabTarget
 from harness.lab.answers import EngineUsage, Status
 from harness.lab.control import LabClient
@@ -103,7 +103,7 @@ class LabStage:
             "kernels": self.client.open_questions() == 0,
         }
 
-    def kernels(self) -> dict[str, list[str]] | None:
+    def kernels(self) -> Differences | None:
         """By kernel readback against the oracle; None for another proxy, whose rules the readback cannot parse."""
         if self._experiment.lab.external:
             return None
@@ -117,19 +117,19 @@ class LabStage:
         """By /proc."""
         return self.client.engine_usage()
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> StageFacts:
         """The lab's observations at the end."""
         status = self.client.status()
-        return {
-            "mode": status.mode,
-            "lab": self._experiment.lab,
-            "began_monotonic_ns": status.began_monotonic_ns,
-            "seconds": status.seconds,
-            "observations": self.client.observations(),
-            "transactions": self.client.transactions(),
-            "rewrites": self.client.rewrites(),
-            "kafka": self._kafka.finish() if self._kafka else None,
-        }
+        return StageFacts(
+            mode=status.mode,
+            lab=self._experiment.lab,
+            began_monotonic_ns=status.began_monotonic_ns,
+            seconds=status.seconds,
+            observations=self.client.observations(),
+            transactions=self.client.transactions(),
+            rewrites=self.client.rewrites(),
+            kafka=self._kafka.finish() if self._kafka else None,
+        )
 
     def keep(self, folder: Path) -> None:
         """Copies the lab's event log."""

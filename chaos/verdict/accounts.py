@@ -29,12 +29,12 @@ pod's process until it answers; time for which connection tracking keeps an unre
 
 def sync_period(facts: Facts) -> float:
     """The engines' minSyncPeriod in seconds."""
-    return float((facts.raw.get("lab") or {}).get("min_sync_period_seconds", 0.0))
+    return facts.run.lab.min_sync_period_seconds if facts.run.lab else 0.0
 
 
 def limit_seconds(facts: Facts) -> float:
     """How long a kernel may lag behind a change of the slices: the objective, plus the wait for a sync."""
-    wanted = facts.objectives.node_convergence_seconds
+    wanted = facts.run.objectives.node_convergence_seconds
     return (DEFAULT_LIMIT_SECONDS if wanted is None else wanted) + sync_period(facts)
 
 

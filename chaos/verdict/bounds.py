@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from chaos.faults import having
 from chaos.model import Effect
@@ -65,7 +65,7 @@ def _spans(done: Performed, facts: Facts) -> tuple[Span, Span]:
     remove them."""
     began, ended = done.began, max(done.ended or 0.0, done.began)
     seen = ended if done.confirmed is None else done.confirmed
-    timeout = (facts.raw.get("load_options") or {}).get("timeout_seconds", 1.0)
+    timeout = facts.run.load_options.timeout_seconds
     left = [at for pod in done.pods for at in facts.left.get(pod, ()) if began <= at <= ended]
     if done.fault in ONE_DEATH and left:
         return (seen, min(left)), (began - timeout, max(left) + limit_seconds(facts))
@@ -85,7 +85,7 @@ class _Shares:
     """The share of one flow's requests from one sender that a fault affects."""
 
     def __init__(self, done: Performed, facts: Facts) -> None:
-        nodes = len((facts.raw["plan"] or {}).get("cluster", {}).get("nodes", ())) or 1
+        nodes = (len(facts.run.plan.cluster.nodes) if facts.run.plan else 0) or 1
         ready = {pod for pod, spans in facts.offered.items() if any(a <= done.began <= b for a, b in spans)}
         self._done, self._nodes = done, len(done.nodes) / nodes
         by_pod = done.fault in KILLING and done.fault not in UNREACHABLE
@@ -128,6 +128,5 @@ def _stays(flow: str) -> bool:
 
 
 def _percent(done: Performed, facts: Facts) -> float:
-    steps = (facts.raw["plan"] or {}).get("steps", ())
-    found: dict[str, Any] = next((step for step in steps if step["number"] == done.number), {})
-    return float((found.get("parameters") or {}).get("percent", 100))
+    steps = facts.run.plan.steps if facts.run.plan else ()
+    return next((float(s.parameters.get("percent", 100)) for s in steps if s.number == done.number), 100.0)

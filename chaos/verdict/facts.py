@@ -9,17 +9,11 @@ from typing import Any
 import msgspec
 from hdrh.histogram import HdrHistogram
 
-from chaos.objectives import Objectives
-from chaos.perform import Performed
+from chaos.run_facts import VERSION, LoadFile, RunFacts
 from chaos.verdict.journal import read_journal
-from harness.lab.answers import Observation
 from harness.log import open_source
 from harness.log.events import OBJECT_TYPES, JsonObject
 
-NEEDED = {
-    "experiment", "seed", "mode", "environment", "lab", "began_monotonic_ns", "plan", "performed", "observations",
-    "usage", "seconds", "load", "objectives", "finished",
-}  # fmt: skip
 LOWEST_US, HIGHEST_US, DIGITS = 1, 60_000_000, 3
 
 
@@ -79,6 +73,16 @@ class FlowTotal(msgspec.Struct, frozen=True):
     due: int | None = None
 
 
+class LoadHeader(msgspec.Struct, frozen=True):
+    """What a load process was asked to send; `shape` as `loadtests.shapes`."""
+
+    name: str
+    where: str
+    flows: tuple[str, ...]
+    arrivals_per_second: float
+    shape: dict[str, Any]
+
+
 class Load(msgspec.Struct):
     """All load logs merged; `incomplete` lists those that are truncated or missing, and how."""
 
@@ -87,7 +91,7 @@ class Load(msgspec.Struct):
     flows: list[FlowTotal] = []
     cpu_seconds: float = 0.0
     incomplete: list[str] = []
-    headers: list[dict[str, Any]] = []
+    headers: list[LoadHeader] = []
 
     @property
     def sent(self) -> int:
@@ -137,13 +141,10 @@ class Load(msgspec.Struct):
 
 
 class Facts(msgspec.Struct):
-    """The input of a verdict; `raw` is run.json, decoded."""
+    """The input of a verdict; `run` is run.json."""
 
     folder: Path
-    raw: dict[str, Any]
-    objectives: Objectives
-    performed: list[Performed]
-    observations: list[Observation]
+    run: RunFacts
     load: Load
     unready: dict[str, list[float]]
     """By pod: when its condition Ready became False."""
@@ -166,64 +167,67 @@ def has_facts(folder: Path) -> bool:
 
 def read_facts(folder: Path) -> Facts:
     """Raises FactsError if the run left no facts."""
+    path = folder / "run.json"
     try:
-        raw = msgspec.json.decode((folder / "run.json").read_bytes())
-    except (OSError, msgspec.DecodeError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise FactsError(f"{folder}/run.json: {why}; the run did not end properly") from None
-    if not isinstance(raw, dict):
-        raise FactsError(f"{folder}/run.json: expected an object, not {type(raw).__name__}")
-    version = raw.get("version")
-    if version != 1:
-        raise FactsError(f"{folder}/run.json: version {version!r}; this harness reads 1")
-    if missing := sorted(NEEDED - raw.keys()):
-        raise FactsError(f"{folder}/run.json: missing {', '.join(missing)}")
+        run = _run_facts(path.read_bytes())
+    except OSError as error:
+        raise FactsError(f"{path}: {error.strerror}; the run did not end properly") from None
+    except msgspec.ValidationError as error:
+        raise FactsError(f"{path}: {error}") from None
+    except msgspec.DecodeError as error:
+        raise FactsError(f"{path}: {error}; the run did not end properly") from None
     try:
-        return _read(folder, raw)
+        return _read(folder, run)
     except msgspec.ValidationError as error:
         raise FactsError(f"{folder}: {error}") from None
 
 
-def _read(folder: Path, raw: dict[str, Any]) -> Facts:
+class _Versioned(msgspec.Struct):
+    version: int
+
+
+def _run_facts(content: bytes) -> RunFacts:
+    version = msgspec.json.decode(content, type=_Versioned).version
+    if version != VERSION:
+        raise msgspec.ValidationError(f"version {version!r}; this harness reads {VERSION}")
+    run = msgspec.json.decode(content, type=RunFacts)
+    if run.cluster:
+        run.lab = None  # empty in files of earlier versions
+    return run
+
+
+def _read(folder: Path, run: RunFacts) -> Facts:
     load = Load(seconds=[], failures=[], flows=[], incomplete=[], headers=[])
-    for process in raw["load"]:
-        read_load(folder / process["file"], process, raw["began_monotonic_ns"], load)
-    return Facts(
-        folder,
-        raw,
-        msgspec.convert(raw["objectives"], Objectives),
-        msgspec.convert(raw["performed"], list[Performed]),
-        msgspec.convert(raw["observations"], list[Observation]),
-        load,
-        **_endpoints(folder / "events.jsonl"),
-        journal=read_journal(folder) if raw.get("journal") else None,
-    )
+    for file in run.load:
+        read_load(folder / file.file, file, run.began_monotonic_ns, load)
+    journal = read_journal(folder) if run.journal else None
+    return Facts(folder, run, load, **_endpoints(folder / "events.jsonl"), journal=journal)
 
 
-def read_load(path: Path, process: dict[str, Any], began_ns: int, load: Load) -> None:
+def read_load(path: Path, process: LoadFile, began_ns: int, load: Load) -> None:
     """Add one log; its defects go to `incomplete`."""
     ended = False
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
-        load.incomplete.append(f"{process['name']}: {error.strerror}")
+        load.incomplete.append(f"{process.name}: {error.strerror}")
         return
     for line in lines:
         try:
             row = msgspec.json.decode(line)
         except msgspec.DecodeError:
-            load.incomplete.append(f"{process['name']}: its log is truncated")
+            load.incomplete.append(f"{process.name}: its log is truncated")
             return
         kind = row.pop("kind")
         if kind in ("second", "failure"):
             row["at"] = (row.pop("at_ns") - began_ns) / 1e9
         if kind == "header":
-            load.headers.append(row)
+            load.headers.append(msgspec.convert(row, LoadHeader))
         elif kind == "second":
-            row["where"] = process.get("where", "")
+            row["where"] = process.where
             load.seconds.append(msgspec.convert(row, Second))
         elif kind == "failure":
-            row["ended"], row["where"] = (row.pop("ended_ns") - began_ns) / 1e9, process.get("where", "")
+            row["ended"], row["where"] = (row.pop("ended_ns") - began_ns) / 1e9, process.where
             load.failures.append(msgspec.convert(row, Failure))
         elif kind == "flow":
             load.flows.append(msgspec.convert(row, FlowTotal))
@@ -231,9 +235,9 @@ def read_load(path: Path, process: dict[str, Any], began_ns: int, load: Load) ->
             ended = True
             load.cpu_seconds += row["cpu_seconds"]
     if not ended:
-        load.incomplete.append(f"{process['name']}: its log has no end (exit code {process['exit_code']})")
-    elif process["exit_code"]:
-        load.incomplete.append(f"{process['name']}: it ended with exit code {process['exit_code']}")
+        load.incomplete.append(f"{process.name}: its log has no end (exit code {process.exit_code})")
+    elif process.exit_code:
+        load.incomplete.append(f"{process.name}: it ended with exit code {process.exit_code}")
 
 
 def _endpoints(path: Path) -> dict[str, JsonObject]:

@@ -94,16 +94,16 @@ def unchanged(finding: Finding) -> str:
 
 def findings(facts: Facts) -> tuple[list[Finding], list[Failure]]:
     """One finding per fault, and the avoidable failures outside every fault's time."""
-    lost: dict[int, list[Failure]] = {done.number: [] for done in facts.performed}
+    lost: dict[int, list[Failure]] = {done.number: [] for done in facts.run.performed}
     unassigned = []
     for failure in facts.load.failures:
-        kept = [done for done in facts.performed if kept_since(failure, done)]
-        fault = kept[0] if kept else _fault_of(failure, facts.performed)
+        kept = [done for done in facts.run.performed if kept_since(failure, done)]
+        fault = kept[0] if kept else _fault_of(failure, facts.run.performed)
         if fault:
             lost[fault.number].append(failure)
         elif not wherever(failure, facts):
             unassigned.append(failure)
-    return [_finding(done, facts, lost[done.number]) for done in facts.performed], unassigned
+    return [_finding(done, facts, lost[done.number]) for done in facts.run.performed], unassigned
 
 
 def _window(done: Performed) -> tuple[float, float]:
@@ -122,8 +122,8 @@ def _fault_of(failure: Failure, performed: list[Performed]) -> Performed | None:
 
 def _finding(done: Performed, facts: Facts, lost: list[Failure]) -> Finding:
     began, ended = _window(done)
-    expected = [o for o in facts.observations if began <= o.asked <= ended]
-    away = [o for o in expected if not o.wanted and able(o, facts.performed) == o.asked <= (done.ended or ended)]
+    expected = [o for o in facts.run.observations if began <= o.asked <= ended]
+    away = [o for o in expected if not o.wanted and able(o, facts.run.performed) == o.asked <= (done.ended or ended)]
     accounts = [account(failure, done, facts) for failure in lost]
     may = bounds(done, facts)
     found = Finding(
@@ -131,7 +131,7 @@ def _finding(done: Performed, facts: Facts, lost: list[Failure]) -> Finding:
         asked_seconds=done.asked_seconds,
         in_force_seconds=done.in_force_seconds,
         nodes_followed=_followed(away, began),
-        never_followed=sorted({o.node for o in expected if o.seen is None and o.until > able(o, facts.performed)}),
+        never_followed=sorted({o.node for o in expected if o.seen is None and o.until > able(o, facts.run.performed)}),
         lost=len(lost),
         lost_by_cause=_counted(failure.cause for failure in lost),
         lost_by_node=_counted(failure.node or "unknown" for failure in lost),
@@ -146,10 +146,10 @@ def _finding(done: Performed, facts: Facts, lost: list[Failure]) -> Finding:
     found.readiness_lost_seconds = min(times) - began if times else None
     left = [o.asked for o in away] or [t for pod in done.pods for t in facts.left.get(pod, ()) if began <= t <= ended]
     found.slices_changed_seconds = min(left) - began if left else None
-    taken = [o.until - able(o, facts.performed) for o in expected]
+    taken = [o.until - able(o, facts.run.performed) for o in expected]
     found.slowest_node_seconds = max((seconds for seconds in taken if seconds >= 0), default=None)
     found.last_failure_seconds = max(f.at for f in lost) - began if lost else None
-    found.lost_after_convergence = _late_losses(found, lost, accounts, done, facts.objectives.grace_seconds)
+    found.lost_after_convergence = _late_losses(found, lost, accounts, done, facts.run.objectives.grace_seconds)
     return found
 
 

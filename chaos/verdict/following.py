@@ -50,8 +50,8 @@ def followed(facts: Facts) -> tuple[list[Followed], int]:
     """All changes with the time they took, and the number of those undone before the node could or had to follow."""
     found, left_out = [], 0
     due = DUE_PERIODS * sync_period(facts) + DUE_SECONDS
-    for observation in facts.observations:
-        since = able(observation, facts.performed)
+    for observation in facts.run.observations:
+        since = able(observation, facts.run.performed)
         if observation.seen is None and observation.until <= since + due:
             left_out += 1
         else:
@@ -65,7 +65,7 @@ def convergence(facts: Facts) -> Judgement:
     wanted = f"at most {limit:.2f} s on every node"
     changes, left_out = followed(facts)
     if not changes:
-        why = facts.raw.get("unseen") or "no change of the slices to follow"
+        why = facts.run.unseen or "no change of the slices to follow"
         return Judgement("node convergence", None, wanted, "nothing", why, "0 changes")
     slow = [change for change in changes if change.seconds > limit]
     undone = [change for change in changes if not change.seen and change.seconds <= limit]
@@ -92,7 +92,7 @@ def pacing(facts: Facts) -> Judgement | None:
         return None
     wanted = f"at least {period:g} s apart"
     gaps: list[float] = []
-    for node, families in (facts.raw.get("transactions") or {}).items():
+    for node, families in facts.run.transactions.items():
         for moments in (families or {}).values():
             gaps += _gaps(node, moments, facts, period)
     source = f"{plural(len(gaps), 'pause')} between syncs of one family, by kernel notification; excluded: nodes"
@@ -107,7 +107,7 @@ def pacing(facts: Facts) -> Judgement | None:
 
 def returning(facts: Facts) -> Judgement | None:
     """Every engine follows the API again soon after it recovers; None if no fault cut them off from it."""
-    kept = [done for done in facts.performed if done.fault in ALL_BLIND and done.healed and done.ended is not None]
+    kept = [done for done in facts.run.performed if done.fault in ALL_BLIND and done.healed and done.ended is not None]
     if not kept:
         return None
     wanted = f"at most {BACK_SECONDS:g} s after the heal"
@@ -121,10 +121,10 @@ def returning(facts: Facts) -> Judgement | None:
 
 def rewriting(facts: Facts) -> Judgement | None:
     """The cost of a sync is proportional to the change, without full rewrites; None if rewrites cannot be observed."""
-    known = {node: moments for node, moments in (facts.raw.get("rewrites") or {}).items() if moments is not None}
+    known = {node: moments for node, moments in facts.run.rewrites.items() if moments is not None}
     if not known:
         return None
-    baseline = facts.raw.get("baseline_seconds", 0.0)
+    baseline = facts.run.baseline_seconds
     found = {
         node: sum(at >= baseline and not _touched(at, _disturbed(node, facts, 0.0)) for at in moments)
         for node, moments in known.items()
@@ -147,7 +147,7 @@ def _gaps(node: str, moments: Iterable[float], facts: Facts, period: float) -> l
     disturbed = _disturbed(node, facts, period)
     began, gaps = None, []
     for at in moments:
-        if at < facts.raw.get("baseline_seconds", 0.0) or _touched(at, disturbed):
+        if at < facts.run.baseline_seconds or _touched(at, disturbed):
             began = None
             continue
         if began is not None and at - began < SAME_SYNC_SECONDS:
@@ -162,7 +162,7 @@ def _disturbed(node: str, facts: Facts, before: float) -> list[tuple[float, floa
     """The times of faults that touch the node's rules."""
     return [
         (done.began - before, max(done.settled or 0.0, done.ended or 0.0, done.began) + SETTLING_SECONDS)
-        for done in facts.performed
+        for done in facts.run.performed
         if done.fault in RULES_TOUCHED and (not done.nodes or node in done.nodes)
     ]
 

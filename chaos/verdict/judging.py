@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
+from chaos.objectives import FaultObjectives
+from chaos.run_facts import KafkaFacts
 from chaos.verdict import engines, following, journal, losses
 from chaos.verdict.ended import read_reason
 from chaos.verdict.facts import Facts, FactsError, Failure, Load, has_facts, read_facts
 from chaos.verdict.findings import Finding, findings, trouble_of, unchanged
 from chaos.verdict.words import WORDS, Judgement
-from harness.log.events import JsonObject
 from harness.wording import plural
 
 PERCENTILES = (50, 90, 99, 99.9)
@@ -93,34 +93,34 @@ def judge_facts(facts: Facts) -> Verdict:
         problems.append("no objective was requested")
     values = [judgement.value for judgement in judgements]
     value = False if False in values else None if problems or None in values else True
-    raw, load = facts.raw, facts.load
+    run, load = facts.run, facts.load
     latency = {f"p{percentile:g}".replace(".", ""): load.latency_us(percentile) for percentile in PERCENTILES}
-    used = engines.cpu_seconds(raw["usage"])
-    cpu_seconds = (raw["usage"][-1]["at"] - raw["usage"][0]["at"]) * (raw["environment"]["cpus"] or 1) if used else 0
+    used = engines.cpu_seconds(run.usage)
+    cpu_seconds = (run.usage[-1].at - run.usage[0].at) * (run.environment.cpus or 1) if used else 0
     return Verdict(
         value, judgements, problems, found, load.sent, load.failed, len(unassigned), load.not_sent, latency,
         sum(used.values()) / cpu_seconds if cpu_seconds else None,
-        raw["experiment"]["title"], raw["seed"], raw["mode"], skipped=list((raw.get("skipped") or {}).values()),
+        run.experiment.title, run.seed, run.mode, skipped=list(run.skipped.values()),
     )  # fmt: skip
 
 
 def _problems(facts: Facts, found: list[Finding]) -> Iterator[str]:
     """The reasons why the run, or a part of it, proves nothing."""
-    if not facts.raw["finished"]:
+    if not facts.run.finished:
         reason = read_reason(facts.folder)
         yield "the experiment did not run to its end" + (f": {reason}" if reason else "")
-    planned = len(facts.raw["plan"]["steps"]) if facts.raw["plan"] else 0
-    planned -= len(facts.raw.get("skipped") or ())
+    planned = len(facts.run.plan.steps) if facts.run.plan else 0
+    planned -= len(facts.run.skipped)
     if len(found) < planned:
         yield f"only {len(found)} of {plural(planned, 'fault')} tried"
     for finding in found:
         if trouble := trouble_of(finding):
             why = "; ".join(finding.errors) or ("no evidence that it was in force" if not finding.injected else "")
             yield f"{finding.number}. {finding.fault}: {trouble}" + (f": {why}" if why else "")
-    yield from facts.raw.get("troubles", ())
+    yield from facts.run.troubles
     if facts.journal is not None:
         yield from journal.failed(facts.journal)
-    elif facts.raw.get("journal"):
+    elif facts.run.journal:
         yield f"{journal.JOURNAL} is missing: the results of the experiment's own activities are not known"
     yield from facts.load.incomplete
     if facts.load.sent == 0:
@@ -140,7 +140,7 @@ def held_up(load: Load) -> Iterator[str]:
 
 
 def _judgements(facts: Facts, found: list[Finding], outside: list[Failure]) -> Iterator[Judgement]:
-    objectives, load = facts.objectives, facts.load
+    objectives, load = facts.run.objectives, facts.load
     if facts.journal is not None and (held := journal.hypothesis(facts.journal)):
         yield held
     sent = f"{plural(load.sent, 'request')} sent, by the load generators' logs; none excluded"
@@ -169,8 +169,8 @@ def _judgements(facts: Facts, found: list[Finding], outside: list[Failure]) -> I
     if objectives.kernels_as_the_api_says:
         yield _kernels(facts, found)
     yield from engines.judged(facts)
-    if facts.raw.get("kafka"):
-        yield _log_on_kafka(facts.raw["kafka"])
+    if facts.run.kafka:
+        yield _log_on_kafka(facts.run.kafka)
     for name, wanted in objectives.faults.items():
         yield from _of_fault(name, wanted, [f for f in found if f.fault == name], load.sent)
 
@@ -195,7 +195,7 @@ def _late(facts: Facts, found: list[Finding], limit: int) -> Judgement:
     source = f"{len(counted)} of {plural(len(found), 'fault')} removed a pod that every kernel then removed"
     source += "; excluded the others"
     if not counted:
-        why = facts.raw.get("unseen") or "no fault was followed by every kernel"
+        why = facts.run.unseen or "no fault was followed by every kernel"
         return Judgement("lost after convergence", None, wanted, "nothing", why, source)
     return Judgement("lost after convergence", sum(counted) <= limit, wanted, str(sum(counted)), "", source)
 
@@ -203,28 +203,28 @@ def _late(facts: Facts, found: list[Finding], limit: int) -> Judgement:
 def _kernels(facts: Facts, found: list[Finding]) -> Judgement:
     """Each node's complete kernel state, before the first fault, after each, and at the end."""
     wanted = "consistent with the API"
-    looks = [("before the first fault", facts.raw.get("kernels_before"))]
+    looks = [("before the first fault", facts.run.kernels_before)]
     looks += [(f"after {f.number}. {f.fault}", f.kernels_differ) for f in found]
-    looks += [("at the end", facts.raw["kernels_after"])] if "kernels_after" in facts.raw else []
+    looks += [("at the end", facts.run.kernels_after)] if facts.run.kernels_after is not msgspec.UNSET else []
     seen = [(when, differences) for when, differences in looks if differences is not None]
     source = f"{len(seen)} of {plural(len(looks), 'check')} of every node: kernel readback against the oracle"
     wrong = [f"{node} {when}: {lines[0]}" for when, differences in seen for node, lines in differences.items() if lines]
     if wrong:
         return Judgement("kernels", False, wanted, "; ".join(wrong[:3])[:600], "", source)
     if len(seen) < len(looks):
-        why = facts.raw.get("unseen") or "not every check could be made"
+        why = facts.run.unseen or "not every check could be made"
         return Judgement("kernels", None, wanted, "no differences where checked", why, source)
     return Judgement("kernels", True, wanted, "all are", "", source)
 
 
-def _log_on_kafka(kafka: JsonObject) -> Judgement:
+def _log_on_kafka(kafka: KafkaFacts) -> Judgement:
     """A history with a lost or duplicate event is false, whatever the other results."""
-    measured = plural(kafka["events"], "event") if kafka["complete"] else "they differ"
+    measured = plural(kafka.events, "event") if kafka.complete else "they differ"
     wanted = "the topic equals the file"
-    return Judgement("event log on Kafka", kafka["complete"], wanted, measured, kafka.get("error", ""))
+    return Judgement("event log on Kafka", kafka.complete, wanted, measured, kafka.error)
 
 
-def _of_fault(name: str, wanted: Any, found: list[Finding], sent: int) -> Iterator[Judgement]:
+def _of_fault(name: str, wanted: FaultObjectives, found: list[Finding], sent: int) -> Iterator[Judgement]:
     if not found:
         yield Judgement(name, None, "to be injected", "nothing", "the run had no such fault")
         return
@@ -236,7 +236,8 @@ def _of_fault(name: str, wanted: Any, found: list[Finding], sent: int) -> Iterat
     if wanted.readiness_lost_seconds is not None:
         least, most = wanted.readiness_lost_seconds
         times = [f.readiness_lost_seconds for f in found]
-        within = None if None in times else all(least <= time <= most for time in times)
+        known = [time for time in times if time is not None]
+        within = all(least <= time <= most for time in known) if len(known) == len(times) else None
         measured = ", ".join("never" if time is None else f"{time:.2f} s" for time in times)
         reason = "a pod never lost its readiness" if within is None else ""
         yield Judgement(f"{name}: readiness lost after", within, f"{least:g} to {most:g} s", measured, reason)

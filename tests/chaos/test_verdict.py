@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from chaos.objectives import Objectives
 from chaos.verdict import Verdict, judge
 from chaos.verdict.accounts import STAYED, wherever
 from tests.chaos_report.runs import failure, fault, followed, usage, write_run
@@ -122,7 +123,9 @@ def test_losses_to_a_dead_pod_after_all_nodes_removed_it_are_false(tmp_path):
 def test_a_client_that_stays_loses_what_it_sent_until_kernels_had_to_remove_it(at, word):
     """The pod terminates from 8 and is gone at 10; who waits for an answer learns a second later that none comes."""
     facts = SimpleNamespace(
-        raw={}, objectives=SimpleNamespace(node_convergence_seconds=1), terminated={"web-1": [(8.0, 10.0)]}, left={}
+        run=SimpleNamespace(lab=None, objectives=Objectives(node_convergence_seconds=1)),
+        terminated={"web-1": [(8.0, 10.0)]},
+        left={},
     )
     lost = SimpleNamespace(flow="nodeport-udp-kept", node="node-1", pod="web-1", at=at, ended=at + 1.0)
     assert wherever(lost, facts) == word

@@ -108,7 +108,11 @@ def test_junit_fails_for_false_and_errs_for_unknown(broken):
 UNPROVEN = {
     "not finished": {"finished": False},
     "a fault was never tried": {
-        "plan": {"cluster": {"nodes": []}, "steps": [runs._step(runs.fault(1, "pod-kill", 4))] * 2}
+        "plan": {
+            "seed": 7,
+            "cluster": {"nodes": [], "pods": []},
+            "steps": [runs._step(runs.fault(1, "pod-kill", 4))] * 2,
+        }
     },
     "no objective": {"objectives": {}},
     "no plan": {"plan": None, "performed": [], "finished": False},
@@ -141,7 +145,7 @@ def test_a_run_without_facts_has_reports_that_say_so(tmp_path, content):
 def test_facts_of_the_wrong_kind_are_said_to_be(tmp_path):
     folder = runs.write_run(tmp_path / "run", [runs.fault(1, "pod-kill", 4.0)], objectives=3)
     result = CliRunner().invoke(main, ["chaos", "report", str(folder)])
-    assert result.exit_code == 3 and f"{folder}: Expected `object`, got `int`" in result.output
+    assert result.exit_code == 3 and f"{folder}/run.json: Expected `object`, got `int`" in result.output
     assert "without facts" in (folder / HTML).read_text()
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chaos.run_facts import LoadFile
 from chaos.verdict.facts import Load, read_load
 from harness.lab.answers import PortStatus, ServiceStatus
 from loadtests import shapes
@@ -124,6 +125,6 @@ def test_held_is_what_was_answered_in_time_of_all_that_was_due(tmp_path):
     rows = [*tally.rows(SECOND_NS), *tally.summaries(), {"kind": "end", "ended_monotonic_ns": 0, "cpu_seconds": 0.0}]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     load = Load(seconds=[], failures=[], flows=[], headers=[], incomplete=[])
-    read_load(path, {"name": "t", "exit_code": 0}, 0, load)
+    read_load(path, LoadFile("t", str(path), 0), 0, load)
     assert load.held(1_000_000) == 3 / 6
     assert Load().held(1_000_000) is None

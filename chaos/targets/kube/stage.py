@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -13,6 +12,7 @@ from chaos.load import LoadProcess, start_here
 from chaos.model import PlanError
 from chaos.perform import TargetError
 from chaos.plan import Plan
+from chaos.run_facts import ClusterFacts, ClusterLimits, StageFacts
 from chaos.targets.kube.api import CallError, KubeApi
 from chaos.targets.kube.prepare import prepare
 from chaos.targets.kube.scene import MODE, Scene, node_view
@@ -22,6 +22,7 @@ from chaos.targets.kube.undo import Header, HealError, HealFile
 from chaos.targets.kube.watch import Log
 from harness.kube.resources import NODES
 from harness.lab.answers import EngineUsage
+from loadtests.spec import Spec
 
 UNSEEN = "a node's kernel state cannot be read from outside the node"
 RECORDING = "events.jsonl"
@@ -99,29 +100,21 @@ class KubeStage:
         """Out of sight."""
         return {}
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> StageFacts:
         """The cluster's observations, and what is not observable."""
         assert self._log, "it is open"
-        return {
-            "mode": MODE,
-            "lab": {},
-            "cluster": {
-                "server": self.scene.server,
-                "context": self.scene.context,
-                "namespace": self.scene.namespace,
-                "service": self.scene.service_name,
-                "limits": {
-                    "namespaces": self._options.namespaces,
-                    "max_pods_percent": self._options.max_pods_percent,
-                    "max_nodes": self._options.max_nodes,
-                },
-            },
-            "began_monotonic_ns": self._log.began_ns,
-            "seconds": self._log.seconds,
-            "observations": [],
-            "unseen": UNSEEN,
-            "troubles": [f"the recording was interrupted: {self._log.trouble}"] if self._log.trouble else [],
-        }
+        limits = ClusterLimits(self._options.namespaces, self._options.max_pods_percent, self._options.max_nodes)
+        scene = self.scene
+        return StageFacts(
+            mode=MODE,
+            lab=None,
+            cluster=ClusterFacts(scene.server, scene.context, scene.namespace, scene.service_name, limits),
+            began_monotonic_ns=self._log.began_ns,
+            seconds=self._log.seconds,
+            observations=[],
+            unseen=UNSEEN,
+            troubles=[f"the recording was interrupted: {self._log.trouble}"] if self._log.trouble else [],
+        )
 
     def keep(self, folder: Path) -> None:
         """Nothing to do: the recording is already in the folder."""
@@ -141,20 +134,20 @@ class KubeStage:
         return troubles
 
 
-def load_spec(experiment: Experiment, seed: int, scene: Scene, settings: KubeSettings) -> dict[str, Any]:
+def load_spec(experiment: Experiment, seed: int, scene: Scene, settings: KubeSettings) -> Spec:
     """The load's spec: flows to every node's NodePort, or to the Service's own address."""
     http = scene.service.ports.get("http")
     flows = settings.flows or (("nodeport-http",) if http and http.node_port else ("clusterip-http",))
-    return {
-        "name": "here",
-        "where": "here",
-        "flows": flows,
-        "arrivals_per_second": experiment.load.arrivals_per_second,
-        "shape": experiment.load.shape,
-        "timeout_seconds": experiment.load.timeout_seconds,
-        "seed": seed * 1000,
-        "nodes": {node.name: node.address for node in scene.nodes if node.address and node.ready},
-        "services": [scene.service],
-        "named_answers": settings.named_answers,
-        "http_path": settings.http_path,
-    }
+    return Spec(
+        name="here",
+        where="here",
+        flows=flows,
+        arrivals_per_second=experiment.load.arrivals_per_second,
+        shape=experiment.load.shape,
+        timeout_seconds=experiment.load.timeout_seconds,
+        seed=seed * 1000,
+        nodes={node.name: node.address for node in scene.nodes if node.address and node.ready},
+        services=[scene.service],
+        named_answers=settings.named_answers,
+        http_path=settings.http_path,
+    )
