@@ -116,29 +116,16 @@ _known = lru_cache(maxsize=4096)(_parsed)
 
 
 def _parts(words: list[str], header: dict[str, tuple[str, bool]]) -> bytes:
-    found = b""
-    inverted = False
-    while words:
-        word = words.pop(0)
-        if word == "!":
-            inverted = True
-        elif word in _INVERTED:
-            header[word] = words.pop(0), inverted
-            inverted = False
-        elif word == "-m":
-            found += _match(words.pop(0), words)
-        else:
-            raise ValueError(f"unsupported option {word!r}")
-    return found
+    def field(option: str, value: str, inverted: bool) -> None:
+        header[option] = value, inverted
+
+    return xt.parts(words, _INVERTED, field, _match)
 
 
 def _match(name: str, words: list[str]) -> bytes:
     if name in xt.PROTOCOLS:
         return _extension(name, 0, xt.ports(name, xt.port(words)))
-    if name in xt.MATCHES:
-        revision, parse = xt.MATCHES[name]
-        return _extension(name, revision, parse(words))
-    raise ValueError(f"unsupported match {name!r}")
+    return _extension(*xt.match(name, words))
 
 
 def _head(header: dict[str, tuple[str, bool]], matches: bytes, family: int, target_bytes: int) -> bytes:

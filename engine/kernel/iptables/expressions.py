@@ -189,20 +189,11 @@ def protocol(rule: str) -> int:
 
 def _parts(words: list[str], family: int, header: dict[str, bytes]) -> bytes:
     """Matches in order; those on the packet's header go to the header."""
-    found = b""
-    operator = _EQUAL
-    while words:
-        word = words.pop(0)
-        if word == "!":
-            operator = _NOT_EQUAL
-        elif word in _ORDER:
-            header[word] = _ORDER[word](words.pop(0), operator, family)
-            operator = _EQUAL
-        elif word == "-m":
-            found += _match(words.pop(0), words)
-        else:
-            raise ValueError(f"unsupported option {word!r}")
-    return found
+
+    def field(option: str, value: str, inverted: bool) -> None:
+        header[option] = _ORDER[option](value, _NOT_EQUAL if inverted else _EQUAL, family)
+
+    return xt.parts(words, _ORDER, field, _match)
 
 
 def _match(name: str, words: list[str]) -> bytes:
@@ -212,7 +203,4 @@ def _match(name: str, words: list[str]) -> bytes:
         mark, mask, inverted = struct.unpack("=IIB3x", xt.mark(words))
         value, bits = mark.to_bytes(4, sys.byteorder), mask.to_bytes(4, sys.byteorder)
         return _meta(_META_MARK) + _masked(bits) + _compare(value, _NOT_EQUAL if inverted else _EQUAL)
-    if name in xt.MATCHES:
-        revision, parse = xt.MATCHES[name]
-        return _match_data(name, revision, parse(words))
-    raise ValueError(f"unsupported match {name!r}")
+    return _match_data(*xt.match(name, words))

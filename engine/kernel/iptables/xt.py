@@ -6,7 +6,7 @@ Wire format: linux/netfilter/xt_*.h.  A parser consumes its words from the front
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import lru_cache
 
 from engine.addresses import parse_address
@@ -138,3 +138,37 @@ def target(words: list[str], family: int) -> tuple[str, int, bytes] | None:
     if name == "MASQUERADE":
         return name, 0, struct.pack("=II12x", 1, _RANDOM_FULLY) if family == 4 else struct.pack("=I36x", _RANDOM_FULLY)
     return None
+
+
+def parts(
+    words: list[str],
+    header: Container[str],
+    field: Callable[[str, str, bool], None],
+    match: Callable[[str, list[str]], bytes],
+) -> bytes:
+    """The matches of a rule, encoded by `match` (name, words) in order; ValueError for an unsupported option.
+
+    Those on the packet's `header` go to `field` (option, value, whether it is inverted).
+    """
+    found = b""
+    inverted = False
+    while words:
+        word = words.pop(0)
+        if word == "!":
+            inverted = True
+        elif word in header:
+            field(word, words.pop(0), inverted)
+            inverted = False
+        elif word == "-m":
+            found += match(words.pop(0), words)
+        else:
+            raise ValueError(f"unsupported option {word!r}")
+    return found
+
+
+def match(name: str, words: list[str]) -> tuple[str, int, bytes]:
+    """Name, revision and data of an extension; ValueError for an unsupported one."""
+    if name not in MATCHES:
+        raise ValueError(f"unsupported match {name!r}")
+    revision, encode = MATCHES[name]
+    return name, revision, encode(words)
