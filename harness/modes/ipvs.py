@@ -21,7 +21,7 @@ from harness.judge.readback.judged import Judged
 from harness.judge.trace.ipvs import tracer
 from harness.modes.mode import Mode
 from harness.modes.opened import Opened
-from harness.places.place import Place, sysctls, tool_version
+from harness.places.place import Place, output_of, sysctls, tool_version
 
 _FORGET_SECONDS = 5.0
 _HEADINGS = 2
@@ -89,16 +89,18 @@ class KernelView:
     def read(self, family: int) -> check.Read | None:
         """None if the family's sets were never created."""
         read = check.Read()
-        check.read_sets(self._run("ipset", "save"), family, read)
+        check.read_sets(output_of(self._place, "ipset", "save"), family, read)
         if not read.sets:
             return None
-        check.read_servers(self._run("ipvsadm", "-Sn"), family, read)
-        check.read_addresses(self._run("ip", f"-{family}", "-o", "address", "show", "dev", check.DEVICE), read)
+        check.read_servers(output_of(self._place, "ipvsadm", "-Sn"), family, read)
+        check.read_addresses(
+            output_of(self._place, "ip", f"-{family}", "-o", "address", "show", "dev", check.DEVICE), read
+        )
         return read
 
     def rules(self, family: int, read: check.Read) -> None:
         """Includes the iptables rules, which a trace needs and behaviour does not."""
-        check.read_rules(self._run(f"{iptables_variant(self._place.run, family)}-save"), read)
+        check.read_rules(output_of(self._place, f"{iptables_variant(self._place.run, family)}-save"), read)
 
     def judged(self, family: int, expected: Behaviour, settings: Settings) -> Judged:
         """As `View.judged`."""
@@ -109,19 +111,13 @@ class KernelView:
         read = self.read(family)
         if read is None:
             return None
-        tables = Tables(self._run(f"{iptables_variant(self._place.run, family)}-save"))
+        tables = Tables(output_of(self._place, f"{iptables_variant(self._place.run, family)}-save"))
         return Held(read, tables, sysctls(self._place, SYSCTLS), alone=self._place.kind != "host")
 
     def behaviour(self, family: int) -> Behaviour | None:
         """As `View.behaviour`."""
         read = self.read(family)
         return check.behaviour_of(family, read) if read else None
-
-    def _run(self, *command: str) -> str:
-        result = self._place.run(list(command), b"")
-        if result.returncode:
-            raise ValueError(f"{' '.join(command)}: {result.stderr.decode(errors='replace').strip()}")
-        return result.stdout.decode()
 
 
 def memory() -> Opened:

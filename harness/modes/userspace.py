@@ -17,7 +17,7 @@ from harness.judge.readback.judged import Judged
 from harness.judge.trace.userspace import tracer
 from harness.modes.mode import Mode, Reporting
 from harness.modes.opened import Opened
-from harness.places.place import Place, tool_version
+from harness.places.place import Place, output_of, tool_version
 
 LABEL = "lo:kube-proxy"
 
@@ -55,15 +55,11 @@ class KernelView:
         said = self._kernel.everything(family)
         if said is None:
             return None
-        addresses = check.read_addresses(self._run("ip", f"-{family}", "-o", "address", "show", "dev", "lo"))
-        sockets = check.read_sockets(self._run("ss", f"-{family}", "-Hltun"))
+        addresses = check.read_addresses(
+            output_of(self._place, "ip", f"-{family}", "-o", "address", "show", "dev", "lo")
+        )
+        sockets = check.read_sockets(output_of(self._place, "ss", f"-{family}", "-Hltun"))
         return check.behaviour_of(msgspec.to_builtins(said), addresses, sockets)
-
-    def _run(self, *command: str) -> str:
-        result = self._place.run(list(command), b"")
-        if result.returncode:
-            raise ValueError(f"{' '.join(command)}: {result.stderr.decode(errors='replace').strip()}")
-        return result.stdout.decode()
 
 
 def memory() -> Opened:

@@ -30,6 +30,14 @@ class Place:
         return tuple(map(self.world.own_address, (4, 6))) if self.world else ()
 
 
+def output_of(place: Place, *command: str) -> str:
+    """What a command prints; ValueError if it fails."""
+    result = place.run(list(command), b"")
+    if result.returncode:
+        raise ValueError(f"{' '.join(command)}: {result.stderr.decode(errors='replace').strip()}")
+    return result.stdout.decode()
+
+
 def tool_version(place: Place, command: list[str]) -> str:
     """The first version number printed by `command`, or `unknown`."""
     found = re.search(r"\d+(\.\d+)+", place.run(command, b"").stdout.decode(errors="replace"))
