@@ -12,6 +12,11 @@ def _on(cluster: Cluster, node: str) -> tuple[Pod, ...]:
     return tuple(pod for pod in cluster.pods if pod.node == node)
 
 
+def _connection(node: str, up: bool) -> tuple[Op, ...]:
+    # A kubelet that cannot reach the API renews no lease, which is all that the control plane observes.
+    return Op(0, "node.wire", {"node": node, "up": up}), Op(0, "node.kubelet", {"node": node, "running": up})
+
+
 _GONE = frozenset({Effect.PODS_DOWN, Effect.UNREACHABLE, Effect.REBALANCING, Effect.NODES_BLIND, Effect.RULES_TOUCHED})
 
 
@@ -33,8 +38,7 @@ class NodeLoss(_Fault, frozen=True):
         (node,) = chosen.nodes
         return Script(
             inject=(
-                Op(0, "node.wire", {"node": node, "up": False}),
-                Op(0, "node.kubelet", {"node": node, "running": False}),
+                *_connection(node, False),
                 Op(0, "engine.signal", {"node": node, "number": "SIGKILL"}),
                 *(Op(0, "pod.signal", {"pod": pod.name, "number": "SIGKILL"}) for pod in chosen.pods),
             ),
@@ -46,8 +50,7 @@ class NodeLoss(_Fault, frozen=True):
             heal=(
                 *(Op(0, "pod.start", {"pod": pod.name}) for pod in chosen.pods),
                 Op(0, "engine.start", {"node": node}),
-                Op(0, "node.wire", {"node": node, "up": True}),
-                Op(0, "node.kubelet", {"node": node, "running": True}),
+                *_connection(node, True),
             ),
             healed=(
                 Condition("node", node, "wired", True),
@@ -92,16 +95,9 @@ class NodeCut(_Fault, frozen=True):
     def script(self, chosen: Chosen, seconds: float, rng: Random, cluster: Cluster) -> Script:
         (node,) = chosen.nodes
         return Script(
-            # A kubelet that cannot reach the API renews no lease, which is all that the control plane observes.
-            inject=(
-                Op(0, "node.wire", {"node": node, "up": False}),
-                Op(0, "node.kubelet", {"node": node, "running": False}),
-            ),
+            inject=_connection(node, False),
             evidence=(Condition("node", node, "wired", False),),
-            heal=(
-                Op(0, "node.wire", {"node": node, "up": True}),
-                Op(0, "node.kubelet", {"node": node, "running": True}),
-            ),
+            heal=_connection(node, True),
             healed=(Condition("node", node, "wired", True), Condition("node", node, "kubelet", True)),
         )
 

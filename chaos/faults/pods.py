@@ -12,16 +12,19 @@ def _running(pod: Pod, value: bool) -> Condition:
     return Condition("pod", pod.name, "running", value)
 
 
-class PodKill(Fault, frozen=True):
-    """The pod's process is killed (SIGKILL); only its readiness probe detects it.  The heal restarts it."""
-
-    NAME: ClassVar[str] = "pod-kill"
-    EFFECTS: ClassVar[frozenset[Effect]] = frozenset({Effect.PODS_DOWN, Effect.ONE_DEATH})
+class _Fault(Fault, frozen=True):
     pods: int = 1
     node: str | None = None
 
     def choose(self, cluster: Cluster, rng: Random) -> Chosen:
         return Chosen(pick_pods(cluster, rng, self.pods, self.node))
+
+
+class PodKill(_Fault, frozen=True):
+    """The pod's process is killed (SIGKILL); only its readiness probe detects it.  The heal restarts it."""
+
+    NAME: ClassVar[str] = "pod-kill"
+    EFFECTS: ClassVar[frozenset[Effect]] = frozenset({Effect.PODS_DOWN, Effect.ONE_DEATH})
 
     def script(self, chosen: Chosen, seconds: float, rng: Random, cluster: Cluster) -> Script:
         return Script(
@@ -55,16 +58,11 @@ class PodTerminate(Fault, frozen=True):
         return Script(tuple(deletions), evidence, lasting=())  # a deletion cannot be undone
 
 
-class PodHang(Fault, frozen=True):
+class PodHang(_Fault, frozen=True):
     """The pod's process is stopped (SIGSTOP): connections open, but are never answered.  Heals by SIGCONT."""
 
     NAME: ClassVar[str] = "pod-hang"
     EFFECTS: ClassVar[frozenset[Effect]] = frozenset({Effect.PODS_DOWN, Effect.ONE_DEATH})
-    pods: int = 1
-    node: str | None = None
-
-    def choose(self, cluster: Cluster, rng: Random) -> Chosen:
-        return Chosen(pick_pods(cluster, rng, self.pods, self.node))
 
     def script(self, chosen: Chosen, seconds: float, rng: Random, cluster: Cluster) -> Script:
         return Script(
