@@ -11,12 +11,10 @@ import sys
 import time
 
 from engine.kernel.base import KernelError
-from engine.kernel.netlink import NETFILTER, widen
+from engine.kernel.netlink import NETFILTER
 from harness.places import vm
 from harness.places.namespace import Namespace
 
-_GROUP_NFTABLES = 7
-_BUFFER_BYTES = 32 << 20
 START_SECONDS = 30.0
 
 
@@ -31,8 +29,6 @@ class Moments:
 
     def __enter__(self) -> Moments:
         netlink = self._node.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER)
-        widen(netlink, receive_bytes=_BUFFER_BYTES)
-        netlink.bind((0, 1 << _GROUP_NFTABLES - 1))
         raw = [
             self._node.socket(each, socket.SOCK_RAW, socket.IPPROTO_RAW) for each in (socket.AF_INET, socket.AF_INET6)
         ]

@@ -9,7 +9,6 @@ seconds, and its source.  It ends at the end of its standard input.
 from __future__ import annotations
 
 import ctypes
-import errno
 import hashlib
 import os
 import select
@@ -19,12 +18,12 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from engine.kernel.netlink.wire import messages
+from engine.kernel.netlink import NEW_GENERATION, NFTABLES_GROUP, Subscription
 
 POLL_SECONDS, IDLE_SECONDS = 0.001, 0.1
 RESTING = 3.0
 """The pause between two polls, as a multiple of a poll's duration: polling must not take CPU time from the proxy."""
-_NEW_GENERATION = 10 << 8 | 15
+_BUFFER_BYTES = 32 << 20
 _GET_INFO = 64
 _TABLES = (b"nat", b"filter")
 _INFO_BYTES, _COUNTED_AT = 84, 76
@@ -113,20 +112,11 @@ def report(at: float, source: str) -> None:
     sys.stdout.flush()
 
 
-def hear(netlink: socket.socket) -> None:
-    """Report a new generation of nf_tables, once for all pending notifications."""
-    while True:
-        try:
-            data = netlink.recv(1 << 20)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            if error.errno != errno.ENOBUFS:
-                raise
-            report(time.monotonic(), "nf_tables")  # the buffer overran, so there was at least one
-            continue
+def hear(rules: Subscription) -> None:
+    """Report each pending new generation of nf_tables."""
+    while (notices := rules.receive(0)) and (notices.messages or notices.lost):
         at = time.monotonic()
-        if any(each.kind == _NEW_GENERATION for each in messages(data)):
+        if notices.lost or any(message.kind == NEW_GENERATION for message in notices.messages):
             report(at, "nf_tables")
 
 
@@ -135,7 +125,7 @@ def main(descriptors: list[int], pid: int) -> None:
     with suppress(PermissionError):
         os.nice(-10)  # timestamps must be those of the kernel on a busy machine too
     netlink, *raw = (socket.socket(fileno=number) for number in descriptors)
-    netlink.setblocking(False)
+    rules = Subscription(netlink, [NFTABLES_GROUP], _BUFFER_BYTES)
     polled = [Polled("ip_tables", Legacy(dict(zip(_LEVELS, raw, strict=True)), pid))]
     polled.append(Polled("ip_vs", VirtualServers(pid)))
     poll = select.poll()
@@ -148,7 +138,7 @@ def main(descriptors: list[int], pid: int) -> None:
         for descriptor, _ in poll.poll(max(1.0, wait * 1000)):
             if descriptor == 0:
                 return
-            hear(netlink)
+            hear(rules)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ The caller provides the socket, which determines the network namespace.
 from engine.kernel.netlink.connection import Connection, Dump
 from engine.kernel.netlink.errors import Kind, NetlinkError, Refusal
 from engine.kernel.netlink.generic import family_number
-from engine.kernel.netlink.subscription import Notices, Subscription
+from engine.kernel.netlink.subscription import NEW_GENERATION, NFTABLES_GROUP, Notices, Subscription
 from engine.kernel.netlink.waiting import end_waits, ending, widen
 from engine.kernel.netlink.wire import (
     ACK,
@@ -41,6 +41,8 @@ __all__ = [
     "EXCLUSIVE",
     "GENERIC",
     "NETFILTER",
+    "NEW_GENERATION",
+    "NFTABLES_GROUP",
     "ROUTE",
     "Connection",
     "Dump",

@@ -18,7 +18,16 @@ from collections.abc import Callable, Iterator
 from queue import Empty, Queue
 from typing import NamedTuple, Protocol
 
-from engine.kernel.netlink import NETFILTER, Message, NetlinkError, Notices, Subscription, attributes
+from engine.kernel.netlink import (
+    NETFILTER,
+    NEW_GENERATION,
+    NFTABLES_GROUP,
+    Message,
+    NetlinkError,
+    Notices,
+    Subscription,
+    attributes,
+)
 from harness.judge.behaviour import Behaviour
 from harness.judge.readback import elements as readback
 from harness.lab.answers import Moments
@@ -27,8 +36,7 @@ from harness.modes.mode import Notices as Announced
 from harness.modes.opened import View
 from harness.places.place import Place
 
-_GROUP_NFTABLES, _SUBSYSTEM = 7, 10 << 8
-_DELTABLE, _DELSET, _NEWELEMENTS, _DELELEMENTS, _NEWGENERATION = (_SUBSYSTEM | n for n in (2, 11, 12, 14, 15))
+_DELTABLE, _DELSET, _NEWELEMENTS, _DELELEMENTS = (10 << 8 | n for n in (2, 11, 12, 14))
 _IPV4, _HEAD_BYTES = 2, 4
 _FAMILIES = {_IPV4: "IPv4", 10: "IPv6"}
 _QUEUE_LENGTH = 10_000
@@ -118,7 +126,7 @@ class _Announced:
         self._whole, self._families = False, set[int]()
         self._clock = clock
         self._subscription = Subscription(
-            place.make_socket(socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER), [_GROUP_NFTABLES]
+            place.make_socket(socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER), [NFTABLES_GROUP]
         )
         self._waiting: deque[tuple[float, Message]] = deque()
         self._received: Queue[tuple[float, Notices] | NetlinkError] = Queue(_QUEUE_LENGTH)
@@ -138,7 +146,7 @@ class _Announced:
                 return False
             at, message = self._waiting.popleft()
             take(message)
-            if message.kind == _NEWGENERATION:
+            if message.kind == NEW_GENERATION:
                 self._end(at)
                 return True
             self._whole = self._whole or message.kind == _DELTABLE
