@@ -11,7 +11,7 @@ from harness.bench.rows import CHANGES
 from harness.kube.resources import SERVICE_NAME
 from harness.log.events import Event
 
-Change = tuple[str, str, dict[str, Any]]
+ChurnEvent = tuple[str, str, dict[str, Any]]
 """(event type, resource, manifest)."""
 SPREAD = 7919
 """A prime: consecutive changes are far apart in the cluster."""
@@ -63,7 +63,7 @@ class Collector:
         return Cluster([msgspec.json.decode(p) for p in once.values()], [msgspec.json.decode(s) for s in once])
 
 
-def batches(churn: str, cluster: Cluster) -> Iterator[list[Change]]:
+def batches(churn: str, cluster: Cluster) -> Iterator[list[ChurnEvent]]:
     """The batches of one kind of churn."""
     count = CHANGES[churn]
     if not count or not cluster.slices:
@@ -79,7 +79,7 @@ def _at(cluster: Cluster, number: int) -> dict[str, Any]:
     return cluster.slices[number * SPREAD % len(cluster.slices)]
 
 
-def _flip(piece: dict[str, Any]) -> Change:
+def _flip(piece: dict[str, Any]) -> ChurnEvent:
     """The first endpoint becomes not ready, or ready again."""
     conditions = piece["endpoints"][0].setdefault("conditions", {})
     ready = not conditions.get("ready", True)
@@ -87,19 +87,19 @@ def _flip(piece: dict[str, Any]) -> Change:
     return "MODIFIED", "endpointslices", piece
 
 
-def _steady(cluster: Cluster) -> Iterator[list[Change]]:
+def _steady(cluster: Cluster) -> Iterator[list[ChurnEvent]]:
     for number in range(10**9):
         yield [_flip(_at(cluster, number))]
 
 
-def _rolling(cluster: Cluster) -> Iterator[list[Change]]:
+def _rolling(cluster: Cluster) -> Iterator[list[ChurnEvent]]:
     for number in range(10**9):
         piece = _at(cluster, number)
         for turn in range(min(5, len(piece["endpoints"]))):
             yield from _replaced(piece, number, turn)
 
 
-def _replaced(piece: dict[str, Any], number: int, turn: int) -> Iterator[list[Change]]:
+def _replaced(piece: dict[str, Any], number: int, turn: int) -> Iterator[list[ChurnEvent]]:
     """A new pod beside the old one, the old one drains, and is gone."""
     old = piece["endpoints"][0]
     address = f"10.127.{number % 250}.{1 + turn}"
@@ -112,13 +112,13 @@ def _replaced(piece: dict[str, Any], number: int, turn: int) -> Iterator[list[Ch
     yield [("MODIFIED", "endpointslices", piece)]
 
 
-def _storm(cluster: Cluster) -> Iterator[list[Change]]:
+def _storm(cluster: Cluster) -> Iterator[list[ChurnEvent]]:
     flapping = cluster.slices[::STORM]
     while True:
         yield [_flip(piece) for piece in flapping]
 
 
-def _deleted(cluster: Cluster) -> Iterator[list[Change]]:
+def _deleted(cluster: Cluster) -> Iterator[list[ChurnEvent]]:
     pairs = list(zip(cluster.slices, cluster.services, strict=True))
     for number in range(DELETED):
         gone = pairs[number::DELETED]

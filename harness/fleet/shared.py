@@ -15,10 +15,11 @@ from engine.backends.nftables.numbers import kind_of
 from engine.backends.nftables.overlay import Ids, Recorded, Recorder
 from engine.dataplane import Dataplane, PortPlan, hints_of, of_node, within
 from engine.model import ADDRESS_BYTES, Address, EndpointSlice, HostAddresses, Name, Network, Node, Target
+from engine.modes import MODES, NFTABLES
 from engine.topology import Endpoints, local_targets, select
 from engine.tracking import NODES, ClusterState, endpoints_of
 from harness.fleet.stage import Stage, config_of
-from harness.fleet.tape import Change, Tape
+from harness.fleet.tape import Tape, TapeChange
 from harness.fleet.view import CODES
 from harness.replay.effects import NOTHING, SENT, UNDONE
 
@@ -142,7 +143,7 @@ def sharing(stage: Stage) -> dict[str, Shared]:
 
 def _possible(stage: Stage) -> bool:
     """Only mode nftables has programs that can be taken apart."""
-    return stage.settings.mode == "nftables" and stage.settings.version >= SINCE
+    return MODES[stage.settings.mode] is NFTABLES and stage.settings.version >= SINCE
 
 
 def _slices(tape: Tape) -> Iterator[EndpointSlice]:
@@ -188,7 +189,7 @@ class _Fold:
             reference.programs += [None] * (len(self._stage.batches) + 1 - len(reference.programs))
         return self._shared
 
-    def _observe(self, change: Change) -> bool:
+    def _observe(self, change: TapeChange) -> bool:
         seen = change.observed
         return seen is not None and seen.resource != NODES and self._state.apply(seen)
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from engine.model import Endpoint, EndpointSlice, Name
 from engine.tracking import ENDPOINTSLICES, Observed
-from harness.fleet.tape import Change, Tape
+from harness.fleet.tape import Tape, TapeChange
 from harness.log.events import Event
 
 SHARED_BYTES, ENDPOINT_BYTES = 700, 230
@@ -138,7 +138,7 @@ def _numbered(event: Event, seq: int) -> Event:
     return Event(seq, event.t, event.type, event.resource)
 
 
-def _changed(change: Change, packer: Packer, size: tuple[float, float]) -> Iterator[Change]:
+def _changed(change: TapeChange, packer: Packer, size: tuple[float, float]) -> Iterator[TapeChange]:
     if change.observed is None or change.observed.resource != ENDPOINTSLICES:
         yield change
         return
@@ -146,7 +146,7 @@ def _changed(change: Change, packer: Packer, size: tuple[float, float]) -> Itera
         piece = seen.value
         count = len(piece.endpoints) if isinstance(piece, EndpointSlice) else 0
         event = Event(0, change.event.t, kind, ENDPOINTSLICES)
-        yield Change(event, change.origin, seen, change.service, round(size[0] + size[1] * count))
+        yield TapeChange(event, change.origin, seen, change.service, round(size[0] + size[1] * count))
 
 
 def _sizes(tape: Tape) -> tuple[float, float]:

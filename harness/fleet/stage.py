@@ -11,7 +11,7 @@ from engine.tracking import NODES, ClusterState
 from harness.fleet.cost import Cost
 from harness.fleet.dead import Dead, DeadEndpoints
 from harness.fleet.scenario import Scenario, applied
-from harness.fleet.tape import Change, Tape
+from harness.fleet.tape import Tape, TapeChange
 from harness.log.events import OBJECT_TYPES
 from harness.log.window import Window
 from harness.replay.config import proxy_config
@@ -27,7 +27,7 @@ class Batch:
 
     due: int
     first: int
-    changes: tuple[Change, ...]
+    changes: tuple[TapeChange, ...]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Stage:
     endpoints: int = 0
 
     @property
-    def changes(self) -> tuple[Change, ...]:
+    def changes(self) -> tuple[TapeChange, ...]:
         """All changes, in order."""
         return tuple(change for batch in self.batches for change in batch.changes)
 

@@ -18,7 +18,7 @@ from harness.replay.session import narrowed
 
 
 @dataclass(frozen=True)
-class Change:
+class TapeChange:
     """One event after the initial list: `event` without its manifest, which had `bytes` bytes.
 
     `origin` is the recorded seq, `service` the Service that it belongs to; a marker has nothing `observed`.
@@ -39,7 +39,7 @@ class Tape:
     sha256: str
     cluster: JsonObject
     initial: tuple[Observed, ...]
-    changes: tuple[Change, ...]
+    changes: tuple[TapeChange, ...]
     nodes: dict[str, Node | None]
     events: int
     late: tuple[str, ...] = ()
@@ -65,7 +65,7 @@ def read_tape(source: str, window: Window = WHOLE, version: tuple[int, int] = NE
 
 def _changes(
     recording: Recording, first: list[Event], events: Iterator[Event], window: Window, version: tuple[int, int]
-) -> Iterator[Change]:
+) -> Iterator[TapeChange]:
     for part in (first, events):
         for event in part:
             if window.after(event):
@@ -74,7 +74,7 @@ def _changes(
                 return
             bare = Event(event.seq, event.t, event.type, event.resource)
             seen = _decoded(recording, event, version)
-            yield Change(bare, event.seq, seen, service_of(event) if seen else None, len(memoryview(event.object)))
+            yield TapeChange(bare, event.seq, seen, service_of(event) if seen else None, len(memoryview(event.object)))
 
 
 def _decoded(recording: Recording, event: Event, version: tuple[int, int]) -> Observed | None:
@@ -87,7 +87,7 @@ def _decoded(recording: Recording, event: Event, version: tuple[int, int]) -> Ob
 
 
 def _tape(
-    recording: Recording, source: str, initial: tuple[Observed, ...], changes: tuple[Change, ...], events: int
+    recording: Recording, source: str, initial: tuple[Observed, ...], changes: tuple[TapeChange, ...], events: int
 ) -> Tape:
     nodes: dict[str, Node | None] = {}
     for seen in initial:
