@@ -19,7 +19,7 @@ class Stream:
 
     @property
     def next_ns(self) -> int:
-        """As above; never by sums, which drift."""
+        """Computed from the phase and the rate, as sums drift."""
         return round(self._since + self._number * 1e9 / self._rate)
 
     def advance(self, rate: float) -> None:

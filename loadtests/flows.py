@@ -10,7 +10,7 @@ from loadtests.spec import Spec, SpecError
 HTTP, HTTP_KEEPALIVE, TCP, UDP, UDP_KEPT = "http", "http-keepalive", "tcp", "udp", "udp-kept"
 DATAGRAMS = (UDP, UDP_KEPT)
 ONE_FLOW_EACH = (HTTP, TCP)
-"""Kinds of which each request has a flow of its own; one by UDP has not, where its port was used a moment ago."""
+"""Kinds whose requests each have a new flow; a request by UDP may belong to the flow of an earlier user of its port."""
 
 
 class Destination(NamedTuple):
@@ -55,11 +55,11 @@ FLOWS = {
     "sticky-http": _Way("web-sticky", "http", "nodes", HTTP),
     "local-http": _Way("web-local", "http", "nodes", HTTP),
 }
-"""Every flow by name: through which Service and port, by which of its addresses, as what kind of request."""
+"""By name of the flow: its Service, the port, the address that it uses, and the kind of its requests."""
 
 
 def flow_of(name: str, spec: Spec) -> Flow:
-    """SpecError for an unknown name, or a missing Service."""
+    """The flow with a name; SpecError for an unknown name, or a missing Service."""
     way = FLOWS.get(name)
     if way is None:
         raise SpecError(f"unknown flow {name!r}; there are: {', '.join(FLOWS)}")

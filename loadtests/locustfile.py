@@ -2,9 +2,9 @@
 
     LOADTEST_SPEC=spec.json LOADTEST_OUT=load.jsonl locust -f loadtests/locustfile.py --headless
 
-A user never waits for an answer: each request runs in a greenlet of its own, and its latency is counted from when
-it was due (no coordinated omission).  More requests per second are more users, so locust's own shapes, web page and
-distributed workers all keep their meaning.
+A user never waits for an answer: each request runs in its own greenlet, and its latency is counted from when it was
+due (no coordinated omission).  The rate is set by the number of users, so locust's own shapes, web page and distributed
+workers work as usual.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class ArrivalRate(LoadTestShape):
 
 
 def rate_of_each(environment: Environment) -> float:
-    """Of each stream now: whatever rate is wanted is made by whole users, each with its part of it."""
+    """The present rate of each stream: the requested rate divided by a whole number of users."""
     assert environment.shape_class, "this file has one"
     rate = SPEC.arrivals_per_second * shapes.factor_at(SPEC.shape, environment.shape_class.get_run_time())
     return users_for(rate, SPEC.arrivals_per_user)[1]
@@ -65,7 +65,7 @@ class Arrivals(User):
     """An even stream of requests over all flows in turn."""
 
     def on_start(self) -> None:
-        """A generator of its own: which request is sent when does not depend on the others."""
+        """Each user has its own random generator, so that its requests do not depend on other users."""
         self._number = next(_numbers)
         self._rng = Random(f"{SPEC.seed}/{self._number}")
 
@@ -179,6 +179,6 @@ def _lookup() -> Ask:
         try:
             return client.flows_lookup(flows)
         except LabError:
-            return [None] * len(flows)  # the load goes on; the log says that it does not know
+            return [None] * len(flows)  # the load continues; the log has no endpoint
 
     return ask

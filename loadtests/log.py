@@ -1,4 +1,4 @@
-"""Writes a load log: JSON lines, appended as seconds close, failures with the endpoint they went to."""
+"""Writes a load log as JSON lines: each second once it is complete, and failed requests with their endpoints."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from loadtests.tally import Tally
 SETTLING_NS = 250_000_000
 """Minimum age of a failure before its endpoint is queried: the nodes must have been notified of the flow."""
 LOOKED_UP_AT_ONCE = 200
-"""Failures whose endpoint is asked for in one go; of more in one interval the rest is written without."""
+"""Maximum number of failures per flush whose endpoint is queried; the others are written without one."""
 
 
 class Failure(NamedTuple):
@@ -34,15 +34,15 @@ class Failure(NamedTuple):
     pod: str
     source: tuple[str, int] | None
     since_ns: int | None = None
-    """After when its flow began, where it is one of its own."""
+    """A time before its flow began, if the flow is its own."""
 
 
 Ask = Callable[[list[FlowQuery]], Sequence[FlowEndpoint | None]]
-"""Names the endpoint of each flow, None where it is not known."""
+"""Returns the endpoint of each flow, None if unknown."""
 
 
 class LoadLog:
-    """Failures get the endpoint that `ask` names; without it none is looked up."""
+    """`ask` queries the endpoints of failed requests; without it they are not known."""
 
     def __init__(self, path: str, spec: Spec, tally: Tally, ask: Ask | None = None) -> None:
         self._file = open(path, "w", buffering=1)
@@ -59,7 +59,7 @@ class LoadLog:
         self._failures.append(failure)
 
     def flush(self, everything: bool = False) -> None:
-        """Write failures, and the seconds that all answers of must have come by now."""
+        """Write failures, and the seconds whose requests have all been answered or timed out."""
         before_ns = time.monotonic_ns() - (0 if everything else SETTLING_NS)
         failures = [failure for failure in self._failures if failure.ended_ns <= before_ns]
         self._failures = [failure for failure in self._failures if failure.ended_ns > before_ns]

@@ -24,13 +24,13 @@ REPLY_BYTES = 4096
 
 
 Local = tuple[str, int]
-"""The address and port of this end."""
+"""The local address and port."""
 
 
 class Outcome(NamedTuple):
     """The outcome of a request: `cause` "" means an answer, by `pod` on `node`.
 
-    `source` is the local (address, port) by which connection tracking knows the flow, None when there was none.
+    `source` identifies the flow in connection tracking, None if there was no flow.
     """
 
     cause: str
@@ -86,7 +86,7 @@ class Client:
             return Outcome(cause_of(error), source=source)
 
     def _begin(self, sock: socket.socket, to: Destination) -> Local:
-        """Begin to connect without waiting: the local address must be known before a refusal, which loses it."""
+        """Begin to connect without waiting, to learn the local address, which is lost if the connection is refused."""
         sock.settimeout(0)
         sock.connect_ex((to.address, to.port))
         sock.settimeout(self._timeout)
@@ -146,9 +146,9 @@ class Client:
         return _named(greeting.split(), source)
 
     def _from_the_same_port(self, to: Destination, token: bytes) -> Outcome:
-        """As a resolver or a tracer does: one socket for good, whose flow each node's connection tracking remembers.
+        """Use one socket for all requests, as a resolver or a tracing client does: connection tracking keeps its flow.
 
-        A flow leads where it led before, so that what is lost was for the pod that answered last.
+        The flow keeps its endpoint, so a lost request was sent to the pod that answered last.
         """
         kept, source = self._ports.setdefault(to, []), None
         sock, pod = kept.pop() if kept else (socket.socket(socket.AF_INET, socket.SOCK_DGRAM), "")
@@ -171,7 +171,7 @@ class Client:
                 return Outcome("", source=source)
             if words[2:] == [token]:
                 return _named(words[:2], source)
-            sock.settimeout(max(1e-3, deadline - time.monotonic()))  # an answer that came too late for another
+            sock.settimeout(max(1e-3, deadline - time.monotonic()))  # a late answer to an earlier request
 
 
 def _local_end(sock: socket.socket) -> Local:
@@ -180,7 +180,7 @@ def _local_end(sock: socket.socket) -> Local:
 
 
 def _header(response: HTTPSocketResponse, name: str) -> str:
-    """Its first value, "" where there is none."""
+    """The header's first value, "" if it is missing."""
     found = response.get(name, "")
     return found if isinstance(found, str) else next(iter(found or ()), "")
 

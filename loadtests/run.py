@@ -1,4 +1,4 @@
-"""`python -m loadtests.run SPEC OUT [locust's own options]`: one load, as a process of its own.
+"""`python -m loadtests.run SPEC OUT [locust's own options]`: one load process.
 
 It sends until standard input ends, or for the spec's `seconds`.  With `--web-ui` locust's page is served on
 loopback's port 8089 meanwhile; `--master` or `--worker` spread the load over machines as locust does.
@@ -14,9 +14,9 @@ from loadtests.spec import SpecError, read_spec
 
 
 def main() -> None:
-    """Exec locust."""
+    """Replace this process by locust."""
     if len(sys.argv) < 3:
-        sys.exit(f"{__doc__}\nSPEC and OUT are needed")
+        sys.exit(f"{__doc__}\nSPEC and OUT are required")
     spec_path, out, *rest = sys.argv[1:]
     try:
         spec = read_spec(spec_path)

@@ -1,7 +1,7 @@
 """The request rate over the time of a load: constant, in steps, with spikes. Pure.
 
 {}                                                              constant
-{"kind": "steps", "seconds": 10, "factors": [0.5, 1, 2]}        each factor that long, the last one for good
+{"kind": "steps", "seconds": 10, "factors": [0.5, 1, 2]}        each factor for that long, the last one until the end
 {"kind": "spikes", "every_seconds": 20, "seconds": 2, "factor": 3}
 """
 

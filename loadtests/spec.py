@@ -17,11 +17,11 @@ class SpecError(ValueError):
 class Spec(msgspec.Struct, frozen=True):
     """One load process.
 
-    `flows` are names of `loadtests.flows.FLOWS`; `nodes` is address by name, `services` as the lab's status has
-    them; `lab` is the folder of the lab to ask which endpoint a failed request went to, "" for nobody.
-    With `named_answers` pods say who they are and other answers are wrong, as the lab's pods do; without, any answer
-    is one: an HTTP status below 400 to `http_path`, a TCP connection that is taken, a datagram that comes back.
-    `arrivals_per_user` is each locust user's share: a user is a stream of that many requests per second.
+    `flows` are names of `loadtests.flows.FLOWS`; `nodes` is address by name, `services` are as in the lab's
+    status; `lab` is the folder of the lab that knows the endpoints of failed requests, "" if there is none.
+    With `named_answers` a correct answer identifies its pod, as those of the lab's pods do; without, any answer is
+    correct: an HTTP status below 400 to `http_path`, an accepted TCP connection, any datagram.
+    `arrivals_per_user`: the requests per second of each locust user.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a load log says, gathered: requests by second of their intended time, histograms, causes. Pure."""
+"""Collects the content of a load log: requests by the second in which they were due, histograms, causes. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hdrh.histogram import HdrHistogram
 SECOND_NS = 1_000_000_000
 LOWEST_US, HIGHEST_US, DIGITS = 1, 60_000_000, 3
 LATE_NS = 100_000_000
-"""How long after it was due a request may be sent without being late."""
+"""A request that is sent later than this after it was due counts as late."""
 
 
 class _Second:
@@ -30,9 +30,9 @@ class _Flow:
 
 
 class Tally:
-    """Takes every request's end in; gives the rows of seconds that nothing can change any more.
+    """Receives the outcome of every request; returns the rows of complete seconds.
 
-    Latency is from the intended time of sending, so that a request which waited to be sent has waited.
+    Latency counts from when a request was due, and so includes the time that it waited to be sent.
     """
 
     def __init__(self, flows: tuple[str, ...], late_ns: int = LATE_NS) -> None:
@@ -41,7 +41,7 @@ class Tally:
         self._late_ns = late_ns
 
     def answered(self, flow: str, at_ns: int, sent_ns: int, ended_ns: int, endpoint: str) -> None:
-        """An answer that came at `ended_ns` to what was due at `at_ns` and sent at `sent_ns`."""
+        """A request that was due at `at_ns` and sent at `sent_ns` was answered at `ended_ns`."""
         latency_us = max(LOWEST_US, (ended_ns - at_ns) // 1000)
         held, second = self._flows[flow], self._second(flow, at_ns, sent_ns)
         held.sent += 1
@@ -51,18 +51,18 @@ class Tally:
         second.latencies_us.append(latency_us)
 
     def failed(self, flow: str, at_ns: int, sent_ns: int, cause: str) -> None:
-        """A request that got no answer, or a wrong one."""
+        """A request was not answered, or incorrectly."""
         held, second = self._flows[flow], self._second(flow, at_ns, sent_ns)
         held.sent += 1
         held.causes[cause] += 1
         second.failed += 1
 
     def due(self, flow: str) -> None:
-        """A request whose time has come, whatever becomes of it."""
+        """A request was due."""
         self._flows[flow].due += 1
 
     def not_sent(self, flow: str) -> None:
-        """A request that was due but not sent: too many were under way, or the load ended."""
+        """A request was due but not sent: too many were in flight, or the load ended."""
         self._flows[flow].not_sent += 1
 
     def _second(self, flow: str, at_ns: int, sent_ns: int) -> _Second:
@@ -72,7 +72,7 @@ class Tally:
         return second
 
     def rows(self, before_ns: int) -> Iterator[dict[str, Any]]:
-        """Rows of the seconds that ended before that time, in order; they are forgotten."""
+        """Removes and returns the rows of seconds that ended before that time, in order."""
         for second, flow in sorted(key for key in self._seconds if (key[0] + 1) * SECOND_NS <= before_ns):
             held = self._seconds.pop((second, flow))
             latencies = sorted(held.latencies_us)
@@ -90,7 +90,7 @@ class Tally:
             }
 
     def summaries(self) -> Iterator[dict[str, Any]]:
-        """One a flow, histogram included."""
+        """One row per flow, with its histogram."""
         for name, held in self._flows.items():
             some = held.answered > 0
             yield {
@@ -112,5 +112,5 @@ class Tally:
 
 
 def _rank(ordered: list[int], part: float) -> int | None:
-    """The smallest value that at least that part of them does not exceed; None of nothing."""
+    """The quantile of sorted values by the nearest-rank method; None if there are none."""
     return ordered[max(0, math.ceil(len(ordered) * part) - 1)] if ordered else None

@@ -9,7 +9,7 @@ import pytest
 
 from engine.kernel.netlink import attribute, nested
 from harness.lab.answers import FlowQuery
-from harness.lab.dataplane.flows import Announced, NodeFlows, tuple_of
+from harness.lab.dataplane.flows import RecentFlows, NodeFlows, tuple_of
 
 FLOW = b"original".ljust(52)
 
@@ -24,10 +24,10 @@ def reply(address: str) -> bytes:
 def announced(begun=(), removed=(), table: bytes = b"", flow: bytes = FLOW) -> NodeFlows:
     """A node whose kernel has said this of one flow, (endpoint, when), and answers that when it is asked."""
     flows = NodeFlows.__new__(NodeFlows)
-    flows._begun, flows._removed, flows._ask = Announced(), Announced(), lambda original: table
-    for heard, moments in ((flows._begun, begun), (flows._removed, removed)):
-        for address, heard_ns in moments:
-            heard.add(flow, reply(address), heard_ns)
+    flows._begun, flows._removed, flows._ask = RecentFlows(), RecentFlows(), lambda original: table
+    for recent, moments in ((flows._begun, begun), (flows._removed, removed)):
+        for address, notified_ns in moments:
+            recent.add(flow, reply(address), notified_ns)
     return flows
 
 

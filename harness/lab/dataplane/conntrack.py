@@ -1,6 +1,6 @@
 """Fills a node's connection tracking table with marked entries, so that only these are removed again.
 
-ctnetlink requests in bulk; what counts in the end is the table's count.
+Uses ctnetlink requests in bulk, and verifies the result by the table's count.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _EXPECTED = (Kind.EXISTS, Kind.NO_MEMORY)
 """Expected errors when filling: the entry exists, or the table is full."""
 _PORTS, _CLIENTS = 1 << 16, 0xC6120000
 _PLACE = 0xABCD
-"""Stands for a port while an entry is taken apart; the bytes come nowhere else in it."""
+"""Placeholder for a port in an encoded entry, in which these bytes occur nowhere else."""
 _COUNT, _MAX = (f"/proc/sys/net/netfilter/nf_conntrack_{name}" for name in ("count", "max"))
 
 

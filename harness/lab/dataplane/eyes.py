@@ -45,24 +45,24 @@ _TABLE = b"kube-proxy\0"
 _MAPS = ("tcp-endpoints", "udp-endpoints", "sctp-endpoints")
 WAIT_SECONDS, END_SECONDS = 0.05, 1.0
 POLL_SECONDS, RESTING = 0.01, 3.0
-"""Least time between two looks, and how many times as long as a look took: large rule sets cost their reader CPU
-that the engines need, so that what a look can be late by grows with the rules, a quarter of one CPU a node at most."""
+"""Minimum pause between two polls, and the pause as a multiple of a poll's duration: reading large rule sets must not
+take more than a quarter of one CPU per node from the engines, so the delay grows with the rules."""
 INTERRUPTED_READS = 20
 _ADDRESS = re.compile(rb"(?<![\w.])\d+\.\d+\.\d+\.\d+(?![\d.])")
-"""Not within a chain's name: kube-proxy empties the chain of an endpoint that goes, and deletes it later."""
+"""Not within a chain's name: kube-proxy empties the chain of a removed endpoint at once, and deletes it later."""
 
 
 class Sight(NamedTuple):
-    """Addresses that a node sends new connections to, and since when; None if they cannot be read now."""
+    """The addresses that a node sends new connections to, None if they cannot be read now, and since when."""
 
     held: set[str] | None
     at: float
 
 
 class Eye(Protocol):
-    """`source` says where its times come from; `moments` are those of all transactions by family, None if unknown.
+    """`source` is the origin of its times; `moments` are the times of all transactions by family, None if unknown.
 
-    `rewrites` are those in which a whole table went, None where that is not how a proxy writes everything again.
+    `rewrites` are those of transactions that deleted a whole table, None if proxies do not rewrite their rules so.
     """
 
     source: str
@@ -74,7 +74,7 @@ class Eye(Protocol):
     def rewrites(self) -> list[float] | None: ...
 
     def look(self) -> Sight:
-        """The next sight, after a change or a short while."""
+        """The state after the next change, or after a short time."""
 
     def close(self) -> None:
         """Stop observing."""
@@ -112,7 +112,7 @@ def mentioned(mode: str, place: Place) -> set[str]:
 class _Announced:
     """Listens to the rules' transactions of one network namespace.
 
-    A thread of its own takes the time of each notification: a reader of large rule sets comes to it much later.
+    A separate thread records the time of each notification, as reading large rule sets takes long.
     """
 
     source = "kernel notification"
@@ -151,7 +151,7 @@ class _Announced:
                 return True
             self._whole = self._whole or message.kind == _DELTABLE
             self._families.add(message.body[0])
-            seconds = END_SECONDS  # the rest of a transaction follows immediately
+            seconds = END_SECONDS  # the rest of a transaction follows at once
 
     def _fetch(self, seconds: float) -> bool:
         try:
@@ -245,7 +245,7 @@ def _value(data: bytes) -> bytes:
 
 
 class Generations:
-    """Rules read back after a transaction: their effect is dated to the last transaction before the reading."""
+    """Rules read back after each transaction, whose time is that of their effect."""
 
     source, rewrites = _Announced.source, None
 
@@ -294,4 +294,4 @@ def _read(view: View) -> set[str] | None:
     try:
         return targets(view.behaviour(4))
     except (ValueError, LookupError, OSError, readback.KernelReadError):
-        return None  # it is changing, or not in a proxy's form
+        return None  # the rules are changing, or not in a proxy's form

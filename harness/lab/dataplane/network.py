@@ -1,8 +1,8 @@
 """The lab's namespaces, links and routes, as `ip -batch` scripts.
 
-A pod hangs on its node by a veth pair without a bridge: all its packets are routed, so a Service's
-translation sees both directions even where two pods share a node.  Its gateway is a link-local address that
-nobody has; the neighbour entry says whose link it is.
+A pod is connected to its node by a veth pair without a bridge: all its packets are routed, so that both directions
+are translated even if two pods share a node.  Its gateway is an unused link-local address, with a static neighbour
+entry for the node's end.
 """
 
 from __future__ import annotations

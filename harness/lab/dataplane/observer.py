@@ -1,9 +1,9 @@
 """Observes when each node's kernel has caught up with the EndpointSlices.
 
-    store (slices change) -> questions (address, wanted) -> one thread per node, each with its own eyes -> observations
+    store (slices change) -> questions (address, wanted) -> one thread per node -> observations
 
-The kernel's own announcements say when, where the mode has them (`eyes`); the engine is never asked.  In mode
-userspace, which has no rules, the proxy's own account counts where the kernel's sockets and addresses agree with it.
+Times are those of kernel notifications if the mode has them (`rules_watcher`); the engine is not queried.  In mode
+userspace, which has no rules, the state reported by the proxy counts if the kernel's sockets and addresses match it.
 """
 
 from __future__ import annotations
@@ -65,8 +65,7 @@ def questions(before: dict[str, bool], after: dict[str, bool]) -> dict[str, bool
 class KernelObserver:
     """One node's kernel; `report` gets each answer as an observation, times in seconds.
 
-    `seen` is when the kernel agreed, None when it had not by `until`: given up, or asked the contrary meanwhile.
-    `external`: another proxy than the engine, of whose rules only the addresses are understood.
+    `external`: the rules are those of another proxy than the engine, of which only the addresses can be parsed.
     """
 
     def __init__(

@@ -18,9 +18,9 @@ def cpu_seconds(pid: int) -> float:
 
 
 def prefer(pid: int) -> None:
-    """Before other work of the machine, where that is allowed: what is measured must not wait for strangers.
+    """Give the process priority over other work of the machine, if permitted, as its times are measured.
 
-    With all that it starts in its own session: a kernel that groups by these weighs sessions, not processes.
+    Applies to its whole session too, since a kernel with autogroups distributes CPU time to sessions.
     """
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, pid, PREFERENCE)

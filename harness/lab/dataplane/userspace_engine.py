@@ -2,9 +2,9 @@
 
     python -m harness.lab.dataplane.userspace_engine --config=FILE --hostname-override=NODE
 
-FILE is the KubeProxyConfiguration that any engine of a lab gets; of it are used: API, cluster CIDR, health address,
-minSyncPeriod of the iptables block.  /healthz is as proxy-engine's; /account says what the proxy process holds, for
-the lab's observer, which believes it only where the kernel's own sockets and addresses agree.
+FILE is the KubeProxyConfiguration of every engine in a lab; used are the API, cluster CIDR, health address and
+minSyncPeriod of the iptables block.  /healthz is as proxy-engine's; /account reports the proxy's state to the lab's
+observer, which accepts it only if the kernel's sockets and addresses match.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def serve(configuration: KubeProxyConfiguration, node: str) -> None:
 
 
 def pages(loop: Loop, kernel: UserspaceKernel, health: Health) -> http.Handler:
-    """/healthz and /account; the kernel is asked by the loop's thread, as all that touches it."""
+    """/healthz and /account; only the loop's thread accesses the kernel."""
 
     def account() -> http.Answer:
         said: Future[UserspaceProgram | None] = Future()
