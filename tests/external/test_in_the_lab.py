@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from harness.cli import main
 from harness.lab.dataplane.engines import Engine
-from harness.lab.dataplane.eyes import eye_for
+from harness.lab.dataplane.rules_watcher import eye_for
 from harness.lab.topology import LabOptions, nodes_of
 from harness.places.place import Place
 

@@ -9,7 +9,7 @@ import pytest
 
 from engine.kernel.netlink import attribute, nested
 from harness.lab.answers import FlowQuery
-from harness.lab.dataplane.flows import RecentFlows, NodeFlows, tuple_of
+from harness.lab.dataplane.flows import NodeFlows, RecentFlows, tuple_of
 
 FLOW = b"original".ljust(52)
 

@@ -22,7 +22,7 @@ from harness.kube.proxy import HEALTH_PORT
 from harness.lab.answers import Moments, Observation
 from harness.lab.dataplane import network
 from harness.lab.dataplane.account import Account
-from harness.lab.dataplane.eyes import Eye, Sight, eye_for
+from harness.lab.dataplane.rules_watcher import Eye, Sight, eye_for
 from harness.modes import mode_of
 from harness.modes.opened import View
 from harness.places.place import Place
