@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from harness.cli import main
 from harness.lab.dataplane.engines import Engine
-from harness.lab.dataplane.rules_watcher import eye_for
+from harness.lab.dataplane.rules_watcher import watcher_for
 from harness.lab.topology import LabOptions, nodes_of
 from harness.places.place import Place
 
@@ -26,16 +26,16 @@ table ip other {
 
 def test_a_node_is_up_to_date_when_the_rules_name_an_address(namespace):
     place = Place("netns", namespace.socket, namespace.run)
-    eye = eye_for("nftables", place, None, time.monotonic, external=True)
+    watcher = watcher_for("nftables", place, None, time.monotonic, external=True)
     try:
-        assert eye.look().held == set()
+        assert watcher.observe().held == set()
         assert namespace.run(["nft", "-f", "-"], RULES.encode()).returncode == 0
-        assert eye.look().held >= {"10.9.0.1", "10.9.0.2"}
-        assert "10.9.0.9" not in eye.look().held, "an empty chain leads nowhere, whatever its name"
+        assert watcher.observe().held >= {"10.9.0.1", "10.9.0.2"}
+        assert "10.9.0.9" not in watcher.observe().held, "an empty chain leads nowhere, whatever its name"
         namespace.run(["nft", "flush", "map", "ip", "other", "ends"])
-        assert "10.9.0.1" not in eye.look().held
+        assert "10.9.0.1" not in watcher.observe().held
     finally:
-        eye.close()
+        watcher.close()
 
 
 def test_it_is_filled_in_and_need_not_serve_health(tmp_path):

@@ -22,7 +22,7 @@ from harness.kube.proxy import HEALTH_PORT
 from harness.lab.answers import Moments, Observation
 from harness.lab.dataplane import network
 from harness.lab.dataplane.account import Account
-from harness.lab.dataplane.rules_watcher import Eye, Sight, eye_for
+from harness.lab.dataplane.rules_watcher import RulesWatcher, Snapshot, watcher_for
 from harness.modes import mode_of
 from harness.modes.opened import View
 from harness.places.place import Place
@@ -83,7 +83,7 @@ class KernelObserver:
         self._open: dict[str, tuple[bool, float]] = {}
         self._asked = threading.Condition()
         self._ended = False
-        self._eye: Eye | None = None
+        self._watcher: RulesWatcher | None = None
         self._thread = threading.Thread(target=self._run, name=f"observer-{node}", daemon=True)
 
     def start(self) -> None:
@@ -105,12 +105,12 @@ class KernelObserver:
     @property
     def moments(self) -> Moments | None:
         """When each transaction on the node's rules took effect, by family; None if they are not announced."""
-        return self._eye.moments if self._eye else None
+        return self._watcher.moments if self._watcher else None
 
     @property
     def rewrites(self) -> list[float] | None:
         """When a whole table of the node's rules was replaced or deleted; None if that cannot be detected."""
-        return self._eye.rewrites if self._eye else None
+        return self._watcher.rewrites if self._watcher else None
 
     def ask(self, address: str, wanted: bool) -> None:
         """Ask when the kernel uses the address (or not); a newer question about the same address replaces it."""
@@ -131,12 +131,12 @@ class KernelObserver:
 
     def _run(self) -> None:
         with ExitStack() as stack:
-            self._eye = eye_for(self._mode, self._place, self._view(stack), self._clock, self._external)
-            stack.callback(self._eye.close)
+            self._watcher = watcher_for(self._mode, self._place, self._view(stack), self._clock, self._external)
+            stack.callback(self._watcher.close)
             while not self._ended:
-                if self._eye.moments is None:
+                if self._watcher.moments is None:
                     self._wait()
-                self._settle(self._eye.look(), self._eye.source)
+                self._settle(self._watcher.observe(), self._watcher.source)
 
     @property
     def _place(self) -> Place:
@@ -157,12 +157,12 @@ class KernelObserver:
         with self._asked:
             self._asked.wait_for(lambda: self._open or self._ended)
 
-    def _settle(self, sight: Sight, source: str) -> None:
+    def _settle(self, snapshot: Snapshot, source: str) -> None:
         with self._asked:
             now = self._clock()
             for address, (wanted, asked) in list(self._open.items()):
-                if sight.held is not None and (address in sight.held) is wanted:
-                    self._answer(address, max(asked, sight.at), max(asked, sight.at), source)
+                if snapshot.held is not None and (address in snapshot.held) is wanted:
+                    self._answer(address, max(asked, snapshot.at), max(asked, snapshot.at), source)
                 elif now - asked > GIVE_UP_SECONDS:
                     self._answer(address, None, now, source)
 

@@ -1,8 +1,8 @@
 """Ways to observe the endpoints that a node's rules lead to, and since when: by kernel notifications if available.
 
-`Elements`     nftables: each element of an endpoint map is announced; maps are read once, and after a loss
-`Generations`  iptables-nft and external proxies: transactions are announced; rules are read after each
-`Looks`        others: rules are polled; times are late by up to the polling interval
+`Elements`      nftables: each element of an endpoint map is announced; maps are read once, and after a loss
+`Transactions`  iptables-nft and external proxies: transactions are announced; rules are read after each
+`Polling`       others: rules are polled; times are late by up to the polling interval
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ _ADDRESS = re.compile(rb"(?<![\w.])\d+\.\d+\.\d+\.\d+(?![\d.])")
 """Not within a chain's name: kube-proxy empties the chain of a removed endpoint at once, and deletes it later."""
 
 
-class Sight(NamedTuple):
+class Snapshot(NamedTuple):
     """The addresses that a node sends new connections to, None if they cannot be read now, and since when."""
 
     held: set[str] | None
     at: float
 
 
-class Eye(Protocol):
+class RulesWatcher(Protocol):
     """`source` is the origin of its times; `moments` are the times of all transactions by family, None if unknown.
 
     `rewrites` are those of transactions that deleted a whole table, None if proxies do not rewrite their rules so.
@@ -73,7 +73,7 @@ class Eye(Protocol):
     @property
     def rewrites(self) -> list[float] | None: ...
 
-    def look(self) -> Sight:
+    def observe(self) -> Snapshot:
         """The state after the next change, or after a short time."""
 
     def close(self) -> None:
@@ -92,15 +92,17 @@ def targets(behaviour: Behaviour | None) -> set[str]:
     return {str(ipaddress.ip_address(address)) for address in found}
 
 
-def eye_for(mode: str, place: Place, view: View, clock: Callable[[], float], external: bool = False) -> Eye:
+def watcher_for(
+    mode: str, place: Place, view: View, clock: Callable[[], float], external: bool = False
+) -> RulesWatcher:
     """The best way available for the mode; `external`: the rules are those of an external proxy in an unknown form."""
     notices = mode_of(mode).notices(place)
     read = (lambda: mentioned(mode, place)) if external else (lambda: _read(view))
     if notices is Announced.TRANSACTIONS or (notices is Announced.ELEMENTS and external):
-        return Generations(place, read, clock)
+        return Transactions(place, read, clock)
     if notices is Announced.ELEMENTS:
         return Elements(place, clock)
-    return Looks(read, clock)
+    return Polling(read, clock)
 
 
 def mentioned(mode: str, place: Place) -> set[str]:
@@ -109,7 +111,7 @@ def mentioned(mode: str, place: Place) -> set[str]:
     return {each.decode() for text in texts for each in _ADDRESS.findall(text)}
 
 
-class _Announced:
+class _Notifications:
     """Listens to the rules' transactions of one network namespace.
 
     A separate thread records the time of each notification, as reading large rule sets takes long.
@@ -139,7 +141,7 @@ class _Announced:
         except NetlinkError as error:
             self._received.put(error)
 
-    def hear(self, seconds: float, take: Callable[[Message], None] = lambda message: None) -> bool:
+    def consume(self, seconds: float, take: Callable[[Message], None] = lambda message: None) -> bool:
         """Consume notifications up to the end of one transaction; returns whether there was one in time."""
         while True:
             if not self._waiting and not self._fetch(seconds):
@@ -174,33 +176,33 @@ class _Announced:
         self._whole, self._families = False, set()
 
     def close(self) -> None:
-        """End `hear`."""
+        """End `consume`."""
         self._subscription.close()
 
 
 class Elements:
     """A copy of the endpoint maps of table `ip kube-proxy`, updated from kernel notifications."""
 
-    source = _Announced.source
+    source = _Notifications.source
 
     def __init__(self, place: Place, clock: Callable[[], float]) -> None:
-        self._announced, self._clock = _Announced(place, clock), clock
-        self.moments, self.close = self._announced.moments, self._announced.close
-        self.rewrites = self._announced.rewrites
+        self._notifications, self._clock = _Notifications(place, clock), clock
+        self.moments, self.close = self._notifications.moments, self._notifications.close
+        self.rewrites = self._notifications.rewrites
         self._reader = place.make_socket(socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER)
         self._maps: dict[str, dict[bytes, bytes]] = {}
         self._at = 0.0
         self._read()
 
-    def look(self) -> Sight:
-        """As `Eye.look`."""
-        if self._announced.hear(WAIT_SECONDS, self._take):
-            self._at = self._announced.last
-        if self._announced.lost:
-            self._announced.lost, self._at = False, self._clock()
+    def observe(self) -> Snapshot:
+        """As `RulesWatcher.observe`."""
+        if self._notifications.consume(WAIT_SECONDS, self._take):
+            self._at = self._notifications.last
+        if self._notifications.lost:
+            self._notifications.lost, self._at = False, self._clock()
             self._read()
         packed = {data[:4] for elements in self._maps.values() for data in elements.values()}
-        return Sight({socket.inet_ntoa(address) for address in packed}, self._at)
+        return Snapshot({socket.inet_ntoa(address) for address in packed}, self._at)
 
     def _read(self) -> None:
         for name in _MAPS:
@@ -244,32 +246,32 @@ def _value(data: bytes) -> bytes:
     return attributes(data).get(1, b"")
 
 
-class Generations:
+class Transactions:
     """Rules read back after each transaction, whose time is that of their effect."""
 
-    source, rewrites = _Announced.source, None
+    source, rewrites = _Notifications.source, None
 
     def __init__(self, place: Place, read: Callable[[], set[str] | None], clock: Callable[[], float]) -> None:
-        self._announced, self._read = _Announced(place, clock), read
-        self.moments, self.close = self._announced.moments, self._announced.close
+        self._notifications, self._read = _Notifications(place, clock), read
+        self.moments, self.close = self._notifications.moments, self._notifications.close
         self._held: set[str] | None = None
         self._read_at = -1.0
 
-    def look(self) -> Sight:
-        """As `Eye.look`; a reading interrupted by a transaction is repeated."""
-        self._announced.hear(WAIT_SECONDS)
+    def observe(self) -> Snapshot:
+        """As `RulesWatcher.observe`; a reading interrupted by a transaction is repeated."""
+        self._notifications.consume(WAIT_SECONDS)
         for _ in range(INTERRUPTED_READS):
-            self._announced.lost = False
-            while self._announced.hear(0):
+            self._notifications.lost = False
+            while self._notifications.consume(0):
                 pass
-            at = self._announced.last
+            at = self._notifications.last
             if self._held is not None and at == self._read_at:
                 break
             self._held, self._read_at = self._read(), at
-        return Sight(self._held, self._read_at)
+        return Snapshot(self._held, self._read_at)
 
 
-class Looks:
+class Polling:
     """Rules read back by polling."""
 
     source, moments, rewrites = "readback", None, None
@@ -278,13 +280,13 @@ class Looks:
         self._read, self._clock = read, clock
         self._took = 0.0
 
-    def look(self) -> Sight:
-        """As `Eye.look`."""
+    def observe(self) -> Snapshot:
+        """As `RulesWatcher.observe`."""
         time.sleep(max(POLL_SECONDS, RESTING * self._took))
         began = time.monotonic()
         held = self._read()
         self._took = time.monotonic() - began
-        return Sight(held, self._clock())
+        return Snapshot(held, self._clock())
 
     def close(self) -> None:
         """Nothing is open."""
