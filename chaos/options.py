@@ -17,7 +17,7 @@ FOLDER = Path("chaos-run")
 
 
 def _ignore(session: Session) -> None:
-    """Nobody watches the run."""
+    """No progress is shown."""
 
 
 class RunOptions(NamedTuple):

@@ -1,9 +1,9 @@
-"""What goes wrong outside of the program, as a command reports it: one line and an exit code."""
+"""Errors that are no defects of the program: a command reports them as one line and an exit code."""
 
 from __future__ import annotations
 
 
 class Failure(Exception):
-    """Ends a command with its message and `exit_code`, unless the command knows better."""
+    """Ends a command with its message and `exit_code`, unless the command handles it."""
 
     exit_code = 1

@@ -21,7 +21,7 @@ NARROW = 600
 
 
 def heat_map(heat: Mapping[str, Any], width: float, key: str) -> Markup:
-    """Operations of each node, or group of nodes, in each interval: one row a node, nodes of a zone together."""
+    """Operations of each node, or group of nodes, in each interval: one row per node, nodes of a zone together."""
     rows = heat["rows"]
     columns = len(rows[0]["operations"]) if rows else 0
     most = max((value for row in rows for value in row["operations"]), default=0.0)

@@ -24,9 +24,9 @@ class Exec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"res
 
 
 class KubeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whom an experiment is about: the Service `namespace`/`service`, its pods, and how they are asked.
+    """The target of an experiment: the Service `namespace`/`service` and its pods, and how requests are sent to it.
 
-    `ports` says which of the Service's ports the flows' `http`, `tcp` and `udp` are; `flows` are names of
+    `ports` maps `http`, `tcp` and `udp` of the flows to names of the Service's ports; `flows` are names of
     `loadtests.flows` (NodePorts by default, the cluster IP where there are none), sent from where the harness runs.
     With `named_answers` pods answer as the lab's do, with their own name.  Readiness fails by `readiness_gate` (the
     type of a condition that the pods' readinessGates name), or by the commands of `exec` in `container`.

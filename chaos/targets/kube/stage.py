@@ -91,13 +91,13 @@ class KubeStage:
         return found | {"pods": enough, "nodes": all(name in nodes and nodes[name].ready for name in ready)}
 
     def kernels(self) -> None:
-        """Out of sight."""
+        """Not observable from outside the nodes."""
 
     def restore(self) -> None:
         """Nothing to do: the faults of a cluster restore everything."""
 
     def usage(self) -> dict[str, EngineUsage]:
-        """Out of sight."""
+        """Not observable from outside the nodes."""
         return {}
 
     def facts(self) -> StageFacts:
