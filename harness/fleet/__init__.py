@@ -1,1 +1,1 @@
-"""The views of a whole cluster's nodes of one recording, computed in one go and spread over processes and machines."""
+"""The views of all nodes of a recorded cluster, computed in one run that can use several processes and machines."""

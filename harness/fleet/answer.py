@@ -1,4 +1,4 @@
-"""The answer for a whole fleet: figures of every scenario, the changes and the nodes, as JSON (docs/fleet.md)."""
+"""The result for a whole fleet: figures of every scenario, the changes and the nodes, as JSON (docs/fleet.md)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BINS_A_DECADE = 6
 
 
 def answer(source: str, done: Done, samples: Sequence[Sampled], seconds: float) -> dict[str, Any]:
-    """The documented JSON object; `source` as given; the first scenario is the recorded truth."""
+    """The documented JSON object; `source` as given; the first scenario is the recording itself."""
     tape, stage, share = done.tape, done.stages[0], done.shares[0]
     place = {node: number for number, node in enumerate(done.nodes)}
     ordered = sorted(share.nodes, key=lambda each: place[each.node])
@@ -45,7 +45,7 @@ def answer(source: str, done: Done, samples: Sequence[Sampled], seconds: float) 
 
 
 def _peak() -> int:
-    """Resident memory at its highest, in bytes: of this process and of its largest worker."""
+    """Peak resident memory in bytes, of this process and of its largest worker."""
     return sum(process.getrusage(who).ru_maxrss for who in (process.RUSAGE_SELF, process.RUSAGE_CHILDREN)) * 1024
 
 
@@ -85,7 +85,7 @@ def column(stage: Stage, share: Share) -> dict[str, Any]:
 
 
 def added(counts: Iterable[Counter[int]]) -> Counter[int]:
-    """Several counts in one."""
+    """The sum of several counts."""
     total: Counter[int] = Counter()
     for each in counts:
         total.update(each)
@@ -103,7 +103,7 @@ def _spread(ordered: Sequence[int]) -> dict[str, int] | None:
 
 
 def histogram(counts: Counter[int]) -> list[dict[str, float]]:
-    """Samples by range, from the first to the last that is not empty; BINS_A_DECADE equally wide ones per decade."""
+    """A histogram with BINS_A_DECADE logarithmic bins per decade, from the first bin that is not empty to the last."""
     bins: Counter[int] = Counter()
     for micros, count in counts.items():
         bins[next(n for n in range(1000) if _end(n) * MICROSECONDS >= micros * (1 - 1e-9))] += count
@@ -128,7 +128,7 @@ def _times(dead: Iterable[dict[str, Any]]) -> Counter[int]:
 
 
 def _dead(stage: Stage, share: Share) -> Iterable[dict[str, Any]]:
-    """Endpoints that died while some node's rules led to them, and how long any node's did.
+    """Endpoints that died while some node's rules still led to them, and for how long.
 
     That ends with the last node's sync, or when the endpoint is back, if that is earlier.
     """
@@ -137,7 +137,7 @@ def _dead(stage: Stage, share: Share) -> Iterable[dict[str, Any]]:
         died, touched = stage.times[each.change], share.touched.nodes[each.change]
         back = None if each.back is None else (each.back - died) / NS
         if not touched and (each.back is None or each.back > due[each.change]):
-            continue  # no rule led to them; else they were back before the sync of their death
+            continue  # no rule led to them, or they were back before the sync after their death
         last = share.touched.last_micros[each.change] / MICROSECONDS if touched else float("inf")
         yield {
             "seq": changes[each.change].origin, "at_seconds": died / NS, "service": str(each.service),
@@ -167,7 +167,7 @@ def _node(each: Any) -> dict[str, Any]:
 
 
 def heat(stage: Stage, share: Share) -> dict[str, Any]:
-    """Operations by node and interval, nodes of a zone beside each other; of many nodes, the mean of each group."""
+    """Operations by node and interval, ordered by zone; many nodes are grouped, with the mean of each group."""
     ordered = sorted(share.nodes, key=lambda each: (each.zone, each.node))
     size = max(1, -(-len(ordered) // MOST_HEAT_ROWS))
     groups = [ordered[first : first + size] for first in range(0, len(ordered), size)]

@@ -1,4 +1,4 @@
-"""A sample of nodes replayed one by one by `harness replay`, in memory and in real kernels, beside the views."""
+"""Replays a sample of nodes one by one with `harness replay`, in memory and in real kernels, and compares the views."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from harness.failure import Failure
 from harness.fleet.stage import Settings
 
 REPLAY_SECONDS = 900.0
-"""Longest time for one replay."""
+"""Time limit of one replay."""
 
 
 class Sampled(NamedTuple):
-    """One node: the digest of its view, and what its own replay in `kernel` found; `verified` as in a replay.
+    """One node: the digest of its view, and the result of its replay in `kernel`; `verified` as in a replay.
 
-    Seconds are measured by that replay: its initial convergence, and the p99 of compute and apply, None of no change.
+    Seconds are measured by that replay: its initial convergence, and the p99 of compute and apply, None without
+    changes.
     """
 
     node: str
@@ -33,12 +34,12 @@ class Sampled(NamedTuple):
 
     @property
     def agrees(self) -> bool:
-        """Whether the view is that of the replay, and the kernel did what the events say, as far as was checked."""
+        """Whether view and replay are equal, and the kernel's state was correct as far as it was checked."""
         return self.view_digest == self.replay_digest and self.verified is not False
 
 
 class Replays:
-    """Replays of some nodes, one after the other, in processes of their own beside this one."""
+    """Replays some nodes one after another, each in a separate process."""
 
     def __init__(self, source: str, settings: Settings, period: int, until: str | None) -> None:
         self._settings = settings
@@ -51,7 +52,7 @@ class Replays:
         self._options = [source, *options, "--kube-version", f"{major}.{minor}"]
 
     def run(self, node: str, kernel: str) -> dict[str, Any]:
-        """The JSON result of one replay; Failure with its last words if it gives none."""
+        """The JSON result of one replay; Failure with its last output if there is none."""
         verify = ["--verify", "none"] if kernel == "memory" else []
         command = [sys.executable, "-m", "harness", "replay", *self._options, "--node", node, "--kernel", kernel]
         try:
@@ -70,13 +71,13 @@ class Replays:
 
 
 def spaced(nodes: Sequence[str], count: int) -> list[str]:
-    """A sample that is the same in every run: `count` of the nodes, evenly spaced."""
+    """A deterministic sample: `count` of the nodes, evenly spaced."""
     count = min(count, len(nodes))
     return [nodes[n * len(nodes) // count] for n in range(count)]
 
 
 def sampled(node: str, kernel: str, view_digest: str, result: dict[str, Any]) -> Sampled:
-    """A replay's result beside the view's digest."""
+    """A replay's result with the view's digest."""
     work = result["change"]["work_seconds"]
     return Sampled(
         node, kernel, view_digest, result["digest"], result["verified"], len(result["differences"]),

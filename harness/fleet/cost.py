@@ -1,6 +1,6 @@
-"""What a sync costs a node: fitted to one view that was measured in this run, so that nodes differ by their work only.
+"""The cost of a sync, fitted to one measured view, so that nodes differ only by the work that they do.
 
-Views that share their work cannot be timed one by one, and a busy worker must not make its nodes look slow.
+Views that share work cannot be timed individually, and a busy worker must not make its nodes appear slow.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 
 class Cost(NamedTuple):
-    """Seconds of a sync: `fixed`, and `per_operation` for each element or rule that it changes."""
+    """Seconds of a sync: `fixed`, plus `per_operation` for each element or rule that it changes."""
 
     fixed: float = 0.0
     per_operation: float = 0.0
 
     def seconds(self, operations: int) -> float:
-        """Of a sync with this many operations."""
+        """The cost of a sync with this many operations."""
         return self.fixed + self.per_operation * operations
 
 

@@ -13,9 +13,10 @@ Usable = frozenset[tuple[int, bytes, int, int]]
 
 
 class Dead(NamedTuple):
-    """`endpoints` of a programmed Service died by a change, the first one of them was back at `back` ns, if any.
+    """`endpoints` of a programmed Service that died by the change with the number `change`.
 
-    `change` is its number.  Dead is an endpoint that was ready, or serving while it terminated, and no longer is.
+    An endpoint is dead if it was ready, or serving while terminating, and no longer is; `back` is when the first of
+    them was back, in ns, if at all.
     """
 
     change: int
@@ -25,7 +26,7 @@ class Dead(NamedTuple):
 
 
 class DeadEndpoints:
-    """Watches slices; `found` are the deaths so far, in order. Changes `state`, which must be no one else's."""
+    """Processes slices; `found` are the deaths so far, in order. Modifies `state`, which must not be shared."""
 
     def __init__(self, state: ClusterState) -> None:
         self.found: list[Dead] = []
@@ -33,7 +34,7 @@ class DeadEndpoints:
         self._waiting: dict[tuple[Name, tuple[int, bytes, int, int]], int] = {}
 
     def observe(self, number: int, t: int, seen: Observed) -> None:
-        """Apply one change, the `number`th, at `t` ns."""
+        """Apply the change with this number, at `t` ns."""
         name = self._owner(seen)
         before = usable(self._state.slices.get(name, {})) if name else frozenset()
         self._state.apply(seen)

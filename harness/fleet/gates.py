@@ -12,7 +12,7 @@ Result = Mapping[str, Any]
 
 
 class _Gate(NamedTuple):
-    """A figure of the recorded truth with an upper limit: in `unit`, of `samples`; `nothing` says why there is none."""
+    """A figure of the recording with an upper limit: in `unit`, of `samples`; `nothing` says why there is none."""
 
     name: str
     unit: str

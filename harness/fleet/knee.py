@@ -1,8 +1,8 @@
-"""Where a cost that falls stops falling worthwhile: Kneedle. Pure.
+"""The knee of a falling cost curve, beyond which further gains are small: Kneedle. Pure.
 
 Satopaa, Albrecht, Irwin and Raghavan, "Finding a Kneedle in a Haystack", 2011: both axes are scaled to 0..1, and the
-knee of a convex, falling curve is its point furthest below the straight line from its first point to its last.  Their
-smoothing and sensitivity are for noisy streams of points; a sweep has a handful, of which one is chosen.
+knee of a convex, falling curve is its point furthest below the straight line from its first point to its last.
+Smoothing and sensitivity are left out, as they are for noisy streams; a sweep has few points.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 
 def knee(points: Sequence[tuple[float, float]]) -> int | None:
-    """The index of the knee of (gain given up, cost), by rising gain given up; None if the curve has none.
+    """The index of the knee of points (delay, cost) in order of delay; None if the curve has none.
 
-    It has none with fewer than three points, if nothing is given up, if the cost does not fall, or if no point lies
+    It has none with fewer than three points, without a range of delays, if the cost does not fall, or if no point lies
     below the line.
     """
     if len(points) < 3:

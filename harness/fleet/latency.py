@@ -1,4 +1,4 @@
-"""Exact percentiles of counted latencies: many nodes have the same one, so that they are counted, not listed."""
+"""Exact percentiles of latencies that are stored as counts, as many nodes have equal ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MICROSECONDS = 1e6
 
 
 def summary(counts: Mapping[int, int]) -> dict[str, float] | None:
-    """p50, p99 and max in seconds by nearest rank, of how often each number of microseconds occurs; None of none."""
+    """p50, p99 and maximum in seconds by nearest rank, from counts by microseconds; None without samples."""
     total = sum(counts.values())
     if not total:
         return None

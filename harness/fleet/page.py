@@ -1,4 +1,4 @@
-"""Renders the answer for a fleet as a self-contained HTML page; reads only its documented JSON form."""
+"""Renders the result for a fleet as a self-contained HTML page, from its documented JSON form alone."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GLOSSARY = (
 
 
 def fleet_page(result: Mapping[str, Any], command: str) -> str:
-    """The document; `command` computes it again."""
+    """The document; `command` is the one that produced it."""
     values = [VERDICTS[each["verdict"]] for each in result["objectives"]]
     value = False if False in values else None if None in values else True
     path = result["recording"]["path"]

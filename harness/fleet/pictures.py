@@ -37,7 +37,8 @@ def heat_map(heat: Mapping[str, Any], width: float, key: str) -> Markup:
 def _row(
     row: Mapping[str, Any], heat: Mapping[str, Any], y: float, size: tuple[float, float], most: float
 ) -> Iterator[Markup]:
-    """The cells of a row; neighbours of one shade are one rectangle, so that a page of thousands of nodes is small."""
+    """The cells of a row; adjacent cells of one shade share a rectangle, which keeps a page of thousands of nodes
+    small."""
     shades = [shade(value, most) for value in row["operations"]]
     first = 0
     for n in range(1, len(shades) + 1):

@@ -1,4 +1,4 @@
-"""A node's view from what its zone shares: only what differs on the node is computed, with the same result."""
+"""A node's view derived from the shared part of its zone: only differences are computed, with the same result."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Sent:
 
 
 def quick_view(stage: Stage, shared: Shared, node: str) -> View:
-    """The view of a node of the zone, whose own Node does not change."""
+    """The view of a node whose Node object does not change."""
     own, config = stage.tape.nodes[node], config_of(stage)
     host = config.host(own)
     found = View(node, own.zone if own else "")
@@ -57,7 +57,7 @@ def quick_view(stage: Stage, shared: Shared, node: str) -> View:
 
 
 def _effects(stage: Stage, shared: Shared, families: list[_NodeFamily], view: View) -> bytearray:
-    """The code of each change: as on every node of the zone, unless the sync or the Service is the node's own."""
+    """The code of each change: that of the zone, unless the sync or the Service differs on this node."""
     effects, quiet = bytearray(shared.codes[True]), shared.codes[False]
     for number, batch in enumerate(stage.batches, 1):
         end = batch.first + len(batch.changes)
@@ -74,7 +74,7 @@ def _effects(stage: Stage, shared: Shared, families: list[_NodeFamily], view: Vi
 def _recode(
     effects: bytearray, first: int, names: list[Name | None], own: set[Name], calm: set[Name], sent: bool
 ) -> None:
-    """Code a batch's changes of Services whose plans have changed on the node, or on all other nodes but it."""
+    """Set the codes of changes of Services whose plans changed only on this node, or everywhere but on it."""
     counts = Counter(name for place, name in enumerate(names, first) if effects[place])
     for place, name in enumerate(names, first):
         if effects[place] and name in own:
@@ -84,7 +84,7 @@ def _recode(
 
 
 class _NodeFamily:
-    """The programs of one family that differ from those of the zone; use once."""
+    """Computes the programs of one family that differ from those of the zone; for one use."""
 
     def __init__(
         self, family: int, config: ProxyConfig, reference: Reference, shared: Shared, node: str, host: HostAddresses
@@ -93,7 +93,8 @@ class _NodeFamily:
         self._locals: dict[int, list[tuple[Name, Locals]]] = {}
         self.own: dict[int, set[Name]] = {}
         self.calm: dict[int, set[Name]] = {}
-        """By sync, Services whose plans changed on the node, and of the few those whose plans did so elsewhere only."""
+        """By sync: Services whose plans changed on the node, and those of the `few` whose plans changed only elsewhere.
+        """
         for number, name, locals_ in reference.locals.get(node, ()):
             self._locals.setdefault(number, []).append((name, locals_))
         here = [(name, ports) for each in shared.families.values() for _, name, ports in each.locals.get(node, ())]
@@ -112,7 +113,7 @@ class _NodeFamily:
         self._shown: dict[Name, tuple[PortPlan, ...]] = {}
 
     def programs(self) -> dict[int, _Sent]:
-        """By the number of the sync."""
+        """The programs by the number of the sync."""
         found = {}
         for number, program in enumerate(self._reference.programs):
             if program and self._own_part(number, program) and (sent := self._program(number, program)):
@@ -120,7 +121,7 @@ class _NodeFamily:
         return found
 
     def _own_part(self, number: int, program: Program) -> bool:
-        """Whether the node may differ in a sync: chains, and timeouts of affinity, it may need in another one."""
+        """Whether the node may differ in a sync: it may need chains and affinity timeouts in another one."""
         if not number or number in self._locals or number in self._plans:
             return True
         if not self._few:
@@ -128,7 +129,7 @@ class _NodeFamily:
         return bool(program.parts.chains or (self._sticky and (program.parts.timeouts or self._own.owes)))
 
     def _program(self, number: int, program: Program) -> _Sent | None:
-        """None if it is the zone's."""
+        """The node's program; None if it is that of the zone."""
         different = self._different(number, program)
         extra = {HAIRPINS: block} if (block := self._hairpin(number)) else {}
         if not different and not extra:
@@ -160,7 +161,7 @@ class _NodeFamily:
         return (*parts.start, *(chains(self._family, *chain) for chain in new), *timeouts)
 
     def _different(self, number: int, program: Program) -> Different | None:
-        """The few Services as the zone and as the node has them, and at the first sync the node's addresses."""
+        """The programs of the `few` Services in zone and node; at the first sync also the node's addresses."""
         old, new = self._changes(number)
         if number and not old and not new and not self._sticky and not program.parts.chains:
             return None
@@ -170,7 +171,7 @@ class _NodeFamily:
         return Different(cut, own, self._few, self._sticky)
 
     def _changes(self, number: int) -> tuple[list[PlanChange], list[PlanChange]]:
-        """Changes of the few Services' plans in a sync: in the zone, and on the node."""
+        """Changes of the plans of the `few` Services in a sync: in the zone, and on the node."""
         zone, node = self._plans.get(number, {}), dict(self._locals.get(number, ()))
         old, new = [], []
         for name in sorted(self._few.intersection((*zone, *node))):

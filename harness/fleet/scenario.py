@@ -26,7 +26,7 @@ FORMS = "minSyncPeriod=5s,10s, hints=off or slices=1000"
 
 
 class Scenario(NamedTuple):
-    """`min_sync_period` in nanoseconds; `slices` is the most endpoints of a slice, None as recorded."""
+    """`min_sync_period` in nanoseconds; `slices` is the maximum number of endpoints per slice, None for as recorded."""
 
     name: str
     min_sync_period: int
@@ -35,7 +35,7 @@ class Scenario(NamedTuple):
 
 
 def scenarios(recorded: Scenario, asked: Iterable[str]) -> list[Scenario]:
-    """The recorded truth, then one scenario per value; ValueError for an unknown setting or value."""
+    """The recording itself, then one scenario per value; ValueError for an unknown setting or value."""
     return [recorded, *(each for text in asked for each in _parsed(recorded, text))]
 
 
@@ -54,14 +54,14 @@ def _parsed(recorded: Scenario, text: str) -> Iterator[Scenario]:
 
 
 def applied(scenario: Scenario, tape: Tape) -> Tape:
-    """The tape as the scenario would have made it; its period only matters when batches are cut."""
+    """The tape as it would be in the scenario; its period matters only when batches are formed."""
     if not scenario.hints:
         tape = without_hints(tape)
     return sliced(tape, scenario.slices) if scenario.slices else tape
 
 
 def without_hints(tape: Tape) -> Tape:
-    """The same without hints for zones and nodes."""
+    """The slice without hints for zones and nodes."""
     changes = (replace(each, observed=each.observed and _plain(each.observed)) for each in tape.changes)
     return replace(tape, initial=tuple(map(_plain, tape.initial)), changes=tuple(changes))
 

@@ -1,4 +1,4 @@
-"""Figures of some nodes' views, small enough to be sent and in a form in which they add up."""
+"""Aggregated figures of some nodes' views: small enough to be sent, and additive."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from harness.fleet.stage import NS, Stage
 from harness.fleet.view import NO_SYNC, SENT_CODE, View
 
 HEAT_COLUMNS = 120
-"""Intervals of the recording's time in the heat map."""
+"""Number of intervals in the heat map."""
 
 
 class NodeFigures(NamedTuple):
-    """One node: counts over its run, seconds of its changes, and operations by interval of the heat map."""
+    """One node: counts over its run, seconds of its changes, and operations by interval."""
 
     node: str
     zone: str
@@ -39,7 +39,7 @@ class NodeFigures(NamedTuple):
 
 @dataclass
 class Touched:
-    """By change: how many nodes sent something because of it, and when it was live on the last of them, and which."""
+    """By change: on how many nodes it had effects, and when it was live on the last of them, and which."""
 
     nodes: list[int]
     last_micros: list[int]
@@ -47,11 +47,11 @@ class Touched:
 
     @classmethod
     def of(cls, changes: int) -> Touched:
-        """For this many changes, none of which has touched a node."""
+        """For this many changes, without effects so far."""
         return cls([0] * changes, [-1] * changes, [""] * changes)
 
     def see(self, number: int, nodes: int, micros: int, node: str) -> None:
-        """Other nodes; of equally late ones, the first name counts."""
+        """Add other nodes; of equally late ones, the first name counts."""
         self.nodes[number] += nodes
         if micros > self.last_micros[number] or (micros == self.last_micros[number] and node < self.last_node[number]):
             self.last_micros[number], self.last_node[number] = micros, node
@@ -59,14 +59,14 @@ class Touched:
 
 @dataclass
 class Share:
-    """Views of one scenario added up; `latencies` count microseconds by (zone, kind of change)."""
+    """The sums over views of one scenario; `latencies` are counts of microseconds by (zone, kind of change)."""
 
     touched: Touched
     nodes: list[NodeFigures] = field(default_factory=list)
     latencies: dict[tuple[str, str], Counter[int]] = field(default_factory=dict)
 
     def add(self, other: Share) -> None:
-        """Other nodes' figures; ValueError if one of them is already here: a node counts once."""
+        """Add other nodes' figures; ValueError if one is already included."""
         here = {each.node for each in self.nodes}
         if twice := [each.node for each in other.nodes if each.node in here]:
             raise ValueError(f"counted twice: {', '.join(twice)}")
@@ -79,7 +79,7 @@ class Share:
 
 
 def share_of(stage: Stage, views: Iterable[View]) -> Share:
-    """The figures of these views, whose syncs take what `stage.cost` says."""
+    """The figures of these views; their syncs take the time given by `stage.cost`."""
     share = Share(Touched.of(len(stage.times)))
     place = [number for number, batch in enumerate(stage.batches) for _ in batch.changes]
     waits = [round((stage.batches[place[n]].due - t) * MICROSECONDS / NS) for n, t in enumerate(stage.times)]
@@ -103,7 +103,7 @@ def _add(share: Share, stage: Stage, view: View, place: list[int], waits: list[i
 
 
 def lags_of(stage: Stage, view: View, cost: Cost) -> list[float]:
-    """Seconds of each batch from when its sync was due to when its rules were live, as a replay counts them.
+    """Seconds of each batch from when its sync was due to when its rules were live, as in a replay.
 
     A sync begins when it is due or when the previous one has ended, whichever is later.
     """

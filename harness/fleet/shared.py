@@ -1,7 +1,7 @@
-"""What the nodes of a zone share: the programs of one without endpoints of its own, and where each node differs.
+"""The shared part of a zone's nodes: the programs of a node without local endpoints, and where each node differs.
 
-A Service's plan depends on the node through its own endpoints, its zone if endpoints have hints, and its address if a
-load balancer's source ranges contain it.  Everything else, and so most of a program, is the same on every node.
+A Service's plan depends on the node by its local endpoints, its zone if endpoints have hints, and its address if a load
+balancer's source ranges contain it. Everything else, and so most of a program, is the same on every node.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from harness.fleet.view import CODES
 from harness.replay.effects import NOTHING, SENT, UNDONE
 
 SINCE = (1, 36)
-"""Before this version a node prefers its own entry of a repeated endpoint, so that plans differ in more."""
+"""Before this version a node prefers its own entry of a repeated endpoint, so that plans differ more."""
 
 
 class Local(NamedTuple):
-    """What a port has on one node: its endpoints there, those that local traffic may go to, and keys of hairpins.
+    """The node's part of a port: its endpoints there, those for local traffic, and hairpin keys.
 
     `cluster` is its cluster-wide set, None if that is the zone's.
     """
@@ -44,30 +44,30 @@ Locals = tuple[Local, ...]
 
 
 class Program(NamedTuple):
-    """One of the reference's programs: `digest` is b"" if it is empty."""
+    """A program of the reference: `digest` is b"" if it is empty."""
 
     parts: Recorded
     digest: bytes
     operations: int
     bytes: int
     changed: int
-    """Services whose plans had."""
+    """The number of Services whose plans changed."""
 
 
 @dataclass
 class Reference:
-    """One family of a zone; `plans` has each Service's plans from a sync on, `locals` those of each node's own."""
+    """One family of a zone; `plans` are each Service's by sync, `locals` the parts of each node."""
 
     programs: list[Program | None] = field(default_factory=list)
     taken: Ids = field(default_factory=dict)
     plans: dict[Name, list[tuple[int, tuple[PortPlan, ...]]]] = field(default_factory=dict)
     locals: dict[str, list[tuple[int, Name, Locals]]] = field(default_factory=dict)
-    """By node: from which sync, of which Service."""
+    """By node: first sync, Service and parts."""
 
 
 @dataclass
 class Together:
-    """Services by what they ever had: policy Local, affinity, source ranges, and an address or node port in common."""
+    """Services that ever had policy Local, affinity, source ranges, or an address or node port in common."""
 
     local: set[Name] = field(default_factory=set)
     sticky: set[Name] = field(default_factory=set)
@@ -76,7 +76,7 @@ class Together:
     _users: dict[Address | int, set[Name]] = field(default_factory=dict)
 
     def note(self, name: Name, plan: PortPlan) -> None:
-        """One port of a Service."""
+        """Record one port of a Service."""
         if plan.internal_local or plan.external_local:
             self.local.add(name)
         if plan.affinity_seconds:
@@ -99,10 +99,7 @@ class Together:
                     self.sharing.setdefault(user, set()).update(users)
 
     def few(self, locals_: Iterable[tuple[Name, Locals]], addresses: tuple[Address, ...]) -> frozenset[Name]:
-        """Of what Services have on a node, and of its address, the Services whose programs are the node's own.
-
-        With them come all that they must be programmed with.
-        """
+        """The Services whose programs differ on the node, by its parts and address, with all that they depend on."""
         found = {
             name for name, ports in locals_ if name in self.local or any(port.cluster is not None for port in ports)
         }
@@ -118,7 +115,7 @@ class Together:
 
 @dataclass
 class Shared:
-    """Both families of a zone; the codes of each change where the sync sent something, and where it sent nothing."""
+    """Both families of a zone; the codes of each change if the sync had operations, and if it had none."""
 
     families: dict[int, Reference]
     codes: dict[bool, bytearray] = field(default_factory=lambda: {True: bytearray(), False: bytearray()})
@@ -126,7 +123,7 @@ class Shared:
 
 
 def sharing(stage: Stage) -> dict[str, Shared]:
-    """What the nodes of each zone share; empty if views must be computed one by one, which gives the same."""
+    """The shared part of each zone; empty if views must be computed one by one, with the same result."""
     if not _possible(stage):
         return {}
     zones = {node.zone if node else "" for node in stage.tape.nodes.values()}
@@ -142,7 +139,7 @@ def sharing(stage: Stage) -> dict[str, Shared]:
 
 
 def _possible(stage: Stage) -> bool:
-    """Only mode nftables has programs that can be taken apart."""
+    """Only programs of mode nftables can be split."""
     return MODES[stage.settings.mode] is NFTABLES and stage.settings.version >= SINCE
 
 
@@ -152,11 +149,11 @@ def _slices(tape: Tape) -> Iterator[EndpointSlice]:
 
 
 class _Degraded(Exception):
-    """A Service is not programmed as specified, which may have to do with others."""
+    """A Service is not programmed as specified, which may be caused by others."""
 
 
 class _Fold:
-    """Computes a zone's reference from the tape; use once."""
+    """Computes a zone's reference from the tape; for one use."""
 
     def __init__(self, stage: Stage, zone: str) -> None:
         self._stage, self._config = stage, config_of(stage)
@@ -185,7 +182,7 @@ class _Fold:
             self._code([change.service for change in batch.changes], own, touched)
         for reference in self._shared.families.values():
             if self._hinted and any(kind_of(number)[0] for numbers in reference.taken.values() for number in numbers):
-                raise _Degraded  # on some nodes these sets may be small ones
+                raise _Degraded  # on some nodes these sets may be small
             reference.programs += [None] * (len(self._stage.batches) + 1 - len(reference.programs))
         return self._shared
 
@@ -217,7 +214,7 @@ class _Fold:
         return touched
 
     def _locals(self, family: int, number: int, name: Name) -> None:
-        """Note the nodes on which a Service's endpoints differ from before."""
+        """Record the nodes on which a Service's endpoints have changed."""
         plans = self._planes[family].plans.get(name, ())
         now = self._by_node(family, name, plans) if plans else {}
         before = self._last.get((family, name), {})
@@ -250,7 +247,7 @@ class _Fold:
         return {node: tuple(ports) for node, ports in found.items() if any(port != Local() for port in ports)}
 
     def _cluster(self, name: Name, plan: PortPlan, endpoints: Endpoints, node: str) -> tuple[Target, ...] | None:
-        """The cluster-wide set of a node that hints may name; None if it is the zone's."""
+        """The cluster-wide set of a node that hints may refer to; None if it is the zone's."""
         assert self._state.node, "of the zone"
         hints = hints_of(self._state.services[name], node, self._state.node.zone, self._config)
         accessible = bool(plan.node_port or plan.external_ips or plan.load_balancer_ips)

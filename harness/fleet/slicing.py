@@ -1,8 +1,8 @@
-"""The endpoints of every Service in slices of another size, as a controller with that limit would have kept them. Pure.
+"""Repacks the endpoints of every Service into slices of another size, as a controller with that limit would. Pure.
 
-An endpoint stays in its slice while it exists; a new one goes to the first slice with room, else to a new one.  One
-recorded event becomes an event for each slice that it changes: many small slices are sent as small updates, few large
-ones as large updates.  Slices with different ports or families are never merged.
+An endpoint stays in its slice while it exists; a new one goes to the first slice with room, else to a new slice. A
+recorded event becomes one event per changed slice: many small slices are sent as small updates, few large ones as large
+updates. Slices with different ports or families are never merged.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from harness.fleet.tape import Tape, TapeChange
 from harness.log.events import Event
 
 SHARED_BYTES, ENDPOINT_BYTES = 700, 230
-"""Size of a slice's JSON without endpoints, and of one endpoint in it, where the recording says nothing."""
+"""Default size of a slice's JSON without endpoints, and of one endpoint in it, if the recording has none."""
 
 
 class _Group(NamedTuple):
@@ -54,7 +54,7 @@ class Packer:
         self._groups: dict[_Group, _Kept] = {}
 
     def repack(self, seen: Observed) -> list[tuple[str, Observed]]:
-        """The type and value of each event that replaces this one of a slice; [] if nothing of it is new."""
+        """Type and value of each event that replaces this one of a slice; [] if nothing changes."""
         old, new = self._recorded.pop(seen.name, None), seen.value
         touched: Touched = {}
         if old is not None:
@@ -98,7 +98,7 @@ class Packer:
                 kept.members.setdefault(kept.place[address], {})[address] = None
             touched[group, kept.place[address]] = None
         if not endpoints and not kept.members:
-            touched[group, 0] = None  # an empty slice is written as well
+            touched[group, 0] = None  # an empty slice is written too
             kept.members[0] = {}
 
     def _room(self, kept: _Kept) -> int:
@@ -120,7 +120,7 @@ class Packer:
 
 
 def sliced(tape: Tape, most: int) -> Tape:
-    """The tape with at most `most` endpoints in a slice; events are numbered again, `origin` is kept."""
+    """The tape with at most `most` endpoints per slice; events are renumbered, `origin` is kept."""
     packer = Packer(most)
     initial: list[Observed] = []
     for seen in tape.initial:

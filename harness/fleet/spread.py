@@ -29,10 +29,10 @@ from harness.log.window import Window
 from harness.wording import plural
 
 CONNECT_SECONDS, WORKER_SECONDS, POLL_SECONDS = 10.0, 60.0, 2.0
-"""Bounds: to reach a scheduler, without any worker, and between looks at both."""
+"""Time limits to reach a scheduler and to wait for a worker, and the interval of checks."""
 PIECES_A_WORKER, PIECES_ALONE, MOST_NODES_A_PIECE = 8, 50, 50
 Progress = Callable[[str, int, int], None]
-"""Receives the step, how much of it is done, and of how much."""
+"""Receives the step, how much of it is done, and the total."""
 
 
 class FleetError(Failure, RuntimeError):
@@ -51,7 +51,7 @@ class Asked(NamedTuple):
 
 @dataclass
 class Done:
-    """The sums by scenario, in order, with what they share; `facts` describe where they were computed."""
+    """The sums by scenario, in order, with their shared part; `facts` describe where they were computed."""
 
     tape: Tape
     nodes: list[str]
@@ -61,7 +61,7 @@ class Done:
 
 
 def in_this_process(asked: Asked, progress: Progress) -> Done:
-    """Everything without Dask."""
+    """Compute everything without Dask."""
     progress("reading the recording", 0, 0)
     tape = read_tape(asked.source, asked.window, asked.settings.version)
     progress("preparing what all nodes share", 0, 0)
@@ -78,7 +78,7 @@ def in_this_process(asked: Asked, progress: Progress) -> Done:
 
 
 def spread(asked: Asked, client: Any, progress: Progress) -> Done:
-    """Everything on the workers of a Dask client; what a worker raises is raised here."""
+    """Compute everything on the workers of a Dask client; their exceptions are raised here."""
     began, submit = _workers(client), client.submit
     progress("reading the recording", 0, 0)
     there = submit(read_tape, asked.source, asked.window, asked.settings.version, pure=False)
@@ -101,14 +101,14 @@ def spread(asked: Asked, client: Any, progress: Progress) -> Done:
 
 
 def _begun(asked: Asked, tape: Tape, cost: Cost) -> Done:
-    """Before any view has been counted."""
+    """The state before any view has been counted."""
     stages = [replace(staged(tape, scenario, asked.settings), cost=cost) for scenario in asked.scenarios]
     shares = [Share(Touched.of(len(stage.times))) for stage in stages]
     return Done(tape, asked.nodes(list(tape.nodes)), stages, shares)
 
 
 def _collect(client: Any, place: dict[Any, int], size: dict[Any, int], done: Done, progress: Progress) -> None:
-    """Add up each share as it arrives; ValueError if a node would count twice."""
+    """Add each share as it arrives; ValueError if a node would count twice."""
     waiting, counted, total = set(place), 0, sum(size.values())
     while waiting:
         for future in _arrived(client, list(waiting)):
@@ -120,7 +120,7 @@ def _collect(client: Any, place: dict[Any, int], size: dict[Any, int], done: Don
 
 
 def _arrived(client: Any, futures: list[Any]) -> list[Any]:
-    """The futures that are finished, at least one; FleetError if there is no worker for too long."""
+    """Wait for at least one finished future; FleetError if there is no worker for too long."""
     from distributed import wait
 
     alone_since = None
@@ -139,7 +139,7 @@ def _workers(client: Any) -> set[str]:
 
 
 def _pieces(nodes: list[str], wanted: int) -> list[list[str]]:
-    """Consecutive nodes, in about as many pieces as wanted, none of them too long."""
+    """Runs of consecutive nodes, about as many as requested, none of them too long."""
     long = max(1, min(MOST_NODES_A_PIECE, -(-len(nodes) // max(1, wanted))))
     return [nodes[first : first + long] for first in range(0, len(nodes), long)]
 

@@ -1,4 +1,4 @@
-"""What the views of one scenario share: its events in batches, the changes, and the dead endpoints."""
+"""The shared input of all views of a scenario: its events in batches, the changes, and the dead endpoints."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Settings:
-    """What all views of a run have in common."""
+    """Settings of all views of a run."""
 
     mode: str
     pod_networks: tuple[Network, ...] | None = None
@@ -41,7 +41,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Stage:
-    """One scenario, ready to be viewed by any node; `kinds` and `times` (ns) are by the number of a change."""
+    """One scenario, prepared for the views of all nodes; `kinds` and `times` (ns) are by the number of a change."""
 
     scenario: Scenario
     settings: Settings
@@ -66,7 +66,7 @@ class Stage:
 
 
 def staged(tape: Tape, scenario: Scenario, settings: Settings) -> Stage:
-    """Everything about a scenario that does not depend on the node, apart from its cost."""
+    """Everything about a scenario that does not depend on the node, except its cost."""
     tape = applied(scenario, tape)
     cut = tuple(_cut(tape, scenario))
     state = initial_state(tape, settings)
@@ -96,7 +96,7 @@ def _cut(tape: Tape, scenario: Scenario) -> Iterator[Batch]:
 
 
 def initial_state(tape: Tape, settings: Settings) -> ClusterState:
-    """The cluster after the initial list, without a node of its own."""
+    """The cluster's state after the initial list, for no particular node."""
     state = ClusterState(None, settings.version)
     for seen in tape.initial:
         if seen.resource != NODES:

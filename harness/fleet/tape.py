@@ -33,7 +33,7 @@ class TapeChange:
 
 @dataclass(frozen=True)
 class Tape:
-    """A decoded recording; `nodes` are the Nodes of its initial list by name, `late` those that came later."""
+    """A decoded recording; `nodes` are the Nodes of its initial list by name, `late` those that were added later."""
 
     source: str
     sha256: str

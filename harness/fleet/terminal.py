@@ -1,4 +1,4 @@
-"""Prints the answer as tables; reads only its documented JSON form."""
+"""Prints the result as tables, from its documented JSON form alone."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _last(changes: list[dict[str, Any]]) -> Table:
 
 
 def remarks(result: dict[str, Any]) -> list[str]:
-    """What the figures rest on: the cost of a sync, the sample, nodes left out, and workers lost."""
+    """The basis of the figures: the cost of a sync, the sample, nodes left out, and lost workers."""
     cost, lines = result["engine"]["cost"], []
     lines.append(
         f"a sync is taken to cost {words.short(cost['fixed_seconds'])} and {words.short(cost['per_operation_seconds'])}"
@@ -151,7 +151,7 @@ SWEEP = ("minSyncPeriod", "syncs", "for nothing", "CPU", "of a core", "p50", "p9
 
 
 def print_sweep(result: dict[str, Any], console: Console) -> None:
-    """Print a sweep of minSyncPeriod as a table, and what the knee means."""
+    """Print a sweep of minSyncPeriod as a table, and the meaning of the knee."""
     table = Table(box=None)
     for number, name in enumerate(SWEEP):
         table.add_column(name, justify="right" if number < len(SWEEP) - 1 else "left")
@@ -184,7 +184,7 @@ def sweep_rows(result: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def knee_line(result: Mapping[str, Any]) -> str:
-    """What the marked value means, or why none is marked."""
+    """The meaning of the marked value, or why none is marked."""
     points = result["points"]
     here = next((n for n, each in enumerate(points) if each["knee"]), None)
     if here is None:

@@ -1,4 +1,4 @@
-"""A sweep of minSyncPeriod over a recording: what each value costs and gains on one node, and the knee."""
+"""A sweep of minSyncPeriod over a recording: the cost and benefit of each value on one node, and the knee."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness.replay.kernels import open_kernel
 
 
 class Point(NamedTuple):
-    """One value, in seconds: syncs after the initial one, what they cost, and the convergence of changes."""
+    """One value, in seconds: syncs after the initial one, their cost, and the convergence of changes."""
 
     min_sync_period_seconds: float
     syncs: int
@@ -42,7 +42,7 @@ def cpu_seconds() -> float:
 def swept(
     tape: Tape, settings: Settings, node: str, kernel: str, periods: Sequence[int], progress: Callable[[int], None]
 ) -> list[Point]:
-    """One point per period (ns), by rising period, with the knee marked; a kind of kernel as of a replay.
+    """One point per period (ns), in ascending order, with the knee marked; `kernel` as in a replay.
 
     KernelUnavailable and KernelError as there; ValueError if no change reached the kernel.
     """

@@ -1,4 +1,4 @@
-"""One node's view of a scenario: what its proxy would send, sync by sync, in a kernel in memory."""
+"""One node's view of a scenario: what its proxy would send in each sync, computed with an in-memory kernel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.modes import mode_of
 from harness.replay.effects import NOTHING, SENT, UNDONE, Effects
 
 EFFECTS = ("", NOTHING, UNDONE, SENT)
-"""The effect of a change by its code; 0: it is not this node's, or an update without a difference."""
+"""The effect of a change by its code; 0: not relevant for this node, or an update without a difference."""
 SENT_CODE = EFFECTS.index(SENT)
 CODES = {effect: code for code, effect in enumerate(EFFECTS)}
 NO_SYNC = -1
@@ -22,10 +22,10 @@ NO_SYNC = -1
 
 @dataclass
 class View:
-    """Syncs of one node: the initial one first, then one entry per batch.
+    """The syncs of one node: the initial one, then one entry per batch.
 
-    `operations` is NO_SYNC where nothing asked for a sync, `effects` has the code of each change, and `seconds` are
-    measured: compute and apply of each sync.
+    `operations` is NO_SYNC if no sync was requested, `effects` has the code of each change, and `seconds` are the
+    measured times of compute and apply of each sync.
     """
 
     node: str
@@ -40,7 +40,7 @@ class View:
 def view(
     stage: Stage, node: str, clock: Callable[[], float] = time.process_time, kernel: KernelOfMode | None = None
 ) -> View:
-    """By the engine itself, as `harness replay --node NODE` runs it, by default in memory; KernelError as there."""
+    """Computed by the engine, as by `harness replay --node NODE`, by default in memory; KernelError as there."""
     own = stage.tape.nodes[node]
     kernel = kernel or mode_of(stage.settings.mode).memory().kernel
     proxier = Proxier(stage.settings.mode, config_of(stage), kernel, clock, node)

@@ -1,4 +1,4 @@
-"""The pieces that workers do.  Each is a function of its arguments, so that a lost one can be done again by another."""
+"""The tasks of workers. Each is a pure function of its arguments, so that a lost one can be repeated elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness.fleet.view import NO_SYNC, View, view
 
 @dataclass(frozen=True)
 class Ready:
-    """A scenario's stage, and what the nodes of each zone share."""
+    """A scenario's stage, and the shared part of each zone."""
 
     stage: Stage
     shared: dict[str, Shared]
@@ -35,7 +35,7 @@ def measured(tape: Tape, scenario: Scenario, settings: Settings) -> Cost:
 
 
 def prepared(tape: Tape, scenario: Scenario, settings: Settings) -> Ready:
-    """Everything about a scenario that is computed once."""
+    """The parts of a scenario that are computed once."""
     with unswept():
         stage = staged(tape, scenario, settings)
         return Ready(stage, sharing(stage))
@@ -48,7 +48,7 @@ def share(ready: Ready, cost: Cost, nodes: Sequence[str]) -> Share:
 
 
 def view_of(ready: Ready, node: str) -> View:
-    """From what the zone shares, or, where that is not possible, by the engine alone, which gives the same."""
+    """From the shared part of the zone, or if that is not possible by the engine alone, with the same result."""
     own = ready.stage.tape.nodes[node]
     shared = ready.shared.get(own.zone if own else "") or ready.shared.get("")
     if shared is None or node in ready.stage.tape.leaving:
@@ -58,7 +58,7 @@ def view_of(ready: Ready, node: str) -> View:
 
 @contextmanager
 def unswept() -> Iterator[None]:
-    """Keep the garbage collector from walking the recording again and again; views free themselves by reference."""
+    """Keep the garbage collector from scanning the recording repeatedly; views are freed by reference counting."""
     was = gc.isenabled()
     gc.disable()
     try:
