@@ -1,4 +1,4 @@
-"""What a run is compared with: another version of this package, another proxy of the same run, or a saved result."""
+"""The baseline of a run: another version of this package, another proxy of the same run, or a saved result."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ _QUESTION = (
 
 
 class BaselineError(Failure, ValueError):
-    """A baseline that cannot be used; the message says what would do."""
+    """A baseline that cannot be used; the message says what can be."""
 
     exit_code = 2
 
 
 class Python(NamedTuple):
-    """A Python that has a version of this package: how it is started, and what that version is."""
+    """A Python with a version of this package: how to start it, and the version."""
 
     words: tuple[str, ...]
     path: str | None = None
     about: str = ""
 
     def environment(self) -> Mapping[str, str]:
-        """Of a process of this Python: it imports from `path`, or else only what is installed."""
+        """The environment of a process of this Python: it imports from `path`, or else only installed packages."""
         without = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         return without | ({"PYTHONPATH": self.path} if self.path else {})
 
     def daemon(self) -> Command:
-        """Its proxy-engine; -P, since the current folder may be another version's checkout."""
+        """The command of its proxy-engine; -P, since the current folder may be another version's checkout."""
         variable = (f"PYTHONPATH={self.path}",) if self.path else ("-u", "PYTHONPATH")
         return Command(OURS.name, ("env", *variable, *self.words, "-P", *OURS.words[1:]))
 
 
 class Baseline(NamedTuple):
-    """At most one of these is set."""
+    """The baseline; at most one of these is set."""
 
     python: Python | None = None
     proxy: str | None = None
@@ -55,17 +55,17 @@ class Baseline(NamedTuple):
 
     @property
     def about(self) -> str:
-        """For tables; empty without a baseline."""
+        """Its name for tables; empty without a baseline."""
         return self.python.about if self.python else self.proxy or (self.saved.name if self.saved else "")
 
 
 def this_python() -> Python:
-    """The one that runs now, with the version that it has imported."""
+    """The running Python, with the version that it has imported."""
     return Python((sys.executable,), str(Path(engine.__file__).resolve().parents[1]))
 
 
 def baseline(text: str | None, proxies: Collection[str]) -> Baseline:
-    """From the option's text; BaselineError if nothing can be made of it."""
+    """Parse the option; BaselineError if it is not a usable baseline."""
     if text is None:
         return Baseline()
     if text in proxies:
@@ -92,7 +92,7 @@ def _python(text: str, path: Path) -> Python:
 
 
 def _asked(text: str, python: Python) -> Python:
-    """With what it says of itself."""
+    """Add the version that it reports."""
     try:
         done = subprocess.run(
             [*python.words, "-P", "-c", _QUESTION],

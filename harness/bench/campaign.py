@@ -1,4 +1,4 @@
-"""The output folder of a run: one file per measured row, so that a run that was interrupted continues."""
+"""The output folder of a run: one file per measured row, so that an interrupted run can be continued."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from harness.bench.samples import Record
 from harness.output import whole_file
 
 FORMAT = 1
-"""Changes when records of older versions can no longer be read."""
+"""To be changed when records of older versions can no longer be read."""
 
 
 class Campaign:
-    """`identity` says what is measured, and where: records of another identity are not continued."""
+    """`identity` describes the measured version and the machine: records of another identity are not continued."""
 
     def __init__(self, folder: Path, identity: dict[str, Any], fresh: bool = False) -> None:
         self.folder, self._identity = folder, {"format": FORMAT, "boot": _boot(), **identity}
@@ -29,11 +29,11 @@ class Campaign:
 
     @property
     def recordings(self) -> Path:
-        """Folder of the recordings, which is removed with the end of the run."""
+        """Folder of the recordings, removed at the end of the run."""
         return self.folder / "recordings"
 
     def record(self, row: Row) -> Record | None:
-        """The row's record, if it was measured already."""
+        """The row's record, if it has been measured."""
         try:
             return Record.from_json(json.loads(self._path(row).read_text()))
         except (OSError, ValueError, KeyError, TypeError):
@@ -44,7 +44,7 @@ class Campaign:
         self._write(self._path(record.row), record.as_json())
 
     def done(self) -> None:
-        """All rows are measured: the next run starts from scratch."""
+        """To be called when all rows are measured: the next run starts from scratch."""
         self._write(self._about, {**self._identity, "done": True})
         shutil.rmtree(self.recordings, ignore_errors=True)
 
@@ -64,7 +64,7 @@ class Campaign:
 
 
 def _boot() -> str:
-    """Of this boot of this machine: figures of another do not belong into the same run."""
+    """Identifies this boot of this machine: figures of another one must not be combined with them."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:

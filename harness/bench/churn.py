@@ -14,22 +14,22 @@ from harness.log.events import Event
 ChurnEvent = tuple[str, str, dict[str, Any]]
 """(event type, resource, manifest)."""
 SPREAD = 7919
-"""A prime: consecutive changes are far apart in the cluster."""
+"""A prime, so that consecutive changes are far apart in the cluster."""
 STORM, DELETED = 20, 10
-"""One Service in so many flaps, or is deleted, at once."""
+"""One of this many Services flaps, or is deleted, at once."""
 KEPT = 12_000
-"""Slices that are kept for changes, which bounds the memory for a cluster of any size."""
+"""Maximum number of slices kept for changes, which limits memory use for large clusters."""
 
 
 class Cluster(NamedTuple):
-    """What changes: slices of Services with a cluster IP and endpoints, each with its Service."""
+    """The objects to change: slices of Services with a cluster IP and endpoints, each with its Service."""
 
     slices: list[dict[str, Any]]
     services: list[dict[str, Any]]
 
 
 class Collector:
-    """Watches an initial list go by."""
+    """Collects objects from an initial list that passes through."""
 
     def __init__(self) -> None:
         self._services: dict[tuple[str, str], bytes] = {}
@@ -58,7 +58,7 @@ class Collector:
             self._found.append((bytes(event.object), service))
 
     def cluster(self) -> Cluster:
-        """What was seen, one slice per Service."""
+        """The collected objects, one slice per Service."""
         once = {service: piece for piece, service in self._found}
         return Cluster([msgspec.json.decode(p) for p in once.values()], [msgspec.json.decode(s) for s in once])
 
@@ -100,7 +100,7 @@ def _rolling(cluster: Cluster) -> Iterator[list[ChurnEvent]]:
 
 
 def _replaced(piece: dict[str, Any], number: int, turn: int) -> Iterator[list[ChurnEvent]]:
-    """A new pod beside the old one, the old one drains, and is gone."""
+    """Add a new pod beside the old one, drain the old one, and remove it."""
     old = piece["endpoints"][0]
     address = f"10.127.{number % 250}.{1 + turn}"
     new = {**old, "addresses": [address], "conditions": {"ready": True, "serving": True, "terminating": False}}

@@ -1,4 +1,4 @@
-"""Where a run took place, and of what: the machine, its kernel, the tools, and the version that was measured."""
+"""Facts about a run: the machine, its kernel, the tools, and the measured version."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def commit() -> str | None:
 
 
 def digest() -> str:
-    """Of the engine's source: a run that was interrupted continues only with the same."""
+    """Digest of the engine's source: an interrupted run is continued only with the same one."""
     found = hashlib.sha256()
     for path in sorted(ROOT.rglob("*.py")):
         found.update(path.read_bytes())

@@ -19,9 +19,9 @@ from harness.bench.rows import parsed
 from harness.bench.steps import Step, steps
 
 RECENT = 7
-"""Runs in which a step upwards fails; then it is the new state of things."""
+"""Number of runs in which a step upwards fails; later it counts as the new level."""
 ENOUGH = 5
-"""Runs since the last step from which a single run can stand out."""
+"""Minimum number of runs since the last step for a single run to be an outlier."""
 Finding = dict[str, Any]
 Result = Mapping[str, Any]
 
@@ -38,7 +38,7 @@ def verdict(fail_on: float, found: Sequence[Finding], judged: int) -> dict[str, 
 
 
 def by_pairs(result: Result, fail_on: float) -> tuple[list[Finding], int]:
-    """Findings, and how many figures could be judged; one that is only likely to be over the limit is not red."""
+    """Findings, and how many figures could be judged; a figure that is only probably over the limit does not fail."""
     limit, judged = 1 + fail_on / 100, 0
     found: list[Finding] = []
     for row in result["rows"]:
@@ -51,7 +51,7 @@ def by_pairs(result: Result, fail_on: float) -> tuple[list[Finding], int]:
 
 
 def _broken(result: Result) -> Iterator[Finding]:
-    """Rows that the baseline can do, and the candidate cannot."""
+    """Rows that work with the baseline, but not with the candidate."""
     for row in result["rows"]:
         if row["baseline"] and row["baseline"]["state"] == "measured" != row["state"]:
             yield _finding(row["id"], row["state"], "pairs", None, None, None, True)
@@ -62,7 +62,7 @@ def _name(ratio: Mapping[str, Any]) -> str:
 
 
 def by_saved(result: Result, saved: Result, fail_on: float) -> tuple[list[Finding], int]:
-    """Against a result of another time or machine."""
+    """Compare with a saved result of another time or machine."""
     before, now = (dict(_comparable(line_of(each))) for each in (saved, result))
     both = [(name, now[name] / before[name]) for name in now if name in before]
     limit = 1 + fail_on / 100
@@ -77,13 +77,13 @@ def _comparable(line: Line) -> Iterator[tuple[str, float]]:
 
 
 def judged_name(name: str) -> bool:
-    """Whether a figure of a history or a saved result is judged: not the clock's, nor memory sampled from outside."""
+    """Whether a figure of a history or a saved result is judged: not clock time, nor memory sampled from outside."""
     row, figure = _parts(name)
     return not figure.endswith(".seconds") and (figure != "peak_memory_bytes" or parsed(row).inside)
 
 
 def by_history(lines: Sequence[Line], fail_on: float) -> tuple[list[Finding], int]:
-    """The newest line against those before it."""
+    """Compare the newest line with those before it."""
     limit, judged, newest = 1 + fail_on / 100, 0, len(lines) - 1
     found: list[Finding] = []
     for name, points in series(lines).items():
@@ -101,7 +101,7 @@ def by_history(lines: Sequence[Line], fail_on: float) -> tuple[list[Finding], in
 
 
 def _jump(values: Sequence[float]) -> float | None:
-    """How far the newest value is above all others; None with too few."""
+    """The ratio of the newest value to the largest of the others; None with too few values."""
     *before, newest = values
     return newest / max(before) if len(before) >= ENOUGH else None
 

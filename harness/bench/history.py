@@ -23,7 +23,7 @@ class HistoryError(Failure, ValueError):
 
 
 def line_of(result: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run leaves behind: who, where, and every figure, times also relative to the references of their row."""
+    """The line of a run: version, machine, and every figure, times also relative to the references of their row."""
     figures = {f"{row['id']} {name}": value for row in result["rows"] for name, value in _figures(row)}
     about = ("began", "profile", "machine", "kernel", "tools", "commit")
     return {"format": FORMAT, **{name: result[name] for name in about}, "figures": figures}
@@ -43,7 +43,7 @@ def _figures(row: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, float]]]:
 
 
 def append(path: Path, line: Line) -> None:
-    """One write of one line, which several runs may do at the same time."""
+    """Append a line by a single write, so that several runs may append at the same time."""
     data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     try:
@@ -71,7 +71,7 @@ def read(path: Path) -> list[Line]:
 
 
 def series(lines: Sequence[Line]) -> dict[str, list[tuple[int, float]]]:
-    """For each figure the line's index and the value, relative where it is a time."""
+    """For each figure the line's index and the value, relative if it is a time."""
     found: dict[str, list[tuple[int, float]]] = {}
     for index, line in enumerate(lines):
         for name, held in line["figures"].items():

@@ -31,7 +31,7 @@ MIN_SYNC_PERIOD = 10**9
 
 
 class Inside:
-    """The engine and the kernel that it programs."""
+    """The engine and its kernel."""
 
     def __init__(self, path: str, mode: str) -> None:
         self._path, self._mode = path, mode
@@ -82,7 +82,7 @@ class Inside:
         return {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - used}
 
     def size(self) -> dict[str, Any]:
-        """What is in the kernel, nulls if this version cannot count it; and the peak of the memory before counting."""
+        """The size of the kernel state, nulls if this version cannot count it, and the peak memory before counting."""
         peak = {"peak_memory_bytes": _peak()}
         try:
             from harness.external.size import size
@@ -98,13 +98,13 @@ class Inside:
 
 
 def _cpu() -> float:
-    """CPU seconds of this process, and of the tools that it has run."""
+    """CPU seconds of this process and of the tools that it has run."""
     tools = os.times()
     return time.process_time() + tools.children_user + tools.children_system
 
 
 def _peak() -> int:
-    """Bytes since this program began; getrusage would count the process that started it."""
+    """Peak memory in bytes since this program began; getrusage would include the process that started it."""
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
 

@@ -1,7 +1,7 @@
-"""Measures one row: candidate and baseline in turns, so that whatever else the machine does meets both of them.
+"""Measures one row: candidate and baseline alternate, so that other load of the machine affects both equally.
 
-The engine runs in two processes that stand still in turns: a first sync by one, then by the other, then each change.
-Which one is first alternates.  Proxies measured from outside take turns by starts; a change of one is compared with the
+The engine runs in two processes of which one is always idle: a first sync by one, then by the other, then each change.
+Which one is first alternates. Proxies measured from outside alternate by starts; a change of one is compared with the
 same change of the other.
 """
 
@@ -29,15 +29,15 @@ from harness.places.namespace import NamespaceError
 
 NOT_AVAILABLE, FAILED = "not available", "failed"
 OUTSIDE_CHANGES = 20
-"""Batches per start of a proxy measured from outside, each of which takes packets to be seen."""
+"""Batches per start of a proxy measured from outside, each of which is detected by packets."""
 Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Subjects:
-    """Who is measured, and with what it is compared; the first sync from outside may take `give_up_seconds`.
+    """The measured proxy and its baseline; the first sync from outside may take `give_up_seconds`.
 
-    `starts` is how often each is started, by default as often as the row says.
+    `starts` is how often each is started, by default as often as the row requires.
     """
 
     python: Python
@@ -47,7 +47,7 @@ class Subjects:
     starts: int | None = None
 
     def command(self, row: Row) -> Command:
-        """The candidate of a row that is measured from outside."""
+        """The candidate of a row measured from outside."""
         return self.python.daemon() if row.proxy == DAEMON else self.commands[row.proxy]
 
     def other(self, row: Row) -> Command | None:
@@ -59,7 +59,7 @@ class Subjects:
 
 
 def measure(row: Row, subjects: Subjects, folder: Path, references: References, progress: Progress) -> Record:
-    """A complete record; what goes wrong with a proxy is part of it."""
+    """A complete record, which includes errors of the proxies."""
     began = time.monotonic()
     progress(f"{row.id}: its recording")
     path = recording_of(row, folder)
@@ -85,7 +85,7 @@ def _inside(
         for each in found:
             each.state, each.reason = NOT_AVAILABLE, str(error)
     except WorkerFailed:
-        pass  # the samples of that one say so
+        pass  # its samples contain the error
     return found[0], found[1] if len(found) > 1 else None
 
 

@@ -16,7 +16,7 @@ from harness.html.page import NARROW, WIDE, Pictures, render
 TRENDED = ("first_sync.cpu_seconds", "change.cpu_seconds")
 MOST_TRENDS = 24
 FEWEST_RUNS = 3
-"""Runs of a history from which a trend is drawn."""
+"""Minimum number of runs in a history for drawing trends."""
 
 
 def _mebibytes(value: float) -> str:
@@ -27,7 +27,7 @@ SCALES = {"first_sync": words.short, "change": words.short, "peak_memory_bytes":
 
 
 class Chart(NamedTuple):
-    """A figure's title, its pictures, and its legend: names with the number of their colour."""
+    """A figure's title, pictures, and legend: names with the number of their colour."""
 
     title: str
     pictures: Pictures
@@ -76,7 +76,7 @@ def _scales(result: Mapping[str, Any]) -> list[Chart]:
 
 
 def _points(growth: Mapping[str, Any]) -> list[tuple[float, float]]:
-    """Memory in MiB, so that the scale has round numbers."""
+    """Memory in MiB, for round numbers on the scale."""
     unit = 2**20 if growth["figure"] == "peak_memory_bytes" else 1
     return [(services, value / unit) for services, value in growth["points"]]
 

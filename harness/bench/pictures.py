@@ -1,4 +1,4 @@
-"""Charts of a run: figures over the size of the cluster, over the nights, and their distributions. Pure."""
+"""Charts of a run: figures by cluster size, over the history, and their distributions. Pure."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ LEFT, RIGHT, HEAD, FOOT = 62.0, 14.0, 12.0, 34.0
 PANEL, TREND = 250.0, 90.0
 STRIP, LABEL = 30.0, 17.0
 COLOURS = 6
-"""Colours of lines; more lines repeat them."""
+"""Number of line colours; more lines repeat them."""
 Show = Callable[[float], str]
 
 
 class Curve(NamedTuple):
-    """A figure of one proxy over the number of Services."""
+    """A figure of one proxy by the number of Services."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -29,7 +29,7 @@ class Curve(NamedTuple):
 
 
 def scale(curves: Sequence[Curve], show: Show, width: float, key: str, title: str) -> Markup:
-    """Both scales are logarithmic, so that a straight line is a power; a dashed line is the fitted one."""
+    """Both scales are logarithmic, so that power laws are straight lines; the fitted one is dashed."""
     values = [value for curve in curves for _, value in curve.points]
     sizes = sorted({size for curve in curves for size, _ in curve.points})
     levels = decades(min(values), max(values))
@@ -62,7 +62,7 @@ def _curve(curve: Curve, colour: int, x: Scale, y: Scale, show: Show) -> Iterato
 
 
 def _fitted(curve: Curve, x: Scale, y: Scale) -> Iterator[tuple[float, float]]:
-    """The power through the points' geometric middle."""
+    """The fitted power law, through the points' geometric mean."""
     first, last = curve.points[0][0], curve.points[-1][0]
     factor = 1.0
     for size, value in curve.points:
@@ -96,7 +96,7 @@ def trend(points: Sequence[tuple[int, float]], steps: Sequence[Mapping[str, Any]
 
 
 def distributions(rows: Sequence[Mapping[str, Any]], figure: str, width: float, key: str) -> Markup:
-    """A strip per row on one logarithmic scale of time: how many samples took how long, with p50 and p99."""
+    """One strip per row on a logarithmic time scale: the distribution of samples, with p50 and p99."""
     bins = [each for row in rows for each in row[figure]["histogram"] if each["count"]]
     least = max(1e-6, min(each["above_seconds"] for each in bins))
     x = Scale(least, max(each["up_to_seconds"] for each in bins), 8, width - RIGHT, log=True)

@@ -1,4 +1,4 @@
-"""The recording of a row: a synthetic cluster, and its changes far enough apart for a batch each."""
+"""The recording of a row: a synthetic cluster, and its changes, far enough apart to form separate batches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ APART = 10 * 10**9
 
 
 def recording_of(row: Row, folder: Path) -> Path:
-    """The file, written unless it is there."""
+    """The file, written unless it exists."""
     path = folder / f"{row.cluster}.jsonl"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)

@@ -35,7 +35,7 @@ ANSWER_SECONDS = 60
 
 
 class References:
-    """Context manager; `measure` may be called many times."""
+    """Context manager; `measure` may be called repeatedly."""
 
     def __enter__(self) -> References:
         self._stack = ExitStack()
@@ -52,7 +52,7 @@ class References:
         self._stack.close()
 
     def measure(self) -> None:
-        """Each of them a few times; samples are (seconds, CPU seconds)."""
+        """Run each of them a few times; samples are (seconds, CPU seconds)."""
         for _ in range(REPEATS):
             for name, work in self._works.items():
                 if name == "netlink":

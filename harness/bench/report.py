@@ -1,4 +1,4 @@
-"""A run as one table on the terminal, and as Markdown for a pull request; reads the documented JSON object only."""
+"""A run as one table for the terminal, and as Markdown for a pull request, from the documented JSON object alone."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _count(name: str, scale: float = 1.0) -> Callable[[Row], str]:
 
 
 def _ratio(figure: str) -> Callable[[Row], str]:
-    """Of the clock's time, and of CPU time."""
+    """Ratios of clock time and of CPU time."""
 
     def text(row: Row) -> str:
         found = [_interval(each) for each in row["ratios"] if each["figure"] == figure]
@@ -77,16 +77,16 @@ COMPARED: Sequence[tuple[str, Callable[[Row], str]]] = (
     ("change p99 : baseline", _ratio("change_p99")),
 )
 LEFT = 4
-"""Columns with words."""
+"""Columns of text."""
 
 
 def columns(result: Mapping[str, Any]) -> Sequence[tuple[str, Callable[[Row], str]]]:
-    """With the ratios, if any row has some."""
+    """With ratios, if any row has some."""
     return (*COLUMNS, *(COMPARED if any(row["ratios"] for row in result["rows"]) else ()))
 
 
 def print_result(result: Mapping[str, Any], console: Console) -> None:
-    """The table, then what needs words."""
+    """The table, then explanations."""
     shown, table = columns(result), Table(box=None)
     for number, (name, _) in enumerate(shown):
         table.add_column(name, justify="left" if number < LEFT else "right", no_wrap=number < LEFT)
@@ -98,7 +98,7 @@ def print_result(result: Mapping[str, Any], console: Console) -> None:
 
 
 def lines(result: Mapping[str, Any]) -> Iterator[str]:
-    """What the table does not say: states, growth, steps, the verdict."""
+    """What the table does not contain: states, growth, steps, the verdict."""
     for row in result["rows"]:
         if row["state"] != "measured":
             yield f"{row['id']}: {row['state']}: {row['reason']}"
@@ -132,7 +132,7 @@ def name_of(figure: str) -> str:
 
 
 def verdict_lines(result: Mapping[str, Any]) -> Iterator[str]:
-    """Nothing without a gate."""
+    """Lines about the gate, if any."""
     gate = result["gate"]
     if gate is None:
         return
@@ -167,7 +167,7 @@ def _without_verdict(result: Mapping[str, Any]) -> list[str]:
 
 
 def where(result: Mapping[str, Any]) -> str:
-    """The machine, in a line."""
+    """The machine, in one line."""
     machine, tools = result["machine"], result["tools"]
     commit = f", commit {result['commit']}" if result["commit"] else ""
     return (

@@ -20,7 +20,7 @@ Result = dict[str, Any]
 
 
 def result(records: Sequence[Record], profile: str, baseline: str, facts: dict[str, Any], began: str) -> Result:
-    """Without `steps` and `gate`, which follow from the history and the options."""
+    """The object without `steps` and `gate`, which depend on the history and the options."""
     rows = [_row(record) for record in records]
     return {
         "profile": profile,
@@ -93,7 +93,7 @@ def _histogram(samples: Samples, figure: str) -> list[dict[str, Any]]:
 
 
 def _ratios(record: Record) -> Iterator[Result]:
-    """Of every figure that both sides have: candidate over baseline, pair by pair."""
+    """Ratios of every figure that both sides have: candidate to baseline, by pairs."""
     assert record.baseline, "asked for rows that have one"
     for figure in FIGURES:
         for clock in CLOCKS:
@@ -104,7 +104,7 @@ def _ratios(record: Record) -> Iterator[Result]:
                 yield {"figure": CHANGE_P99, "clock": clock, **tail._asdict()}
     memory = zip(record.candidate.memory, record.baseline.memory, strict=False)
     if ratios := [ours / theirs for ours, theirs in memory if ours and theirs]:
-        # From outside it is a sum of samples, in which a child that is just being started counts twice.
+        # From outside it is a sum of samples, in which a child that has just been forked counts twice.
         held = _whole(ratios) if record.row.inside else median_interval(ratios)._asdict()
         yield {"figure": COUNTS[0], "clock": None, **held}
     for name in COUNTS[1:]:
@@ -114,12 +114,12 @@ def _ratios(record: Record) -> Iterator[Result]:
 
 
 def _whole(ratios: list[float]) -> Result:
-    """Of figures that hardly vary: the interval is all of them."""
+    """For figures that hardly vary: the interval contains all values."""
     return {**median_interval(ratios)._asdict(), "low": min(ratios), "high": max(ratios)}
 
 
 def value_of(row: Result, figure: str, clock: str = "") -> float | None:
-    """The p50 of a figure by one clock, or a count; None where it is not known."""
+    """The p50 of a figure by one clock, or a count; None if unknown."""
     held = row[figure]
     if not clock or held is None:
         return None if clock else held
@@ -128,7 +128,7 @@ def value_of(row: Result, figure: str, clock: str = "") -> float | None:
 
 
 def growth(rows: Iterable[Result]) -> Iterator[Result]:
-    """Exponents of figures over the number of Services, of rows that differ in nothing else."""
+    """Exponents of figures by the number of Services, from rows that are otherwise equal."""
     groups: dict[tuple[Any, ...], list[Result]] = {}
     for row in rows:
         groups.setdefault(tuple(row[key] for key in ("mode", "proxy", "churn", "endpoints")), []).append(row)

@@ -1,4 +1,4 @@
-"""Rows of a benchmark: a cluster's size, how it changes, and who is measured; profiles are sets of rows. Pure."""
+"""Rows of a benchmark: cluster size, kind of changes, and measured proxy; profiles are sets of rows. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHURNS = {
 }
 SYNC_ONLY = ("cold-start", "restart")
 ENGINE, DAEMON = "engine", "proxy-engine"
-"""Our proxies: in the harness's own process, and as a program measured from outside."""
+"""Our proxies: the engine in a process of the harness, and the daemon measured from outside."""
 NAMED = {(44_125, 1): "kubernetes#139513", (5_006, 50): "kubernetes#135639"}
 """Clusters that users of kube-proxy reported as slow."""
 CHANGES = {"steady": 160, "rolling-update": 60, "flap-storm": 6, "mass-delete": 5, "cold-start": 0, "restart": 0}
@@ -25,7 +25,7 @@ CHANGES = {"steady": 160, "rolling-update": 60, "flap-storm": 6, "mass-delete": 
 Four starts with 160 pairs each are enough for a gate on p99.
 """
 LARGE, HUGE = 20_000, 200_000
-"""Endpoints from which fewer starts are measured."""
+"""Number of endpoints above which fewer starts are measured."""
 
 
 @dataclass(frozen=True)
@@ -45,22 +45,22 @@ class Row:
 
     @property
     def cluster(self) -> str:
-        """Name of its recording, which rows share."""
+        """Name of its recording, which several rows may share."""
         return f"{self.services}x{self.endpoints}-{self.churn}"
 
     @property
     def named(self) -> str | None:
-        """The public report that this cluster is from."""
+        """The public report of this cluster."""
         return NAMED.get((self.services, self.endpoints))
 
     @property
     def inside(self) -> bool:
-        """Whether it is the engine in a process of the harness."""
+        """Whether the engine is measured in a process of the harness."""
         return self.proxy == ENGINE
 
     @property
     def starts(self) -> tuple[int, int]:
-        """How often the proxy is started, and the first syncs of each start."""
+        """Number of starts of the proxy, and of first syncs per start."""
         if not self.inside:
             return 2, 1
         size = self.services * self.endpoints
@@ -69,7 +69,7 @@ class Row:
 
     @property
     def weight(self) -> int:
-        """Expected seconds, roughly: for the estimate of the time that is left."""
+        """Estimated seconds, for the remaining time."""
         size = self.services * (2 + self.endpoints) / 12_000
         starts, firsts = self.starts
         seconds = starts * (0.8 + 0.35 * size * (firsts + 1))
@@ -113,7 +113,7 @@ ABOUT = {"quick": "under 5 minutes on 2 cores", "nightly": "under an hour", "ful
 
 
 def rows_of(profile: str, external: Iterable[str] = (), modes: Iterable[str] = ()) -> list[Row]:
-    """The rows of a profile, each once; proxies of the names `external` get the rows of our daemon."""
+    """The rows of a profile, each once; proxies named in `external` get the rows of our daemon."""
     found: dict[Row, None] = {}
     wanted, names = set(modes), list(external)
     for part_modes, sizes, churns, proxy in PROFILES[profile]:
@@ -129,7 +129,7 @@ def chosen(rows: Iterable[Row], patterns: Iterable[str]) -> list[Row]:
 
 
 def parsed(text: str) -> Row:
-    """A row from its id; ValueError says what is wrong."""
+    """Parse a row's id; ValueError with the reason."""
     form = "MODE-SERVICESxENDPOINTS-CHURN-PROXY, such as nftables-1000x10-steady-engine"
     mode, _, rest = text.partition("-")
     size, _, rest = rest.partition("-")

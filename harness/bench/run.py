@@ -46,7 +46,7 @@ class Rows:
 
     @property
     def records(self) -> list[Record]:
-        """Those of the rows that ran, in the profile's order."""
+        """The records of the rows that ran, in the profile's order."""
         return [self._records[row] for row in self._rows if row in self._records]
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
@@ -60,7 +60,7 @@ class Rows:
 
     @pytest.fixture(scope="session")
     def record(self, request: pytest.FixtureRequest) -> Record:
-        """A row's record: already here, kept by a run that was interrupted, or measured now."""
+        """A row's record: already in memory, kept by an interrupted run, or measured now."""
         row: Row = request.param
         if row not in self._records:
             held = self._campaign.record(row)
@@ -85,7 +85,7 @@ def run(
     report: Callable[..., None],
     arguments: Sequence[str] = (),
 ) -> list[Record]:
-    """Records of all rows that pytest's `arguments` leave; BenchError, KeyboardInterrupt."""
+    """Records of all rows that pytest's `arguments` select; BenchError, KeyboardInterrupt."""
     plugin = Rows(rows, campaign, subjects, report)
     options = [
         str(SUITE), "-q", "--no-header", "-p", "pytest_benchmark.plugin", "-p", "no:cacheprovider", "--capture=no",
@@ -112,7 +112,7 @@ def run(
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """No plugins but our own, whatever else is installed, and nothing from a test suite that this runs in."""
+    """No plugins but our own, whatever is installed, and no settings of a test suite that calls this."""
     names = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "", "PYTEST_XDIST_WORKER": ""}
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(names)
@@ -128,7 +128,7 @@ def _alone() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _interrupted_by_term(ended: list[int]) -> Iterator[None]:
-    """SIGTERM ends the run, where pytest would take SystemExit for a test that failed, and go on with the next row."""
+    """SIGTERM ends the run; pytest would treat SystemExit as a failed test, and continue with the next row."""
 
     def end(number: int, _frame: object) -> None:
         ended.append(number)

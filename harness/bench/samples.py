@@ -1,4 +1,4 @@
-"""The samples of one proxy in one row, and the record that a row's file holds. Pure."""
+"""The samples of one proxy in one row, and the record in a row's file. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MEASURED = "measured"
 
 
 class Sample(NamedTuple):
-    """One first sync or change: `at` says which one, the same for a baseline; `cpu_seconds` None where unknown."""
+    """One first sync or change, identified by `at`, as for the baseline; `cpu_seconds` None if unknown."""
 
     at: tuple[int, int]
     seconds: float
@@ -53,7 +53,7 @@ class Samples:
 
 @dataclass
 class Record:
-    """A measured row: `references` are those of its own time, `took_seconds` the whole of it."""
+    """A measured row: `references` were measured at the same time, `took_seconds` is its whole duration."""
 
     row: Row
     candidate: Samples
@@ -62,12 +62,12 @@ class Record:
     took_seconds: float
 
     def as_json(self) -> dict[str, Any]:
-        """For a row's file."""
+        """The form in a row's file."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, held: dict[str, Any]) -> Record:
-        """The inverse; KeyError or TypeError for another version's."""
+        """The inverse; KeyError or TypeError for the form of another version."""
         baseline = held["baseline"]
         return cls(
             Row(**held["row"]),
@@ -79,7 +79,7 @@ class Record:
 
 
 def pairs(candidate: Samples, baseline: Samples, figure: str, clock: str) -> list[tuple[float, float]]:
-    """(candidate, baseline) of the samples that both have, where both know it."""
+    """Pairs (candidate, baseline) of the samples for which both values are known."""
     theirs = {sample.at: getattr(sample, clock) for sample in baseline.of(figure)}
     found = [(getattr(sample, clock), theirs.get(sample.at)) for sample in candidate.of(figure)]
     return [(ours, other) for ours, other in found if ours and other]

@@ -1,4 +1,4 @@
-"""Percentiles, intervals that assume no distribution, and exponents of growth. Pure."""
+"""Percentiles, distribution-free intervals, and exponents of growth. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Interval(NamedTuple):
 
 
 def nearest_rank(values: Sequence[float], percent: float) -> float:
-    """The smallest value that at least `percent` percent of all do not exceed; ValueError without values."""
+    """The percentile by the nearest-rank method; ValueError without values."""
     if not values:
         raise ValueError("no values")
     ordered = sorted(values)
@@ -44,7 +44,7 @@ def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> 
 
 
 def _rank(count: int, tail: float) -> int:
-    """The largest k for which fewer than k of `count` fair coins show heads with at most probability `tail`."""
+    """The largest k such that fewer than k of `count` fair coins show heads with a probability of at most `tail`."""
     below, k = 0.0, 0
     while k < count // 2:
         below += math.exp(

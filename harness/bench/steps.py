@@ -18,11 +18,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 PERMUTATIONS, SIGNIFICANT = 399, 0.01
-"""Random orders of each test, and the share of them that may reach as far."""
+"""Number of permutations per test, and the significance level."""
 SHORTEST = 3
-"""Values between two steps, at least."""
+"""Minimum number of values between two steps."""
 LONGEST = 120
-"""Values of a series that are looked at: the newest."""
+"""Number of newest values of a series that are examined."""
 
 
 class Step(NamedTuple):
@@ -34,7 +34,7 @@ class Step(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """1.2: since then 20 % more."""
+        """The ratio of the medians: 1.2 for 20 % more."""
         return self.after / self.before
 
 
@@ -62,7 +62,7 @@ def _divided(logs: Sequence[float], start: int, end: int, draw: random.Random) -
 
 
 def _significant(part: list[float], statistic: float, draw: random.Random) -> bool:
-    """Ends early once too many orders reach as far."""
+    """Ends early once too many permutations reach the statistic."""
     allowed = int(SIGNIFICANT * (PERMUTATIONS + 1)) - 1
     order = list(part)
     for _ in range(PERMUTATIONS):

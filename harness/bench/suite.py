@@ -1,4 +1,4 @@
-"""The rows as tests of pytest-benchmark: the clock is that of the process that is measured (see `run`)."""
+"""The rows as tests of pytest-benchmark, with the clock of the measured process (see `run`)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from harness.bench.samples import CHANGE, FIRST, MEASURED, Record, Samples
 
 
 class Clock:
-    """Stands still but for what the samples took, so that pytest-benchmark's rounds are the samples."""
+    """Advances only by the samples' durations, so that pytest-benchmark's rounds are the samples."""
 
     def __init__(self) -> None:
         self.now = 0.0
 
     def play(self, seconds: Iterable[float]) -> Any:
-        """A function that lets the time of one sample pass with each call."""
+        """A function that advances the clock by one sample per call."""
         left = iter(seconds)
 
         def sample() -> None:
@@ -31,19 +31,19 @@ CLOCK = Clock()
 
 
 def clock() -> float:
-    """Seconds."""
+    """The time in seconds."""
     return CLOCK.now
 
 
 @pytest.mark.benchmark(timer=clock, group="first sync")
 def test_first_sync(benchmark: Any, record: Record) -> None:
-    """From the start to every rule live."""
+    """From the start until all rules are live."""
     _show(benchmark, record, FIRST)
 
 
 @pytest.mark.benchmark(timer=clock, group="change")
 def test_change(benchmark: Any, record: Record) -> None:
-    """From an event to its rules live."""
+    """From an event until its rules are live."""
     _show(benchmark, record, CHANGE)
 
 

@@ -34,7 +34,7 @@ def steps_of(lines: Sequence[Line]) -> list[dict[str, Any]]:
 def judge(
     result: Mapping[str, Any], baseline: Baseline, lines: Sequence[Line], fail_on: float | None
 ) -> dict[str, Any] | None:
-    """By everything that there is to compare with; None without a limit."""
+    """The gate, by all available comparisons; None without a limit."""
     if not fail_on:
         return None
     parts = [by_pairs(result, fail_on)] if baseline.python or baseline.proxy else []

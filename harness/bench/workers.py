@@ -1,4 +1,4 @@
-"""A process that measures the engine (`inside`), as an object: one call per step, each with a time limit."""
+"""A process that measures the engine (`inside`): one call per step, each with a time limit."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ END_SECONDS = 20.0
 
 
 class WorkerFailed(Failure, RuntimeError):
-    """It has ended, or does not answer; the message has its last output."""
+    """The process has ended, or does not answer; the message has its last output."""
 
 
 class NotAvailable(Exception):
-    """The kernel lacks the mode."""
+    """The kernel does not support the mode."""
 
 
 class Worker:
@@ -53,7 +53,7 @@ class Worker:
         self._errors.close()
 
     def step(self, name: str) -> dict[str, Any] | None:
-        """One step's answer; NotAvailable, WorkerFailed."""
+        """Execute one step; NotAvailable, WorkerFailed."""
         assert self._process.stdin and self._process.stdout, "they are pipes"
         try:
             self._process.stdin.write(f"{name}\n".encode())
