@@ -17,24 +17,31 @@ from typing import NamedTuple
 import zstandard
 from click.testing import CliRunner
 
+from chaos.judged import judge_folder
 from engine.server.main import main as proxy_engine
 from harness.cli import main
+from tests.chaos_report.runs import ordinary
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PROGRAMS = ("harness", "proxy-engine")
-_SHOWN = re.compile(r"^ {4,}(?:\$ )?((?:\w+=\S+ )*(?:harness|proxy-engine|make) .*)$", re.M)
+_SHOWN = re.compile(
+    r"^ {4,}(?:\$ )?((?:\w+=\S+ )*(?:harness|proxy-engine|make) .*)$|^ +- run: \.venv/bin/((?:harness) .*)$", re.M
+)
+"""In a shell, and in a workflow."""
 _ENDS = (";", "&", "&&", "|", ">", ">>")
+SERVING = ("explore", "record", "serve")
+"""Commands that go on until they are stopped."""
 OUTPUT = re.compile(r"^<!-- output of: (.+) -->\n\n((?: {4}.*\n)+)", re.M)
 """What a command prints, as a page shows it."""
 
 NOT_RUN = {
-    "harness record": "follows a cluster until it is stopped: tests/record",
     "kafka://": "needs a broker: tests/kafka",
+    "--kafka": "needs a broker: tests/kafka",
+    "--in-cluster": "needs a cluster: tests/record",
     "harness kafka": "starts a broker: tests/kafka",
-    "harness explore": "serves until it is stopped: tests/explore/test_shown_commands.py",
-    "harness shrink": "runs a command hundreds of times: tests/shrink",
-    "harness serve": "serves until it is stopped: tests/serve",
+    "harness shrink prod.jsonl small.jsonl --while harness": "replays hundreds of times: tests/shrink",
+    "harness shrink dump.json": "replays hundreds of times: tests/shrink",
     "harness lab": "starts a cluster's dataplane: tests/lab",
     "harness chaos run": "starts a lab, or changes a cluster: tests/chaos",
     "harness chaos heal": "changes a cluster: tests/chaos",
@@ -44,14 +51,18 @@ NOT_RUN = {
     "harness fleet recordings/10k-svc.jsonl": "computes 500 views: tests/fleet",
     "--scheduler": "needs a scheduler: tests/fleet",
     "--verify-nodes": "sends packets after each of its syncs: tests/fleet",
-    "--kernel netns": "sends some thousand packets for a minute: tests/cases/test_acceptance.py",
+    "--cases harness/conformance": "sends some thousand packets for a minute: tests/cases/test_acceptance.py",
     "--services 100000": "writes 250 MB: tests/synth",
     "--nodes 5000": "writes to a folder that machines share: tests/synth",
-    "gate-monday/": "compares two chaos runs: tests/cli/test_saved.py",
-    "harness replay recordings/demo.jsonl": "sends packets after each of its syncs: tests/replay/test_determinism.py",
-    "harness replay lab.jsonl": "sends packets after each of its syncs: tests/lab",
-    "harness bench": "measures for minutes: tests/bench",
-    "harness conformance --": "starts proxies, for minutes: tests/conformance",
+    "harness replay recordings/10k-svc.jsonl": "sends packets for a minute: tests/replay/test_verification.py",
+    "harness replay lab.jsonl": "replays what a lab recorded: tests/lab",
+    "harness bench --profile quick": "measures for minutes: tests/bench",
+    "harness bench --profile nightly": "measures for an hour: tests/bench",
+    "harness bench --baseline": "measures for minutes: tests/bench",
+    "harness bench --external": "measures for minutes: tests/bench",
+    "harness bench --rows": "measures for minutes: tests/bench",
+    "harness conformance --mode": "starts proxies, for minutes: tests/conformance",
+    "--fuzz": "starts proxies, for minutes: tests/conformance",
     "--external": "needs other proxies: tests/external",
     "harness compare recordings": "replays in every mode: tests/cli/test_compare.py",
     "proxy-engine --config": "needs a cluster, programs this host: tests/server",
@@ -73,6 +84,11 @@ class Command(NamedTuple):
         return " ".join(self.words)
 
     @property
+    def serves(self) -> bool:
+        """Whether it goes on until it is stopped."""
+        return self.words[1] in SERVING and not self.not_run
+
+    @property
     def not_run(self) -> str | None:
         """Why it is not run."""
         return next((reason for part, reason in NOT_RUN.items() if part in self.text), None)
@@ -84,7 +100,7 @@ def shown() -> Iterator[Command]:
         text = page.read_text()
         for found in _SHOWN.finditer(text):
             line = text.count("\n", 0, found.start()) + 1
-            for words in _commands(found[1]):
+            for words in _commands(found[1] or found[2]):
                 yield Command(page.name, line, words)
 
 
@@ -110,15 +126,32 @@ def make_folder(folder: Path) -> None:
         (folder / name).symlink_to(ROOT / name)
     shutil.copy(Path(__file__).with_name("dump.json"), folder)
     demo, rules = ((ROOT / "recordings" / name).read_bytes() for name in ("demo.jsonl", "rules.jsonl"))
-    for name in ("before.jsonl", "prod.jsonl"):
+    for name in ("before.jsonl", "demo.jsonl", "prod.jsonl"):
         (folder / name).write_bytes(demo)
     (folder / "after.jsonl").write_bytes(rules)
     for name in ("prod.jsonl.zst", "public.jsonl.zst"):
         (folder / name).write_bytes(zstandard.compress(demo))
+    for name, script in SCRIPTS.items():
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
     (folder / "chaos-node-drain-kube").mkdir()
-    result = [str(folder / "dump.json"), "--kernel", "memory", "--no-verify", "--json", str(folder / "before.json")]
-    run(("harness", "replay", *result))
+    for name in ("chaos-pod-kill-nftables", "gate-monday", "gate-tuesday"):
+        judge_folder(ordinary(folder / name))
+    memory = ("--kernel", "memory", "--no-verify", "--json")
+    for words in (
+        ("replay", str(folder / "dump.json"), *memory, str(folder / "before.json")),
+        ("replay", str(folder / "demo.jsonl"), *memory, str(folder / "demo.json")),
+        ("fleet", str(folder / "dump.json"), "--workers", "0", "--sample", "0", "--json", str(folder / "fleet.json")),
+    ):
+        run(("harness", *words))
     shutil.copy(folder / "before.json", folder / "after.json")
+
+
+SCRIPTS = {
+    "fails.sh": """! grep -q '"DELETED"' "$1\"""",
+    "reproduce.sh": """echo connection refused; ! grep -q '"DELETED"' "$1\"""",
+}
+"""What a user looks for: a failure that needs one event."""
 
 
 def run(words: tuple[str, ...]) -> tuple[int, str]:

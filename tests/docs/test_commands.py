@@ -15,7 +15,10 @@ from .commands import NOT_RUN, OUTPUT, PAGES, ROOT, Command, make_folder, renewe
 COMMANDS = list(shown())
 MAKE = [each for each in COMMANDS if each.words[0] == "make"]
 TUTORIAL = [each for each in COMMANDS if each.page == "tutorial.md" and each not in MAKE]
-RUN = [each for each in COMMANDS if each not in MAKE + TUTORIAL and not each.not_run]
+SERVED = [each for each in COMMANDS if each not in MAKE and each.serves]
+OTHERS = [each for each in COMMANDS if each not in MAKE + TUTORIAL + SERVED and not each.not_run]
+RUN = list({each.words: each for each in reversed(OTHERS)}.values())[::-1]
+"""Each once."""
 PARSED = [each for each in COMMANDS if each not in MAKE and each.not_run]
 EXIT_CODES = {"diff": 1}
 """Of commands that say something by another code than 0."""
@@ -34,7 +37,7 @@ def folder(tmp_path_factory):
 
 @named(RUN)
 def test_what_is_shown_runs(command, folder, monkeypatch, request):
-    if command.words[1] == "replay":
+    if command.words[1] in ("replay", "conformance") or "netns" in command.words:
         request.getfixturevalue("kernel_namespaces")
     monkeypatch.chdir(folder)
     code, output = run(command.words)
@@ -65,7 +68,7 @@ def test_what_is_not_run_is_parsed(command, folder, monkeypatch):
 
 
 def test_commands_of_every_kind_are_found():
-    assert len(RUN) > 15 and len(PARSED) > 30
+    assert len(RUN) > 40 and len(SERVED) > 8 and len(PARSED) > 30
     assert [part for part in NOT_RUN if not any(part in each.text for each in PARSED)] == [], "reasons for nothing"
     assert all((ROOT / reason.rpartition(": ")[2]).exists() for reason in NOT_RUN.values()), "who runs them instead"
 
