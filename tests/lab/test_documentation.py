@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
-import click
-import pytest
-
-from harness.cli import main
 from harness.cli.lab import up
 from harness.lab.topology import LabOptions, nodes_of, service_manifests
 
@@ -17,15 +17,27 @@ PAGE = Path("docs/lab.md").read_text()
 COMMANDS = re.findall(r"^    (harness .*)$", PAGE, re.MULTILINE)
 
 
-@pytest.mark.parametrize("line", COMMANDS)
-def test_its_commands_are_understood(line):
-    command, words = main, shlex.split(line)[1:]
-    while isinstance(command, click.Group):
-        name, *words = words
-        command = command.get_command(click.Context(command), name)
-    if command.name == "replay":
-        words[0] = "recordings/demo.jsonl"
-    command.make_context(command.name, words)
+def test_its_commands_run_in_order(kernel_namespaces, tmp_path):
+    """As written, with a state directory of their own."""
+    env = os.environ | {"XDG_STATE_HOME": str(tmp_path / "state"), "PYTHONPATH": os.getcwd()}
+
+    def started(line: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", *shlex.split(line)]
+        return subprocess.Popen(
+            command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    try:
+        for line in COMMANDS:
+            with started(line) as process:
+                if " forward " in line:
+                    assert "8089" in process.stdout.readline()
+                    process.send_signal(signal.SIGTERM)
+                out, _ = process.communicate(timeout=240)
+            assert process.returncode == 0 or " forward " in line, f"{line}: {out}"
+    finally:
+        with started("harness lab down") as process:
+            process.communicate(timeout=120)
 
 
 def test_every_option_of_up_is_in_its_table_with_its_default():
