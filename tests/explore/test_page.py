@@ -83,11 +83,13 @@ def test_the_page_shows_what_the_commands_print(chromium, page, demo):
     opened(chromium, page, f"{MOMENT}&tab=trace&{TRACE}")
     printed = CliRunner().invoke(main, ["trace", DEMO, "--at", "150", *TRACE_OPTIONS, "--json", "-"])
     expected = json.loads(printed.stdout)["steps"]
-    eventually(
-        chromium, "return [...document.querySelectorAll('ol.path li:not(.end)')].map(e => e.textContent)", expected
-    )
+    eventually(chromium, STEPS, sorted(expected))
 
 
+STEPS = """return [...document.querySelectorAll('ol.path li:not(.end)')].flatMap(li => {
+  const rule = li.querySelector('.rule').textContent, elements = [...li.querySelectorAll('.element')];
+  return elements.length ? elements.map(each => `${rule}    ${each.textContent}`) : [rule]; }).sort()"""
+"""Alternatives are shown with their rule, so that only the order differs from what is printed."""
 TRACE_OPTIONS = ["--from", "external:203.0.113.7", "--to", "svc:contingency-team/users-gateway:http"]
 
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from harness.cli import main
 from harness.log import open_source, write_recording
 from harness.log.events import Event
-from tests.explore.test_page import ADDRESSES, AT, eventually, get, jump, opened, press
+from tests.explore.test_page import ADDRESSES, AT, STEPS, eventually, get, jump, opened, press
 
 from .conftest import serving
 
@@ -20,7 +20,6 @@ PLACE = 24_000
 RESOURCE = {"Service": "services", "EndpointSlice": "endpointslices", "Node": "nodes"}
 NAMES = "return [...document.querySelectorAll('[aria-label=Services] td button')].map(e => e.textContent)"
 ROW = "return [...document.querySelector('[aria-label=Services] tr.chosen').cells].map(e => e.textContent)"
-STEPS = "return [...document.querySelectorAll('ol.path li:not(.end)')].map(e => e.textContent)"
 RULES = "return document.querySelector('#details details pre')?.textContent"
 FILTER = """const box = document.querySelector('[aria-label="Filter Services by name"]');
 box.value = arguments[0]; box.dispatchEvent(new Event('input', {bubbles: true}))"""
@@ -67,7 +66,7 @@ def test_what_is_clicked_is_what_the_commands_print(chromium, tmp_path):
         chromium.run("document.getElementById('tab-trace').click()")
         eventually(chromium, "return document.querySelector('[name=to]')?.value", asked[3])
         chromium.run("document.querySelector('#details form').requestSubmit()")
-        eventually(chromium, STEPS, traced["steps"])
+        eventually(chromium, STEPS, sorted(traced["steps"]))
 
 
 def changes_a_slice(event: dict) -> bool:

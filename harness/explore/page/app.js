@@ -157,6 +157,12 @@ const Rules = ({ overview, at, chosen, set }) => {
         <div ...${scrolls("All rules")}><pre>${found.text}</pre></div></details>`}`;
 };
 
+/** Each rule once, with the elements of its map or set that a packet may match: alternatives, one for each endpoint. */
+const path = (steps) => [...steps.reduce((rules, step) => {
+  const [rule, element] = step.split("    ");
+  return rules.set(rule, [...(rules.get(rule) ?? []), ...(element ? [element] : [])]);
+}, new Map())];
+
 const Trace = ({ overview, at, chosen, set }) => {
   const service = chosen.service && `svc:${chosen.service}`;
   const asked = chosen.from && chosen.to ? { at, from: chosen.from, to: chosen.to, mode: chosen.mode, node: chosen.node } : null;
@@ -174,7 +180,8 @@ const Trace = ({ overview, at, chosen, set }) => {
     ${error && html`<p class="error" role="alert">${error}</p>`}
     ${found && html`<${Saves} what="trace" view=${asked} files=${[["trace.txt", "text", `trace-${at}.txt`], ["trace.json", "JSON", `trace-${at}.json`]]} />
       <p class="mono">${found.packet}, on ${found.node}</p>
-      <ol class="path">${found.steps.map((step) => html`<li class="mono">${step}</li>`)}
+      <ol class="path">${path(found.steps).map(([rule, elements]) => html`<li class="mono"><span class="rule">${rule}</span>
+        ${elements.map((each) => html`<span class="element">${each}</span>`)}</li>`)}
       <li class="end">${found.outcome.outcome}${found.outcome.endpoints.length ? `: ${found.outcome.endpoints.join(", ")}` : ""}${
         found.outcome.masquerade ? " (source address replaced)" : ""}</li></ol>`}`;
 };

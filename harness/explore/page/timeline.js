@@ -33,8 +33,7 @@ const Lane = ({ axis, height, name, caption, children }) => html`<figure class="
   <svg class="drawn" viewBox=${`0 0 1000 ${height}`} style=${`height:${height}px`} preserveAspectRatio="none" onClick=${axis.click}
     role="img" aria-label=${name}>
     ${axis.faults.map((fault) => html`<rect class="fault" x=${axis.x(fault.began)} y="0" height=${height}
-      width=${Math.max(2, axis.x(fault.ended) - axis.x(fault.began))}><title>${fault.name}: ${fault.targets.join(", ")};
-      ${fault.lost} lost</title></rect>`)}
+      width=${Math.max(2, axis.x(fault.ended) - axis.x(fault.began))}><title>${[fault.name, ...fault.targets].join(" ")}: ${fault.lost} lost</title></rect>`)}
     ${children}
     <line class="cursor" x1=${axis.x(axis.now)} x2=${axis.x(axis.now)} y1="0" y2=${height} vector-effect="non-scaling-stroke" />
   </svg></figure>`;
@@ -106,7 +105,7 @@ const Meanwhile = ({ run, now }) => {
   const faults = run.faults.filter((each) => each.began <= now && now <= each.ended);
   const said = here ? `${here.answered} requests answered, ${here.lost} lost${
     here.p99_ms === null ? "" : `, p99 ${short(here.p99_ms / 1e3)}`}, in ${run.step_seconds === 1 ? "this second" : `these ${run.step_seconds} s`}` : "no requests";
-  const names = faults.map((each) => `${each.name} (${each.targets.join(", ")})`).join(", ");
+  const names = faults.map((each) => each.name + (each.targets.length ? ` (${each.targets.join(", ")})` : "")).join(", ");
   return html`<p class="note">At ${clock(now * 1e9)}: ${said}; ${names ? `in force: ${names}` : "no fault in force"}</p>`;
 };
 
