@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from engine.addresses import LOOPBACK, contains, is_loopback, parse_network
 from engine.model import ADDRESS_BYTES, Address, HostAddresses, Network, Node
@@ -82,7 +83,15 @@ class ProxyConfig:
 
     def gate(self, name: str) -> bool:
         """Whether a feature gate is on: as set, else the version's default."""
-        return self.feature_gates.get(name, gate_default(name, self.version))
+        on = self._gates.get(name)
+        if on is None:
+            on = self._gates[name] = self.feature_gates.get(name, gate_default(name, self.version))
+        return on
+
+    @cached_property
+    def _gates(self) -> dict[str, bool]:
+        """Gates that were looked up: every Service asks for several."""
+        return {}
 
     def pods(self, family: int) -> Network | None:
         """The pod CIDR of a family; None if pods are not detected by address, or not at all."""

@@ -66,20 +66,21 @@ class Dataplane:
 
     def update(self, state: ClusterState, dirty: list[Name]) -> list[PlanChange]:
         """Recompute the dirty Services and return those whose plans differ."""
-        changes = []
-        for name in dirty:
-            old = self.plans.get(name, ())
-            new = self._plan(name, state)
-            if new == old:
-                continue
-            if new:
-                self.plans[name] = new
-            else:
-                del self.plans[name]
-            self._count_bare(old, -1)
-            self._count_bare(new, 1)
-            changes.append(PlanChange(name, old, new))
-        return changes
+        return [change for name in dirty if (change := self.replan(name, state))]
+
+    def replan(self, name: Name, state: ClusterState) -> PlanChange | None:
+        """Recompute one Service; None if its plans do not differ."""
+        old = self.plans.get(name, ())
+        new = self._plan(name, state)
+        if new == old:
+            return None
+        if new:
+            self.plans[name] = new
+        else:
+            del self.plans[name]
+        self._count_bare(old, -1)
+        self._count_bare(new, 1)
+        return PlanChange(name, old, new)
 
     def _plan(self, name: Name, state: ClusterState) -> tuple[PortPlan, ...]:
         self.unplanned.pop(name, None)
@@ -104,7 +105,9 @@ class Dataplane:
 
     def _count_bare(self, plans: tuple[PortPlan, ...], sign: int) -> None:
         """Add or subtract a Service's share: counting all Services again would cost more than a sync."""
-        bare = [plan for plan in plans if plan.any_usable and not plan.local]
+        bare = [p for p in plans if (p.internal_local or p.external_local) and p.any_usable and not p.local]
+        if not bare:
+            return
         for policy, found in (
             ("internal", sum(plan.internal_local for plan in bare)),
             ("external", sum(plan.external_local for plan in bare)),
@@ -127,7 +130,7 @@ def plan_service(service: Service, state: ClusterState, family: int, config: Pro
         tuple(ip for ip in service.external_ips if len(ip) == size) if config.gate("AllowServiceExternalIPs") else (),
         tuple(ip for ip in listed if len(ip) == size),
     )
-    allowed = _allowed(service, config.host(state.node).node, size, reach.balancers)
+    allowed = _allowed(service, state, config, size, reach.balancers) if service.source_ranges else None
     hints = hints_of(service, state.node_name, state.node.zone if state.node else "", config)
     return tuple(
         _plan_port(service, port, state, family, reach, allowed, hints, config.version) for port in service.ports
@@ -183,13 +186,13 @@ def _plan_port(
 
 
 def _allowed(
-    service: Service, node_addresses: tuple[Address, ...], size: int, balancers: tuple[Address, ...]
+    service: Service, state: ClusterState, config: ProxyConfig, size: int, balancers: tuple[Address, ...]
 ) -> tuple[Network, ...] | None:
     """Source ranges of the family, plus the load balancer addresses if this node is in one of them (LB-03)."""
     ranges = tuple(n for n in service.source_ranges if len(n.address) == size)
     if not ranges:
         return None
-    if within(ranges, node_addresses, size):
+    if within(ranges, config.host(state.node).node, size):
         ranges += tuple(Network(ip, 8 * size) for ip in balancers)
     return ranges
 

@@ -10,9 +10,9 @@ loses a change: names stay pending until their step has succeeded.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from engine.backends.base import Backend
+from engine.backends.base import Backend, Hand, Streaming
 from engine.config import ProxyConfig
 from engine.conntrack import FlowTracker
 from engine.dataplane import Dataplane, PlanChange
@@ -37,8 +37,8 @@ class Family:
         self._new_backend = new_backend
         self._backend: Backend[Program] | None = None
         self._set_aside: dict[Name, str] = {}
-        self._dirty: set[Name] = set()
-        self._uncleaned: set[Name] = set()
+        self._dirty: dict[Name, None] = {}  # in order, so that sorting is cheap
+        self._uncleaned: dict[Name, None] = {}
 
     @property
     def programmed(self) -> bool:
@@ -52,7 +52,7 @@ class Family:
 
     def changed(self, names: Iterable[Name]) -> None:
         """Mark these Services for the next sync."""
-        self._dirty.update(names)
+        self._dirty.update(dict.fromkeys(names))
 
     def resync(self) -> None:
         """Make the next program a full one; Services that were set aside are retried."""
@@ -66,17 +66,26 @@ class Family:
         self._new_backend = new_backend
         self.resync()
 
-    def program(self, state: ClusterState, host: HostAddresses) -> Program:
-        """The program that brings the kernel to the desired state; KernelError if none can be computed."""
-        changes = self._once_more(self.dataplane.update(state, sorted(self._dirty)))
-        self._uncleaned |= self._dirty
-        self._dirty.clear()
+    def prepare(self, hand: Hand) -> None:
+        """Hand over what the next program begins with, if that is a full one and its backend can say so."""
+        if self._backend is None and isinstance(backend := self._new_backend(self.family), Streaming):
+            backend.prepare(hand)
+
+    def program(self, state: ClusterState, host: HostAddresses, hand: Hand | None = None) -> Program:
+        """The program that brings the kernel to the desired state; KernelError if none can be computed.
+
+        The parts of a full program are handed over, if `hand` takes them, while the rest is computed.
+        """
+        dirty, self._dirty = self._dirty, {}
+        full = self._backend is None
+        self._uncleaned.update(dirty)
+        suspects: set[Name] = set()
+        changes = self._planned(state, dirty, full, suspects)
         try:
-            if self._backend is None:
-                return self._whole(self._wanted(), host)
-            return self._backend.plan(changes, host)
+            return self._whole(changes, host, hand) if self._backend is None else self._backend.plan([*changes], host)
         except Exception:  # an error in one Service must not affect the others
-            suspects = {change.service for change in changes}
+            for _ in changes:
+                pass  # the rest must be planned all the same
             _log.exception("Failed to compute the IPv%d program; looking for the Services that cause it", self.family)
             self._backend = None
             try:
@@ -114,22 +123,32 @@ class Family:
             _log.error("Failed to remove stale UDP flows of IPv%d: %s", self.family, _text(error))
             return 0
 
-    def _once_more(self, changes: list[PlanChange]) -> list[PlanChange]:
-        """The changes, with Services that were set aside turned into additions."""
-        result = []
-        for change in changes:
-            if self._set_aside.pop(change.service, None) is None:
-                result.append(change)
-            elif change.new:
-                result.append(change._replace(old=()))
-        return result
+    def _planned(
+        self, state: ClusterState, dirty: dict[Name, None], full: bool, changed: set[Name]
+    ) -> Iterator[PlanChange]:
+        """Plan the dirty Services one by one, in order, and collect the changed ones: all plans if `full`, or changes.
+
+        A changed Service that was set aside is an addition.
+        """
+        for name in sorted({**dict.fromkeys(self.dataplane.plans), **dirty} if full else dirty):
+            change = self.dataplane.replan(name, state) if name in dirty else None
+            again = change is not None and self._set_aside.pop(name, None) is not None
+            if change:
+                changed.add(name)
+            if full and name not in self._set_aside and name in self.dataplane.plans:
+                yield PlanChange(name, (), self.dataplane.plans[name])
+            elif change and not full and (change.new or not again):
+                yield change._replace(old=()) if again else change
 
     def _wanted(self) -> list[PlanChange]:
         return [change for change in self.dataplane.everything() if change.service not in self._set_aside]
 
-    def _whole(self, changes: list[PlanChange], host: HostAddresses) -> Program:
+    def _whole(self, changes: Iterable[PlanChange], host: HostAddresses, hand: Hand | None = None) -> Program:
         backend = self._backend = self._new_backend(self.family)
-        return backend.plan(changes, host)
+        if not hand or not isinstance(backend, Streaming):
+            return backend.plan([*changes], host)
+        program: Program = backend.plan_ahead(changes, host, hand)
+        return program
 
     def _without_culprits(self, suspects: set[Name], host: HostAddresses) -> Program:
         """A full program without the Services that make the backend raise; the suspects are tested first.

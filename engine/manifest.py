@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from sys import intern
 from typing import Annotated, Protocol, TypeVar
 
 import msgspec
@@ -263,12 +264,12 @@ def hiding_labels(own_label: str, version: tuple[int, int]) -> tuple[str, ...]:
 
 def _foreign(meta: _Meta, own_label: str, version: tuple[int, int]) -> bool:
     """Whether a label excludes this object from this proxy."""
-    return any(label in (meta.labels or ()) for label in hiding_labels(own_label, version))
+    return meta.labels is not None and any(label in meta.labels for label in hiding_labels(own_label, version))
 
 
 def _ingress_ips(status: _ServiceStatus | None, bypassed: bool) -> tuple[Address, ...]:
     """Load balancer addresses with ipMode Proxy (`bypassed`), or the others (SVC-07)."""
-    if status is None or status.loadBalancer is None:
+    if status is None or status.loadBalancer is None or not status.loadBalancer.ingress:
         return ()
     listed = [i.ip for i in status.loadBalancer.ingress or () if i.ip and (i.ipMode == "Proxy") == bypassed]
     return _addresses("status.loadBalancer.ingress", listed)
@@ -336,7 +337,8 @@ def _endpoint(address: Address, raw: _Endpoint) -> Endpoint:
     if raw.hints is not None:
         zones = tuple(hint.name for hint in raw.hints.forZones or ())
         nodes = tuple(hint.name for hint in raw.hints.forNodes or ())
-    return Endpoint(address, ready, serving, terminating, raw.nodeName, zones, nodes)
+    node = raw.nodeName and intern(raw.nodeName)  # thousands of endpoints are on the same node
+    return Endpoint(address, ready, serving, terminating, node, zones, nodes)
 
 
 def decode_node(manifest: bytes) -> Node:

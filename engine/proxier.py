@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import NamedTuple
 
+from engine.backends.base import Hand
 from engine.config import ProxyConfig
 from engine.dataplane import Dataplane
 from engine.family import Family, NewBackend
-from engine.kernel.base import Conntrack, KernelError, KernelOfMode
+from engine.kernel.base import Conntrack, KernelError, KernelOfMode, TakesParts
 from engine.model import ADDRESS_BYTES, Address, HostAddresses, Name
 from engine.modes import MODES
 from engine.program import Program
@@ -110,6 +112,17 @@ class Proxier:
             each.reconfigure(config, self._new_backend())
             each.changed(self.state.services)
 
+    def prepare(self) -> None:
+        """Begin with what the first programs have in any case, while the state is still read."""
+        for each in self._families.values():
+            if hand := self._hand(each.family):
+                each.prepare(hand)
+
+    def abandon(self) -> None:
+        """Remove what was begun, as there will be no sync."""
+        if isinstance(self._kernel, TakesParts):
+            self._kernel.abandon(tuple(self._families))
+
     def sync(self, families: Iterable[int] | None = None) -> Sync:
         """Bring the kernel to the observed state, in these families or all; SyncError lists those that failed."""
         started = self._clock()
@@ -134,7 +147,7 @@ class Proxier:
     def _sync(self, family: Family) -> Sync:
         full, started = not family.programmed, self._clock()
         host = self._host()
-        program = family.program(self.state, host)
+        program = family.program(self.state, host, self._hand(family.family))
         programs = (program,) if program else ()
         for each in programs:
             self._digest.update(each.digest())
@@ -146,6 +159,9 @@ class Proxier:
         seconds = computed - started, applied - computed
         operations = sum(each.operations for each in programs)
         return Sync(*seconds, operations, sent, full, programs, self._clock() - applied, removed)
+
+    def _hand(self, family: int) -> Hand | None:
+        return partial(self._kernel.ahead, family) if isinstance(self._kernel, TakesParts) else None
 
     def _new_backend(self) -> NewBackend:
         make, config = self._mode.backend, self.config

@@ -63,6 +63,8 @@ def _hinted(endpoints: Endpoints, ready: list[Target], wanted_hints: Hints) -> l
     for wanted, hints_of in ((wanted_hints.node, _node_hints), (wanted_hints.zone, _zone_hints)):
         if not wanted:
             continue
+        if ready and not hints_of(endpoints[ready[0]]):
+            continue
         hints = [hints_of(endpoints[target]) for target in ready]
         if all(hints) and any(wanted in hint for hint in hints):
             return [target for target, hint in zip(ready, hints, strict=True) if wanted in hint]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from engine.dataplane import PlanChange
 from engine.model import HostAddresses, Name
@@ -29,3 +29,18 @@ class Backend(Protocol[Made]):
 
     def plan(self, changes: list[PlanChange], host: HostAddresses) -> Made:
         """The program from the state of the last call to this one; falsy if nothing differs."""
+
+
+Hand = Callable[[Any], None]
+"""Called with each part of a full program as soon as it is known."""
+
+
+@runtime_checkable
+class Streaming(Protocol[Made]):
+    """A backend that can hand over the parts of its first program while it computes the rest."""
+
+    def prepare(self, hand: Hand) -> None:
+        """Hand over what the first program has in any case."""
+
+    def plan_ahead(self, changes: Iterable[PlanChange], host: HostAddresses, hand: Hand) -> Made:
+        """As the first `plan`; the parts are objects of the program, which is complete nevertheless."""

@@ -38,7 +38,7 @@ class Claims(Generic[Key, Value]):
     def _touch(self, key: Key) -> dict[Owner, Value]:
         claims = self._claims.setdefault(key, {})
         if key not in self._before:
-            self._before[key] = claims[min(claims)] if claims else None
+            self._before[key] = _effective(claims)
         return claims
 
     def settle(self) -> Iterator[tuple[Key, Value | None, Value | None]]:
@@ -46,8 +46,13 @@ class Claims(Generic[Key, Value]):
         touched, self._before = self._before, {}
         for key in sorted(touched):
             before, claims = touched[key], self._claims[key]
-            now = claims[min(claims)] if claims else None
+            now = _effective(claims)
             if not claims:
                 del self._claims[key]
             if before != now:
                 yield key, before, now
+
+
+def _effective(claims: dict[Owner, Value]) -> Value | None:
+    """The value of the smallest owner; None without one."""
+    return claims[min(claims) if len(claims) > 1 else next(iter(claims))] if claims else None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from engine.program import Program
 
@@ -47,6 +47,17 @@ class Kernel(Protocol[Taken]):
 
 KernelOfMode = Kernel[Any]
 """Accepts programs of its own mode, which is only known at run time."""
+
+
+@runtime_checkable
+class TakesParts(Protocol):
+    """A kernel that is written ahead of a full program, where nothing depends on it yet."""
+
+    def ahead(self, family: int, part: Any) -> None:
+        """Send a part of the family's next program; never waits or fails."""
+
+    def abandon(self, families: Collection[int]) -> None:
+        """Remove what was sent ahead of programs that do not come."""
 
 
 class Conntrack(Protocol):

@@ -57,6 +57,8 @@ class Inside:
         with open_source(self._path) as recording:
             config = proxy_config(self._path, recording.header.cluster, None)
             proxier = Proxier(self._mode, config, kernel, time.perf_counter, conntrack=self._target.conntrack)
+            if prepare := getattr(proxier, "prepare", None):  # a baseline may be older
+                prepare()
             events = iter(recording)
             walk, rest = initial_part(events, Window(), frozenset({"nodes"}))
             for event in walk:

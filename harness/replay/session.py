@@ -124,7 +124,7 @@ class Session:
             )
             self._nodes = NodeNames(self._source)
             with _kept():
-                rest = self._initial(events, started)
+                rest = self._first(events, started)
             self._churn(batches(rest, events, self._window, self._options.min_sync_period))
             for _ in () if self._options.follow else events:
                 pass  # the checksum covers the rest of a recording beyond the window
@@ -134,6 +134,15 @@ class Session:
     def _config(self, cluster: JsonObject) -> ProxyConfig:
         """The options' pod CIDRs, else those in the recording's header."""
         return proxy_config(self._source, cluster, self._options.pod_networks, self._options.version)
+
+    def _first(self, events: Iterator[Event], started: float) -> list[Event]:
+        """The initial list; the kernel gets the rules that do not depend on it while it is read."""
+        self._proxier.prepare()
+        try:
+            return self._initial(events, started)
+        except BaseException:
+            self._proxier.abandon()
+            raise
 
     def _initial(self, events: Iterator[Event], started: float) -> list[Event]:
         awaited = frozenset({"nodes"}).intersection(self._recording.header.resources)

@@ -88,6 +88,22 @@ def test_killed_while_the_table_is_replaced(lab, traffic):
     assert failed == 0, errors
 
 
+def test_killed_in_its_very_first_sync(lab):
+    """The half table that remains has no hooks, and the next process replaces it."""
+    lab.record(OBJECTS)
+    lab.serve()
+    lab.slow_nft()
+    listed = ["nft", "-t", "list", "table", "ip", "kube-proxy"]
+    daemon = lab.daemon()
+    # The check of features is seen for a moment too, without the flag.
+    eventually(lambda: b"flags dormant" in lab.namespace.run(listed).stdout, "the beginning of a table")
+    daemon.end(hard=True)
+    assert b"flags dormant" in lab.namespace.run(listed).stdout, daemon.text()
+    lab.daemon()
+    lab.converges()
+    assert b"flags dormant" not in lab.namespace.run(listed).stdout
+
+
 DAMAGE = {
     "flush ruleset": 2,
     "flush table ip kube-proxy": 1,

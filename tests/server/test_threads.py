@@ -238,6 +238,7 @@ def test_a_service_that_breaks_the_making_of_rules_is_reported_and_harms_no_othe
         "from engine.backends.nftables import NftablesBackend as Backend\n"
         "plan = Backend.plan\n"
         "def broken(self, changes, host):\n"
+        "    changes = [*changes]\n"
         "    if any(change.service.name == 'bad' and change.new for change in changes):\n"
         "        raise OverflowError('513 does not fit')\n"
         "    return plan(self, changes, host)\n"

@@ -13,11 +13,12 @@ from functools import cache
 from typing import NamedTuple
 
 from engine.addresses import collapse, last_address
+from engine.backends.base import Hand
 from engine.backends.claims import Claims, Owner, Wanted
 from engine.backends.nftables.affinity import Affinity, Changes
 from engine.backends.nftables.affinity_rules import draws
 from engine.backends.nftables.numbers import COUNT_LIMIT, ID_RANGES, LARGE_IDS, LARGE_LIMIT, kind_of, pick
-from engine.backends.nftables.program import NftablesProgram, SetChange
+from engine.backends.nftables.program import NftablesProgram, Part, SetChange
 from engine.backends.nftables.skeleton import (
     TRANSPORTS,
     equal_bytes,
@@ -34,6 +35,8 @@ from engine.model import TCP, HostAddresses, Name, Target
 CHAINS_PER_SCRIPT = 64
 """Counts whose chains are created together: an unprivileged socket's buffer allows only a small transaction."""
 _FIRST_SCRIPTS = 4
+PART = 8192
+"""Elements of a set that are handed over together, before the program is complete."""
 _pack_pick = struct.Struct("=I").pack
 _pack_slot = struct.Struct("=II").pack
 
@@ -86,16 +89,35 @@ class NftablesBackend:
         self._affinity = Affinity()
         self._chains = {("pick", number) for number in range(_FIRST_SCRIPTS)}
         self._made: set[tuple[str, int]] = set()
+        self._hand: Hand | None = None
+        self._handed: dict[str, int] = {}
         self.degraded: dict[Name, str] = {}
         """Services that are not programmed as specified, and why."""
 
-    def plan(self, changes: list[PlanChange], host: HostAddresses) -> NftablesProgram:
+    def prepare(self, hand: Hand) -> None:
+        """Hand over the rules that do not depend on Services."""
+        hand(Part((*self._start(), *(chains(self.family, name, number) for name, number in sorted(self._chains)))))
+
+    def plan_ahead(self, changes: Iterable[PlanChange], host: HostAddresses, hand: Hand) -> NftablesProgram:
+        """The first program, whose large sets are handed over in parts while they grow."""
+        self.prepare(hand)
+        self._hand = hand
+        program = self.plan(changes, host)
+        self._hand = None
+        self._handed.clear()
+        return program
+
+    def plan(self, changes: Iterable[PlanChange], host: HostAddresses) -> NftablesProgram:
         """The program from the state of the last call to this one; falsy if nothing differs."""
         parts = Parts(_endpoint_sets(), _endpoint_sets(), {})
+        changed = False
         for change in changes:
             self._replan(change, parts)
+            changed = True
+            if self._hand:
+                self._grown(*parts.endpoints.values())
         self._node_addresses(host)
-        scripts = (*self._start(), *self._scripts(), *self._timeouts(bool(changes)))
+        scripts = (*self._start(), *self._scripts(), *self._timeouts(changed))
         sets = self._in_order(parts, self._settle())
         start, self._first = self._first, False
         if start and not hairpin_by_endpoint(self._config):
@@ -105,6 +127,13 @@ class NftablesBackend:
         self._freed.clear()
         self._affinity.settle()
         return NftablesProgram(self.family, scripts, tuple(s for s in sets if s.add or s.delete), start)
+
+    def _grown(self, *sets: SetChange) -> None:
+        """Hand over what was added to these sets, if it is much."""
+        for change in sets:
+            if self._hand and len(change.add) - self._handed.get(change.name, 0) >= PART:
+                self._handed[change.name] = len(change.add)
+                self._hand(Part((), change, len(change.add)))
 
     def _replan(self, change: PlanChange, parts: Parts) -> None:
         """Update one Service's pools, and its claims."""
@@ -206,10 +235,14 @@ class NftablesBackend:
         if hairpin_by_endpoint(self._config):
             for target in hairpins(port):
                 wanted[(HAIRPINS, hairpin_key(target, port.protocol)), owner] = b""
-        served = port.protocol == TCP and self._config.localhost_served(self.family)
-        if port.node_port and self._config.localhost_rejected() and not served:
+        if port.node_port and self._rejects_on_loopback(port.protocol):
             key = bytes((port.protocol, 0, 0, 0)) + port.node_port.to_bytes(2, "big") + b"\0\0"
             wanted[("localhost-nodeports", key), owner] = b""
+
+    def _rejects_on_loopback(self, protocol: int) -> bool:
+        """Whether node ports of a protocol are to be rejected on loopback."""
+        served = protocol == TCP and self._config.localhost_served(self.family)
+        return self._config.localhost_rejected() and not served
 
     def _drop_pools(self, change: PlanChange, kept: set[Owner], removed: Sets, sticky: Changes) -> None:
         for port in change.old:
@@ -235,6 +268,8 @@ class NftablesBackend:
                 change.delete.append(key)
             if now is not None:
                 change.add.append((key, now))
+            if self._hand:
+                self._grown(change)
         return list(sets.values())
 
     def _node_addresses(self, host: HostAddresses) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from engine.backends.nftables.text import element_text
 from engine.program import Section
@@ -28,6 +29,14 @@ class SetChange:
     delete: list[bytes] = field(default_factory=list)
     add: list[Element] = field(default_factory=list)
     moved: int = 0
+
+
+class Part(NamedTuple):
+    """A part of a full program that is known before the rest: scripts, or a set's additions up to a number."""
+
+    scripts: tuple[str, ...] = ()
+    change: SetChange | None = None
+    until: int = 0
 
 
 @dataclass(frozen=True, slots=True)

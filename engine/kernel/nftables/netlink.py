@@ -16,11 +16,14 @@ NFPROTO = {4: 2, 6: 10}
 TABLE = "kube-proxy"
 SUBSYSTEM = 10
 
-_GETTABLE, _GETRULE = 0x0A01, 0x0A07
+_NEWTABLE, _GETTABLE, _DELTABLE = 0x0A00, 0x0A01, 0x0A02
+_NEWCHAIN, _GETCHAIN, _GETRULE = 0x0A03, 0x0A04, 0x0A07
 _NEWSETELEM, _DELSETELEM = 0x0A0C, 0x0A0E
 _GETGEN = 0x0A10
 _NESTED = 0x8000
 _TABLE, _SET, _ELEMENTS = 1, 2, 3
+_FLAGS, _CHAIN_NAME = 2, 3
+_DORMANT = 1
 _KEY, _DATA, _KEY_END = 1, 2, 10
 _LIST_BYTES = 60_000
 _HEADERS = 20
@@ -30,6 +33,32 @@ INTERVAL_SETS = frozenset({"firewall-allowed"})
 def get_table(family: int, table: str = TABLE) -> bytes:
     """A request for one table; fails if it does not exist."""
     return nfnetlink(_GETTABLE, 0, NFPROTO[family], text(_TABLE, table))
+
+
+def is_dormant(table: bytes) -> bool:
+    """Whether the description of a table, as `get_table` returns it, says that no hook leads to its chains."""
+    return bool(int.from_bytes(attributes(table).get(_FLAGS, b""), "big") & _DORMANT)
+
+
+def wake(family: int, table: str) -> bytes:
+    """Register the hooks of a dormant table."""
+    flags = attribute(_FLAGS, bytes(4))
+    return nfnetlink(_NEWTABLE, 0, NFPROTO[family], text(_TABLE, table) + flags)
+
+
+def delete_table(family: int, table: str) -> bytes:
+    """Delete a table with everything in it."""
+    return nfnetlink(_DELTABLE, 0, NFPROTO[family], text(_TABLE, table))
+
+
+def get_chain(family: int, table: str, chain: str) -> bytes:
+    """A request for one chain; fails if it does not exist."""
+    return nfnetlink(_GETCHAIN, 0, NFPROTO[family], text(_TABLE, table) + text(_CHAIN_NAME, chain))
+
+
+def add_chain(family: int, table: str, chain: str) -> bytes:
+    """Add an empty chain."""
+    return nfnetlink(_NEWCHAIN, CREATE, NFPROTO[family], text(_TABLE, table) + text(_CHAIN_NAME, chain))
 
 
 def get_rules(family: int) -> bytes:
@@ -46,7 +75,12 @@ def messages(family: int, change: SetChange, table: str = TABLE) -> Iterator[byt
     deletes = [(key, b"") for key in change.delete]
     names = text(_TABLE, table) + text(_SET, change.name)
     yield from _elements(family, change.name, names, _DELSETELEM, 0, deletes)
-    yield from _elements(family, change.name, names, _NEWSETELEM, CREATE, change.add)
+    yield from additions(family, change.name, change.add, table)
+
+
+def additions(family: int, name: str, elements: list[Element], table: str = TABLE) -> Iterator[bytes]:
+    """Messages that add elements to a set."""
+    yield from _elements(family, name, text(_TABLE, table) + text(_SET, name), _NEWSETELEM, CREATE, elements)
 
 
 def refused(refusal: Refusal) -> str:

@@ -21,6 +21,8 @@ from engine.proxier import Proxier, Sync
 from engine.server.api.watching import ObjectChange
 from engine.server.runtime.logs import get_log
 
+LISTS = frozenset({"services", "endpointslices"})
+"""What takes long to be listed; the kernel is prepared once everything else is known."""
 DELIVERY_LIMIT = 64
 """Maximum of queued deliveries; a faster follower blocks, so that pages do not accumulate in memory."""
 
@@ -84,6 +86,7 @@ class Loop:
         self._chores: list[_Chore] = []
         self._stopped = False
         self._unsettled = set(self._pacers)
+        self._prepared = False
 
     def put(self, work: Callable[[], None]) -> None:
         """Run `work` in the loop's thread."""
@@ -109,12 +112,19 @@ class Loop:
 
     def run(self) -> None:
         """Run until `stop`; errors of the API or the kernel are logged and do not end the loop."""
+        self._prepare()
         while not self._stopped:
             self._take(self._next() - self._clock())
             for family, pacer in self._pacers.items():
                 if pacer.due() <= self._clock() and not self._stopped:
                     self._sync(family, pacer)
             self._do_chores()
+        self._proxier.abandon()
+
+    def _prepare(self) -> None:
+        if not self._prepared and LISTS.issuperset(self._missing):
+            self._prepared = True
+            self._proxier.prepare()
 
     def _next(self) -> float:
         return min([*(pacer.due() for pacer in self._pacers.values()), *(chore.due for chore in self._chores)])
@@ -137,6 +147,7 @@ class Loop:
         if synced and resource in self._missing:
             self._missing.discard(resource)
             _log.info("Caches are synced", resource=resource)
+            self._prepare()
             if not self._missing:
                 for pacer in self._pacers.values():
                     pacer.open(self._clock())
