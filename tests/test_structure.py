@@ -80,6 +80,12 @@ def test_every_command_teaches(name):
     assert f"harness {name}" in "".join(p.read_text() for p in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 
 
+def test_the_list_of_commands_fits_a_terminal():
+    page = CliRunner().invoke(main, ["--help"], terminal_width=80)
+    _usage, *lines = page.output.splitlines()
+    assert [line for line in lines if len(line) > 80 or line.endswith("...")] == []
+
+
 def test_the_wheel_holds_every_file_of_its_packages():
     data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     held = {

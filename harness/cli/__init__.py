@@ -122,11 +122,11 @@ def main() -> None:
     """Test how a Kubernetes service proxy behaves, and what traffic is lost while it catches up.
 
     \b
-      harness replay recordings/demo.jsonl        replay a small recording, verified and timed
-      harness replay dump.json --mode iptables    replay the output of kubectl get -o json
-      harness record --out prod.jsonl             record a cluster's events as they happen
-      harness serve prod.jsonl                    serve the recording as a Kubernetes API
-      harness chaos run pod-kill                  inject a fault under load in a lab of real nodes
+      harness replay recordings/demo.jsonl      a small one, verified and timed
+      harness replay dump.json --mode iptables  the output of kubectl get -o json
+      harness record --out prod.jsonl           a cluster's events as they happen
+      harness serve prod.jsonl                  a recording as a Kubernetes API
+      harness chaos run pod-kill                a fault under load in a lab
     """
     prepare()
     add_sbin()

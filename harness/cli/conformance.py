@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from harness.cli.endings import Ending
 from harness.cli.kube_version import kube_version, written
 from harness.cli.output import OutputPath, output_format, this_command, write_json, write_text
 from harness.cli.progress import Progress
@@ -57,10 +58,11 @@ def conformance(
     json_path: str | None,
     html_path: str | None,
 ) -> None:
-    """Judge a service proxy by real packets: hundreds of small clusters, in both families.
+    """Judge a service proxy by real packets in small clusters.
 
-    Each case is a cluster, packets, and their expected outcomes by a rule of docs/kube-proxy.md. The proxy runs as a
-    process in its own network namespace, against an API there; docs/conformance.md describes how it is judged.
+    Each of hundreds of cases is a cluster, packets of both families, and their expected outcomes by a rule of
+    docs/kube-proxy.md. The proxy runs as a process in its own network namespace, against an API there;
+    docs/conformance.md describes how it is judged.
 
     Exit codes: 0 every applicable case passed; 1 no kernel with this mode is available; 2 bad options; 5 a case failed.
     """
@@ -84,8 +86,7 @@ def conformance(
         require(mode)
         results = _fuzzed(target, fuzz, seed) if fuzz else _all(target, entries)
     except Unavailable as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(EXIT_KERNEL)
+        raise Ending(str(error), EXIT_KERNEL) from None
     except KeyboardInterrupt:
         click.echo("interrupted; nothing is left behind", err=True)
         sys.exit(130)
