@@ -18,7 +18,7 @@ from harness.apiserver.live import LiveStore
 from harness.apiserver.server import Settings, listening
 from harness.cli.following import live_figures
 from harness.lab import launch, machine
-from harness.log.journal import Journal
+from harness.log.journal import LogFile
 from harness.log.kafka.broker import Broker
 
 from .waiting import until
@@ -66,7 +66,7 @@ def at_first_pause(monkeypatch, happens) -> None:
 @pytest.mark.parametrize(
     ("file", "take"),
     [
-        ("run.jsonl", lambda folder: Journal(folder / "run.jsonl").close()),
+        ("run.jsonl", lambda folder: LogFile(folder / "run.jsonl").close()),
         ("options.json", lambda folder: launch._take(folder).close()),
     ],
 )

@@ -13,7 +13,7 @@ import msgspec
 from harness.apiserver.store import Store, StoreChange
 from harness.log import RecordingError, initial_events_end
 from harness.log.events import FORMAT, MARKER_TYPES, RESOURCES, VERSION, Event, Header
-from harness.log.journal import Journal as File
+from harness.log.journal import LogFile
 
 _encode = msgspec.json.Encoder().encode
 
@@ -35,11 +35,11 @@ class Journal:
     ) -> None:
         self._path, self._store, self._cluster, self._clock = path, store, cluster or {}, clock
         self.began = 0
-        self._log: File
+        self._log: LogFile
         self._unsubscribe: Callable[[], None] = lambda: None
 
     def __enter__(self) -> Journal:
-        self._log = File(self._path, sync=False)
+        self._log = LogFile(self._path, sync=False)
         if not self._log.empty:
             self._log.close()
             raise RecordingError(str(self._path), None, "already contains a recording; choose another file")

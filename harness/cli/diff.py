@@ -15,7 +15,7 @@ from harness.cli.progress import Progress
 from harness.log.positions import Position, words
 
 if TYPE_CHECKING:
-    from harness.log.difference import ObjectChange
+    from harness.log.difference import ObjectDifference
     from harness.log.state import Key
 
 EXIT_DIFFERENT, EXIT_INPUT = 1, 2
@@ -113,7 +113,7 @@ def _compare(before: Mapping[Key, bytes], after: Mapping[Key, bytes], all_fields
     return EXIT_DIFFERENT if changes else 0
 
 
-def _print(changes: list[ObjectChange], counts: dict[str, dict[str, int]]) -> None:
+def _print(changes: list[ObjectDifference], counts: dict[str, dict[str, int]]) -> None:
     for change in changes:
         click.echo(
             f"{SIGNS[change.change]} {change.resource} {'/'.join(filter(None, (change.namespace, change.name)))}"

@@ -1,4 +1,4 @@
-"""What of a resource is listed and watched."""
+"""The scope of a list and its watch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Scope(NamedTuple):
-    """What one list and one watch cover: a resource, in one namespace or ("") in all."""
+    """A resource, in one namespace or ("") in all."""
 
     resource: str
     namespace: str = ""

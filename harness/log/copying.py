@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from harness.log.errors import RecordingError
 from harness.log.events import Event
 from harness.log.follow import Follow
-from harness.log.journal import Journal
+from harness.log.journal import LogFile
 from harness.log.source import Recording, open_source
 from harness.log.writer import write_recording
 
@@ -85,7 +85,7 @@ def _into_topic(recording: Recording, target: str, count: _Count) -> None:
 
 
 def _into_growing_file(recording: Recording, target: str, count: _Count) -> None:
-    journal = Journal(target)
+    journal = LogFile(target)
     try:
         if journal.empty:
             journal.begin(recording.header)

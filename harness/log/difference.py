@@ -40,7 +40,7 @@ class FieldChange(msgspec.Struct, frozen=True, omit_defaults=True):
     after: Any = msgspec.UNSET
 
 
-class ObjectChange(msgspec.Struct, frozen=True):
+class ObjectDifference(msgspec.Struct, frozen=True):
     """One object that was `added`, `removed` or `changed`; `fields` only if changed."""
 
     change: str
@@ -52,23 +52,23 @@ class ObjectChange(msgspec.Struct, frozen=True):
 
 def differences(
     before: Mapping[Key, bytes], after: Mapping[Key, bytes], all_fields: bool = False
-) -> Iterator[ObjectChange]:
+) -> Iterator[ObjectDifference]:
     """Changes from one state to another, sorted by resource, namespace and name.
 
     `all_fields` includes bookkeeping fields, and the order of lists.
     """
     for key in sorted(before.keys() | after.keys()):
         if key not in before:
-            yield ObjectChange("added", *key)
+            yield ObjectDifference("added", *key)
         elif key not in after:
-            yield ObjectChange("removed", *key)
+            yield ObjectDifference("removed", *key)
         elif bytes(before[key]) != bytes(after[key]):
             found = tuple(_walk("", "", _decode(before[key]), _decode(after[key]), all_fields))
             if found:
-                yield ObjectChange("changed", *key, found)
+                yield ObjectDifference("changed", *key, found)
 
 
-def summary(changes: list[ObjectChange], before: Mapping[Key, bytes]) -> dict[str, dict[str, int]]:
+def summary(changes: list[ObjectDifference], before: Mapping[Key, bytes]) -> dict[str, dict[str, int]]:
     """The numbers of added, removed, changed and unchanged objects by resource."""
     counts: dict[str, dict[str, int]] = {}
     for resource, *_ in before:

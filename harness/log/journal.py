@@ -25,7 +25,7 @@ LEVEL = 3
 """zstd level: a recorder must keep up, and every flush is a separate frame."""
 
 
-class Journal:
+class LogFile:
     """One file, owned by one writer. `seq` is the last event appended, `durable` the last one flushed."""
 
     def __init__(self, path: str | Path, sync: bool = True) -> None:

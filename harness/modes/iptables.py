@@ -20,7 +20,7 @@ from harness.judge.readback.iptables_judge import ROUTE_LOCALNET, Held, judge
 from harness.judge.readback.iptables_text import Tables
 from harness.judge.readback.judged import Judged
 from harness.judge.trace.iptables import tracer
-from harness.modes.mode import Mode, Notices
+from harness.modes.mode import Mode, Notifications
 from harness.modes.opened import Opened
 from harness.places.place import Place, sysctls, tool_version
 
@@ -87,10 +87,10 @@ def _locked(
     return lambda command, stdin: run(["env", f"XTABLES_LOCKFILE={path}", *command], stdin)
 
 
-def notices(place: Place) -> Notices:
+def notices(place: Place) -> Notifications:
     """Notifications: the nft variant's changes are nftables transactions."""
     nft = b"nf_tables" in place.run(["iptables", "-V"], b"").stdout
-    return Notices.TRANSACTIONS if nft else Notices.NONE
+    return Notifications.TRANSACTIONS if nft else Notifications.NONE
 
 
 def leftovers(place: Place) -> str | None:

@@ -16,7 +16,7 @@ from harness.places.place import Place
 Open = Callable[[Place], AbstractContextManager[Opened]]
 
 
-class Notices(Enum):
+class Notifications(Enum):
     """The kernel's notifications of changes to a mode's rules."""
 
     NONE = "none"
@@ -35,8 +35,8 @@ def _nothing(place: Place) -> None:
     return None
 
 
-def _no_notices(place: Place) -> Notices:
-    return Notices.NONE
+def _no_notices(place: Place) -> Notifications:
+    return Notifications.NONE
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Mode:
     missing: Callable[[Place], str | None] = _nothing
     everywhere: bool = True
     forget_clients: Callable[[Place], None] = _nothing
-    notices: Callable[[Place], Notices] = _no_notices
+    notices: Callable[[Place], Notifications] = _no_notices
     user_namespaces: bool = True
     translates: bool = True
     daemon: str = ""

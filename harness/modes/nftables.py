@@ -21,7 +21,7 @@ from harness.judge.readback.nftables_changes import Follower, concerned, hear, u
 from harness.judge.readback.nftables_judge import OF_VERSIONS, SETS, Held, judge
 from harness.judge.trace.nftables import tracer
 from harness.judge.trace.ruleset import Ruleset, Table
-from harness.modes.mode import Mode, Notices
+from harness.modes.mode import Mode, Notifications
 from harness.modes.opened import Opened
 from harness.places.place import Place, tool_version
 
@@ -216,7 +216,7 @@ MODE = Mode(
     leftovers=leftovers,
     clean=clean,
     forget_clients=forget_clients,
-    notices=lambda place: Notices.ELEMENTS,
+    notices=lambda place: Notifications.ELEMENTS,
     families=(4, 6),
     listings=(("nft", "list", "ruleset"),),
     flush="nft delete table ip kube-proxy && ! nft -t list table ip kube-proxy",

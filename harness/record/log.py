@@ -16,7 +16,7 @@ from harness.home import NoHome, state_folder
 from harness.log import RecordingError, open_source
 from harness.log.events import Event, Header
 from harness.log.follow import Follow
-from harness.log.journal import Journal
+from harness.log.journal import LogFile
 
 SEGMENT_BYTES = 32 << 20
 
@@ -36,7 +36,7 @@ class Log:
                 why = f"the spool folder cannot be created: {error.strerror}; choose another with --spool"
                 raise RecordingError(str(path), None, why) from None
         self._paths = deque(sorted(path.glob("*.jsonl")) if spool else [path])
-        self._journal = Journal(self._paths[-1]) if self._paths else None
+        self._journal = LogFile(self._paths[-1]) if self._paths else None
         self.cut = self._journal.cut if self._journal else 0
         self.header = self._journal.header if self._journal else None
         self._written: deque[tuple[int, int]] = deque()  # (durable seq, bytes until there)
@@ -54,7 +54,7 @@ class Log:
         if self._journal is None:
             assert self._spool, "a permanent file is open from the beginning"
             self._paths.append(self._spool / _segment_name(seq + 1))
-            self._journal = Journal(self._paths[-1])
+            self._journal = LogFile(self._paths[-1])
         if self._writing.empty:
             self._writing.begin(header)
         self._writing.resume(seq)
@@ -62,7 +62,7 @@ class Log:
         self._written.extend([(0, 0), (seq, self._total)] if self._spool else [(seq, self._total)])
 
     @property
-    def _writing(self) -> Journal:
+    def _writing(self) -> LogFile:
         """The file being appended to."""
         assert self._journal, "it exists after `start`"
         return self._journal
@@ -179,7 +179,7 @@ class Log:
 
     def _next_segment(self) -> None:
         assert self._spool and self.header, "a spool that was started"
-        following = Journal(self._spool / _segment_name(self.seq + 1))
+        following = LogFile(self._spool / _segment_name(self.seq + 1))
         following.begin(self.header)
         following.resume(self.seq)
         with self._changed:

@@ -1,18 +1,18 @@
-"""What a watcher does next, whatever its last request came to.  Pure: clock and chance are arguments.
+"""What a watcher does after each request, by its outcome.  Pure: clock and random numbers are arguments.
 
-    outcome       the server ...                              next    wait     marked as
-    LISTED        gave all pages of a list                    watch   -        -
-    ENDED         closed the watch, its time was up           watch   -        -
-    BROKEN        was there, the connection broke             watch   backoff  -
-    BUSY          said 429                                    watch   backoff  -
-    EXPIRED       said 410, or its version went back          list    -        GAP, RELIST
-    AWAY          does not answer, or 5xx: it may restart     list    backoff  GAP, RELIST
-    DENIED        said 401 or 403                             list    backoff  GAP, RELIST
+    outcome       meaning                                     next    wait     marked as
+    LISTED        all pages of a list were received           watch   -        -
+    ENDED         the server closed the watch at its timeout  watch   -        -
+    BROKEN        the connection broke                        watch   backoff  -
+    BUSY          status 429                                  watch   backoff  -
+    EXPIRED       status 410, or the version decreased        list    -        GAP, RELIST
+    AWAY          no answer, or 5xx: it may have restarted    list    backoff  GAP, RELIST
+    DENIED        status 401 or 403                           list    backoff  GAP, RELIST
 
 A watch resumed from its resourceVersion misses nothing, so nothing is marked; every informer relies on that.  A
-restored backup is noticed: etcd's revision went back, or, if it was bumped as recommended by etcdutl, the known version
-is compacted (410).  A server that was away may have lost its state or be a different one: only a new list is reliable,
-and events in between may have been missed.
+restored backup is detected: etcd's revision decreased, or, if it was bumped as etcdutl recommends, the known version
+is compacted (410).  A server that was unavailable may have lost its state, or be another one: only a new list is
+reliable, and events in between may have been missed.
 """
 
 from __future__ import annotations

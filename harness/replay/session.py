@@ -27,7 +27,7 @@ from harness.log.initial import initial_part
 from harness.log.node_names import NodeNames
 from harness.log.window import Window
 from harness.modes import mode_of
-from harness.modes.mode import Notices
+from harness.modes.mode import Notifications
 from harness.replay.checks import WAYS, Checks, Moment
 from harness.replay.config import proxy_config
 from harness.replay.effects import NOTHING, SENT, Effects, service_of
@@ -197,7 +197,7 @@ class Session:
         if place is None or not self._checks.ways:
             yield None
             return
-        self._announced = mode_of(self._options.mode).notices(place) is Notices.ELEMENTS
+        self._announced = mode_of(self._options.mode).notices(place) is Notifications.ELEMENTS
         with Lookout(place) as lookout:
             yield lookout
 

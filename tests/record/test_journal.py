@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness.log import open_source
 from harness.log.events import FORMAT, VERSION, Event, Header
-from harness.log.journal import Journal
+from harness.log.journal import LogFile
 from harness.record import log as log_module
 from harness.record.log import Log
 
@@ -31,7 +31,7 @@ def seqs(path) -> list[int]:
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=6), st.floats(0, 1), st.sampled_from([".jsonl", ".jsonl.zst"]))
 def test_cut_anywhere_it_holds_what_was_flushed_and_goes_on(tmp_path_factory, flushes, where, suffix):
     path = tmp_path_factory.mktemp("journal") / f"a{suffix}"
-    journal = Journal(path)
+    journal = LogFile(path)
     journal.begin(HEADER)
     safe = [(journal.size, 0)]
     for count in flushes:
@@ -43,7 +43,7 @@ def test_cut_anywhere_it_holds_what_was_flushed_and_goes_on(tmp_path_factory, fl
     cut = safe[0][0] + int(where * (safe[-1][0] - safe[0][0]))
     os.truncate(path, cut)
     durable = max(seq for size, seq in safe if size <= cut)
-    again = Journal(path)
+    again = LogFile(path)
     kept = seqs(path)
     assert kept == list(range(1, len(kept) + 1)) and len(kept) >= durable
     again.resume(len(kept))
@@ -56,7 +56,7 @@ def test_cut_anywhere_it_holds_what_was_flushed_and_goes_on(tmp_path_factory, fl
 def test_killed_in_its_first_line_it_starts_from_scratch(tmp_path, size):
     path = tmp_path / "a.jsonl"
     path.write_bytes(msgspec.json.encode(HEADER)[:size])
-    journal = Journal(path)
+    journal = LogFile(path)
     assert journal.empty and journal.cut == size
     journal.close()
 
@@ -111,8 +111,8 @@ import resource, signal, sys
 sys.dont_write_bytecode = True  # the limit would cut compiled modules short too, and nothing could import them again
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
-from tests.record.test_journal import HEADER, Journal, event
-journal = Journal({str(tmp_path / "a.jsonl")!r})
+from tests.record.test_journal import HEADER, LogFile, event
+journal = LogFile({str(tmp_path / "a.jsonl")!r})
 journal.begin(HEADER)
 for seq in range(1, 100):
     journal.append(event(seq, 100))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from harness.cli import main
 from harness.log import initial_events_end, open_source, write_recording
-from harness.log.difference import ObjectChange, differences
+from harness.log.difference import ObjectDifference, differences
 from harness.log.events import FORMAT, VERSION, Event, Header
 from harness.log.positions import position
 from harness.log.state import state_at, two_states
@@ -150,5 +150,5 @@ def test_the_page_and_the_json_tell_the_same(tmp_path):
     ]
     told = json.loads(run(a, b, "--json").output)
     assert told["summary"]["nodes"] == {"added": 1, "removed": 1, "changed": 0, "same": 0}
-    assert msgspec.convert(told["objects"][1], ObjectChange) == ObjectChange("removed", "nodes", "", "n1")
+    assert msgspec.convert(told["objects"][1], ObjectDifference) == ObjectDifference("removed", "nodes", "", "n1")
     assert told["objects"][0]["fields"] == [{"path": "ports[dns].port", "before": 53, "after": 54}]

@@ -7,6 +7,8 @@ milliseconds, and named the cluster by a text.
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -14,7 +16,7 @@ import pytest
 from harness.log import RecordingError, open_source, versions
 from harness.log.copying import copy
 from harness.log.events import FORMAT, VERSION, Event, Header
-from harness.log.journal import Journal
+from harness.log.journal import LogFile
 from harness.log.lines import LineDecoder, read_header
 
 HEADER = {"format": FORMAT, "version": 0, "resources": ["nodes"], "cluster": "prod"}
@@ -40,6 +42,12 @@ def older(tmp_path, monkeypatch):
 
 def test_every_version_has_its_step():
     assert sorted(versions.STEPS) == list(range(1, VERSION))
+
+
+def test_the_manual_has_a_row_for_every_version():
+    page = (Path(__file__).parents[2] / "docs" / "recording-format.md").read_text()
+    rows = re.findall(r"^\| (\d+) \|", page.partition("## Versions")[2], re.MULTILINE)
+    assert [int(number) for number in rows] == list(range(1, VERSION + 1))
 
 
 def test_an_older_file_is_read_as_today(older):
@@ -75,10 +83,10 @@ def test_a_topic_of_an_older_version_takes_the_same_steps(older):
 def test_an_older_recording_is_copied_to_today_and_not_continued(older, tmp_path):
     before = older.read_bytes()
     with pytest.raises(RecordingError, match=f"version 0 cannot be continued; `harness copy` writes it as .*{VERSION}"):
-        Journal(older)
+        LogFile(older)
     assert older.read_bytes() == before
     today = tmp_path / "today.jsonl"
     copy(str(older), str(today), None, lambda count: None)
     with open_source(today) as recording:
         assert recording.version == VERSION and [event.t for event in recording] == [0, 3_000_000]
-    Journal(today).close()
+    LogFile(today).close()

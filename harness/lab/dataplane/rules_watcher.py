@@ -32,7 +32,7 @@ from harness.judge.behaviour import Behaviour
 from harness.judge.readback import elements as readback
 from harness.lab.answers import Moments
 from harness.modes import mode_of
-from harness.modes.mode import Notices as Announced
+from harness.modes.mode import Notifications
 from harness.modes.opened import View
 from harness.places.place import Place
 
@@ -98,9 +98,9 @@ def watcher_for(
     """The best way available for the mode; `external`: the rules are those of an external proxy in an unknown form."""
     notices = mode_of(mode).notices(place)
     read = (lambda: mentioned(mode, place)) if external else (lambda: _read(view))
-    if notices is Announced.TRANSACTIONS or (notices is Announced.ELEMENTS and external):
+    if notices is Notifications.TRANSACTIONS or (notices is Notifications.ELEMENTS and external):
         return Transactions(place, read, clock)
-    if notices is Announced.ELEMENTS:
+    if notices is Notifications.ELEMENTS:
         return Elements(place, clock)
     return Polling(read, clock)
 

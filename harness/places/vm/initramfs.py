@@ -22,7 +22,7 @@ _DECOMPRESS = {
 _FOLDER, _PROGRAM, _FILE, _LINK = 0o40755, 0o100755, 0o100644, 0o120777
 
 
-class Share(NamedTuple):
+class SharedFolder(NamedTuple):
     """A folder of the host that the machine may write; `cache` is the 9p option."""
 
     tag: str
@@ -30,7 +30,7 @@ class Share(NamedTuple):
     cache: str
 
 
-def build(image: Image, busybox: str, settings: str, shares: Sequence[Share]) -> bytes:
+def build(image: Image, busybox: str, settings: str, shares: Sequence[SharedFolder]) -> bytes:
     """The archive: `settings` is sourced by init, `shares` are mounted in addition to the root."""
     archive = _Archive()
     for name in _FOLDERS:

@@ -18,7 +18,7 @@ from typing import TextIO
 
 from harness.home import cache_folder
 from harness.places.vm.image import DEFAULT, Image, VmError, cache, resolve
-from harness.places.vm.initramfs import Share, build
+from harness.places.vm.initramfs import SharedFolder, build
 
 GUEST = Path(__file__).with_name("guest.py")
 INSIDE = "HARNESS_VM"
@@ -211,8 +211,8 @@ def _booted(image: Image, memory_mib: int, writable: Sequence[str], limits: Limi
 def _boot(
     image: Image, accel: Sequence[str], memory_mib: int, writable: Sequence[str], limits: Limits, seconds: float
 ) -> Machine:
-    shares = [Share(f"w{number}", folder, "none") for number, folder in enumerate(writable)]
-    shares += [Share("bytecode", folder, "loose") for folder in _bytecode().values()]
+    shares = [SharedFolder(f"w{number}", folder, "none") for number, folder in enumerate(writable)]
+    shares += [SharedFolder("bytecode", folder, "loose") for folder in _bytecode().values()]
     modules = "/" if image.root == Path("/") else f"{image.root}/lib/modules"
     settings = f"MODULES={_quoted(modules)}\nPYTHON={_quoted(sys.executable)}\nGUEST={_quoted(str(GUEST))}\n"
     machine = Machine(
@@ -239,7 +239,7 @@ class Machine:
     """Context manager for QEMU, its console, and frames to and from its guest (guest.py)."""
 
     def __init__(
-        self, initramfs: bytes, kernel: Path, shares: Sequence[Share], accel: Sequence[str], memory_mib: int
+        self, initramfs: bytes, kernel: Path, shares: Sequence[SharedFolder], accel: Sequence[str], memory_mib: int
     ) -> None:
         self.accelerator = accel[0].partition(",")[0]
         self._console = bytearray()
