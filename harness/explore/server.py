@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import re
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -326,9 +325,9 @@ def _as_download(name: str, export: Export) -> Callable[[web.Request], Any]:
                 found = await found
         except (ValueError, ManifestError) as error:
             return web.Response(text=f"{error}\n", status=400)
-        text = found if isinstance(found, str) else f"{json.dumps(found, indent=2)}\n"
+        body = found.encode() if isinstance(found, str) else msgspec.json.format(msgspec.json.encode(found), indent=2)
         headers = {"Content-Disposition": f"attachment; filename={name}"}
-        return web.Response(text=text, content_type="text/plain", headers=headers)
+        return web.Response(body=body, content_type="text/plain", charset="utf-8", headers=headers)
 
     return handler
 
