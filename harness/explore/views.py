@@ -168,18 +168,31 @@ def change(moment: Moment, facts: Facts) -> dict[str, Any]:
 
 def event_row(count: int, event: Event) -> dict[str, Any]:
     """One event as a line of a list; `count` is the number of events up to and including it."""
-    try:
-        _, namespace, name = key_of(event)
-    except ValueError:
-        namespace = name = ""
     return {
         "count": count,
         "seq": event.seq,
         "t_ns": event.t,
         "type": event.type,
-        "resource": event.resource,
-        "object": "/".join(filter(None, (namespace, name))),
+        "object": _fault(event.object) if event.type == "FAULT" else _object(event),
     }
+
+
+def _object(event: Event) -> str:
+    """Resource, namespace and name; a marker that is of no object has a resource only."""
+    try:
+        resource, namespace, name = key_of(event)
+    except ValueError:
+        return event.resource
+    return f"{resource} {'/'.join(filter(None, (namespace, name)))}"
+
+
+def _fault(marker: msgspec.Raw) -> str:
+    """What a chaos run did: `inject pod-kill: web-9`."""
+    fields = _decode(marker)
+    done = " ".join(str(fields[name]) for name in ("phase", "fault") if fields.get(name))
+    hit = (fields.get(name) for name in ("pods", "nodes"))
+    targets = ", ".join(str(each) for names in hit if isinstance(names, list) for each in names)
+    return ": ".join(filter(None, (done, targets))) or "fault"
 
 
 def counts(objects: Iterable[Key]) -> dict[str, int]:

@@ -132,3 +132,18 @@ def test_slices_that_are_not_valid_and_an_empty_recording_are_shown(tmp_path):
     with open_source(str(path)) as recording:
         history = read_history(recording)
     assert views.overview(history)["events"] == 0 and history.moment(0) is None
+
+
+@pytest.mark.parametrize(
+    ("marker", "words"),
+    [
+        ({"phase": "inject", "fault": "cut", "pods": ["web-1"], "nodes": ["node-2"]}, "inject cut: web-1, node-2"),
+        ({"phase": "plan", "plan": {"pods": 3}}, "plan"),
+        ({"pods": 3}, "fault"),
+        ([], "fault"),
+    ],
+)  # fmt: skip
+def test_a_marker_of_a_chaos_run_names_its_fault(marker, words):
+    event = Event(1, 0, "FAULT", "pods", msgspec.Raw(json.dumps(marker).encode()))
+    assert views.event_row(1, event)["object"] == words
+    assert views.event_row(1, Event(2, 0, "GAP", "pods", msgspec.Raw(b"{}")))["object"] == "pods"

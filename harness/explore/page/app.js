@@ -51,7 +51,7 @@ const Change = ({ moment, choose, convergence }) => {
   const event = moment?.event;
   if (!event) return html`<p class="note">Nothing has happened yet.</p>`;
   const points = convergence ? convergence.points.filter((each) => each.count === moment.at) : [];
-  return html`<p><strong>${event.type}</strong> ${event.resource} ${event.object}
+  return html`<p><strong>${event.type}</strong> ${event.object}
       <span class="note"> seq ${event.seq} at ${clock(event.t_ns)}</span></p>
     <${Followed} points=${points} />
     ${event.service && html`<p><button onClick=${() => choose(event.service)}>Show Service ${event.service}</button></p>`}
@@ -84,7 +84,7 @@ const Events = ({ at, go }) => {
   }, [found]);
   const rows = useMemo(() => (found ?? []).map((row) => html`<tr key=${row.count} class=${row.count === at ? "chosen" : ""}
       aria-current=${row.count === at ? "true" : undefined}><td class="number">${row.seq}</td><td>${clock(row.t_ns)}</td>
-      <td>${row.type}</td><td><button onClick=${() => go(row.count)}>${row.resource} ${row.object}</button></td></tr>`), [found, at, go]);
+      <td>${row.type}</td><td><button onClick=${() => go(row.count)}>${row.object}</button></td></tr>`), [found, at, go]);
   return html`<div ref=${box} ...${scrolls("Events around")}><table aria-label="Events around this moment"><thead><tr><th class="number">seq</th><th>time</th>
     <th>type</th><th>object</th></tr></thead><tbody>${rows}</tbody></table></div>`;
 };
@@ -104,17 +104,17 @@ const Services = ({ at, chosen, set, choose }) => {
   const rows = useMemo(() => (found?.rows ?? []).map((row) => {
     const name = `${row.namespace}/${row.name}`;
     return html`<tr key=${name} style=${`height:${ROW}px`} class=${name === chosen.service ? "chosen" : ""}>
-      <td>${row.namespace}</td><td><button onClick=${() => choose(name)}>${row.name}</button></td><td>${row.type}</td>
-      <td>${row.cluster_ip}</td><td>${row.ports}</td>
-      <td class=${`number ${row.ready ? "good" : "bad"}`}>${row.ready}</td><td class="number">${row.all}</td></tr>`;
+      <td>${row.namespace}</td><td><button onClick=${() => choose(name)}>${row.name}</button></td>
+      <td class=${`number ${row.ready ? "good" : "bad"}`}>${row.ready}</td><td class="number">${row.all}</td>
+      <td>${row.type}</td><td>${row.cluster_ip}</td><td>${row.ports}</td></tr>`;
   }), [found, chosen.service, choose]);
   return html`<div class="bar"><input class="grow" type="search" value=${chosen.filter} onInput=${filter}
       placeholder="namespace/name" aria-label="Filter Services by name" />
       <output>${found ? `${found.total} Services` : ""}</output></div>
     <${Saves} what="Services" view=${{ at, filter: chosen.filter }} files=${[["services.csv", "CSV", `services-${at}.csv`]]} />
     <div ref=${box} onScroll=${scroll} ...${scrolls("Services")}><table aria-rowcount=${found?.total ?? 0}>
-      <thead><tr><th>namespace</th><th>name</th><th>type</th><th>cluster IP</th><th>ports</th>
-        <th class="number">ready</th><th class="number">all</th></tr></thead>
+      <thead><tr><th>namespace</th><th>name</th><th class="number">ready</th><th class="number">all</th>
+        <th>type</th><th>cluster IP</th><th>ports</th></tr></thead>
       <tbody>${found && found.first > 0 && html`<tr style=${`height:${found.first * ROW}px`} aria-hidden="true"></tr>`}
       ${rows}
       ${below > 0 && html`<tr style=${`height:${below * ROW}px`} aria-hidden="true"></tr>`}</tbody></table></div>`;
