@@ -33,12 +33,14 @@ class BenchError(Failure, RuntimeError):
     exit_code = 2
 
 
+Report = Callable[[Row | str, bool], None]
+"""Receives a row, or a step of it, and whether it is done."""
+
+
 class Rows:
     """A pytest plugin that gives the suite its rows; `report(row, done)` is called before and after each."""
 
-    def __init__(
-        self, rows: Sequence[Row], campaign: Campaign, subjects: Subjects, report: Callable[..., None]
-    ) -> None:
+    def __init__(self, rows: Sequence[Row], campaign: Campaign, subjects: Subjects, report: Report) -> None:
         self._rows, self._campaign, self._subjects, self._report = rows, campaign, subjects, report
         self._records: dict[Row, Record] = {}
         self._stack = contextlib.ExitStack()
@@ -72,7 +74,7 @@ class Rows:
         if self._references is None:
             self._references = self._stack.enter_context(References())
         record = measure(
-            row, self._subjects, self._campaign.recordings, self._references, lambda what: self._report(what)
+            row, self._subjects, self._campaign.recordings, self._references, lambda what: self._report(what, False)
         )
         self._campaign.keep(record)
         return record
@@ -82,7 +84,7 @@ def run(
     rows: Sequence[Row],
     campaign: Campaign,
     subjects: Subjects,
-    report: Callable[..., None],
+    report: Report,
     arguments: Sequence[str] = (),
 ) -> list[Record]:
     """Records of all rows that pytest's `arguments` select; BenchError, KeyboardInterrupt."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,10 @@ from harness.kube.proxy import CommandError, commands
 if TYPE_CHECKING:  # imported late, so that help is quick
     from harness.bench.baseline import Baseline
     from harness.bench.campaign import Campaign
+    from harness.bench.history import Line
     from harness.bench.measure import Subjects
     from harness.bench.rows import Row
+    from harness.bench.run import Report
     from harness.bench.samples import Record
 
 EXIT_INPUT, EXIT_UNKNOWN, EXIT_SLOWER = 2, 6, 7
@@ -194,7 +196,7 @@ def _subjects(external: tuple[str, ...], where: str | None, give_up_seconds: flo
     return Subjects(this_python(), baseline(where, found), found, give_up_seconds, starts)
 
 
-def _histories(path: str | None) -> list[Any]:
+def _histories(path: str | None) -> list[Line]:
     from harness.bench.history import read
 
     return read(Path(path)) if path else []
@@ -224,14 +226,14 @@ def _run(rows: list[Row], campaign: Campaign, subjects: Subjects, options: Seque
         return run(rows, campaign, subjects, _reporter(left, progress, now), options)
 
 
-def _reporter(left: list[Row], progress: Progress, now: list[str]) -> Callable[..., None]:
+def _reporter(left: list[Row], progress: Progress, now: list[str]) -> Report:
     """Weights of the rows that this run has measured; the estimate follows from them."""
     done = [0]
 
-    def report(what: Any, finished: bool = False) -> None:
+    def report(what: Row | str, finished: bool) -> None:
         if not finished:
             now[0] = str(what)
-        elif what in left:
+        elif not isinstance(what, str) and what in left:
             done[0] += what.weight
             progress.done(done[0])
 
@@ -243,7 +245,7 @@ def _result(
     profile: str,
     baseline: Baseline,
     began: str,
-    before: list[Any],
+    before: list[Line],
     history_path: str | None,
     fail_on: float | None,
 ) -> dict[str, Any]:
@@ -262,7 +264,7 @@ def _result(
 
 
 def _show(
-    found: dict[str, Any], before: list[Any], json_path: str | None, markdown_path: str | None, html_path: str | None
+    found: dict[str, Any], before: list[Line], json_path: str | None, markdown_path: str | None, html_path: str | None
 ) -> None:
     from rich.console import Console
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,11 @@ from harness.cli.output import OutputPath, output_format, this_command, write_js
 from harness.cli.progress import Progress
 from harness.cli.vm import KernelChoice, folder_of, run_in_vm_if_needed
 from harness.kube.proxy import OURS, Command, CommandError, commands
+
+if TYPE_CHECKING:
+    from harness.conformance.bench import Result
+    from harness.conformance.entry import Entry
+    from harness.conformance.run import Target
 
 EXIT_KERNEL, EXIT_INPUT, EXIT_FAILED = 1, 2, 5
 MODES = ("iptables", "ipvs", "nftables")
@@ -93,7 +98,7 @@ def conformance(
     _show(as_json(target, results, time.monotonic() - began), junit_path, json_path, html_path)
 
 
-def _target(mode: str, external: str | None, variant: str | None, version: tuple[int, int] | None) -> Any:
+def _target(mode: str, external: str | None, variant: str | None, version: tuple[int, int] | None) -> Target:
     from engine.config import NEWEST
     from harness.conformance.run import Target
 
@@ -113,21 +118,21 @@ def _target(mode: str, external: str | None, variant: str | None, version: tuple
     return Target(command, mode, version or NEWEST, variant, tuple(asked))
 
 
-def _all(target: Any, entries: list[Any]) -> list[Any]:
+def _all(target: Target, entries: list[Entry]) -> list[Result]:
     from harness.conformance.run import run
 
     tried = sum(not entry.applies(target.mode, target.version) for entry in entries)
     with Progress("running cases", tried) as progress:
-        done: list[Any] = []
+        done: list[Result] = []
 
-        def count(result: Any) -> None:
+        def count(result: Result) -> None:
             done.append(result)
             progress.done(len(done))
 
         return run(target, entries, count)
 
 
-def _fuzzed(target: Any, count: int, seed: int) -> list[Any]:
+def _fuzzed(target: Target, count: int, seed: int) -> list[Result]:
     from harness.conformance.fuzz import fuzz
 
     now = [""]

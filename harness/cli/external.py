@@ -31,7 +31,7 @@ def external_options(function: Function) -> Function:
     )(function)
 
 
-def proxies_of(external: tuple[str, ...], kernel: str, **without: Any) -> list[Command]:
+def proxies_of(external: tuple[str, ...], kernel: str, **without: object) -> list[Command]:
     """The proxies to measure from outside: none, or the engine followed by the given ones."""
     if not external:
         return []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +10,8 @@ from harness.cli.output import this_command, write_json, write_text
 from harness.replay.objectives import EXIT_GATE, EXIT_UNKNOWN
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from harness.replay.compare.saved import Changes, Saved
 
 EXIT_INPUT = 2
@@ -22,7 +24,7 @@ def saved(path: str) -> Saved:
     return read_saved(path)
 
 
-def compare_results(before: Saved, after: Saved, console: Any, outputs: tuple[str | None, str | None]) -> Changes:
+def compare_results(before: Saved, after: Saved, console: Console, outputs: tuple[str | None, str | None]) -> Changes:
     """Print two results side by side and write them as JSON and HTML; exits with 2 if they are not comparable."""
     from harness.replay.compare.saved import changes
     from harness.replay.report.comparison import print_changes

@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from harness.failure import Failure
 from harness.fleet.cost import Cost
@@ -28,11 +28,15 @@ from harness.fleet.work import measured, prepared, share
 from harness.log.window import Window
 from harness.wording import plural
 
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
 CONNECT_SECONDS, WORKER_SECONDS, POLL_SECONDS = 10.0, 60.0, 2.0
 """Time limits to reach a scheduler and to wait for a worker, and the interval of checks."""
 PIECES_A_WORKER, PIECES_ALONE, MOST_NODES_A_PIECE = 8, 50, 50
 Progress = Callable[[str, int, int], None]
 """Receives the step, how much of it is done, and the total."""
+Given = TypeVar("Given")
 
 
 class FleetError(Failure, RuntimeError):
@@ -77,7 +81,7 @@ def in_this_process(asked: Asked, progress: Progress) -> Done:
     return done
 
 
-def spread(asked: Asked, client: Any, progress: Progress) -> Done:
+def spread(asked: Asked, client: Client, progress: Progress) -> Done:
     """Compute everything on the workers of a Dask client; their exceptions are raised here."""
     began, submit = _workers(client), client.submit
     progress("reading the recording", 0, 0)
@@ -107,7 +111,9 @@ def _begun(asked: Asked, tape: Tape, cost: Cost) -> Done:
     return Done(tape, asked.nodes(list(tape.nodes)), stages, shares)
 
 
-def _collect(client: Any, place: dict[Any, int], size: dict[Any, int], done: Done, progress: Progress) -> None:
+def _collect(
+    client: Client, place: dict[Future[Share], int], size: dict[Future[Share], int], done: Done, progress: Progress
+) -> None:
     """Add each share as it arrives; ValueError if a node would count twice."""
     waiting, counted, total = set(place), 0, sum(size.values())
     while waiting:
@@ -119,7 +125,7 @@ def _collect(client: Any, place: dict[Any, int], size: dict[Any, int], done: Don
         progress("views", counted, total)
 
 
-def _arrived(client: Any, futures: list[Any]) -> list[Any]:
+def _arrived(client: Client, futures: list[Future[Given]]) -> list[Future[Given]]:
     """Wait for at least one finished future; FleetError if there is no worker for too long."""
     from distributed import wait
 
@@ -134,7 +140,7 @@ def _arrived(client: Any, futures: list[Any]) -> list[Any]:
             raise FleetError(f"no Dask worker for {WORKER_SECONDS:g} s; start some, and run this again")
 
 
-def _workers(client: Any) -> set[str]:
+def _workers(client: Client) -> set[str]:
     return set(client.scheduler_info(n_workers=-1)["workers"])
 
 
@@ -145,7 +151,7 @@ def _pieces(nodes: list[str], wanted: int) -> list[list[str]]:
 
 
 @contextlib.contextmanager
-def local_client(workers: int) -> Iterator[Any]:
+def local_client(workers: int) -> Iterator[Client]:
     """A client of worker processes on this machine, which end with it."""
     import dask
     from distributed import Client, LocalCluster
@@ -164,7 +170,7 @@ def local_client(workers: int) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def remote_client(address: str) -> Iterator[Any]:
+def remote_client(address: str) -> Iterator[Client]:
     """A client of the scheduler at an address; FleetError if it cannot be reached or has no worker."""
     from distributed import Client
 

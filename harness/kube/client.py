@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -70,7 +70,7 @@ class Client:
         self._note_refusal = partial(token.note_refusal, configuration)
 
     def body(
-        self, method: str, path: str, content: Any = None, content_type: str = JSON, seconds: float = READ_SECONDS
+        self, method: str, path: str, content: object = None, content_type: str = JSON, seconds: float = READ_SECONDS
     ) -> bytes:
         """The whole answer; ApiError or Disconnected."""
         response = self.open(method, path, content, content_type, seconds)
@@ -82,7 +82,7 @@ class Client:
             response.release_conn()
 
     def open(
-        self, method: str, path: str, content: Any = None, content_type: str = JSON, seconds: float = READ_SECONDS
+        self, method: str, path: str, content: object = None, content_type: str = JSON, seconds: float = READ_SECONDS
     ) -> urllib3.BaseHTTPResponse:
         """The raw answer, its body unread; ApiError or Disconnected."""
         headers = {"Accept": JSON} | ({"Content-Type": content_type} if content is not None else {})

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Protocol
+from typing import Protocol
 
 from harness.judge.packet import Tracer
 from harness.modes.opened import Opened, View
@@ -27,7 +27,7 @@ class Notifications(Enum):
 class Reporting(Protocol):
     """A proxy in a separate process, with its reported state."""
 
-    def everything(self, family: int) -> Any:
+    def everything(self, family: int) -> object:
         """Everything it serves in a family, None if nothing."""
 
 

@@ -126,7 +126,7 @@ class KubeApi:
             end = f"did not end within {EXEC_SECONDS:g} s" if code is None else f"exit code {code}"
             raise CallError(f"{what}: {end}{': ' + words.strip()[-300:] if words.strip() else ''}")
 
-    def request(self, method: str, path: str, body: Any = None, kind: str = JSON) -> dict[str, Any]:
+    def request(self, method: str, path: str, body: object = None, kind: str = JSON) -> dict[str, Any]:
         """The answer's JSON; CallError, NotFound."""
         what = f"{method} {path.partition('?')[0]}"
         try:

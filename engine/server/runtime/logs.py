@@ -17,7 +17,7 @@ import os
 import sys
 import traceback
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import TextIO
 
 from engine.model import Name
 from engine.server.config.configuration import Logging
@@ -38,20 +38,20 @@ class Log:
         """Whether an info line of verbosity `v` would be written; check before computing costly values."""
         return v <= _verbosity(self._logger.name)
 
-    def info(self, message: str, /, v: int = 0, **pairs: Any) -> None:
+    def info(self, message: str, /, v: int = 0, **pairs: object) -> None:
         """Information, written from verbosity `v` on."""
         if self.enabled(v):
             self._write(logging.INFO, message, {"v": v} if v else {}, pairs)
 
-    def warning(self, message: str, /, **pairs: Any) -> None:
+    def warning(self, message: str, /, **pairs: object) -> None:
         """A warning."""
         self._write(logging.WARNING, message, {}, pairs)
 
-    def error(self, error: object, message: str, /, **pairs: Any) -> None:
+    def error(self, error: object, message: str, /, **pairs: object) -> None:
         """A failure and its cause; `error` may be None."""
         self._write(logging.ERROR, message, {"err": error} if error is not None else {}, pairs)
 
-    def _write(self, level: int, message: str, first: dict[str, Any], pairs: dict[str, Any]) -> None:
+    def _write(self, level: int, message: str, first: dict[str, object], pairs: dict[str, object]) -> None:
         extra = {"v": first.pop("v", 0), "pairs": first | pairs}
         self._logger.log(level, message, extra=extra, stacklevel=3)
 
@@ -120,7 +120,7 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line | _pairs(record), default=str, ensure_ascii=False)
 
 
-def _pairs(record: logging.LogRecord) -> dict[str, Any]:
+def _pairs(record: logging.LogRecord) -> dict[str, object]:
     """The pairs of a line, with object names as text; for a standard library log call also its exception."""
     pairs = {
         key: str(value) if isinstance(value, Name) else value for key, value in getattr(record, "pairs", {}).items()
