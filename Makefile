@@ -1,5 +1,5 @@
 # Everything goes through scripts/setup.sh: a .venv with locked dependencies and .venv/bin/harness.
-.PHONY: help setup test test-vm coverage replay chaos crash kernels mutants bench lint manual page lock
+.PHONY: help setup test test-vm coverage replay chaos crash kernels mutants bench lint manual links page lock
 
 help:
 	@echo "make setup   a .venv with everything locked; apt packages when root"
@@ -14,6 +14,7 @@ help:
 	@echo "make bench   benchmarks, side by side with their references"
 	@echo "make lint    style, import directions and types"
 	@echo "make manual  the documentation as a site, in build/manual"
+	@echo "make links   whether the manual's links to other sites lead somewhere"
 	@echo "make page    the libraries of the page of harness explore, bundled again (npm)"
 	@echo "make lock    both requirements*.lock again from pyproject.toml"
 
@@ -69,6 +70,9 @@ lint: setup
 
 manual: setup
 	.venv/bin/sphinx-build --fail-on-warning --quiet --jobs auto -c docs . build/manual
+
+links: setup
+	.venv/bin/sphinx-build --quiet --jobs auto -b linkcheck -c docs . build/links
 
 LOCK = .venv/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-emit-find-links \
 	--no-emit-index-url --no-emit-trusted-host --no-header

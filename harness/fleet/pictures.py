@@ -18,6 +18,8 @@ MAP_HEIGHT, PANEL = 480.0, 150.0
 LEVELS = 6
 """Shades of the heat map, on a logarithmic scale."""
 NARROW = 600
+WIDEST_NAME, TALLEST_NAME = 40.0, 13.0
+"""Of a period's name."""
 
 
 def heat_map(heat: Mapping[str, Any], width: float, key: str) -> Markup:
@@ -132,6 +134,7 @@ def sweep(points: list[Mapping[str, Any]], width: float, key: str) -> Markup:
     parts = [*_sweep_axes(x, y), element("path", d=path(where), class_="sweep")]
     for each, at in zip(points, where, strict=True):
         parts += _period(each, *at)
+    parts += _names(points, where)
     about = "From left to right by rising minSyncPeriod: changes are live later, and syncs take less CPU time."
     return picture(key, width, y.start + FOOT + 12, "CPU time over convergence, by minSyncPeriod", about, parts)
 
@@ -147,8 +150,18 @@ def _sweep_axes(x: Scale, y: Scale) -> Iterator[Markup]:
 
 
 def _period(each: Mapping[str, Any], x: float, y: float) -> Iterator[Markup]:
-    period = f"{each['min_sync_period_seconds']:g} s"
-    label = f"{period}: p99 {words.short(each['p99_seconds'])}, CPU {words.short(each['cpu_seconds'])}"
+    cost = f"p99 {words.short(each['p99_seconds'])}, CPU {words.short(each['cpu_seconds'])}"
     class_, radius = ("knee", 6.0) if each["knee"] else ("period", 3.5)
-    yield element("circle", element("title", label), cx=x, cy=y, r=radius, class_=class_)
-    yield text(x + 8, y - 8, f"{period}, the knee" if each["knee"] else period, "tick")
+    label = element("title", f"{each['min_sync_period_seconds']:g} s: {cost}")
+    yield element("circle", label, cx=x, cy=y, r=radius, class_=class_)
+
+
+def _names(points: list[Mapping[str, Any]], where: list[tuple[float, float]]) -> Iterator[Markup]:
+    """Beside the dots, from the right, where they do not cover each other."""
+    taken: list[tuple[float, float]] = []
+    order = sorted(zip(points, where, strict=True), key=lambda each: (not each[0]["knee"], -each[1][0]))
+    for each, (x, y) in order:
+        if all(abs(x - other) > WIDEST_NAME or abs(y - height) > TALLEST_NAME for other, height in taken):
+            taken.append((x, y))
+            period = f"{each['min_sync_period_seconds']:g} s"
+            yield text(x + 8, y - 8, f"{period}, the knee" if each["knee"] else period, "tick")
