@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from harness.bench import pictures
 from harness.bench.history import Line, series
-from harness.bench.report import LEFT, columns, finding, growth_lines, name_of, step_line, where
+from harness.bench.report import COLUMNS, COMPARED, LEFT, finding, growth_lines, name_of, step_line, where
 from harness.html import words
 from harness.html.page import NARROW, WIDE, Pictures, render
 
@@ -46,7 +46,9 @@ def page(result: Mapping[str, Any], lines: Sequence[Line], command: str) -> str:
         value=value,
         findings=[(each["red"], finding(each)) for each in gate["findings"]] if gate else [],
         where=where(result),
-        columns=columns(result),
+        columns=COLUMNS,
+        compared=[("row", lambda row: row["id"]), *COMPARED],
+        pairs=[row for row in result["rows"] if row["ratios"]],
         left=LEFT,
         scales=_scales(result),
         growth=list(growth_lines(result)),

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from harness.bench.report import cluster
 from harness.html import words
-from harness.html.scales import Scale, decades
+from harness.html.scales import Scale, decades, log_ticks
 from harness.html.svg import element, path, picture, text
 
 LEFT, RIGHT, HEAD, FOOT = 62.0, 14.0, 12.0, 34.0
@@ -35,7 +35,7 @@ def scale(curves: Sequence[Curve], show: Show, width: float, key: str, title: st
     levels = decades(min(values), max(values))
     x = Scale(sizes[0] / 1.15, sizes[-1] * 1.15, LEFT, width - RIGHT, log=True)
     y = Scale(levels[0], levels[-1], HEAD + PANEL, HEAD, log=True)
-    parts = [*_levels([(level, show(level)) for level in levels], y, x), *_sizes(sizes, x, y)]
+    parts = [*_levels([(level, show(level)) for level in log_ticks(levels[0], levels[-1])], y, x), *_sizes(sizes, x, y)]
     for number, curve in enumerate(curves):
         parts += _curve(curve, number % COLOURS, x, y, show)
     about = "; ".join(f"{curve.name}: exponent {curve.exponent:.2f}" for curve in curves)
@@ -137,12 +137,11 @@ def _strip(row: Mapping[str, Any], figure: str, x: Scale, top: float) -> Iterato
 
 
 def _time_axis(x: Scale, y: float) -> Iterator[Markup]:
-    for level in decades(x.least, x.most):
-        if x.least <= level <= x.most:
-            here = x(level)
-            yield element("line", x1=here, x2=here, y1=y, y2=y + 4, class_="axis")
-            edge = "end" if here > x.end - 20 else "start" if here < x.start + 10 else "middle"
-            yield text(here, y + 17, words.short(level), "tick", edge)
+    for level in log_ticks(x.least, x.most):
+        here = x(level)
+        yield element("line", x1=here, x2=here, y1=y, y2=y + 4, class_="axis")
+        edge = "end" if here > x.end - 20 else "start" if here < x.start + 10 else "middle"
+        yield text(here, y + 17, words.short(level), "tick", edge)
 
 
 def _levels(levels: Iterable[tuple[float, str]], y: Scale, x: Scale) -> Iterator[Markup]:

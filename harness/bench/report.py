@@ -78,6 +78,7 @@ COMPARED: Sequence[tuple[str, Callable[[Row], str]]] = (
 )
 LEFT = 4
 """Columns of text."""
+TOO_FEW = " (too few pairs to judge)"
 
 
 def columns(result: Mapping[str, Any]) -> Sequence[tuple[str, Callable[[Row], str]]]:
@@ -146,7 +147,9 @@ def finding(each: Mapping[str, Any]) -> str:
     """One line."""
     if each["ratio"] is None:
         return f"{each['row']}: {each['figure']}, and the baseline is not"
-    interval = f" ({each['low']:.2f} to {each['high']:.2f})" if each["low"] is not None else ""
+    interval = (
+        f" ({each['low']:.2f} to {each['high']:.2f})" if each["low"] is not None else TOO_FEW * (each["how"] == "pairs")
+    )
     return f"{each['row']}: {name_of(each['figure'])} {each['ratio']:.2f} x{interval} {HOW[each['how']]}"
 
 

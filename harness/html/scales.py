@@ -44,6 +44,13 @@ def decades(least: float, most: float) -> list[float]:
     return [10.0**power for power in range(low, high + 1)]
 
 
+def log_ticks(least: float, most: float) -> list[float]:
+    """The powers of ten between two values, with 2 and 5 times each where that would be fewer than three."""
+    powers = decades(least, most)
+    factors = (1, 2, 5) if sum(least <= power <= most for power in powers) < 3 else (1,)
+    return [tick for power in powers for factor in factors if least <= (tick := factor * power) <= most]
+
+
 def time_ticks(least: float, most: float, count: int) -> list[float]:
     """Round times from `least` to `most`, at most `count` + 1."""
     longest = TIME_STEPS[-1]

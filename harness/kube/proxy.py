@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import sys
@@ -55,7 +56,8 @@ def command(name: str, text: str) -> Command:
     if not words:
         raise CommandError(f"{name}: a command is needed, such as {name}='kube-proxy --config={{config}}'")
     if not shutil.which(words[0]):
-        raise CommandError(f"{name}: program {words[0]!r} not found; give its path")
+        why = "is not an executable file" if os.path.exists(words[0]) else "not found; give its path"
+        raise CommandError(f"{name}: program {words[0]!r} {why}")
     return Command(name, words)
 
 

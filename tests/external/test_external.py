@@ -102,6 +102,7 @@ def test_compare_puts_everything_into_one_table(small, tmp_path, kernel_namespac
         (["kube-proxy"], "NAME=COMMAND is needed"),
         (["kp="], "a command is needed"),
         (["kp=no-such-program-anywhere"], "program 'no-such-program-anywhere' not found"),
+        (["kp=/"], "program '/' is not an executable file"),
         (["kp=sh -c 'x"], "not a valid command line"),
         (["kp=sh", "kp=sh"], "duplicate name"),
         (["proxy-engine=sh"], "duplicate name"),
