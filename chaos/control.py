@@ -59,13 +59,12 @@ def _options(configuration: dict[str, Any]) -> RunOptions:
 
 
 def _experiment(context: dict[str, Any], options: RunOptions) -> Experiment:
-    """The experiment in the mode of the options, or adapted to the running lab."""
+    """The experiment in the mode and with the proxy of the options, or adapted to the running lab."""
     experiment = read_experiment(context, options.path)
     if options.lab:
         return attached(experiment, options.lab, options.mode)
-    if options.mode:
-        return experiment._replace(lab=msgspec.structs.replace(experiment.lab, mode=options.mode))
-    return experiment
+    lab = msgspec.structs.replace(experiment.lab, mode=options.mode or experiment.lab.mode)
+    return experiment._replace(lab=msgspec.structs.replace(lab, external=options.external))
 
 
 def _stage(context: dict[str, Any], options: RunOptions) -> session.Stage:

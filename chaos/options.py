@@ -33,6 +33,8 @@ class RunOptions(NamedTuple):
     """None: the experiment's."""
     mode: str | None = None
     """None: the experiment's."""
+    external: tuple[str, ...] = ()
+    """Another proxy's command line, as words, for the nodes of a lab that the run starts; empty: the engine."""
     folder: Path = FOLDER
     """Receives the run's files."""
     lab: Path | None = None

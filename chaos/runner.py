@@ -29,7 +29,9 @@ def run_experiment(experiment: Experiment, options: RunOptions) -> Verdict:
     # Left by an earlier run in this folder; this one may end before it replaces them.
     for name in (RUN, ENDED):
         (folder / name).unlink(missing_ok=True)
-    options = options._replace(path=experiment.path, seed=experiment.seed, mode=experiment.lab.mode, judges=False)
+    lab = experiment.lab
+    options = options._replace(path=experiment.path, seed=experiment.seed, mode=lab.mode, judges=False)
+    options = options._replace(external=lab.external)
     # A value for a key that is declared: Chaos Toolkit copies the declarations into its journal, but not the values.
     declared = {**(experiment.raw.get("configuration") or {}), KEY: None}
     journal = run({**experiment.raw, "configuration": declared}, settings={}, experiment_vars=({KEY: options}, {}))

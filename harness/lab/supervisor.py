@@ -174,7 +174,7 @@ class Lab:
             return f"pods {ready}/{self.options.pods}"
         for name, engine in self.engines.items():
             if not engine.running:
-                raise RuntimeError(f"the proxy of {name} ended: {engine.last_words()}")
+                raise RuntimeError(f"the proxy of {name} {engine.ended}: {engine.last_words() or 'without a message'}")
         healthy = sum(await asyncio.gather(*(engine.healthy() for engine in self.engines.values())))
         return "" if healthy == len(self.engines) else f"engines {healthy}/{len(self.engines)}"
 

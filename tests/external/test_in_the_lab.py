@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import subprocess
 import sys
 import time
 
@@ -44,6 +46,17 @@ def test_it_is_filled_in_and_need_not_serve_health(tmp_path):
     engine = Engine(node, options, tmp_path / "e", tmp_path / "kubeconfig")
     assert engine._words == ["sh", "-c", "exec nftables node-1 http://10.10.0.1:6443"]
     assert asyncio.run(engine.synced()) is False, "it does not run"
+
+
+def test_a_run_puts_it_on_the_nodes_of_its_lab(tmp_path, kernel_namespaces):
+    line = "sh -c 'echo {node} in {mode}: no licence, process $$; exit 4'"
+    command = [sys.executable, "-m", "harness", "chaos", "run", "pod-kill", "--out", str(tmp_path / "run")]
+    done = subprocess.run([*command, "--external", line], capture_output=True, text=True)
+    assert done.returncode == 3, done.stdout + done.stderr
+    said = re.search(
+        r"the proxy of (\S+) ended with exit code 4: (\S+) in nftables: no licence, process \d+", done.stdout
+    )
+    assert said and said[1] == said[2]
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,12 @@ class Owner:
         return self._living.pid if self._living else None
 
     @property
+    def ended(self) -> str:
+        """How its process ended, in words."""
+        code = self.process.returncode if self.process else None
+        return "was not started" if code is None else f"ended with exit code {code}"
+
+    @property
     def stopped(self) -> bool:
         """Whether its process was stopped by a signal."""
         return self._living is not None and is_stopped(self._living.pid)
