@@ -174,7 +174,9 @@ class Lab:
             return f"pods {ready}/{self.options.pods}"
         for name, engine in self.engines.items():
             if not engine.running:
-                raise RuntimeError(f"the proxy of {name} {engine.ended}: {engine.last_words() or 'without a message'}")
+                raise RuntimeError(
+                    f"the proxy of {name} {engine.how_it_ended}: {engine.last_words() or 'without a message'}"
+                )
         healthy = sum(await asyncio.gather(*(engine.healthy() for engine in self.engines.values())))
         return "" if healthy == len(self.engines) else f"engines {healthy}/{len(self.engines)}"
 

@@ -65,7 +65,7 @@ class Owner:
         return self._living.pid if self._living else None
 
     @property
-    def ended(self) -> str:
+    def how_it_ended(self) -> str:
         """How its process ended, in words."""
         code = self.process.returncode if self.process else None
         return "was not started" if code is None else f"ended with exit code {code}"
