@@ -36,7 +36,7 @@ class Condition(msgspec.Struct, frozen=True):
     kind: str
     name: str
     field: str = ""
-    value: Any = None
+    value: object = None
     command: tuple[str, ...] = ()
 
     def __str__(self) -> str:

@@ -16,7 +16,7 @@ from chaos.verdict.words import Judgement
 JOURNAL = "journal.json"
 
 
-def write_journal(folder: Path, journal: Any) -> None:
+def write_journal(folder: Path, journal: object) -> None:
     """Into the run's folder."""
     (folder / JOURNAL).write_bytes(msgspec.json.format(msgspec.json.encode(journal, enc_hook=str), indent=1))
 
