@@ -83,7 +83,8 @@ class Dataplane:
         return PlanChange(name, old, new)
 
     def _plan(self, name: Name, state: ClusterState) -> tuple[PortPlan, ...]:
-        self.unplanned.pop(name, None)
+        if self.unplanned:
+            self.unplanned.pop(name, None)
         service = state.services.get(name)
         try:
             return plan_service(service, state, self.family, self._config) if service else ()
@@ -119,22 +120,24 @@ class Dataplane:
 def plan_service(service: Service, state: ClusterState, family: int, config: ProxyConfig) -> tuple[PortPlan, ...]:
     """Plans of all ports, in the order of the spec; empty without a cluster IP of the family (SVC-04)."""
     size = ADDRESS_BYTES[family]
-    cluster_ip = next((ip for ip in service.cluster_ips if len(ip) == size), None)
-    if cluster_ip is None:
+    cluster_ips = [ip for ip in service.cluster_ips if len(ip) == size]
+    if not cluster_ips:
         return ()
-    listed = service.load_balancer_ips
-    if not config.gate("LoadBalancerIPMode"):
+    external, listed = service.external_ips, service.load_balancer_ips
+    if external and not config.gate("AllowServiceExternalIPs"):
+        external = ()
+    if service.bypassed_ips and not config.gate("LoadBalancerIPMode"):
         listed += service.bypassed_ips
-    reach = _Reach(
-        cluster_ip,
-        tuple(ip for ip in service.external_ips if len(ip) == size) if config.gate("AllowServiceExternalIPs") else (),
-        tuple(ip for ip in listed if len(ip) == size),
-    )
+    reach = _Reach(cluster_ips[0], _of_size(external, size), _of_size(listed, size))
     allowed = _allowed(service, state, config, size, reach.balancers) if service.source_ranges else None
     hints = hints_of(service, state.node_name, state.node.zone if state.node else "", config)
     return tuple(
         _plan_port(service, port, state, family, reach, allowed, hints, config.version) for port in service.ports
     )
+
+
+def _of_size(addresses: tuple[Address, ...], size: int) -> tuple[Address, ...]:
+    return tuple([ip for ip in addresses if len(ip) == size]) if addresses else ()
 
 
 class _Reach(NamedTuple):
@@ -168,7 +171,7 @@ def _plan_port(
     external_local = service.external_local and accessible
     node = state.node_name
     endpoints = endpoints_of(state.slices.get(service.name, {}), family, port.name, port.protocol, node, version)
-    on_node = sorted(target for target, endpoint in endpoints.items() if node and endpoint.node == node)
+    on_node = sorted([target for target, endpoint in endpoints.items() if endpoint.node == node]) if node else ()
     selection = select(
         endpoints,
         node,

@@ -132,13 +132,15 @@ class Family:
         """
         for name in sorted({**dict.fromkeys(self.dataplane.plans), **dirty} if full else dirty):
             change = self.dataplane.replan(name, state) if name in dirty else None
-            again = change is not None and self._set_aside.pop(name, None) is not None
+            again = False
             if change:
                 changed.add(name)
-            if full and name not in self._set_aside and name in self.dataplane.plans:
-                yield PlanChange(name, (), self.dataplane.plans[name])
-            elif change and not full and (change.new or not again):
-                yield change._replace(old=()) if again else change
+                again = self._set_aside.pop(name, None) is not None
+            if not full:
+                if change and (change.new or not again):
+                    yield change._replace(old=()) if again else change
+            elif (plans := self.dataplane.plans.get(name)) and name not in self._set_aside:
+                yield PlanChange(name, (), plans)
 
     def _wanted(self) -> list[PlanChange]:
         return [change for change in self.dataplane.everything() if change.service not in self._set_aside]

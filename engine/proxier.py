@@ -77,6 +77,7 @@ class Proxier:
         self._families = {family: Family(family, config, self._mode, self._new_backend()) for family in families}
         self._local_addresses, self._flow_addresses = local_addresses, flow_addresses
         self._kernel = kernel
+        self._parts = kernel if isinstance(kernel, TakesParts) else None
         self._clock = clock
         self._digest = hashlib.sha256(mode.encode())
         self._conntrack = conntrack
@@ -120,8 +121,8 @@ class Proxier:
 
     def abandon(self) -> None:
         """Remove what was begun, as there will be no sync."""
-        if isinstance(self._kernel, TakesParts):
-            self._kernel.abandon(tuple(self._families))
+        if self._parts:
+            self._parts.abandon(tuple(self._families))
 
     def sync(self, families: Iterable[int] | None = None) -> Sync:
         """Bring the kernel to the observed state, in these families or all; SyncError lists those that failed."""
@@ -161,7 +162,7 @@ class Proxier:
         return Sync(*seconds, operations, sent, full, programs, self._clock() - applied, removed)
 
     def _hand(self, family: int) -> Hand | None:
-        return partial(self._kernel.ahead, family) if isinstance(self._kernel, TakesParts) else None
+        return partial(self._parts.ahead, family) if self._parts else None
 
     def _new_backend(self) -> NewBackend:
         make, config = self._mode.backend, self.config

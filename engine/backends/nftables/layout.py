@@ -89,6 +89,7 @@ class NftablesBackend:
         self._affinity = Affinity()
         self._chains = {("pick", number) for number in range(_FIRST_SCRIPTS)}
         self._made: set[tuple[str, int]] = set()
+        self._host: HostAddresses | None = None
         self._hand: Hand | None = None
         self._handed: dict[str, int] = {}
         self.degraded: dict[Name, str] = {}
@@ -188,11 +189,11 @@ class NftablesBackend:
                 self._lacks(owner, placed.lacks)
                 return placed.cluster, placed.local
             self._lacks(owner, placed)
-        sets = ((False, port.cluster), (True, port.local))
-        cluster, local = (
-            self._pool((*owner, here), ends, kept, added, removed) if ends else None for here, ends in sets
+        cluster, local = port.cluster, port.local
+        return (
+            self._pool((*owner, False), cluster, kept, added, removed) if cluster else None,
+            self._pool((*owner, True), local, kept, added, removed) if local else None,
         )
-        return cluster, local
 
     def _pool(
         self, key: PoolKey, targets: tuple[Target, ...], kept: set[Owner], added: Sets, removed: Sets
@@ -274,8 +275,9 @@ class NftablesBackend:
 
     def _node_addresses(self, host: HostAddresses) -> None:
         """The addresses that accept node ports (NP-01 to NP-03, NP-09), never loopback ones (NP-06)."""
-        if node_ports_everywhere(self.family, self._config):
+        if host == self._host or node_ports_everywhere(self.family, self._config):
             return
+        self._host = host
         ours = self._config.taking_node_ports(self.family, (*host.local, *host.node), host.node, (PRIMARY,))
         self._claims.replace(_NODE, {(("nodeport-ips", address), (_NODE,)): b"" for address in ours})
 
