@@ -35,6 +35,8 @@ from engine.kernel.nftables.netlink import (
 from engine.kernel.tools import Run
 
 _BUFFER_BYTES = 512 << 20
+_DRAFT_BYTES = 1 << 19
+"""A large transaction takes the kernel longer than several: a set's hash table only grows between them."""
 _FAMILY_BYTES = 4
 """Size of struct nfgenmsg, which contains the current generation."""
 
@@ -145,7 +147,8 @@ class NftablesKernel:
         """The table to be filled: the shadow of a live one, unless an interrupted run left a complete shadow."""
         live = self._table(family)
         free = live is None or is_dormant(live) or self._found(get_chain(family, SHADOW, _COMPLETE)) is not None
-        return Draft(family, TABLE if free else SHADOW, self._script, self._commit, self._connection.room)
+        room = min(self._connection.room, _DRAFT_BYTES)
+        return Draft(family, TABLE if free else SHADOW, self._script, self._commit, room)
 
     def _end(self, family: int) -> Draft | None:
         begun = self._ahead.pop(family, None)
