@@ -19,6 +19,7 @@ from harness.bench.verdict import steps_of
 from harness.cli import main
 from harness.cli.result_pages import page_of
 from harness.log.synth import Options, generate
+from tests.axe import violations
 from tests.chaos_report.chromium import CONTRAST, OVERFLOW
 from tests.chaos_report.conftest import chromium
 from tests.docs.test_schemas import check
@@ -140,6 +141,7 @@ def shown(finished) -> Path:
 def test_the_page(chromium, shown, width, scheme):
     chromium.show(shown, width, 900, scheme)
     assert chromium.run(OVERFLOW) == [0, []]
+    assert violations(chromium) == []
     assert [each for each in chromium.run(CONTRAST) if each[0] < 4.5] == []
     assert chromium.console() == [] and set(chromium.requests_from(shown.as_uri())) <= {shown.as_uri(), "data:,"}
     visible = "return [...document.querySelectorAll(arguments[0])].filter(e => e.getClientRects().length).length"

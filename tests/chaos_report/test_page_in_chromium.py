@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chaos.judged import judge_folder
+from tests.axe import violations
 from tests.chaos_report import runs
 from tests.chaos_report.chromium import CONTRAST, OVERFLOW
 
@@ -41,6 +42,7 @@ def test_it_fits_is_quiet_alone_and_readable(chromium, pages, name, size, scheme
     assert (overflow, elements) == (0, [])
     assert chromium.console() == []
     assert chromium.requests_from(pages[name].as_uri()) == [pages[name].as_uri()], "nothing else is asked for"
+    assert violations(chromium) == []
     texts = chromium.run(CONTRAST)
     assert len(texts) > (40 if name != "nothing" else 5)
     assert [text for text in texts if text[0] < 4.5] == []

@@ -10,6 +10,8 @@ from click.testing import CliRunner
 from harness.cli import main
 from harness.cli.output import this_command
 from harness.cli.result_pages import KINDS, page_of
+from tests.axe import violations
+from tests.chaos_report.chromium import CONTRAST, OVERFLOW
 from tests.docs.test_schemas import SCHEMAS
 
 from .conftest import serving
@@ -65,6 +67,16 @@ def test_a_fleets_heat_map_is_served(chromium, made):
         eventually(chromium, "return document.querySelectorAll('svg').length > 1", True)
         assert chromium.console() == []
         assert chromium.run("return document.querySelector('h1').textContent").strip() == "2 nodes of dump.json"
+
+
+@pytest.mark.parametrize("name", ["fleet", "tune"])
+def test_a_results_page_fits_and_is_accessible(chromium, made, name):
+    _, page = made(name)
+    for width, scheme in ((400, "dark"), (1400, "light"), (2500, "dark")):
+        chromium.show(page, width, 900, scheme)
+        assert chromium.run(OVERFLOW) == [0, []], width
+        assert [text for text in chromium.run(CONTRAST) if text[0] < 4.5] == []
+        assert violations(chromium) == [], width
 
 
 def test_what_is_no_result_is_left_to_others_and_a_broken_one_is_told(made, tmp_path):

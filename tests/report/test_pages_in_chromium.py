@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.replay.report.page import comparison_page, replay_page, upgrade_page
+from tests.axe import violations
 from tests.chaos_report.chromium import CONTRAST, OVERFLOW
 from tests.report.results import compared, failed, replayed, slower
 
@@ -46,6 +47,7 @@ def test_it_fits_is_quiet_alone_and_readable(chromium, pages, name, scheme):
         chromium.show(pages[name], width, 900, scheme)
         assert chromium.run(OVERFLOW) == [0, []], width
         assert chromium.console() == []
+        assert violations(chromium) == []
         texts = chromium.run(CONTRAST)
         assert len(texts) > 5
         assert [text for text in texts if text[0] < 4.5] == []
