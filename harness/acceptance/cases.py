@@ -179,7 +179,7 @@ def _stage(step: JsonObject, local: frozenset[bytes], config: JsonObject) -> Sta
     events = tuple(_event(op) for op in step.get("ops") or ())
     asserts = step.get("asserts") or {}
     if not isinstance(asserts, dict):
-        raise CaseError(f"asserts {asserts!r} is no JSON object")
+        raise CaseError(f"asserts {asserts!r} is not a JSON object")
     return Stage(events, flows, sequence, asserts)
 
 

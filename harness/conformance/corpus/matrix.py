@@ -12,7 +12,7 @@ from harness.conformance.corpus.clusters import CLIENT, E1, E2, NODE, POD, Json,
 from harness.conformance.corpus.row import NP, C, L, Row, X, full
 
 WAYS = {"cluster IP": C, "external IP": X, "balancer IP": L, "node port": NP}
-CLIENTS = {"a pod": POD, "the node": NODE, "a stranger": CLIENT}
+CLIENTS = {"a pod": POD, "the node": NODE, "an external client": CLIENT}
 _MODES = ("iptables", "nftables")
 
 
@@ -64,8 +64,8 @@ def fate(inside: bool, client: str, policy: str, ends: Ends) -> tuple[str, str, 
         rule = "TRAF-02" if client == "a pod" else "TRAF-04"
         return (rule, f"dnat{masqueraded}", ends.here) if ends.here else (rule, "drop", ())
     if policy == "Cluster":
-        rule = {"a pod": "TRAF-05", "the node": "TRAF-07", "a stranger": "TRAF-09"}[client]
+        rule = {"a pod": "TRAF-05", "the node": "TRAF-07", "an external client": "TRAF-09"}[client]
         return rule, "dnat+", ends.all
-    if client == "a stranger":
+    if client == "an external client":
         return ("TRAF-10", "dnat", ends.here) if ends.here else ("TRAF-10", "drop", ())
     return ("TRAF-06", "dnat", ends.all) if client == "a pod" else ("TRAF-08", "dnat+", ends.all)

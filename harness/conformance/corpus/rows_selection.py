@@ -214,7 +214,7 @@ ROWS = [
     ),
     Row(
         "DET-04",
-        "unknown mode is no detector",
+        "an unknown mode means no detector",
         [full(), BOTH],
         flows(CLIENT, (C,), "dnat", E1, E2),
         config={"detectLocalMode": "Magic"},

@@ -183,7 +183,7 @@ ROWS = [
     Transition(
         Row(
             "SYNC-01",
-            "a restart over existing rules keeps what is right",
+            "a restart over existing rules keeps valid ones",
             [full(), BOTH],
             flows(CLIENT, ALL, "dnat+", E1, E2),
             (([], flows(CLIENT, ALL, "dnat+", E1, E2)),),
@@ -193,7 +193,7 @@ ROWS = [
     Transition(
         Row(
             "SYNC-01",
-            "a restart over existing rules takes away what was deleted meanwhile",
+            "a restart over existing rules removes what was deleted meanwhile",
             [full(), BOTH],
             flows(CLIENT, ALL, "dnat+", E1, E2),
             (([delete("Service", "s1")], flows(CLIENT, ALL, "no-op")),),
