@@ -16,6 +16,19 @@ const element = (name, attributes, ...children) => {
 const words = (text, x, y, colour, size = 12, anchor = "start") => element("text",
   { x, y, fill: colour, "font-family": "sans-serif", "font-size": size, "text-anchor": anchor }, text);
 
+/** A lane's caption, its keys as squares in their colours. */
+const captioned = (caption, y, colour) => {
+  const line = words("", MARGIN, y, colour);
+  line.setAttribute("xml:space", "preserve");
+  [...caption.children].forEach((part) => {
+    const key = part.querySelector("rect");
+    if (key) line.append(element("tspan", { fill: getComputedStyle(key).fill }, "■ "));
+    const weight = getComputedStyle(part).fontWeight;
+    line.append(element("tspan", { "font-weight": weight }, `${part.textContent.replace(/\s+/g, " ").trim()}    `));
+  });
+  return line;
+};
+
 /** A lane at that height; styles come along, since a picture has no style sheet. */
 const copied = (lane, y) => {
   const copy = lane.cloneNode(true);
@@ -37,7 +50,7 @@ const drawn = (section, title) => {
   const parts = [words(title, MARGIN, MARGIN + 4, color, 15)];
   let top = MARGIN + LINE;
   section.querySelectorAll("figure.lane").forEach((figure) => {
-    parts.push(words(figure.querySelector("figcaption").textContent.replace(/\s+/g, " ").trim(), MARGIN, top + 12, color));
+    parts.push(captioned(figure.querySelector("figcaption"), top + 12, color));
     const [copy, height] = copied(figure.querySelector("svg.drawn"), top + LINE);
     parts.push(copy);
     top += LINE + height + 4;
