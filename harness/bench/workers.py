@@ -41,8 +41,10 @@ class Worker:
         )  # fmt: skip
         return self
 
-    def __exit__(self, *_exception: object) -> None:
+    def __exit__(self, kind: object, *_exception: object) -> None:
         assert self._process.stdin and self._process.stdout, "they are pipes"
+        if kind:  # interrupted, perhaps in the middle of a long step
+            self._process.kill()
         self._process.stdin.close()
         try:
             self._process.wait(END_SECONDS)
