@@ -13,7 +13,7 @@ from harness.explore.run import read_run
 from tests.chaos_report.runs import ordinary
 
 from .conftest import DEMO, serving
-from .test_page import eventually, get, opened, refused
+from .test_page import AT, eventually, get, jump, opened, refused
 
 LANE = "return document.querySelector('svg.drawn[aria-label^=Convergence]')?.ariaLabel"
 SLOWEST = "[...document.querySelectorAll('[aria-label=\"Slowest changes\"] tbody tr')]"
@@ -61,9 +61,14 @@ def test_a_replays_result_is_shown_instead(demo, result):
         of_result("docs/schemas/replay.json", demo.sha256)
 
 
-def test_a_chaos_run_shows_what_its_kernels_did(chromium, tmp_path):
+REQUESTS = "return document.querySelector('svg.drawn[aria-label^=Requests]')?.ariaLabel"
+MEANWHILE = "return document.querySelector('.timeline p.note').textContent"
+
+
+def test_a_chaos_run_shows_what_its_requests_and_kernels_did(chromium, tmp_path):
     folder = ordinary(tmp_path / "run")
-    (folder / "verdict.json").write_text(json.dumps({"value": True, "findings": []}))
+    finding = {"fault": "pod-kill", "began": 4.0, "ended": 8.0, "pods": ["web-1"], "nodes": [], "lost": 20}
+    (folder / "verdict.json").write_text(json.dumps({"value": True, "findings": [finding]}))
     facts = json.loads((folder / "run.json").read_text())["observations"]
     found = of_run(read_run(folder))
     assert [point.seconds for point in found.points] == [pytest.approx(each["seen"] - each["asked"]) for each in facts]
@@ -72,3 +77,13 @@ def test_a_chaos_run_shows_what_its_kernels_did(chromium, tmp_path):
         eventually(chromium, f"return {SLOWEST}.length", len(facts))
         assert chromium.run(f"return {SLOWEST}[0].cells[0].textContent") == "250 ms"
         eventually(chromium, LANE, "Convergence over time: up to 250 ms")
+        assert chromium.run(REQUESTS) == "Requests over time: up to 110 per second, 21 lost, p99 up to 5.9 ms"
+        assert chromium.run("return document.querySelectorAll('svg.drawn .fault').length") == 3, "one in each lane"
+        jump(chromium, "6s")
+        eventually(
+            chromium,
+            MEANWHILE,
+            "At 6.000s: 100 requests answered, 0 lost, p99 4.6 ms, in this second; in force: pod-kill (web-1)",
+        )
+        chromium.run("document.querySelector('[aria-label=Faults] tbody button').click()")
+        eventually(chromium, AT, str(get(url, "api/index?position=4s")["at"]))
