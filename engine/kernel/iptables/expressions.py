@@ -164,11 +164,14 @@ def expressions(rule: str, family: int) -> bytes:
         matches, target = target, ""
     head, quoted, rest = matches.partition('-m comment --comment "')
     comment, _, tail = rest.partition('"')
-    header: dict[str, bytes] = {}
+    before, header = _parts(head, family)
+    after, more = _parts(tail, family)
+    if more:
+        header = {**header, **more}
     parts = [
-        _parts(head.split(), family, header),
+        before,
         xt.comment(comment).join(_COMMENT) if quoted else b"",
-        _parts(tail.split(), family, header),
+        after,
         _COUNTER,
         _target(target.split(), family) if target else b"",
     ]
@@ -187,13 +190,15 @@ def protocol(rule: str) -> int:
     return xt.PROTOCOLS[rest.split(" ", 1)[0]] if found else 0
 
 
-def _parts(words: list[str], family: int, header: dict[str, bytes]) -> bytes:
-    """Matches in order; those on the packet's header go to the header."""
+@lru_cache(maxsize=4096)
+def _parts(text: str, family: int) -> tuple[bytes, dict[str, bytes]]:
+    """Matches in order, and by option those on the packet's header.  Cached, as many rules share the same matches."""
+    header: dict[str, bytes] = {}
 
     def field(option: str, value: str, inverted: bool) -> None:
         header[option] = _ORDER[option](value, _NOT_EQUAL if inverted else _EQUAL, family)
 
-    return xt.parts(words, _ORDER, field, _match)
+    return xt.parts(text.split(), _ORDER, field, _match), header
 
 
 def _match(name: str, words: list[str]) -> bytes:
