@@ -192,8 +192,7 @@ def _doubted(judgement: Judgement) -> Judgement:
 def _late(facts: Facts, found: list[Finding], limit: int) -> Judgement:
     wanted = f"at most {limit}"
     counted = [f.lost_after_convergence for f in found if f.lost_after_convergence is not None]
-    source = f"{len(counted)} of {plural(len(found), 'fault')} removed a pod that every kernel then removed"
-    source += "; excluded the others"
+    source = f"the {len(counted)} of {plural(len(found), 'fault')} after which every kernel removed a pod"
     if not counted:
         why = facts.run.unseen or "no fault was followed by every kernel"
         return Judgement("lost after convergence", None, wanted, "nothing", why, source)
