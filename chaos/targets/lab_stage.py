@@ -143,17 +143,25 @@ class LabStage:
 
 @contextmanager
 def _lab_folder(folder: Path) -> Iterator[Path]:
-    """In the run's folder; in a virtual machine, whose shared folders cannot hold sockets, copied there at the end."""
+    """In the run's folder; in a virtual machine, whose shared folders cannot hold sockets, copied there at the end.
+
+    QEMU creates a socket there, refuses to open it for its owner and mode to be set, removes it, and reports ENXIO.
+    """
     if not vm.inside():
         yield folder / "lab"
         return
-    with TemporaryDirectory(prefix="harness-lab-") as own:
+    with TemporaryDirectory(prefix="harness-lab-", dir=_unshared(folder.parent)) as own:
         place = Path(own) / "lab"
         try:
             yield place
         finally:
             if place.exists():
                 shutil.copytree(place, folder / "lab", ignore=_sockets)
+
+
+def _unshared(shared: Path) -> str:
+    """A folder of the machine's own; `shared`, the host's, may be the one for temporary files."""
+    return next(place for place in ("/dev/shm", "/var/tmp") if not Path(place).is_relative_to(shared))
 
 
 def _sockets(folder: str, names: list[str]) -> set[str]:

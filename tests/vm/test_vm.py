@@ -51,6 +51,30 @@ def test_output_input_exit_code_and_files_are_passed_on(machine, tmp_path):
     assert not Path("/tmp/lost").exists()
 
 
+IN_A_LAB = """
+import socket, sys
+from pathlib import Path
+from chaos.targets.lab_stage import _lab_folder
+with _lab_folder(Path(sys.argv[1])) as lab, socket.socket(socket.AF_UNIX) as listener:
+    lab.mkdir()
+    (lab / "kept").write_text("kept")
+    listener.bind(str(lab / "control.sock"))
+"""
+
+
+@pytest.mark.vm(boots=True)
+def test_a_labs_sockets_are_not_in_a_shared_folder(machine, tmp_path):
+    """Not even if temporary files are: 9p cannot hold them.  Its files are there afterwards."""
+    command = [sys.executable, "-c", IN_A_LAB, str(tmp_path / "run")]
+    errors = bytearray()
+    (tmp_path / "run").mkdir()
+    code = vm.run(command, writable=[str(tmp_path)], environment={"TMPDIR": str(tmp_path)}, stderr=errors.extend,
+                  limit_seconds=240)  # fmt: skip
+    assert code == 0, errors.decode()
+    assert os.listdir(tmp_path) == ["run"]
+    assert os.listdir(tmp_path / "run" / "lab") == ["kept"]
+
+
 @pytest.mark.vm(boots=True)
 def test_a_command_without_an_end_is_ended(machine):
     with pytest.raises(vm.VmError, match="had not ended after 60 s"):
