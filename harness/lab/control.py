@@ -18,10 +18,11 @@ import msgspec
 from harness.failure import Failure
 from harness.judge.readback.judged import Judged
 from harness.lab.answers import EngineUsage, FlowEndpoint, FlowQuery, LabFacts, Moments, Observation, Status
-from harness.places import commands
+from harness.places import commands, vm
 
 SOCKET, FACTS = "control.sock", "lab.json"
 TIMEOUT_SECONDS = 60
+"""Of an answer; in an emulated machine it may take many times as long."""
 _LONGEST_LINE = 16 << 20
 
 Dispatch = Callable[[str, dict[str, msgspec.Raw]], Awaitable[object]]
