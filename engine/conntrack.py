@@ -150,9 +150,10 @@ class FlowTracker:
 def _wanted(service: Name, ports: dict[str, Reach]) -> Wanted[tuple[bytes], frozenset[Target]]:
     wanted: Wanted[tuple[bytes], frozenset[Target]] = {}
     for name, port in ports.items():
-        wanted[(port.inside,), (service, name)] = port.answers_inside
+        # As in the rules, Services with endpoints take precedence.
+        wanted[(port.inside,), (not port.answers_inside, service, name)] = port.answers_inside
         for key in port.outside:
-            wanted[(key,), (service, name)] = port.answers_outside
+            wanted[(key,), (not port.answers_outside, service, name)] = port.answers_outside
     return wanted
 
 

@@ -59,7 +59,8 @@ class Behaviour(NamedTuple):
     `node_addresses` are those that accept node ports; None means all local addresses except loopback.
     `health_check_ports` are always accepted (IPT-06).  State of single modes, None in the others: `chains` of
     iptables; `sets` of ipvs, their entries in the format of `ipset` by set name without `KUBE-`; and
-    `own_endpoints` of this node as (address, protocol, port) for nftables.
+    `own_endpoints` of this node as (address, protocol, port) for nftables.  `overshadowed`: endpoint sets for places
+    that another Service has, which no destination may use.
     """
 
     destinations: dict[Key, Destination]
@@ -70,3 +71,4 @@ class Behaviour(NamedTuple):
     chains: Chains | None = None
     sets: dict[str, set[str]] | None = None
     own_endpoints: frozenset[Key] | None = None
+    overshadowed: frozenset[frozenset[Target]] = frozenset()

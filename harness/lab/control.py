@@ -139,7 +139,7 @@ class LabClient:
     def _exchange(self, request: bytes) -> bytes:
         """The line that answers a request."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-            sock.settimeout(TIMEOUT_SECONDS)
+            sock.settimeout(TIMEOUT_SECONDS * vm.patience())
             try:
                 _connect(sock, self.folder / SOCKET)
                 sock.sendall(request)

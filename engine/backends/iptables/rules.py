@@ -41,7 +41,8 @@ class PortRules:
         self._plan = plan
         self._config = config
         self._comments = comments
-        self._owner = (service, plan.name, plan.protocol)
+        # Of Services that want the same address, those with usable endpoints take precedence.
+        self._owner = (not plan.any_usable, service, plan.name, plan.protocol)
         self._family = 4 if len(plan.cluster_ip) == 4 else 6
         self.name = port_name(service, plan.name)
         self._protocol = PROTOCOL_NAMES[plan.protocol]

@@ -55,6 +55,10 @@ class Parts(NamedTuple):
 
 Elements = Wanted[tuple[str, bytes], bytes]
 """By set and key, the data."""
+Places = tuple[tuple[str, bytes], ...]
+"""The maps and sets that contain a destination, each with its data."""
+Destinations = Wanted[tuple[str, bytes], Places]
+"""By kind (services or nodeports) and key.  One Service gets all places of a destination, lest those of two mix."""
 
 HAIRPINS = "hairpin-connections"
 _NODE = Name("", "")
@@ -86,6 +90,7 @@ class NftablesBackend:
         self._freed: list[int] = []  # not reused before the deletion is sent
         self._first = True
         self._claims: Claims[tuple[str, bytes], bytes] = Claims()
+        self._destinations: Claims[tuple[str, bytes], Places] = Claims()
         self._affinity = Affinity()
         self._chains = {("pick", number) for number in range(_FIRST_SCRIPTS)}
         self._made: set[tuple[str, int]] = set()
@@ -139,14 +144,16 @@ class NftablesBackend:
     def _replan(self, change: PlanChange, parts: Parts) -> None:
         """Update one Service's pools, and its claims."""
         wanted: Elements = {}
+        destinations: Destinations = {}
         kept: set[Owner] = set()
         self.degraded.pop(change.service, None)
         for port in change.new:
             pools = self._pools_of(change.service, port, kept, *parts)
-            _frontends(change.service, port, *pools, wanted)
+            _frontends(change.service, port, *pools, wanted, destinations)
             self._on_this_node(change.service, port, wanted)
         self._drop_pools(change, kept, parts.removed, parts.sticky)
         self._claims.replace(change.service, wanted)
+        self._destinations.replace(change.service, destinations)
 
     def _in_order(self, parts: Parts, settled: list[SetChange]) -> list[SetChange]:
         """All changes of sets: endpoints before what leads to them, and removed ones after it."""
@@ -271,7 +278,11 @@ class NftablesBackend:
                 change.add.append((key, now))
             if self._hand:
                 self._grown(change)
-        return list(sets.values())
+        for (_, key), was, places in self._destinations.settle():
+            _move(key, dict(was or ()), dict(places or ()), sets)
+            if self._hand:
+                self._grown(*(sets[name] for name, _ in places or ()))
+        return [sets[name] for name in sorted(sets)]
 
     def _node_addresses(self, host: HostAddresses) -> None:
         """The addresses that accept node ports (NP-01 to NP-03, NP-09), never loopback ones (NP-06)."""
@@ -342,50 +353,55 @@ def _reslot(pool: Pool, targets: tuple[Target, ...], added: SetChange, removed: 
     pool.slots[:] = slots
 
 
-def _frontends(service: Name, port: PortPlan, cluster: bytes | None, local: bytes | None, wanted: Elements) -> None:
-    """Add the elements for the destinations of one port to `wanted`."""
+def _move(key: bytes, before: dict[str, bytes], now: dict[str, bytes], sets: dict[str, SetChange]) -> None:
+    """Add the changes of one destination's places to `sets`."""
+    for name in before.keys() | now.keys():
+        if before.get(name) != now.get(name):
+            change = sets.setdefault(name, SetChange(name))
+            if name in before:
+                change.delete.append(key)
+            if name in now:
+                change.add.append((key, now[name]))
+
+
+def _frontends(
+    service: Name,
+    port: PortPlan,
+    cluster: bytes | None,
+    local: bytes | None,
+    wanted: Elements,
+    destinations: Destinations,
+) -> None:
+    """Add the elements for the destinations of one port; Services with usable endpoints take precedence."""
     owner = (service, port.name, port.protocol, False)
+    ranked = (not port.any_usable, *owner)
     tail = bytes((port.protocol, 0, 0, 0)) + port.port.to_bytes(2, "big") + b"\0\0"
     destination = port.cluster_ip + tail
     wanted[("cluster-ips", port.cluster_ip), owner] = b""
     internal = local if port.internal_local else cluster
     if internal:
-        wanted[("services", destination), owner] = internal
+        destinations[("services", destination), ranked] = (("services", internal),)
     elif port.any_usable:
-        wanted[("drop-services", destination), owner] = b""
+        destinations[("services", destination), ranked] = (("drop-services", b""),)
     for ip in port.external_ips + port.load_balancer_ips:
-        _external("services", ip + tail, port, owner, cluster, local, wanted)
+        destinations.setdefault((("services", ip + tail), ranked), _external("services", port, cluster, local))
     if port.node_port:
         key = bytes((port.protocol, 0, 0, 0)) + port.node_port.to_bytes(2, "big") + b"\0\0"
-        _external("nodeports", key, port, owner, cluster, local, wanted)
+        destinations[("nodeports", key), ranked] = _external("nodeports", port, cluster, local)
     if port.allowed is not None:
         _firewall(port, tail, owner, wanted)
 
 
-def _external(
-    kind: str,
-    key: bytes,
-    port: PortPlan,
-    owner: Owner,
-    cluster: bytes | None,
-    local: bytes | None,
-    wanted: Elements,
-) -> None:
-    """An external destination, by external traffic policy (ETP-01 to ETP-04)."""
+def _external(kind: str, port: PortPlan, cluster: bytes | None, local: bytes | None) -> Places:
+    """The places of an external destination, by external traffic policy (ETP-01 to ETP-04)."""
     if not port.any_usable or not (cluster or port.external_local):
-        wanted[(f"reject-{kind}", key), owner] = b""
-        return
+        return ((f"reject-{kind}", b""),)
     if cluster and not port.external_local:
-        name = "external-services" if kind == "services" else "nodeports"
-        wanted[(name, key), owner] = cluster
-        return
-    if cluster:
-        name = "short-circuits" if kind == "services" else "short-circuit-nodeports"
-        wanted[(name, key), owner] = cluster
-    if local:
-        wanted[(f"local-{kind}", key), owner] = local
-    else:
-        wanted[(f"drop-{kind}", key), owner] = b""
+        return (("external-services" if kind == "services" else "nodeports", cluster),)
+    here = (f"local-{kind}", local) if local else (f"drop-{kind}", b"")
+    return (
+        (("short-circuits" if kind == "services" else "short-circuit-nodeports", cluster), here) if cluster else (here,)
+    )
 
 
 def _firewall(port: PortPlan, tail: bytes, owner: Owner, wanted: Elements) -> None:

@@ -127,10 +127,6 @@ class Oracle:
         self._news[place].clear()
         return kept
 
-    def endpoints(self, name: Name, port: JsonObject, size: int) -> dict[Target, JsonObject]:
-        """All listed endpoints of a Service port, with their manifests."""
-        return self._endpoints(name, port, size)
-
     def behaviour(self, family: int, mode: str = "nftables") -> Behaviour:
         """The expected behaviour of the node for one family and proxy mode."""
         merged = self._up_to_date(family, mode)
@@ -152,6 +148,7 @@ class Oracle:
             merged.chains if traits.chains else None,
             merged.all_sets(cluster_ips) if traits.sets else None,
             frozenset(merged.own_endpoints) if traits.own_endpoints else None,
+            merged.overshadowed,
         )
 
     def _up_to_date(self, family: int, mode: str) -> Merged:
@@ -225,7 +222,8 @@ class Oracle:
         zone: str = (self._node["metadata"].get("labels") or {}).get("topology.kubernetes.io/zone", "")
         return zone
 
-    def _endpoints(self, name: tuple[str, str], port: JsonObject, size: int) -> dict[Target, JsonObject]:
+    def endpoints(self, name: Name, port: JsonObject, size: int) -> dict[Target, JsonObject]:
+        """All listed endpoints of a Service port, with their manifests."""
         wanted = (port.get("name") or "", port.get("protocol") or "TCP")
         if wanted[1] == "SCTP" and not self._traits.sctp:
             return {}
@@ -249,27 +247,30 @@ class Oracle:
     def _wins(self, endpoint: JsonObject) -> bool:
         """Whether an endpoint replaces an earlier one with the same address and port (EPS-05, EPS-05a)."""
         if self.settings.version < (1, 36):
-            return endpoint.get("nodeName") == self._node_name
+            return self._is_here(endpoint)
         return (endpoint.get("conditions") or {}).get("terminating") is not True
+
+    def _is_here(self, endpoint: JsonObject) -> bool:
+        """Not if neither the node nor the endpoint's is known."""
+        return self._node_name is not None and endpoint.get("nodeName") == self._node_name
 
     def _port(self, name: Name, service: JsonObject, port: JsonObject, part: Part) -> None:
         spec = service["spec"]
         number, protocol = port["port"], PROTOCOLS[port.get("protocol") or "TCP"]
         plain, balancers = self._outside(service)
-        endpoints = self._endpoints(name, port, self._size)
+        endpoints = self.endpoints(name, port, self._size)
         rules = self._rules(service, port, endpoints, bool(port.get("nodePort") or balancers or plain))
         part.own_endpoints.update(
-            (address, protocol, own)
-            for (address, own), each in endpoints.items()
-            if each.get("nodeName") == self._node_name
+            (address, protocol, own) for (address, own), each in endpoints.items() if self._is_here(each)
         )
-        part.claim((part.cluster_ip, protocol, number), rules.internal())
+        yields = self._traits.yields_without_endpoints and not rules.some
+        part.claim((part.cluster_ip, protocol, number), rules.internal(), yields=yields)
         allowed = self._allowed(spec, balancers)
         for ip in plain:
-            part.claim((ip, protocol, number), rules.external_address())
+            part.claim((ip, protocol, number), rules.external_address(), yields=yields)
         for ip in balancers:
             mine = rules.external_address(allowed)
-            part.claim((ip, protocol, number), mine, None if self._traits.first_ranges_only else allowed)
+            part.claim((ip, protocol, number), mine, None if self._traits.first_ranges_only else allowed, yields)
         if port.get("nodePort"):
             part.nodeports.setdefault((protocol, port["nodePort"]), Claim(rules.external()))
         if rules.some and (port.get("nodePort") or balancers or plain):

@@ -1,7 +1,7 @@
 """What each Service contributes to the behaviour, and all of it put together, Service by Service. Pure.
 
-Of an address and port that several Services want, the first by name has the outcome; source ranges add up where a mode
-says so.
+Of an address and port that several Services want, the first by name has the outcome, in some modes the first with
+usable endpoints; source ranges add up where a mode says so.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
-from harness.judge.behaviour import Chains, Destination, Key
+from harness.judge.behaviour import Chains, Destination, Key, Target
 from harness.judge.oracle import ipsets
 from harness.judge.oracle.frontends import Ranges
 
@@ -21,10 +21,14 @@ _Place = TypeVar("_Place", Key, tuple[int, int])
 
 
 class Claim(NamedTuple):
-    """One Service's wish for a place; `adds` are source ranges that apply even if another Service has it."""
+    """One Service's wish for a place; `adds` are source ranges that apply even if another Service has it.
+
+    `yields`: to any Service that does not.
+    """
 
     destination: Destination
     adds: Ranges | None = None
+    yields: bool = False
 
 
 @dataclass
@@ -41,9 +45,9 @@ class Part:
     own_endpoints: set[Key] = field(default_factory=set)
     sets: ipsets.Sets = field(default_factory=dict)
 
-    def claim(self, key: Key, destination: Destination, adds: Ranges | None = None) -> None:
+    def claim(self, key: Key, destination: Destination, adds: Ranges | None = None, yields: bool = False) -> None:
         """Of a place that the Service itself wants twice, the first wish counts, with the ranges of both."""
-        self.destinations[key] = _joined(self.destinations.get(key), Claim(destination, adds))
+        self.destinations[key] = _joined(self.destinations.get(key), Claim(destination, adds, yields))
 
 
 def _joined(before: Claim | None, later: Claim) -> Claim:
@@ -52,7 +56,8 @@ def _joined(before: Claim | None, later: Claim) -> Claim:
     if later.adds is None:
         return before
     allowed = later.adds | (before.destination.allowed or frozenset())
-    return Claim(before.destination._replace(allowed=allowed), later.adds | (before.adds or frozenset()))
+    adds = later.adds | (before.adds or frozenset())
+    return before._replace(destination=before.destination._replace(allowed=allowed), adds=adds)
 
 
 class _Places(Generic[_Place]):
@@ -61,6 +66,8 @@ class _Places(Generic[_Place]):
     def __init__(self) -> None:
         self._claims: dict[_Place, dict[Name, Claim]] = {}
         self.settled: dict[_Place, Destination] = {}
+        self.losers: dict[_Place, list[Destination]] = {}
+        """What Services other than the one that has the place wanted there."""
 
     def replace(self, name: Name, old: dict[_Place, Claim], new: dict[_Place, Claim]) -> None:
         """Take a Service's old wishes back and note its new ones."""
@@ -73,14 +80,18 @@ class _Places(Generic[_Place]):
 
     def _settle(self, place: _Place) -> None:
         claims = self._claims[place]
+        self.losers.pop(place, None)
         if not claims:
             del self._claims[place], self.settled[place]
             return
         found: Claim | None = None
-        for name in sorted(claims):
+        order = sorted(claims, key=lambda name: (claims[name].yields, name))
+        for name in order:
             found = _joined(found, claims[name])
         if found is not None:
             self.settled[place] = found.destination
+        if len(order) > 1:
+            self.losers[place] = [claims[name].destination for name in order[1:]]
 
 
 _Item = TypeVar("_Item", bytes, int, str, Key)
@@ -131,6 +142,13 @@ class Merged:
         self._external.replace(old.external, new.external)
         self._firewalls.replace(old.firewalls, new.firewalls)
         self._guarded.replace(old.guarded, new.guarded)
+
+    @property
+    def overshadowed(self) -> frozenset[frozenset[Target]]:
+        """Endpoint sets that no destination may use, as another Service has theirs."""
+        losers = [*self.destinations.losers.values(), *self.nodeports.losers.values()]
+        outcomes = [outcome for wished in losers for each in wished for outcome in each.outcomes]
+        return frozenset(outcome[1] for outcome in outcomes if outcome[0] == "dnat")
 
     @property
     def chains(self) -> Chains:

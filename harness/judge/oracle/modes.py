@@ -23,7 +23,8 @@ class Traits:
     only on arrival, and then on any of its addresses (NOEP-03).  `drops_without_local`: a local policy without local
     endpoints drops, else it rejects.  `alike_for_all`: an external policy does not distinguish clients, and falls back
     to all endpoints (IPVS-08).  `undetected_pods_are_external`: if pods cannot be detected (ETP-05).
-    `first_ranges_only`: of several Services with an address, only the first one's source ranges apply.
+    `first_ranges_only`: of several Services with an address, only the first one's source ranges apply;
+    `yields_without_endpoints`: the first is the first that has usable endpoints.
 
     Connections.  `by_sockets`: a process accepts them and connects itself, from the node's address.  `by_ip_vs`: the
     kernel's balancer does; it bars the node only from itself (LB-05), and masquerades between cluster IPs (CIP-04,
@@ -45,6 +46,7 @@ class Traits:
     alike_for_all: bool = False
     undetected_pods_are_external: bool = False
     first_ranges_only: bool = False
+    yields_without_endpoints: bool = False
     by_sockets: bool = False
     by_ip_vs: bool = False
     hairpins_of_node_since: tuple[int, int] | None = None
@@ -62,6 +64,7 @@ TRAITS = {
         rejects_on_output=False,
         undetected_pods_are_external=True,
         first_ranges_only=True,
+        yields_without_endpoints=True,
         chains=True,
     ),
     "ipvs": Traits(
@@ -77,6 +80,7 @@ TRAITS = {
         node_ports_on=("primary",),
         rejects_on_loopback=True,
         drops_unassigned=True,
+        yields_without_endpoints=True,
         hairpins_of_node_since=(1, 36),
         own_endpoints=True,
     ),

@@ -35,17 +35,23 @@ Resolve = Callable[[bytes | None], _Picked | None]
 Marked = dict[str, Masquerade]
 
 
-def behaviour_of(family: int, tables: Tables, settings: Settings | None = None) -> Behaviour:
+def behaviour_of(
+    family: int,
+    tables: Tables,
+    settings: Settings | None = None,
+    unused: frozenset[frozenset[Target]] = frozenset(),
+) -> Behaviour:
     """The behaviour of these elements; ValueError for gaps and unreferenced sets among endpoints.
 
-    Which clients are masqueraded follows from the map and, if given, from `settings`.
+    Which clients are masqueraded follows from the map and, if given, from `settings`.  Sets with the `unused` endpoints
+    may be unreferenced.
     """
     size = 4 if family == 4 else 16
     pools = _Pools(size, tables)
     marked = _marked(size, settings) if settings else {}
     destinations = _destinations(size, tables, pools.resolve, marked)
     nodeports = _nodeports(tables, pools.resolve, marked)
-    pools.nothing_leaked()
+    pools.nothing_leaked(unused)
     return Behaviour(destinations, nodeports, frozenset(tables["cluster-ips"]), frozenset(tables["nodeport-ips"]))
 
 
@@ -121,9 +127,9 @@ class _Pools:
         if found != chain:
             raise ValueError(f"map {name} maps {key:#x} to {found!r}, expected {chain}")
 
-    def nothing_leaked(self) -> None:
-        """ValueError for unreferenced endpoint sets, except the unused half of an affinity pair."""
-        leaked = self._pools.keys() - self._used
+    def nothing_leaked(self, unused: frozenset[frozenset[Target]]) -> None:
+        """ValueError for unreferenced endpoint sets, except `unused` ones and the unused half of an affinity pair."""
+        leaked = {n for n in self._pools.keys() - self._used if frozenset(self._pools[n].values()) not in unused}
         leaked |= {number for number in self._sticky if not {number, number ^ 1} & self._sticky_used}
         if leaked:
             raise ValueError(f"unreferenced endpoint sets: {sorted(leaked)[:9]}")

@@ -65,7 +65,7 @@ def judge(
         return nothing(expected)
     known, wanted = _known(settings), expected if part is None else part
     found = [*_elements(held.sets), *_own(family, held.sets, expected, expected if hairpins else wanted, settings)]
-    actual = attempted(lambda: behaviour_of(family, held.sets, settings))
+    actual = attempted(lambda: behaviour_of(family, held.sets, settings, expected.overshadowed))
     found += [actual] if isinstance(actual, str) else compare(wanted, actual)
     checked = {"elements": sum(map(len, held.sets.values()))}
     if held.table is None:
