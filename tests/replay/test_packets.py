@@ -9,13 +9,14 @@ from dataclasses import replace
 
 import pytest
 
+from engine import conntrack
 from engine.kernel.base import Applied
 from engine.kernel.conntrack import ConntrackTable
 from harness.judge.packets import spread, standing
 from harness.judge.packets.lookout import gaps
 from harness.replay.kernels import Target, open_kernel
 from harness.replay.session import Options, Session
-from tests.replay.cluster import AWAY, HERE, OBJECTS, piece, recording
+from tests.replay.cluster import AWAY, HERE, OBJECTS, piece, recording, service
 
 pytestmark = pytest.mark.usefixtures("kernel_namespaces")
 
@@ -152,6 +153,37 @@ def test_flows_to_a_service_that_is_gone_are_seen(tmp_path, mode, monkeypatch):
     monkeypatch.setattr(ConntrackTable, "remove", lambda *_: 0)
     result = replayed(path, mode)
     assert any("though no Service leads there" in line for line in result.differences), result.differences
+
+
+def draining(name: str, addresses: list[str]) -> dict:
+    made = piece(name, addresses, "UDP", 2)
+    for each in made["endpoints"][:1]:
+        each["conditions"] = {"ready": False, "serving": True, "terminating": True}
+    return made
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_flows_that_are_cut_although_their_endpoint_only_drains_are_seen(tmp_path, mode, monkeypatch):
+    path = recording(tmp_path / "r.jsonl", (10.0, "MODIFIED", draining("dns", HERE + AWAY)))
+    assert replayed(path, mode).differences == []
+    monkeypatch.setattr(conntrack, "endpoints_of", lambda *_: {})  # none of them drains
+    result = replayed(path, mode)
+    assert any("a flow of UDP to 10.128.1.11:8080, which serves" in line for line in result.differences)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_flows_that_stay_when_the_last_endpoint_goes_are_seen(tmp_path, mode, monkeypatch):
+    """Also those of a Service that had none at first."""
+    late = service("late", "10.96.0.7", 53, "UDP")
+    changes = [
+        (10.0, "ADDED", late), (10.0, "ADDED", piece("late", HERE + AWAY, "UDP")),
+        (20.0, "MODIFIED", piece("late", [], "UDP", 2)),
+    ]  # fmt: skip
+    path = recording(tmp_path / "r.jsonl", *changes)
+    assert replayed(path, mode).differences == []
+    monkeypatch.setattr(ConntrackTable, "remove", lambda *_: 0)
+    result = replayed(path, mode)
+    assert any("10.96.0.7" in line and "which serves no more" in line for line in result.differences)
 
 
 def test_flows_that_are_removed_although_their_endpoint_serves_are_seen(tmp_path, monkeypatch):

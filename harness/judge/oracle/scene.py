@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from harness.judge.behaviour import PROTOCOLS
 from harness.judge.oracle.fold import Oracle
-from harness.judge.oracle.rules import may_serve, ready
+from harness.judge.oracle.rules import draining, may_serve, ready
 from harness.judge.oracle.settings import packed
 from harness.log.events import JsonObject
 
@@ -149,9 +149,10 @@ def _node_addresses(oracle: Oracle, size: int) -> tuple[bytes, ...]:
 
 
 class Serving(NamedTuple):
-    """One UDP port: endpoints that certainly serve, and all that may serve."""
+    """One UDP port: endpoints that are ready, those that terminate but still serve, and all that may serve."""
 
     ready: frozenset[tuple[bytes, int]]
+    draining: frozenset[tuple[bytes, int]]
     possible: frozenset[tuple[bytes, int]]
 
 
@@ -173,5 +174,6 @@ def serving(oracle: Oracle, family: int, key: Key) -> Serving | None:
     ends = oracle.endpoints(_name(service), port, size)
     return Serving(
         frozenset(target for target, each in ends.items() if ready(each)),
+        frozenset(target for target, each in ends.items() if draining(each)),
         frozenset(target for target, each in ends.items() if ready(each) or may_serve(each)),
     )

@@ -43,7 +43,7 @@ class Limits(NamedTuple):
     distribution is tested.  Beyond these, a sample is checked.
     """
 
-    destinations: int = 250
+    destinations: int = 300
     covered: int = 6000
     tested: int = 8
 
@@ -149,6 +149,8 @@ class PacketJudge:
             kept = [q for q in self._answering.get(family, ()) if q.packet.destination not in only]
             self._answering[family] = kept + [q for q in questions if _steady(q, at)]
             self._follow(oracle, asking, standing, found, only if syncs > 1 else frozenset())
+            if not found.enough:
+                standing.renew(questions)
         return found
 
     def _asking(self, oracle: Oracle, family: int, at: Scene) -> Asking:

@@ -1,6 +1,7 @@
 """Established connections while rules change: TCP keeps its endpoint, UDP as long as the endpoint serves.
 
-Each keeps its client port, and sends another packet at every check.
+Each keeps its client port, and sends another packet at every check.  UDP flows to destinations that change are opened
+anew, since most changes concern others than those opened at first.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from itertools import zip_longest
 
 from harness.judge.oracle import Oracle
 from harness.judge.oracle.modes import TRAITS
-from harness.judge.oracle.packets import fate
-from harness.judge.oracle.scene import serving
+from harness.judge.oracle.packets import Fate, fate
+from harness.judge.oracle.scene import Serving, serving
 from harness.judge.packet import Packet
 from harness.judge.packets.attempts import Attempt, Attempts
 from harness.judge.packets.questions import HERE, STRANGER, Asking, Question
@@ -25,6 +26,8 @@ MOST = {TCP: 12, UDP: 48}
 COPIES = {TCP: 1, UDP: 4}
 """Several UDP flows per destination: one that was cut by mistake may reach the same endpoint by chance, and each of
 a few endpoints should have one."""
+CHANGED, CHANGED_COPIES = 48, 2
+"""UDP flows to destinations that changed, per family; the oldest give way to new ones."""
 IDLE_SECONDS = {TCP: 50.0, UDP: 25.0}
 """Connection tracking forgets a UDP flow after 30 s, an unacknowledged one of TCP after 60 s: one that waited for
 nearly as long says nothing."""
@@ -44,6 +47,7 @@ class Standing:
     def __init__(self, attempts: Attempts, family: int, mode: str) -> None:
         self._attempts, self._family, self._mode = attempts, family, mode
         self._flows: list[_Flow] = []
+        self._to_changed: list[_Flow] = []
         self.followed = 0
 
     def open(self, questions: Sequence[Question]) -> None:
@@ -53,22 +57,40 @@ class Standing:
             # Prefer several endpoints: these reveal a connection that was established again.
             several = [q for q in fit if len(q.fate.endpoints) > 1]
             chosen = [*in_turn(several), *in_turn([q for q in fit if q not in several])]
-            for question in [q for q in chosen for _ in range(COPIES[protocol])][:most]:
-                self._begin(question)
+            self._flows += self._begun([q for q in chosen for _ in range(COPIES[protocol])][:most])
 
-    def _begin(self, question: Question) -> None:
-        first = self._attempts.send(question.packet, question.origin)
-        self._attempts.watch([first])
-        if first.kind == "dnat" and first.arrivals[-1].place:
-            self._flows.append(_Flow(question, first, first.target, time.monotonic()))
+    def renew(self, questions: Sequence[Question]) -> None:
+        """Open UDP flows to destinations that have just changed: they may change again."""
+        fit = in_turn([q for q in questions if q.packet.protocol == UDP and _fits(q)])
+        self._to_changed += self._begun([q for q in fit for _ in range(CHANGED_COPIES)][:CHANGED])
+        del self._to_changed[:-CHANGED]
+
+    def _begun(self, questions: Sequence[Question]) -> list[_Flow]:
+        """A connection for each question, without those that failed."""
+        sent = [(question, self._attempts.send(question.packet, question.origin)) for question in questions]
+        self._attempts.watch(first for _, first in sent)
+        now = time.monotonic()
+        return [
+            _Flow(question, first, first.target, now)
+            for question, first in sent
+            if first.kind == "dnat" and first.arrivals[-1].place
+        ]
 
     def follow(self, oracle: Oracle, asking: Asking, unsure: Container[bytes] = ()) -> list[str]:
         """Send a packet on each connection and report those that did not go where they should, which are dropped.
 
         `unsure` addresses changed without being checked: a flow may have moved for a reason that no longer exists.
         """
-        found = []
-        flows, self._flows = self._flows, []
+        found: list[str] = []
+        for flows in (self._flows, self._to_changed):
+            flows[:] = self._followed(flows, oracle, asking, unsure, found)
+        return found
+
+    def _followed(
+        self, flows: list[_Flow], oracle: Oracle, asking: Asking, unsure: Container[bytes], found: list[str]
+    ) -> list[_Flow]:
+        """The connections to go on with; differences are added to `found`."""
+        kept = []
         sent = [(flow, self._attempts.follow(flow.first)) for flow in flows]
         self._attempts.watch(
             (each for _, each in sent), lambda each: not self._must_arrive(oracle, asking, each.packet)
@@ -83,8 +105,8 @@ class Standing:
                 found.append(f"{flow.question}: {line}")
             elif again.kind == "dnat" and again.target in (flow.target, *flow.question.fate.endpoints):
                 flow.target, flow.sent_at = again.target, now
-                self._flows.append(flow)
-        return found
+                kept.append(flow)
+        return kept
 
     def _must_arrive(self, oracle: Oracle, asking: Asking, packet: Packet) -> bool:
         return packet.protocol == TCP or fate(oracle, packet, self._mode, asking.behaviour).kind == "dnat"
@@ -102,15 +124,20 @@ class Standing:
         if stayed and flow.target in now.endpoints:
             return None
         known = serving(oracle, self._family, (packet.destination, packet.protocol, packet.port))
-        if known is None and now.kind != "dnat" and stayed:
-            return f"a flow of UDP still goes to {place(flow.target)}, though no Service leads there"
-        if known is None or not known.ready:
-            return None
-        if not unsure and flow.target in known.ready and flow.target in now.endpoints and not stayed:
+        if known is None:
+            gone = stayed and now.kind != "dnat"
+            return f"a flow of UDP still goes to {place(flow.target)}, though no Service leads there" if gone else None
+        if not (stayed or unsure) and self._keeps(flow.target, known, now):
             return f"a flow of UDP to {place(flow.target)}, which serves, {went}"
         if flow.target not in known.possible and stayed:
             return f"a flow of UDP still goes to {place(flow.target)}, which serves no more"
         return None
+
+    def _keeps(self, target: tuple[bytes, int], known: Serving, now: Fate) -> bool:
+        """Whether a flow must stay at its endpoint: it is ready and may be chosen, or it drains."""
+        if target in known.draining:
+            return not TRAITS[self._mode].by_ip_vs
+        return target in known.ready and target in now.endpoints
 
 
 def in_turn(questions: Sequence[Question]) -> list[Question]:
