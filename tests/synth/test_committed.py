@@ -2,6 +2,7 @@
 
 import functools
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from harness.log.synth import Options, generate
 from harness.log.synth.committed import COMMITTED, make
 
 RECORDINGS = Path(__file__).parents[2] / "recordings"
-LIMITS = {"10k-svc.jsonl": 30_000_000, "demo.jsonl": 300_000, "rules.jsonl": 320_000}
+LIMITS = {"10k-svc.jsonl": 30_000_000, "demo.jsonl": 300_000, "rules.jsonl": 360_000}
 
 
 def test_the_files_are_the_generators_byte_for_byte(tmp_path):
@@ -125,6 +126,24 @@ EVERY = RICH | {
     "two addresses per family": lambda state: all(
         len([a for a in one["status"]["addresses"] if a["type"] == "InternalIP"]) == 4 for one in nodes(state)
     ),
+    "a Service without families": lambda state: any("ipFamilies" not in one["spec"] for one in services(state)),
+    "a node port of two protocols": lambda state: (
+        len({(p["protocol"], p["nodePort"]) for _, p in ports(state) if "nodePort" in p})
+        > len({p["nodePort"] for _, p in ports(state) if "nodePort" in p})
+    ),
+    "more ports of one affinity timeout than share a block": lambda state: any(
+        len(one["spec"].get("ports") or ()) > 16 and one["spec"].get("sessionAffinity") == "ClientIP"
+        for one in services(state)
+    ),
+    "hundreds of endpoints, without nodes": lambda state: sum("nodeName" not in one for one in endpoints(state)) > 256,
+    "an address and port of two Services": lambda state: max(
+        Counter(
+            (address, port["port"], port["protocol"])
+            for one in services(state)
+            for address in one["spec"].get("externalIPs", ())
+            for port in one["spec"]["ports"]
+        ).values()
+    ) > 1,
     "zones": lambda state: len({one["metadata"]["labels"]["topology.kubernetes.io/zone"] for one in nodes(state)}) > 1,
 }  # fmt: skip
 

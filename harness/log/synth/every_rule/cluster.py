@@ -197,11 +197,15 @@ class Cluster:
                 "endpoints": endpoints or None,
                 "ports": ports if endpoints else None,
             }
-            self.create("endpointslices", f"{name}-{letter}{family}", body, {SERVICE_NAME: name})
+            self.create("endpointslices", f"{name}-{letter}{family}", body, {SERVICE_NAME: piece.service})
+
+    def manifest(self, resource: str, name: str) -> Manifest:
+        """An object as it now is, to read."""
+        return self._objects[resource, name]
 
     def spec(self, name: str) -> Manifest:
         """A Service's spec as it now is, to read."""
-        spec: Manifest = self._objects["services", name]["spec"]
+        spec: Manifest = self.manifest("services", name)["spec"]
         return spec
 
     def edit(self, name: str, **fields: Any) -> None:

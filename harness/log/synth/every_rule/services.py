@@ -10,6 +10,10 @@ from harness.log.synth.every_rule.cluster import ZONES, Cluster, Manifest, Pod, 
 HTTP = "http 80 8080"
 RANGES = ["203.0.113.0/28", "198.51.100.64/26", "2001:db8:1::/64"]
 """Allowed sources; this node is in none of them."""
+CROWD = 300
+"""Endpoints of the largest Service."""
+MORE_THAN_A_BLOCK = 17
+"""Ports with the same affinity timeout: in mode nftables 16 share a block of numbers."""
 NODE_RANGES = ["192.168.0.0/16", "fd00:192:168::/48"]
 """Allowed sources that include the nodes."""
 
@@ -117,6 +121,8 @@ def _ports(cluster: Cluster) -> None:
     service("syslog", "- 514 5514 UDP", [pods("bc")])
     service("signal", "sctp 9999 9999 SCTP", [pods("ac")])
     service("unnamed", "- 8443 8443", [pods("ab")])
+    service("of-old-times", HTTP, [pods("ab")], families=(4,))
+    cluster.edit("of-old-times", clusterIPs=None, ipFamilies=None, ipFamilyPolicy=None)
     service("misnamed", "http 80 8080", [pods("ab")])
     cluster.slices["misnamed", "a"].ports[0].name = "web"
     cluster.write("misnamed")
@@ -125,6 +131,9 @@ def _ports(cluster: Cluster) -> None:
 def _node_ports(cluster: Cluster) -> None:
     service, pods = cluster.service, cluster.pods
     service("node-port", "http 80 8080,dns 53 5353 UDP,sctp 99 9999 SCTP", [pods("abc")], type="NodePort")
+    service("node-port-shared", "http 80 8080,quic 443 8443 UDP", [pods("ab")], type="NodePort")
+    listed = cluster.spec("node-port-shared")["ports"]
+    cluster.edit("node-port-shared", ports=[listed[0], {**listed[1], "nodePort": listed[0]["nodePort"]}])
     service("node-port-empty", HTTP, [[]], type="NodePort")
     local: dict[str, Any] = {"type": "NodePort", "externalTrafficPolicy": "Local"}
     service("node-port-local", "http 80 8080,dns 53 5353 UDP", [pods("aabc")], **local)
@@ -163,6 +172,7 @@ def _external(cluster: Cluster) -> None:
     service("external-elsewhere", HTTP, [pods("cd")], externalIPs=external(3), **local)
     service("external-empty", HTTP, [[]], externalIPs=external(4))
     service("external-shared", "alt 8080 8080", [pods("ad")], externalIPs=external(1))
+    service("external-rival", HTTP, [pods("bc")], externalIPs=external(2)[::2])
 
 
 def _sticky(cluster: Cluster) -> None:
@@ -170,6 +180,8 @@ def _sticky(cluster: Cluster) -> None:
     service("sticky", HTTP, [pods("abcd")], **client_ip(10800))
     service("sticky-minute", "http 80 8080,dns 53 5353 UDP", [pods("abc")], type="NodePort", **client_ip(60))
     service("sticky-default", HTTP, [pods("bcd")], sessionAffinity="ClientIP")
+    many = ",".join(f"p{number} {8000 + number} 8080" for number in range(MORE_THAN_A_BLOCK))
+    service("sticky-ports", many, [pods("ab")], families=(4,), **client_ip(10800))
     local: dict[str, Any] = {"type": "LoadBalancer", "externalTrafficPolicy": "Local"}
     service("sticky-local", HTTP, [pods("aabb")], ingress=vip(*balancer(14)), **client_ip(300), **local)
 
@@ -191,6 +203,8 @@ def _conditions(cluster: Cluster) -> None:
     service("nil-conditions", HTTP, [vague + terminating])
     # The only endpoint: it serves, as no condition states otherwise.
     service("nil-serving", HTTP, [[cluster.vague("b", {"ready": False, "terminating": True})]])
+    # Neither ready nor terminating, and nothing states whether it serves.
+    service("unready-alone", HTTP, [[cluster.vague("b", {"ready": False})]])
     service("itp-local-draining", HTTP, [pods("bc", **draining)], internalTrafficPolicy="Local")
     starting = pods("ab", ready=True, serving=False)
     service("publish-not-ready", HTTP, [starting], publishNotReadyAddresses=True)
@@ -205,11 +219,13 @@ def _hints(cluster: Cluster) -> None:
     service("zones-elsewhere", HTTP, [pods("c", "zone-2") + pods("d", "zone-3")], **by_zone)
     unready = pods("b", "zone-1", ready=False, serving=False)
     service("zones-unready", HTTP, [pods("c", "zone-2") + unready], **by_zone)
+    bare = pods("d", ready=False, serving=False)
+    service("zones-unready-bare", HTTP, [pods("b", "zone-1") + pods("c", "zone-2") + bare], **by_zone)
     by_node: dict[str, Any] = {"trafficDistribution": "PreferSameNode"}
     service("nodes", HTTP, [pods("a", "zone-1", "a") + pods("b", "zone-1", "b")], **by_node)
     service("nodes-elsewhere", HTTP, [pods("b", "zone-1", "b") + pods("c", "zone-2", "c")], **by_node)
     local: dict[str, Any] = {"type": "NodePort", "externalTrafficPolicy": "Local"}
-    service("zones-local", HTTP, [pods("a", "zone-3") + pods("b", "zone-1")], **by_zone, **local)
+    service("zones-local", HTTP, [pods("a", "zone-3") + pods("a", "zone-1") + pods("b", "zone-1")], **by_zone, **local)
 
 
 def _slices(cluster: Cluster) -> None:
@@ -217,6 +233,7 @@ def _slices(cluster: Cluster) -> None:
     twice = pods("abc")
     service("many-slices", "http 80 8080,dns 53 5353 UDP", [pods("ab"), twice, [twice[0], *pods("d")]])
     service("wide", HTTP, [pods("abcdabcdabcd"), pods("bcdbcd")], families=(4,))
+    _crowd(cluster)
     body: Manifest = {
         "addressType": "FQDN",
         "endpoints": [{"addresses": ["pod.example.com"], "conditions": {"ready": True}}],
@@ -224,3 +241,15 @@ def _slices(cluster: Cluster) -> None:
     }
     cluster.create("endpointslices", "plain-names", body, {SERVICE_NAME: "plain"})
     cluster.create("endpointslices", "nobodys", body | {"addressType": "IPv4", "endpoints": None, "ports": None}, {})
+
+
+def _crowd(cluster: Cluster) -> None:
+    """A slice made by hand: hundreds of endpoints without nodes and conditions."""
+    cluster.service("crowd", HTTP, [], families=(4,))
+    addresses = (f"10.129.{number // 250}.{number % 250 + 1}" for number in range(CROWD))
+    body: Manifest = {
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [address]} for address in addresses],
+        "ports": [{"name": "http", "protocol": "TCP", "port": 8080}],
+    }
+    cluster.create("endpointslices", "crowd-1", body, {SERVICE_NAME: "crowd"})

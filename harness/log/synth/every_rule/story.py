@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.log.synth.every_rule.cluster import Cluster, Pod, Port
+from harness.log.synth.every_rule.nodes import hints_change, nodes_report
 from harness.log.synth.every_rule.services import NODE_RANGES, RANGES, balancer, client_ip, external, vip
 
 HTTP = [Port.of("http 80 8080")]
@@ -104,6 +105,14 @@ def slices_move(cluster: Cluster) -> None:
     cluster.write("many-slices", "a")
 
 
+def slices_change_hands(cluster: Cluster) -> None:
+    """A slice is given to another Service, by its label alone, and back."""
+    for owner in ("plain", "many-slices"):
+        cluster.wait()
+        cluster.slices["many-slices", "b"].service = owner
+        cluster.write("many-slices", "b")
+
+
 def policies_change(cluster: Cluster) -> None:
     """External and internal policies flip, one by one and together."""
     for name, policy in (("node-port", "Local"), ("external-local", "Cluster"), ("external", "Local")):
@@ -150,6 +159,12 @@ def ports_change(cluster: Cluster) -> None:
     cluster.wait()
     cluster.slices["misnamed", "a"].ports[0].name = "http"
     cluster.write("misnamed")
+    port = cluster.spec("misnamed")["ports"][0]
+    cluster.wait()
+    cluster.edit("misnamed", ports=[{**port, "name": "www"}])
+    cluster.wait()
+    cluster.slices["misnamed", "a"].ports[0].name = "www"
+    cluster.write("misnamed")
 
 
 def types_change(cluster: Cluster) -> None:
@@ -180,6 +195,9 @@ def types_change(cluster: Cluster) -> None:
     both = [*cluster.spec("only-four")["clusterIPs"], cluster.cluster_ips((6,))[0]]
     cluster.edit("only-four", clusterIPs=both, ipFamilies=["IPv4", "IPv6"], ipFamilyPolicy="PreferDualStack")
     cluster.new_slice("only-four", "b", cluster.slices["only-four", "a"].pods, HTTP, (6,))
+    cluster.wait()
+    first = cluster.spec("named-target")["clusterIPs"][:1]
+    cluster.edit("named-target", clusterIPs=first, ipFamilies=["IPv4"], ipFamilyPolicy="SingleStack")
 
 
 def addresses_change(cluster: Cluster) -> None:
@@ -192,6 +210,10 @@ def addresses_change(cluster: Cluster) -> None:
     cluster.edit("lb-portless", ingress=vip(*balancer(13), mode="Proxy"))
     cluster.wait()
     cluster.edit("external", externalIPs=external(1)[::2])
+    cluster.wait()
+    cluster.edit("external-local", externalIPs=external(2)[1::2])
+    cluster.wait()
+    cluster.edit("external-local", externalIPs=external(2))
     cluster.wait()
     cluster.edit("external-elsewhere", externalIPs=external(3)[::2])
     cluster.edit("external", externalIPs=[*external(1), external(3)[1], external(3)[3]])
@@ -229,6 +251,20 @@ def datagrams_lose_their_endpoints(cluster: Cluster) -> None:
         cluster.wait()
         del cluster.slices[name, "a"].pods[1]
         cluster.write(name)
+    for name in ("dns", "lb"):
+        pod = cluster.slices[name, "a"].pods[0]
+        cluster.wait()
+        _conditions(pod, ready=False, terminating=True)
+        cluster.write(name)
+        cluster.wait()
+        cluster.slices[name, "a"].pods += cluster.pods("c")
+        cluster.slices[name, "a"].pods.remove(pod)
+        cluster.write(name)
+    listed = cluster.spec("node-port")["ports"]
+    cluster.wait()
+    cluster.edit("node-port", ports=[listed[0], listed[2]])
+    cluster.wait()
+    cluster.edit("node-port", ports=listed)
     failing = cluster.slices["external", "a"].pods[-1]
     for well in (False, True):
         cluster.wait()
@@ -251,42 +287,6 @@ def datagrams_lose_their_endpoints(cluster: Cluster) -> None:
     cluster.wait()
     cluster.slices["node-port-elsewhere", "a"].pods.pop()
     cluster.write("node-port-elsewhere")
-
-
-def hints_change(cluster: Cluster) -> None:
-    """Hints come, go and change; the node itself is moved to another zone, twice."""
-    pods = cluster.slices["zones-partial", "a"].pods
-    cluster.wait()
-    for pod in pods[1:]:
-        pod.zones = ("zone-2",)
-    cluster.write("zones-partial")
-    cluster.wait()
-    cluster.slices["zones", "a"].pods[0].zones = ()
-    cluster.write("zones")
-    cluster.wait()
-    cluster.slices["nodes", "a"].pods[0].nodes = ("b",)
-    cluster.write("nodes")
-    cluster.wait()
-    cluster.slices["nodes", "a"].pods[0].nodes = ("a",)
-    cluster.write("nodes")
-    for zone in ("zone-3", "zone-2"):
-        cluster.wait()
-        cluster.edit_object("nodes", "node-a", ("metadata", "labels", "topology.kubernetes.io/zone"), zone)
-    cluster.wait()
-    pods[0].zones = ()
-    cluster.write("zones-partial")
-    cluster.slices["zones", "a"].pods[0].zones = ("zone-1",)
-    cluster.write("zones")
-
-
-def nodes_report(cluster: Cluster) -> None:
-    """What a recorder mostly sees of nodes, and nothing a proxy has to do: heartbeats; and a node that goes."""
-    for letter, minute in (("a", 5), ("b", 5), ("a", 10)):
-        beat = [{"type": "Ready", "status": "True", "lastHeartbeatTime": f"2026-01-01T00:{minute:02}:00Z"}]
-        cluster.wait()
-        cluster.edit_object("nodes", f"node-{letter}", ("status", "conditions"), beat)
-    cluster.wait()
-    cluster.delete("nodes", "node-d")
 
 
 def services_come_and_go(cluster: Cluster) -> None:
@@ -344,6 +344,7 @@ SCENES = (
     endpoints_come_and_go,
     draining,
     slices_move,
+    slices_change_hands,
     policies_change,
     ports_change,
     types_change,
