@@ -117,7 +117,7 @@ GATES = {
         90,
     ),
     "start": Gate("replay of the initial list of rules.jsonl", _of_rules("--until", "0s"), _not_in_daemon, 90),
-    "rules": Gate("replay of rules.jsonl", _of_rules(), _not_in_daemon, 240),
+    "rules": Gate("replay of rules.jsonl", _of_rules("--check-every", "1"), _not_in_daemon, 240),
     "demo": Gate("replay of demo.jsonl", _replay("demo.jsonl"), _not_in_daemon, 180),
     "cases": Gate("acceptance cases, by text and by packets", _cases, _not_in_daemon, 180),
     "chaos": Gate("release-gate-short", _chaos, lambda mutant: mutant.mode != "ipvs", 300),
