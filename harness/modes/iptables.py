@@ -136,7 +136,8 @@ MODE = Mode(
     notices=notices,
     families=(4, 6),
     listings=(("iptables-save",),),
-    flush="for t in nat filter mangle; do iptables -t $t -F && iptables -t $t -X || exit 1; done"
+    flush="for c in iptables $(test ! -e /proc/net/if_inet6 || echo ip6tables); do"
+    " for t in nat filter mangle; do $c -t $t -F && $c -t $t -X || exit 1; done; done"
     " && ! iptables -t nat -S KUBE-SERVICES",
     damage="iptables -t nat -F KUBE-NODEPORTS",
 )

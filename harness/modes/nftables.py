@@ -219,6 +219,7 @@ MODE = Mode(
     notices=lambda place: Notifications.ELEMENTS,
     families=(4, 6),
     listings=(("nft", "list", "ruleset"),),
-    flush="nft delete table ip kube-proxy && ! nft -t list table ip kube-proxy",
+    flush="nft -t list table ip kube-proxy >&2 && nft list tables | grep ' kube-proxy$' | sed 's/^/delete /' | nft -f -"
+    " && ! nft list tables | grep -q ' kube-proxy$'",
     damage="nft flush map ip kube-proxy nodeports",
 )
