@@ -65,7 +65,7 @@ class Draining(Oracle):
                 if port["protocol"] == "UDP":
                     draining = {
                         target
-                        for target, each in self._endpoints(name, port, self._size).items()
+                        for target, each in self.endpoints(name, port, self._size).items()
                         if each["conditions"].get("terminating") and each["conditions"].get("serving") is not False
                     }
                     self._add(manifest, port, draining, answers, node_ports)

@@ -12,11 +12,11 @@ from collections.abc import Iterable
 from functools import cache
 from typing import NamedTuple
 
-from engine.addresses import collapse, last_address
 from engine.backends.base import Hand
-from engine.backends.claims import Claims, Owner, Wanted
+from engine.backends.claims import Claims, Owner
 from engine.backends.nftables.affinity import Affinity, Changes
 from engine.backends.nftables.affinity_rules import draws
+from engine.backends.nftables.destinations import Destinations, Elements, Places, frontends, move
 from engine.backends.nftables.numbers import COUNT_LIMIT, ID_RANGES, LARGE_IDS, LARGE_LIMIT, kind_of, pick
 from engine.backends.nftables.program import NftablesProgram, Part, SetChange
 from engine.backends.nftables.skeleton import (
@@ -52,13 +52,6 @@ class Parts(NamedTuple):
     removed: Sets
     sticky: Changes
 
-
-Elements = Wanted[tuple[str, bytes], bytes]
-"""By set and key, the data."""
-Places = tuple[tuple[str, bytes], ...]
-"""The maps and sets that contain a destination, each with its data."""
-Destinations = Wanted[tuple[str, bytes], Places]
-"""By kind (services or nodeports) and key.  One Service gets all places of a destination, lest those of two mix."""
 
 HAIRPINS = "hairpin-connections"
 _NODE = Name("", "")
@@ -149,7 +142,7 @@ class NftablesBackend:
         self.degraded.pop(change.service, None)
         for port in change.new:
             pools = self._pools_of(change.service, port, kept, *parts)
-            _frontends(change.service, port, *pools, wanted, destinations)
+            frontends(change.service, port, *pools, wanted, destinations)
             self._on_this_node(change.service, port, wanted)
         self._drop_pools(change, kept, parts.removed, parts.sticky)
         self._claims.replace(change.service, wanted)
@@ -279,7 +272,7 @@ class NftablesBackend:
             if self._hand:
                 self._grown(change)
         for (_, key), was, places in self._destinations.settle():
-            _move(key, dict(was or ()), dict(places or ()), sets)
+            move(key, dict(was or ()), dict(places or ()), sets)
             if self._hand:
                 self._grown(*(sets[name] for name, _ in places or ()))
         return [sets[name] for name in sorted(sets)]
@@ -351,63 +344,3 @@ def _reslot(pool: Pool, targets: tuple[Target, ...], added: SetChange, removed: 
                 added.delete.append(_pack_slot(pool.id, slot))
             added.add.append((_pack_slot(pool.id, slot), target + b"\0\0"))
     pool.slots[:] = slots
-
-
-def _move(key: bytes, before: dict[str, bytes], now: dict[str, bytes], sets: dict[str, SetChange]) -> None:
-    """Add the changes of one destination's places to `sets`."""
-    for name in before.keys() | now.keys():
-        if before.get(name) != now.get(name):
-            change = sets.setdefault(name, SetChange(name))
-            if name in before:
-                change.delete.append(key)
-            if name in now:
-                change.add.append((key, now[name]))
-
-
-def _frontends(
-    service: Name,
-    port: PortPlan,
-    cluster: bytes | None,
-    local: bytes | None,
-    wanted: Elements,
-    destinations: Destinations,
-) -> None:
-    """Add the elements for the destinations of one port; Services with usable endpoints take precedence."""
-    owner = (service, port.name, port.protocol, False)
-    ranked = (not port.any_usable, *owner)
-    tail = bytes((port.protocol, 0, 0, 0)) + port.port.to_bytes(2, "big") + b"\0\0"
-    destination = port.cluster_ip + tail
-    wanted[("cluster-ips", port.cluster_ip), owner] = b""
-    internal = local if port.internal_local else cluster
-    if internal:
-        destinations[("services", destination), ranked] = (("services", internal),)
-    elif port.any_usable:
-        destinations[("services", destination), ranked] = (("drop-services", b""),)
-    for ip in port.external_ips + port.load_balancer_ips:
-        destinations.setdefault((("services", ip + tail), ranked), _external("services", port, cluster, local))
-    if port.node_port:
-        key = bytes((port.protocol, 0, 0, 0)) + port.node_port.to_bytes(2, "big") + b"\0\0"
-        destinations[("nodeports", key), ranked] = _external("nodeports", port, cluster, local)
-    if port.allowed is not None:
-        _firewall(port, tail, owner, wanted)
-
-
-def _external(kind: str, port: PortPlan, cluster: bytes | None, local: bytes | None) -> Places:
-    """The places of an external destination, by external traffic policy (ETP-01 to ETP-04)."""
-    if not port.any_usable or not (cluster or port.external_local):
-        return ((f"reject-{kind}", b""),)
-    if cluster and not port.external_local:
-        return (("external-services" if kind == "services" else "nodeports", cluster),)
-    here = (f"local-{kind}", local) if local else (f"drop-{kind}", b"")
-    return (
-        (("short-circuits" if kind == "services" else "short-circuit-nodeports", cluster), here) if cluster else (here,)
-    )
-
-
-def _firewall(port: PortPlan, tail: bytes, owner: Owner, wanted: Elements) -> None:
-    """Load balancer addresses with source ranges; key and key end of each range."""
-    for ip in port.load_balancer_ips:
-        wanted[("firewalled", ip + tail), owner] = b""
-        for network in collapse(port.allowed or ()):
-            first, last = ip + tail + network.address, ip + tail + last_address(network)
-            wanted[("firewall-allowed", first + last), owner] = b""
