@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("packages")
+"""They are built once."""
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("engine", "harness", "chaos", "loadtests")
 OFFLINE = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]

@@ -9,6 +9,9 @@ from tests.axe import violations
 from tests.chaos_report.chromium import CONTRAST, OVERFLOW
 from tests.report.results import compared, failed, replayed, slower
 
+pytestmark = pytest.mark.xdist_group("pages")
+"""The pages are made once."""
+
 HOSTILE = "<script>alert('x')</script><b>bold</b>"
 
 
