@@ -163,6 +163,19 @@ def _same_endpoints(held: Any) -> Iterator[str]:
                 yield thing.name
 
 
+def _unused(held: Any) -> Iterator[str]:
+    """Rules of external chains that nothing jumps to: another Service has the address that both want."""
+    targets = {rule.split()[-1] for rules in held.tables.chains.values() for rule in rules}
+    for (table, chain), rules in held.tables.chains.items():
+        if chain.startswith("KUBE-EXT-") and chain not in targets:
+            yield from (f"{table} {chain} {rule}" for rule in rules)
+
+
+def _without_effect(held: Any) -> Iterator[str]:
+    yield from _same_endpoints(held)
+    yield from _unused(held)
+
+
 def _closed_ports(said: dict[str, Any]) -> Iterator[str]:
     """Frontends that refuse everybody, and node ports where the node has no address, with their endpoints."""
     there = bool(said.get("node_addresses"))
@@ -210,7 +223,7 @@ def _by_account(programmed: Programmed, opened: Any, family: int) -> Read:
 
 _READERS = {
     "nftables": _by_held(_nftables, nftables, "read"),
-    "iptables": _by_held(_iptables, iptables, "read", _same_endpoints),
+    "iptables": _by_held(_iptables, iptables, "read", _without_effect),
     "ipvs": _by_held(_ipvs, ipvs, "held"),
     "userspace": _by_account,
 }
