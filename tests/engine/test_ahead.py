@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import threading
 import time
 
 import pytest
@@ -100,6 +101,17 @@ def test_nothing_leads_to_a_table_before_it_is_complete(real, monkeypatch):
     assert {*seen[4], *seen[6]} == {"dormant"}
     assert {state(real.kernel, family, "kube-proxy") for family in (4, 6)} == {"live"}
     assert {4: real.view.behaviour(4), 6: real.view.behaviour(6), "digest": proxier.digest} == expected()
+
+
+def test_without_threads_the_program_is_sent_as_a_whole(real, monkeypatch, caplog):
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        loaded(real.kernel).sync()
+    assert "can't start new thread" in caplog.text
+    assert {family: real.view.behaviour(family) for family in (4, 6)} == {f: expected()[f] for f in (4, 6)}
 
 
 def test_the_kernel_holds_the_same_as_of_a_program_in_one_piece(real):

@@ -13,7 +13,7 @@ Elements = Wanted[tuple[str, bytes], bytes]
 Places = tuple[tuple[str, bytes], ...]
 """The maps and sets that contain a destination, each with its data."""
 Destinations = Wanted[tuple[str, bytes], Places]
-"""By kind (services or nodeports) and key.  One Service gets all places of a destination, lest those of two mix."""
+"""By kind (services or nodeports) and key.  A destination belongs to one Service as a whole."""
 
 
 def move(key: bytes, before: dict[str, bytes], now: dict[str, bytes], sets: dict[str, SetChange]) -> None:

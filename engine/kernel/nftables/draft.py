@@ -105,7 +105,12 @@ class Ahead:
         self._draft: Draft | None = None
         self._parts: queue.SimpleQueue[Part | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="ahead", daemon=True)
-        self._thread.start()
+        self._started = True
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # out of threads: the whole program is sent at once
+            self._started = False
+            _log.warning("Failed to write ahead: %s", error)
 
     def give(self, part: Part) -> None:
         """Send a part soon."""
@@ -114,7 +119,8 @@ class Ahead:
     def end(self) -> Draft | None:
         """Wait until all parts are sent; None if one was refused."""
         self._parts.put(None)
-        self._thread.join()
+        if self._started:
+            self._thread.join()
         return self._draft
 
     def _run(self) -> None:

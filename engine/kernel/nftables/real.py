@@ -155,7 +155,7 @@ class NftablesKernel:
         return begun[1].end() if begun else None
 
     def _remove(self, draft: Draft) -> None:
-        with contextlib.suppress(KernelError):
+        with contextlib.suppress(KernelError):  # the next full program begins by deleting it
             self._commit([delete_table(draft.family, draft.table)])
 
     def _script(self, script: str) -> None:

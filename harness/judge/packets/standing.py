@@ -1,7 +1,7 @@
 """Established connections while rules change: TCP keeps its endpoint, UDP as long as the endpoint serves.
 
-Each keeps its client port, and sends another packet at every check.  UDP flows to destinations that change are opened
-anew, since most changes concern others than those opened at first.
+Each keeps its client port, and sends another packet at every check.  New UDP flows are opened to destinations
+that change, since most changes affect destinations that had no flow at first.
 """
 
 from __future__ import annotations
