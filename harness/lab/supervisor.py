@@ -73,6 +73,7 @@ class Lab:
         kubeconfig = folder / "kubeconfig"
         self.kubelets = {n.name: Kubelet(n, options, self.api, folder / "pods") for n in self.nodes}
         self.engines = {n.name: Engine(n, options, folder / n.name, kubeconfig) for n in self.nodes}
+        self._balancer = Balancer(self.engines)
         self.replicas, self._slices = Replicas(options, self.api), Slices(self.api)
         self.unplugged: set[str] = set()
         self.watches_wanted = 0
@@ -122,7 +123,7 @@ class Lab:
         loops += [
             self._control_loop(),
             Nodes(self.options, self.api, self.kubelets).run(),
-            Balancer(self.engines).run(),
+            self._balancer.run(),
         ]
         self._tasks = [asyncio.create_task(loop) for loop in loops]
         for task in self._tasks:
@@ -178,7 +179,10 @@ class Lab:
                     f"the proxy of {name} {engine.how_it_ended}: {engine.last_words() or 'without a message'}"
                 )
         healthy = sum(await asyncio.gather(*(engine.healthy() for engine in self.engines.values())))
-        return "" if healthy == len(self.engines) else f"engines {healthy}/{len(self.engines)}"
+        if healthy < len(self.engines):
+            return f"engines {healthy}/{len(self.engines)}"
+        taking = len(self._balancer.taking)
+        return "" if taking == len(self.engines) else f"nodes of the load balancer {taking}/{len(self.engines)}"
 
     def wake(self) -> None:
         """Wake every loop."""

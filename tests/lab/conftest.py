@@ -23,8 +23,8 @@ def cluster(kernel_namespaces, tmp_path_factory):
 
 
 def curl(client: LabClient, where: str | None, url: str) -> str:
-    """The answer's body, empty when there is none within two seconds."""
-    return client.run(where, ["curl", "-s", "-m", "2", url]).stdout.decode()
+    """The answer's body, empty when there is none within five seconds."""
+    return client.run(where, ["curl", "-s", "-m", "5", url]).stdout.decode()
 
 
 def marked(folder: Path) -> list[str]:

@@ -35,7 +35,7 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
 @pytest.fixture(scope="module")
 def sockets(kernel_namespaces, tmp_path_factory):
     """A lab in mode userspace."""
-    options = LabOptions(nodes=2, pods=4, mode="userspace", min_sync_period_seconds=0.05, failure_threshold=1)
+    options = LabOptions(nodes=2, pods=4, mode="userspace", min_sync_period_seconds=0.05)
     with lab(options, tmp_path_factory.mktemp("userspace") / "lab") as client:
         yield client
 

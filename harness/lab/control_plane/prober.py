@@ -7,13 +7,14 @@ from socket import socket
 
 from harness.lab.control_plane.probes import Exec, HttpGet, Probe
 from harness.lab.dataplane import network
+from harness.lab.timed import holds
 
 
 async def passes(probe: Probe, node: str, pod: str, address: str) -> bool:
     """Whether the probe succeeds within its timeout; `pod` names the namespace that commands run in."""
     try:
-        return await asyncio.wait_for(_passes(probe, node, pod, address), probe.timeout_seconds)
-    except (OSError, TimeoutError):
+        return await holds(lambda: _passes(probe, node, pod, address), probe.timeout_seconds)
+    except OSError:
         return False
 
 

@@ -14,6 +14,7 @@ import yaml
 from harness.kube.proxy import HEALTH_PORT, METRICS_PORT, Command, configuration
 from harness.lab.dataplane import network
 from harness.lab.dataplane.processes import Owner
+from harness.lab.timed import holds
 from harness.lab.topology import API_ADDRESS, API_PORT, POD_NETWORK, LabNode, LabOptions
 from harness.modes import mode_of
 
@@ -86,10 +87,10 @@ class Engine(Owner):
     async def healthy(self) -> bool:
         """Whether /healthz returns 200 within a second, queried from the router; optional for external proxies."""
         try:
-            return await asyncio.wait_for(self._healthy(), 1)
+            return await holds(self._healthy, 1)
         except ConnectionRefusedError:
             return self._external and self.running
-        except (OSError, TimeoutError):
+        except OSError:
             return False
 
     async def _healthy(self) -> bool:
@@ -106,10 +107,12 @@ class Engine(Owner):
 
     async def _every_family(self) -> bool:
         try:
-            page = await asyncio.wait_for(self._get(METRICS_PORT, "/metrics"), 1)
-        except (OSError, TimeoutError):
+            return await holds(self._written, 1)
+        except OSError:
             return False
-        return written(page.decode())
+
+    async def _written(self) -> bool:
+        return written((await self._get(METRICS_PORT, "/metrics")).decode())
 
     async def local_endpoints(self, port: int) -> tuple[int, int | None]:
         """Status and number of endpoints reported by a health check node port; (0, None) without an answer."""
