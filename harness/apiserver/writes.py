@@ -16,7 +16,7 @@ from harness.apiserver.bodies import JSON, body_of, json_of
 from harness.apiserver.live import LiveStore, Manifest
 from harness.apiserver.paths import Target
 from harness.apiserver.scope import scope_of
-from harness.kube.patches import PatchTestFailed, json_patch, merge_patch, strategic_merge_patch
+from harness.kube.patches import PatchNotApplicable, json_patch, merge_patch, strategic_merge_patch
 from harness.kube.resources import EVENTS, NEW_EVENTS, PODS, SERVICES
 from harness.log.events import JsonObject
 
@@ -125,7 +125,7 @@ class Writes:
         def change(old: Manifest) -> Manifest:
             try:
                 return self._addressed(target, patcher(old, patch, *atomic))
-            except PatchTestFailed as error:
+            except PatchNotApplicable as error:
                 raise errors.invalid(target.kind, target.name, [errors.Cause("patch", str(error))]) from None
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise errors.bad_request(f"the patch does not fit the object: {error}") from None

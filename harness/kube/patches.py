@@ -2,13 +2,16 @@
 
 JSON Merge Patch (RFC 7386), JSON Patch (RFC 6902), and Kubernetes' strategic merge patch with the merge
 keys of the resources served here: lists with a merge key are merged, all others are replaced.
-An invalid patch raises ValueError, one whose `test` fails PatchTestFailed.
+An invalid patch raises ValueError, a JSON Patch that the object does not allow PatchNotApplicable.
 """
 
 from __future__ import annotations
 
 import copy
 from typing import Any
+
+import msgspec
+from jsonpatch import JsonPatchException, JsonPatchTestFailed, JsonPointer, JsonPointerException, apply_patch
 
 MERGE_KEYS = {
     "addresses": ("type",), "conditions": ("type",), "containers": ("name",), "env": ("name",),
@@ -23,8 +26,12 @@ MERGED_VALUES = frozenset({"finalizers", "podCIDRs"})
 """Lists of scalar values that are merged as sets."""
 
 
-class PatchTestFailed(ValueError):
-    """A JSON Patch's `test` found another value."""
+MAX_COPIED_BYTES = 3 << 20
+"""How much JSON the copies of one JSON Patch may add: kube-apiserver's limit."""
+
+
+class PatchNotApplicable(ValueError):
+    """An operation of a JSON Patch failed: a path does not exist, or a `test` found another value."""
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
@@ -71,15 +78,21 @@ def strategic_merge_patch(target: Any, patch: dict[str, Any], atomic: frozenset[
 
 
 def json_patch(target: Any, operations: Any) -> Any:
-    """RFC 6902; ValueError names the operation that cannot be applied."""
-    if not isinstance(operations, list):
+    """RFC 6902; PatchNotApplicable names the operation that cannot be applied."""
+    if not isinstance(operations, list) or not all(isinstance(operation, dict) for operation in operations):
         raise ValueError("a JSON Patch is a list of operations")
-    document = copy.deepcopy(target)
+    document, copied = copy.deepcopy(target), 0
     for operation in operations:
         try:
-            document = _operate(document, operation)
-        except (KeyError, IndexError, TypeError, AttributeError):
-            raise ValueError(f"the operation {operation!r} does not apply to the object") from None
+            if operation.get("op") == "copy":
+                copied += len(msgspec.json.encode(JsonPointer(operation["from"]).resolve(document)))
+            if copied > MAX_COPIED_BYTES:
+                raise PatchNotApplicable(f"its copies add more than {MAX_COPIED_BYTES} bytes")
+            document = apply_patch(document, [operation], in_place=True)
+        except JsonPatchTestFailed:
+            raise PatchNotApplicable(f"testing value {operation['path']} failed") from None
+        except (JsonPatchException, JsonPointerException, KeyError, TypeError, RecursionError):
+            raise PatchNotApplicable(f"the operation {operation!r} does not apply to the object") from None
     return document
 
 
@@ -127,63 +140,3 @@ def _identity(field: str, item: Any) -> Any:
     if not isinstance(item, dict):
         return item
     return next((item[key] for key in MERGE_KEYS.get(field, ()) if key in item), None)
-
-
-def _operate(document: Any, operation: dict[str, Any]) -> Any:
-    path, kind = _pointer(operation["path"]), operation["op"]
-    match kind:
-        case "add" | "replace":
-            return _put(document, path, operation["value"], kind == "replace")
-        case "remove":
-            return _put(document, path, _REMOVED, True)
-        case "copy":
-            return _put(document, path, copy.deepcopy(_at(document, _pointer(operation["from"]))), False)
-        case "move":
-            value = _at(document, _pointer(operation["from"]))
-            return _put(_put(document, _pointer(operation["from"]), _REMOVED, True), path, value, False)
-        case "test":
-            if _at(document, path) != operation["value"]:
-                raise PatchTestFailed(f"testing value {operation['path']} failed")
-            return document
-    raise ValueError(f"unexpected kind of operation: {kind!r}")
-
-
-_REMOVED = object()
-
-
-def _pointer(text: str) -> list[str]:
-    if text and not text.startswith("/"):
-        raise ValueError(f"{text!r} is not a JSON pointer; it begins with /")
-    return [part.replace("~1", "/").replace("~0", "~") for part in text.split("/")[1:]]
-
-
-def _at(document: Any, path: list[str]) -> Any:
-    for part in path:
-        document = document[_index(part)] if isinstance(document, list) else document[part]
-    return document
-
-
-def _put(document: Any, path: list[str], value: Any, existing: bool) -> Any:
-    """Add, replace or remove at a path; with `existing`, the path must exist."""
-    if not path:
-        return value
-    parent, last = _at(document, path[:-1]), path[-1]
-    if isinstance(parent, list):
-        index = len(parent) if last == "-" and not existing else _index(last)
-        if index > len(parent) or (existing and index == len(parent)):
-            raise IndexError(last)
-        parent[index : index + existing] = [] if value is _REMOVED else [value]
-        return document
-    if existing and last not in parent:
-        raise KeyError(last)
-    if value is _REMOVED:
-        del parent[last]
-    else:
-        parent[last] = value
-    return document
-
-
-def _index(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise IndexError(text)
-    return int(text)

@@ -213,9 +213,12 @@ ODD_WRITES = {
     "form": ("POST", PODS, b"x", {"Content-Type": "text/plain"}, 415, "unknown format"),
     "patch form": ("PATCH", f"{PODS}/web-1", {}, {}, 415, "merge-patch"),
     "patch of no object": ("PATCH", f"{PODS}/web-1", [], {"Content-Type": MERGE}, 400, "not a JSON object"),
-    "patch that does not fit": (
-        "PATCH", f"{PODS}/web-1", [{"op": "remove", "path": "/spec/none"}], {"Content-Type": JSON_PATCH}, 400,
+    "patch of a missing path": (
+        "PATCH", f"{PODS}/web-1", [{"op": "remove", "path": "/spec/none"}], {"Content-Type": JSON_PATCH}, 422,
         "does not apply",
+    ),
+    "patch without operations": (
+        "PATCH", f"{PODS}/web-1", {"spec": {}}, {"Content-Type": JSON_PATCH}, 400, "a list of operations",
     ),
     "rename by patch": ("PATCH", f"{PODS}/web-1", {"metadata": {"name": "x"}}, {"Content-Type": MERGE}, 400, "name"),
     "labels that are no map": ("POST", PODS, {"metadata": {"name": "x", "labels": ["a"]}}, {}, 400, "metadata.labels"),

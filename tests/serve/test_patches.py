@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.kube.patches import PatchTestFailed, json_patch, merge_patch, strategic_merge_patch
+from harness.kube.patches import PatchNotApplicable, json_patch, merge_patch, strategic_merge_patch
 
 # RFC 7386, appendix A
 MERGES = [
@@ -85,22 +85,55 @@ def test_json_patch(target, patch, result):
     assert target == before
 
 
-@pytest.mark.parametrize(
-    "patch",
-    [
-        {"op": "add"}, [{"op": "add", "path": "/baz/bat", "value": 1}], [{"op": "remove", "path": "/none"}],
-        [{"op": "fly", "path": "/foo"}], [{"path": "/foo"}], [{"op": "add", "path": "foo", "value": 1}], ["x"],
-        [{"op": "remove", "path": "/list/7"}], [{"op": "add", "path": "/list/x", "value": 1}],
-    ],
-)  # fmt: skip
-def test_a_json_patch_that_does_not_fit(patch):
-    with pytest.raises(ValueError):
-        json_patch({"foo": "bar", "list": [1]}, patch)
+@pytest.mark.parametrize("patch", [{"op": "add"}, None, "[]", ["x"], [None], [[]]])
+def test_a_json_patch_is_a_list_of_operations(patch):
+    with pytest.raises(ValueError, match="a JSON Patch is a list of operations"):
+        json_patch({"foo": "bar"}, patch)
 
 
-def test_a_failed_test_is_distinguished():
-    with pytest.raises(PatchTestFailed):
-        json_patch({"a": 1}, [{"op": "test", "path": "/a", "value": 2}])
+NOT_APPLICABLE = {
+    "unknown operation": {"op": "fly", "path": "/foo"},
+    "no operation": {"path": "/foo"},
+    "no value": {"op": "add", "path": "/foo"},
+    "path is no text": {"op": "add", "path": 5, "value": 1},
+    "path without a slash": {"op": "add", "path": "foo", "value": 1},
+    "parent is missing": {"op": "add", "path": "/baz/bat", "value": 1},
+    "parent is a scalar": {"op": "add", "path": "/foo/0", "value": 1},
+    "nothing to remove": {"op": "remove", "path": "/none"},
+    "the whole object": {"op": "remove", "path": ""},
+    "nothing to replace": {"op": "replace", "path": "/list/-", "value": 1},
+    "beyond the list": {"op": "remove", "path": "/list/7"},
+    "index is no number": {"op": "add", "path": "/list/x", "value": 1},
+    "negative index": {"op": "add", "path": "/list/-1", "value": 1},
+    "huge index": {"op": "add", "path": "/list/" + "9" * 5000, "value": 1},
+    "move into itself": {"op": "move", "from": "/map", "path": "/map/a/b"},
+    "move of everything": {"op": "move", "from": "", "path": "/all"},
+    "copy from the end": {"op": "copy", "from": "/list/-", "path": "/foo"},
+    "copy without a source": {"op": "copy", "path": "/foo"},
+    "test without a value": {"op": "test", "path": "/foo"},
+}
+
+
+@pytest.mark.parametrize("operation", NOT_APPLICABLE.values(), ids=NOT_APPLICABLE.keys())
+def test_a_json_patch_that_does_not_apply_changes_nothing(operation):
+    target = {"foo": "bar", "list": [1], "map": {"a": {}}}
+    before = copy.deepcopy(target)
+    with pytest.raises(PatchNotApplicable, match="does not apply to the object"):
+        json_patch(target, [{"op": "add", "path": "/list/-", "value": 2}, operation])
+    assert target == before
+
+
+@pytest.mark.parametrize("path, value", [("/a", 2), ("/a", True), ("/none", None)])
+def test_a_failed_test_of_a_json_patch_names_its_path(path, value):
+    with pytest.raises(PatchNotApplicable, match=f"testing value {path} failed"):
+        json_patch({"a": 1}, [{"op": "test", "path": path, "value": value}])
+
+
+@pytest.mark.parametrize("path", ["/list/-", "/list/0"])
+def test_copies_cannot_exhaust_memory(path):
+    doubling = [{"op": "copy", "from": "/list", "path": path}] * 10_000
+    with pytest.raises(PatchNotApplicable):
+        json_patch({"list": ["x" * 1000]}, doubling)
 
 
 NAMED = {"containers": [{"name": "a", "image": "1"}, {"name": "b", "image": "2"}]}
