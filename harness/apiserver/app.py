@@ -49,6 +49,7 @@ class ApiHandlers:
         self.store, self._write, self._token, self._bookmark_seconds = store, write, token, bookmark_seconds
         documents = discovery.documents(writable, version) | openapi.documents(version)
         self._documents = {path: msgspec.json.encode(document) for path, document in documents.items()}
+        self._openapi_protobuf = openapi.version2_protobuf(version)
         self._lister, self._writable, self._closing = Lister(most_per_page), writable, False
         self._bells: dict[str, Bell] = {}
         self._unsubscribe: Callable[[], None] = lambda: None
@@ -120,7 +121,7 @@ class ApiHandlers:
             return web.Response(text="ok")
         document = self._documents.get(request.path.rstrip("/") or "/")
         if document is not None:
-            return _json(document)
+            return self._document(request, document)
         if request.method == "POST" and request.path in reviews.KIND_OF:
             review = body_of(request, await request.read())
             return _json(msgspec.json.encode(reviews.answer(request.path, review, self._writable)), 201)
@@ -130,6 +131,14 @@ class ApiHandlers:
         if request.method in ("GET", "HEAD"):
             return await self._read(request, target)
         return await self._write(request, target)
+
+    def _document(self, request: web.Request, document: bytes) -> web.Response:
+        accept = request.headers.get("Accept", "")
+        if request.path == "/openapi/v2" and openapi.PROTOBUF in accept:
+            headers = HEADERS | {"Content-Type": openapi.PROTOBUF_ANSWERED}
+            return web.Response(body=self._openapi_protobuf, headers=headers)
+        wire.form_of(accept, None)  # 406 where JSON is not accepted
+        return _json(document)
 
     async def _read(self, request: web.Request, target: Target) -> web.StreamResponse:
         if target.subresource and not (target.subresource == "status" and target.kind.status):

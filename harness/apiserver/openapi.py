@@ -12,10 +12,15 @@ from typing import Any
 
 import msgspec
 
+from harness.apiserver.protobuf import encoded
 from harness.kube.patches import MERGE_KEYS, MERGED_VALUES
 from harness.kube.resources import KINDS, Kind
 
 GVK = "x-kubernetes-group-version-kind"
+PROTOBUF, PROTOBUF_ANSWERED = (
+    f"application/com.github.proto-openapi.spec.v2{sign}v1.0+protobuf" for sign in ("@", ".")
+)
+"""As asked for and as answered: the first is not a valid media type."""
 QUERY = [
     {"name": name, "in": "query", "schema": {"type": "string"}}
     for name in ("dryRun", "fieldManager", "fieldValidation")
@@ -39,6 +44,13 @@ def documents(version: str) -> dict[str, dict[str, Any]]:
         found[f"/openapi/v3{root}"] = _version3([kind for kind in KINDS if kind.root == root], types, info)
     found["/openapi/v2"] = {"swagger": "2.0", "info": info, "paths": {}, "definitions": {}}
     return found
+
+
+def version2_protobuf(version: str) -> bytes:
+    """/openapi/v2 in the only format in which kubectl reads it, before it applies a List."""
+    swagger, info, paths, definitions = 1, 2, 8, 9
+    title = encoded(1, b"kube-proxy-harness") + encoded(2, version.encode())
+    return encoded(swagger, b"2.0") + encoded(info, title) + encoded(paths, b"") + encoded(definitions, b"")
 
 
 def _version3(kinds: list[Kind], types: Fields, info: dict[str, str]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Decodes protobuf, which typed Go clients use for small writes: Events, Namespaces, Services, evictions, deletes.
 
-Responses are always JSON, which such clients accept, but requests are not negotiated.  Only the fields in these tables
-are read; their numbers are those of Kubernetes' generated.proto files, which never change.  Other kinds get 415.
+Objects are always answered in JSON, which such clients accept, but requests are not negotiated.  Only the fields in
+these tables are read; their numbers are those of Kubernetes' generated.proto files, which never change.  Other kinds
+get 415.
 """
 
 from __future__ import annotations
@@ -98,6 +99,15 @@ def decode(body: bytes) -> dict[str, Any]:
     name = kind.get("apiVersion", ""), kind.get("kind", "")
     table = DELETE_OPTIONS if name[1] == "DeleteOptions" else TABLES[name]
     return {"apiVersion": name[0], "kind": name[1]} | _message(envelope.get("raw", b""), table)
+
+
+def encoded(number: int, data: bytes) -> bytes:
+    """A field that contains bytes, a text or a message."""
+    made, rest = bytearray([number << 3 | 2]), len(data)
+    while rest > 0x7F:
+        made.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    return bytes([*made, rest]) + data
 
 
 def _message(data: bytes, table: Table) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import yaml
 from kubernetes import client, config, dynamic, watch
 from kubernetes.client.exceptions import ApiException
 
-from harness.apiserver import LiveApi
+from harness.apiserver import LiveApi, errors
 from harness.apiserver.kubeconfig import write_kubeconfig
 from harness.log import open_source
 from tests.serve.conftest import DEMO, SECONDS, Served, ask
@@ -119,6 +119,21 @@ def events_of(lines) -> Iterator[tuple[str, str]]:
             continue
         yield event["type"], event["object"]["metadata"]["name"]
         text = ""
+
+
+def test_kubectl_applies_a_list(live, kubectl, tmp_path):
+    made, path = live
+    file = tmp_path / "list.json"
+    services = [
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"ports": [{"port": 80}]}}
+        for name in ("a", "b")
+    ]
+    file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": services}))
+    assert kubectl(path, "apply", "-f", str(file)) == "service/a created\nservice/b created\n"
+    assert kubectl(path, "apply", "-f", str(file)) == "service/a unchanged\nservice/b unchanged\n"
+    kubectl(path, "delete", "-f", str(file))
+    with pytest.raises(errors.ApiError, match="not found"):
+        made.store.get("services", "a", "default")
 
 
 def test_kubectl_writes(live, kubectl, tmp_path):

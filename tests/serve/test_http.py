@@ -32,6 +32,10 @@ REFUSALS = {
         "GET", "/api/v1/services", {"Accept": "application/vnd.kubernetes.protobuf"}, 406, "NotAcceptable",
         "media types",
     ),
+    "a document as protobuf alone": (
+        "GET", "/openapi/v3/api/v1", {"Accept": "application/com.github.proto-openapi.spec.v3@v1.0+protobuf"}, 406,
+        "NotAcceptable", "media types",
+    ),
     "odd label selector": ("GET", "/api/v1/services?labelSelector=a%20in", {}, 400, "BadRequest", "unable to parse"),
     "odd field selector": (
         "GET", "/api/v1/services?fieldSelector=spec.x%3D1", {}, 400, "BadRequest", "field label not supported: spec.x",

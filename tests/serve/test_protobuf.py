@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.apiserver.openapi import version2_protobuf
 from harness.apiserver.protobuf import MAGIC, decode
 
 
@@ -49,6 +50,12 @@ def test_an_event_as_kube_proxy_sends_it():
         "type": "Normal",
         "deprecatedSource": {},
     }
+
+
+def test_a_version_of_any_length_in_openapi():
+    for version in ("v1.35.1", "v1.35.1+" + "x" * 300):
+        info = field(1, "kube-proxy-harness") + field(2, version)
+        assert version2_protobuf(version) == field(1, "2.0") + field(2, info) + field(8, "") + field(9, "")
 
 
 def test_a_service():
