@@ -200,7 +200,7 @@ def decode_name(manifest: bytes) -> Name:
 def decode_service(manifest: bytes, version: tuple[int, int] = NEWEST) -> tuple[Name, Service | None]:
     """The Service's name, and the Service unless this proxy must ignore it (SVC-01, SVC-01a, SVC-02)."""
     raw = _decode(_service, manifest)
-    name = Name(raw.metadata.namespace, raw.metadata.name)
+    name = Name(intern(raw.metadata.namespace), raw.metadata.name)
     spec = raw.spec
     skipped = spec.type == "ExternalName" or spec.clusterIP in ("", "None")
     if skipped or _foreign(raw.metadata, PROXY_NAME, version):
@@ -210,7 +210,7 @@ def decode_service(manifest: bytes, version: tuple[int, int] = NEWEST) -> tuple[
         name=name,
         cluster_ips=_cluster_ips(spec),
         ports=tuple(
-            ServicePort(port.name or "", _protocol(port), port.port or 0, port.nodePort or 0)
+            ServicePort(intern(port.name or ""), _protocol(port), port.port or 0, port.nodePort or 0)
             for port in spec.ports or ()
         ),
         external_ips=_external_ips(spec.externalIPs or ()),
@@ -299,16 +299,19 @@ def decode_slice(manifest: bytes, version: tuple[int, int] = NEWEST) -> tuple[Na
     """The slice's (namespace, name), and the slice unless this proxy must ignore it (EPS-01, SVC-01a)."""
     raw = _decode(_slice, manifest)
     meta = raw.metadata
-    own = Name(meta.namespace, meta.name)
+    namespace = intern(meta.namespace)  # shared, as names of ports and nodes are: they occur thousands of times
+    own = Name(namespace, meta.name)
     service = (meta.labels or {}).get(SERVICE_NAME)
     if not service or raw.addressType not in ("IPv4", "IPv6") or _foreign(meta, HEADLESS, version):
         return own, None
     family = 4 if raw.addressType == "IPv4" else 6
     ports = tuple(
-        (port.name, _protocol(port), port.port) for port in raw.ports or () if port.name is not None and port.port
+        (intern(port.name), _protocol(port), port.port)
+        for port in raw.ports or ()
+        if port.name is not None and port.port
     )
     endpoints = tuple(_endpoints(raw.endpoints or (), 4 if family == 4 else 16))
-    return own, EndpointSlice(Name(meta.namespace, service), meta.name, family, ports, endpoints)
+    return own, EndpointSlice(Name(namespace, service), meta.name, family, ports, endpoints)
 
 
 def _endpoints(endpoints: Iterable[_Endpoint], size: int) -> Iterator[Endpoint]:
@@ -337,7 +340,7 @@ def _endpoint(address: Address, raw: _Endpoint) -> Endpoint:
     if raw.hints is not None:
         zones = tuple(hint.name for hint in raw.hints.forZones or ())
         nodes = tuple(hint.name for hint in raw.hints.forNodes or ())
-    node = raw.nodeName and intern(raw.nodeName)  # thousands of endpoints are on the same node
+    node = raw.nodeName and intern(raw.nodeName)
     return Endpoint(address, ready, serving, terminating, node, zones, nodes)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
 from engine.model import Name
@@ -13,13 +14,15 @@ Value = TypeVar("Value")
 Owner = tuple[Any, ...]
 """The Service, followed by values that distinguish its claims."""
 Wanted = dict[tuple[Key, Owner], Value]
+Claimants = tuple[tuple[Owner, Value], ...]
+"""Nearly always one: a tuple takes half the memory of a dict."""
 
 
 class Claims(Generic[Key, Value]):
     """For each key the value of its smallest owner, which does not depend on the history."""
 
     def __init__(self) -> None:
-        self._claims: dict[Key, dict[Owner, Value]] = {}
+        self._claims: dict[Key, Claimants[Value]] = {}
         self._wanted: dict[Name, Wanted[Key, Value]] = {}
         self._before: dict[Key, Value | None] = {}
 
@@ -28,18 +31,19 @@ class Claims(Generic[Key, Value]):
         old = self._wanted.pop(service, {})
         if wanted:
             self._wanted[service] = wanted
-        for claim in old.keys() - wanted.keys() if old else ():
-            claims = self._touch(claim[0])
-            del claims[claim[1]]
+        for key, owner in old.keys() - wanted.keys() if old else ():
+            self._claims[key] = self._others(key, owner)
         for claim, value in wanted.items():
             if not old or claim not in old or old[claim] != value:
-                self._touch(claim[0])[claim[1]] = value
+                key, owner = claim
+                self._claims[key] = (*self._others(key, owner), (owner, value))
 
-    def _touch(self, key: Key) -> dict[Owner, Value]:
-        claims = self._claims.setdefault(key, {})
+    def _others(self, key: Key, owner: Owner) -> Claimants[Value]:
+        """The claims of a key that is about to change, without those of one owner."""
+        claims = self._claims.get(key, ())
         if key not in self._before:
             self._before[key] = _effective(claims)
-        return claims
+        return tuple(claim for claim in claims if claim[0] != owner) if claims else ()
 
     def settle(self) -> Iterator[tuple[Key, Value | None, Value | None]]:
         """(key, value before, value now) of each key changed since the last call, sorted; None means absent."""
@@ -53,6 +57,6 @@ class Claims(Generic[Key, Value]):
                 yield key, before, now
 
 
-def _effective(claims: dict[Owner, Value]) -> Value | None:
+def _effective(claims: Claimants[Value]) -> Value | None:
     """The value of the smallest owner; None without one."""
-    return claims[min(claims) if len(claims) > 1 else next(iter(claims))] if claims else None
+    return min(claims, key=itemgetter(0))[1] if claims else None

@@ -213,7 +213,7 @@ def test_parts_of_another_program_are_written_again(real):
     """A backend that failed in the middle has handed over what the next one may not have."""
     stray = layout.NftablesBackend(4, CONFIG)
     stray.prepare(lambda part: real.kernel.ahead(4, part))
-    change = layout.SetChange("cluster-ips", add=[(bytes([10, 1, 2, 3]), b"")])
+    change = layout.SetChange("cluster-ips", add=[bytes([10, 1, 2, 3])], key_bytes=4)
     real.kernel.ahead(4, Part((), change, 1))
     loaded(real.kernel).sync()
     assert bytes([10, 1, 2, 3]) not in held(real, 4)["cluster-ips"]

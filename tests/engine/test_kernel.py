@@ -112,12 +112,12 @@ def test_what_nft_lists_can_be_loaded_again(namespace, place):
     "change",
     [
         SetChange("cluster-ips", delete=[bytes([10, 96, 0, 9])]),
-        SetChange("services", add=[(bytes([10, 96, 0, 9, 6, 0, 0, 0, 0, 80, 0, 0]), b"\2\0\x10\0")]),
+        SetChange("services", add=[bytes([10, 96, 0, 9, 6, 0, 0, 0, 0, 80, 0, 0]) + b"\2\0\x10\0"], key_bytes=12),
     ],
     ids=["delete of the absent", "other data for the present"],
 )
 def test_both_kernels_refuse_the_same(place, change):
-    first = SetChange("services", add=[(bytes([10, 96, 0, 9, 6, 0, 0, 0, 0, 80, 0, 0]), b"\1\0\x10\0")])
+    first = SetChange("services", add=[bytes([10, 96, 0, 9, 6, 0, 0, 0, 0, 80, 0, 0]) + b"\1\0\x10\0"], key_bytes=12)
     _, reference = run(story(1))
     memory = nftables.memory()
     with nftables.real(place) as real:

@@ -42,7 +42,7 @@ def test_nft_takes_them(namespace, name):
 
 @pytest.mark.parametrize(("family", "size"), [(4, 4), (6, 16)])
 def test_every_value_of_every_byte_equals_itself_only(family, size):
-    keys = [key for key, _ in equal_bytes(family)]
+    keys = equal_bytes(family)
     assert len(keys) == len(set(keys)) == 1 + 255 * size
     assert all(key[:size] == key[size:] for key in keys)
 

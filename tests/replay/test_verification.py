@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -39,8 +40,8 @@ def lose_one_endpoint(change) -> None:
 
 def swap_two_services(change) -> None:
     if change.name == "services" and len(change.add) > 10:
-        (first, a), (second, b) = change.add[:2]
-        change.add[:2] = [(first, b), (second, a)]
+        (first, a), (second, b) = itertools.islice(change.added, 2)
+        change.add[:2] = [first + b, second + a]
 
 
 def forget_a_reject(change) -> None:

@@ -137,7 +137,7 @@ class Affinity:
                 changes.setdefault(name, SetChange(name)).delete.append(key)
         for (name, key), data in sorted(elements.items()):
             if held.elements.get((name, key)) != data:
-                changes.setdefault(name, SetChange(name)).add.append((key, data))
+                changes.setdefault(name, SetChange(name)).put(key, data)
         held.elements = elements
 
 

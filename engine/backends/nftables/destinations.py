@@ -24,7 +24,7 @@ def move(key: bytes, before: dict[str, bytes], now: dict[str, bytes], sets: dict
             if name in before:
                 change.delete.append(key)
             if name in now:
-                change.add.append((key, now[name]))
+                change.put(key, now[name])
 
 
 def frontends(

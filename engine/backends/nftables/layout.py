@@ -38,7 +38,8 @@ _FIRST_SCRIPTS = 4
 PART = 8192
 """Elements of a set that are handed over together, before the program is complete."""
 _pack_pick = struct.Struct("=I").pack
-_pack_slot = struct.Struct("=II").pack
+_SLOT = struct.Struct("=II")
+_pack_slot = _SLOT.pack
 
 PoolKey = tuple[Name, str, int, bool]
 Sets = dict[int, SetChange]
@@ -120,7 +121,8 @@ class NftablesBackend:
         sets = self._in_order(parts, self._settle())
         start, self._first = self._first, False
         if start and not hairpin_by_endpoint(self._config):
-            sets.append(SetChange("equal-bytes", add=equal_bytes(self.family)))
+            pairs = equal_bytes(self.family)
+            sets.append(SetChange("equal-bytes", add=pairs, key_bytes=len(pairs[0])))
         for number in reversed(self._freed):
             self._give_back(number)
         self._freed.clear()
@@ -214,9 +216,8 @@ class NftablesBackend:
                 self._lacks(key, "no endpoints, too many endpoint sets")
                 return None
             pool = self._pools[key] = Pool(number, list(targets))
-            added[protocol].add += [
-                (_pack_slot(pool.id, slot), target + b"\0\0") for slot, target in enumerate(targets)
-            ]
+            added[protocol].key_bytes = _SLOT.size
+            added[protocol].add += [_pack_slot(pool.id, slot) + target + b"\0\0" for slot, target in enumerate(targets)]
         else:
             _reslot(pool, targets, added[protocol], removed[protocol])
         kept.add(key)
@@ -268,7 +269,7 @@ class NftablesBackend:
             if before is not None:
                 change.delete.append(key)
             if now is not None:
-                change.add.append((key, now))
+                change.put(key, now)
             if self._hand:
                 self._grown(change)
         for (_, key), was, places in self._destinations.settle():
@@ -342,5 +343,5 @@ def _reslot(pool: Pool, targets: tuple[Target, ...], added: SetChange, removed: 
         if slot >= len(old) or old[slot] != target:
             if slot < len(old):
                 added.delete.append(_pack_slot(pool.id, slot))
-            added.add.append((_pack_slot(pool.id, slot), target + b"\0\0"))
+            added.put(_pack_slot(pool.id, slot), target + b"\0\0")
     pool.slots[:] = slots

@@ -74,13 +74,12 @@ class Block(NamedTuple):
 
 def block_of(change: SetChange) -> Block:
     """ValueError if its elements are not of one width, which those of a set are."""
-    keys = {len(key) for key in change.delete} | {len(key) for key, _ in change.add}
-    widths = {len(key) + len(data) for key, data in change.add}
+    keys = {len(key) for key in change.delete} | ({change.key_bytes} if change.add else set())
+    widths = {*map(len, change.add)}
     if len(keys) > 1 or len(widths) > 1:
         raise ValueError(f"elements of {change.name} differ in size")
-    added = b"".join(key + data for key, data in change.add)
     key_width, width = max(keys, default=1), max(widths, default=1)
-    return Block(change.name, key_width, width, b"".join(change.delete), added, change.moved)
+    return Block(change.name, key_width, width, b"".join(change.delete), b"".join(change.add), change.moved)
 
 
 @dataclass(frozen=True)

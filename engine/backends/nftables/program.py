@@ -13,22 +13,34 @@ from typing import NamedTuple
 from engine.backends.nftables.text import element_text
 from engine.program import Section
 
-Element = tuple[bytes, bytes]
-
+_PIECE = 4096
 _ELEMENTS_A_STATEMENT, _STATEMENTS_A_SECTION = 200, 4
 
 
 @dataclass(slots=True)
 class SetChange:
-    """Deletions (keys), then additions (key, data) of one named set or map; data is b"" in a set.
+    """Deletions (keys), then additions of one named set or map.
 
-    `moved` of them only move a remaining endpoint to another slot.
+    An added element is its key of `key_bytes` bytes, then its data if it is a map's, in one `bytes`: there are
+    millions of them.  `moved` additions only move a remaining endpoint to another slot.
     """
 
     name: str
     delete: list[bytes] = field(default_factory=list)
-    add: list[Element] = field(default_factory=list)
+    add: list[bytes] = field(default_factory=list)
+    key_bytes: int = 0
     moved: int = 0
+
+    def put(self, key: bytes, data: bytes = b"") -> None:
+        """Add an element; all keys of a set have the same size."""
+        self.key_bytes = len(key)
+        self.add.append(key + data)
+
+    @property
+    def added(self) -> Iterator[tuple[bytes, bytes]]:
+        """Key and data of each addition."""
+        size = self.key_bytes
+        return ((element[:size], element[size:]) for element in self.add)
 
 
 class Part(NamedTuple):
@@ -70,8 +82,9 @@ class NftablesProgram:
         for change in self.sets:
             deletes, adds = change.delete, change.add
             sha.update(f"{change.name} {len(deletes)} {len(adds)}\n".encode())
-            sha.update(b"".join(deletes))
-            sha.update(b"".join(key + data for key, data in adds))
+            for elements in (deletes, adds):
+                for first in range(0, len(elements), _PIECE):
+                    sha.update(b"".join(elements[first : first + _PIECE]))
         return sha.digest()
 
     def text(self) -> str:
@@ -90,7 +103,7 @@ class NftablesProgram:
         """Statements with elements of one set each, one element per line."""
         table = "ip kube-proxy" if self.family == 4 else "ip6 kube-proxy"
         for change in self.sets:
-            for verb, elements in (("delete", [(key, b"") for key in change.delete]), ("add", change.add)):
+            for verb, elements in (("delete", [(key, b"") for key in change.delete]), ("add", [*change.added])):
                 for first in range(0, len(elements), _ELEMENTS_A_STATEMENT):
                     piece = elements[first : first + _ELEMENTS_A_STATEMENT]
                     lines = ",\n".join(f"  {element_text(change.name, key, data)}" for key, data in piece)

@@ -68,11 +68,11 @@ def hairpin_by_endpoint(config: ProxyConfig) -> bool:
     return config.version >= HAIRPIN_SET_SINCE
 
 
-def equal_bytes(family: int) -> list[tuple[bytes, bytes]]:
+def equal_bytes(family: int) -> list[bytes]:
     """The constant elements of set `equal-bytes`: every byte value at every position, paired with itself."""
     size = 4 if family == 4 else 16
     values = [v << shift for shift in _shifts(family) for v in range(1, 256)]
-    return [(value.to_bytes(size, "big") * 2, b"") for value in (0, *values)]
+    return [value.to_bytes(size, "big") * 2 for value in (0, *values)]
 
 
 def _sets(ip: str, config: ProxyConfig) -> str:

@@ -76,7 +76,7 @@ class Draft:
         if not done and count == len(change.add):
             yield from messages(self.family, change, self.table)
         else:
-            yield from additions(self.family, change.name, change.add[done:count], self.table)
+            yield from additions(self.family, change, self.table, done, count)
 
     def _send(self, requests: Iterator[bytes]) -> None:
         for batch in batches(requests, self._room):

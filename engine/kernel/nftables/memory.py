@@ -37,7 +37,7 @@ class NftablesMemory:
                 if elements.pop(key, None) is None:
                     raise KernelError(f"delete of an absent element of {change.name}: {key.hex()}")
                 sent += len(key)
-            for key, data in change.add:
+            for key, data in change.added:
                 if elements.setdefault(key, data) != data:
                     raise KernelError(f"element of {change.name} exists with other data: {key.hex()}")
                 sent += len(key) + len(data)

@@ -1,7 +1,6 @@
 """Encoding of netlink messages for nf_tables: set elements and queries; no I/O.
 
-Wire format: linux/netfilter/nf_tables.h.  All elements of a set have the same size, so their headers are constants
-and encoding an element is a concatenation.
+Wire format: linux/netfilter/nf_tables.h.  All elements of a set have the same size, so their headers are constants.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from engine.backends.nftables.program import Element, SetChange
+from engine.backends.nftables.program import SetChange
 from engine.kernel.netlink import CREATE, Refusal, attribute, attributes, nested, nfnetlink, text
 
 NFPROTO = {4: 2, 6: 10}
@@ -72,15 +71,17 @@ GET_GENERATION = nfnetlink(_GETGEN, 0, 0, b"")
 
 def messages(family: int, change: SetChange, table: str = TABLE) -> Iterator[bytes]:
     """Messages for one set: deletions first, each at most 64 KiB."""
-    deletes = [(key, b"") for key in change.delete]
-    names = text(_TABLE, table) + text(_SET, change.name)
-    yield from _elements(family, change.name, names, _DELSETELEM, 0, deletes)
-    yield from additions(family, change.name, change.add, table)
+    if change.delete:
+        yield from _elements(family, change.name, table, _DELSETELEM, 0, change.delete, len(change.delete[0]))
+    yield from additions(family, change, table)
 
 
-def additions(family: int, name: str, elements: list[Element], table: str = TABLE) -> Iterator[bytes]:
-    """Messages that add elements to a set."""
-    yield from _elements(family, name, text(_TABLE, table) + text(_SET, name), _NEWSETELEM, CREATE, elements)
+def additions(
+    family: int, change: SetChange, table: str = TABLE, first: int = 0, end: int | None = None
+) -> Iterator[bytes]:
+    """Messages that add the elements from number `first` up to but not including `end` to a set."""
+    if elements := change.add[first:end]:
+        yield from _elements(family, change.name, table, _NEWSETELEM, CREATE, elements, change.key_bytes)
 
 
 def refused(refusal: Refusal) -> str:
@@ -98,21 +99,34 @@ def refused(refusal: Refusal) -> str:
     return what
 
 
-def _elements(family: int, name: str, head: bytes, kind: int, flags: int, elements: list[Element]) -> Iterator[bytes]:
-    if not elements:
-        return
-    if name in INTERVAL_SETS:
-        encoded = [_interval(key) for key, _ in elements]
-        step = max(1, _LIST_BYTES // len(encoded[0]))
-    else:
-        key_head, data_head, size = _heads(*map(len, elements[0]))
-        step = _LIST_BYTES // size
+def _elements(
+    family: int, name: str, table: str, kind: int, flags: int, elements: list[bytes], key_bytes: int
+) -> Iterator[bytes]:
+    head = text(_TABLE, table) + text(_SET, name)
+    interval = name in INTERVAL_SETS
+    encoder = _Intervals(len(elements[0])) if interval else _Encoder(key_bytes, len(elements[0]) - key_bytes)
+    step = max(1, _LIST_BYTES // encoder.size)
     for start in range(0, len(elements), step):
-        if name in INTERVAL_SETS:
-            joined = b"".join(encoded[start : start + step])
-        else:
-            joined = b"".join([key_head + k + data_head + d for k, d in elements[start : start + step]])
-        yield nfnetlink(kind, flags, NFPROTO[family], head + nested(_ELEMENTS, joined))
+        yield nfnetlink(
+            kind, flags, NFPROTO[family], head + nested(_ELEMENTS, encoder.encode(elements[start : start + step]))
+        )
+
+
+class _Encoder:
+    """Encodes elements of one size, all at once: byte by byte of an element, each for all of them by one slice."""
+
+    def __init__(self, key_bytes: int, data_bytes: int) -> None:
+        key_head, data_head, self.size = _heads(key_bytes, data_bytes)
+        self._blank = key_head + bytes(key_bytes) + data_head + bytes(data_bytes)
+        data = len(key_head) + key_bytes + len(data_head)
+        self._places = (*range(len(key_head), len(key_head) + key_bytes), *range(data, data + data_bytes))
+
+    def encode(self, elements: list[bytes]) -> bytes:
+        """List members, in order."""
+        joined, encoded = b"".join(elements), bytearray(self._blank * len(elements))
+        for number, place in enumerate(self._places):
+            encoded[place :: self.size] = joined[number :: len(self._places)]
+        return bytes(encoded)
 
 
 def _heads(key_bytes: int, data_bytes: int) -> tuple[bytes, bytes, int]:
@@ -123,9 +137,16 @@ def _heads(key_bytes: int, data_bytes: int) -> tuple[bytes, bytes, int]:
     return struct.pack("=HH", size, _NESTED | 1) + key, data, size
 
 
-def _interval(key: bytes) -> bytes:
-    """Key and key end of a range, each half of `key`."""
-    half = len(key) // 2
-    first = nested(_KEY, attribute(1, key[:half]))
-    last = nested(_KEY_END, attribute(1, key[half:]))
-    return nested(1, first + last)
+class _Intervals:
+    """Encodes ranges: key and key end are the halves of an element."""
+
+    def __init__(self, key_bytes: int) -> None:
+        self.size = len(self.encode([bytes(key_bytes)]))
+
+    def encode(self, elements: list[bytes]) -> bytes:
+        """List members, in order."""
+        half = len(elements[0]) // 2
+        pairs = [
+            nested(_KEY, attribute(1, key[:half])) + nested(_KEY_END, attribute(1, key[half:])) for key in elements
+        ]
+        return b"".join([nested(1, pair) for pair in pairs])
