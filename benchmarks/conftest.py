@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.log import write_recording
-from harness.log.synth import Options, generate
+from harness.log.synth import SynthOptions, generate
 
 _figures: list[tuple[str, str, str, str]] = []
 
@@ -28,7 +28,7 @@ def recording_of(tmp_path_factory):
     def make(services: int, endpoints: int, churn: int = 0) -> Path:
         path = folder / f"{services}x{endpoints}-{churn}.jsonl"
         if not path.exists():
-            header, events = generate(Options(services, endpoints, churn, nodes=max(10, services // 20)))
+            header, events = generate(SynthOptions(services, endpoints, churn, nodes=max(10, services // 20)))
             write_recording(path, header, events)
         return path
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.log import write_recording
-from harness.log.synth import Options, generate
+from harness.log.synth import SynthOptions, generate
 
 LARGE = Path(__file__).resolve().parents[1] / "recordings" / "10k-svc.jsonl"
 TIMES_OF_ONE, SECONDS, TIMES_OF_TWO, BYTES = 20, 120, 1.7, 4 << 30
@@ -31,7 +31,7 @@ def fleet(path: Path, *options: str) -> tuple[float, dict]:
 def thousand(tmp_path_factory):
     """1,000 Services on 5,000 nodes."""
     path = tmp_path_factory.mktemp("fleet") / "thousand.jsonl"
-    write_recording(path, *generate(Options(1000, nodes=5000)))
+    write_recording(path, *generate(SynthOptions(1000, nodes=5000)))
     return path
 
 

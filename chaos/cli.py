@@ -27,7 +27,7 @@ from harness.wording import plural
 if TYPE_CHECKING:  # imported late, so that help is quick
     from chaos.experiment import Experiment
     from chaos.plan import Plan
-    from chaos.session import Session
+    from chaos.session import ChaosSession
     from chaos.targets.kube.settings import KubeOptions
 
 EXIT_FALSE, EXIT_USAGE, EXIT_UNKNOWN, EXIT_SIGNAL = 1, 2, 3, 128
@@ -235,9 +235,9 @@ class _Live:
         from chaos.live import LiveLoad
 
         self._load = LiveLoad(folder / "load", time.monotonic_ns())
-        self._session: Session | None = None
+        self._session: ChaosSession | None = None
 
-    def began(self, session: Session) -> None:
+    def began(self, session: ChaosSession) -> None:
         """The run has begun."""
         self._session = session
 

@@ -38,7 +38,7 @@ def before_experiment_control(context: dict[str, Any], configuration: dict[str, 
     try:
         experiment = _experiment(context, options)
         seed = experiment.seed if options.seed is None else options.seed
-        run = session.Session(experiment, seed, options.folder, _tell, _stage(context, options))
+        run = session.ChaosSession(experiment, seed, options.folder, _tell, _stage(context, options))
         _interrupt_once(options.folder)
         run.begin()
     except (ExperimentError, LabError, session.SessionError, ValueError) as error:
@@ -67,7 +67,7 @@ def _experiment(context: dict[str, Any], options: RunOptions) -> Experiment:
     return experiment._replace(lab=msgspec.structs.replace(lab, external=options.external))
 
 
-def _stage(context: dict[str, Any], options: RunOptions) -> session.Stage:
+def _stage(context: dict[str, Any], options: RunOptions) -> session.ChaosStage:
     """The lab or the cluster of the options; for a cluster, unsupported probes are removed."""
     from chaos.targets.kube.stage import KubeStage
 

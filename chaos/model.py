@@ -126,7 +126,7 @@ class Fault(msgspec.Struct, frozen=True):
         raise NotImplementedError  # every fault has its own
 
 
-class Step(msgspec.Struct, frozen=True):
+class PlannedFault(msgspec.Struct, frozen=True):
     """One fault of a plan, completely determined; an `optional` one is skipped, and reported, if not supported."""
 
     number: int

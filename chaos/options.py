@@ -11,12 +11,12 @@ import msgspec
 from chaos.targets.kube.settings import KubeOptions
 
 if TYPE_CHECKING:
-    from chaos.session import Session
+    from chaos.session import ChaosSession
 
 FOLDER = Path("chaos-run")
 
 
-def _ignore(session: Session) -> None:
+def _ignore(session: ChaosSession) -> None:
     """No progress is shown."""
 
 
@@ -45,7 +45,7 @@ class RunOptions(NamedTuple):
     """Serve locust's page in each load's namespace."""
     judges: bool = True
     """Whether the control computes the verdict at the run's end; False if its caller does."""
-    began: Callable[[Session], None] = _ignore
+    began: Callable[[ChaosSession], None] = _ignore
     """Called with the session once it has begun."""
 
 

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import msgspec
 
-from chaos.model import Cluster, Condition, Op, Step
+from chaos.model import Cluster, Condition, Op, PlannedFault
 from harness.places import vm
 
 LOOK_SECONDS = 0.1
@@ -27,7 +27,7 @@ class TargetError(RuntimeError):
     """The target refused an operation, or does not support it; the message states why."""
 
 
-class Target(Protocol):
+class ChaosTarget(Protocol):
     """The system into which faults are injected."""
 
     def cluster(self) -> Cluster:
@@ -80,10 +80,10 @@ class Performed(msgspec.Struct):
 class Performer:
     """Carries out steps on a target; `report` receives one line per event."""
 
-    def __init__(self, target: Target, report: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, target: ChaosTarget, report: Callable[[str], None] = lambda _: None) -> None:
         self._target, self._report = target, report
 
-    def perform(self, step: Step) -> Performed:
+    def perform(self, step: PlannedFault) -> Performed:
         """One step from injection to heal.  Never raises TargetError; an interruption is re-raised after the heal."""
         whom = ", ".join(step.nodes or step.pods) or "the cluster"
         self._report(f"{step.number}. {step.fault}: {whom}, {step.seconds:g} s")
@@ -101,7 +101,7 @@ class Performer:
             self._heal(step, done)
         return done
 
-    def _inject(self, step: Step, done: Performed, open_conditions: list[Condition]) -> None:
+    def _inject(self, step: PlannedFault, done: Performed, open_conditions: list[Condition]) -> None:
         started = time.monotonic()
         try:
             for op in step.script.inject:
@@ -135,7 +135,7 @@ class Performer:
         if not conditions and done.confirmed is None:
             done.confirmed = self._target.now()
 
-    def _hold(self, step: Step, done: Performed) -> None:
+    def _hold(self, step: PlannedFault, done: Performed) -> None:
         """Wait until it was in force for the requested time, and check that it still is."""
         assert done.confirmed is not None, "evidence that it is in force"
         time.sleep(max(0.0, done.confirmed + step.seconds - self._target.now()))
@@ -147,7 +147,7 @@ class Performer:
             if not holds:
                 self._report(f"   was over before it was healed: not {condition}")
 
-    def _heal(self, step: Step, done: Performed) -> None:
+    def _heal(self, step: PlannedFault, done: Performed) -> None:
         """Every operation is tried, even if earlier ones failed; then the conditions must become true."""
         started = time.monotonic()
         refused = []
@@ -177,7 +177,7 @@ class Performer:
             time.sleep(LOOK_SECONDS)
         return left
 
-    def _note(self, step: Step, phase: str) -> float:
+    def _note(self, step: PlannedFault, phase: str) -> float:
         what = {
             "fault": step.fault,
             "phase": phase,

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from chaos.faults import fault_of
-from chaos.model import Cluster, PlanError, Step
+from chaos.model import Cluster, PlanError, PlannedFault
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -29,14 +29,14 @@ class Plan(msgspec.Struct, frozen=True):
 
     seed: int
     cluster: Cluster
-    steps: tuple[Step, ...]
+    steps: tuple[PlannedFault, ...]
 
 
 def make_plan(
     wanted: Iterable[Wanted],
     cluster: Cluster,
     seed: int,
-    takes_away: Callable[[Step], frozenset[str]] = lambda step: frozenset(),
+    takes_away: Callable[[PlannedFault], frozenset[str]] = lambda step: frozenset(),
 ) -> Plan:
     """Determine all steps; PlanError names the step that cannot be planned.
 
@@ -54,7 +54,7 @@ def make_plan(
     return Plan(seed, cluster, tuple(steps))
 
 
-def _step(number: int, want: Wanted, cluster: Cluster, seed: int) -> tuple[Step, frozenset[str]]:
+def _step(number: int, want: Wanted, cluster: Cluster, seed: int) -> tuple[PlannedFault, frozenset[str]]:
     if want.seconds < 0:
         raise PlanError(f"{want.fault} for {want.seconds} seconds: must be 0 or more")
     fault = fault_of(want.fault, want.parameters)
@@ -62,6 +62,6 @@ def _step(number: int, want: Wanted, cluster: Cluster, seed: int) -> tuple[Step,
     chosen = fault.choose(cluster, rng)
     script = fault.script(chosen, want.seconds, rng, cluster)
     pods = tuple(pod.name for pod in chosen.pods)
-    return Step(
+    return PlannedFault(
         number, want.fault, msgspec.to_builtins(fault), want.seconds, pods, chosen.nodes, script, want.optional
     ), chosen.consumed

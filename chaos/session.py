@@ -19,8 +19,8 @@ import msgspec
 
 from chaos.experiment import Experiment
 from chaos.load import LoadProcess
-from chaos.model import PlanError, Step
-from chaos.perform import Performed, Performer, Target, TargetError
+from chaos.model import PlanError, PlannedFault
+from chaos.perform import ChaosTarget, Performed, Performer, TargetError
 from chaos.plan import Plan
 from chaos.run_facts import Differences, Environment, ExperimentFacts, LoadFile, RunFacts, StageFacts, UsageSample
 from chaos.verdict.journal import write_journal
@@ -41,11 +41,11 @@ class SessionError(RuntimeError):
     """The run cannot begin or continue; the message states why."""
 
 
-class Stage(Protocol):
+class ChaosStage(Protocol):
     """The environment of a run: a lab or a real cluster."""
 
     @property
-    def target(self) -> Target:
+    def target(self) -> ChaosTarget:
         """The target of its faults, once it is open."""
 
     def open(self, experiment: Experiment, seed: int, folder: Path, report: Callable[[str], None]) -> Plan:
@@ -76,11 +76,11 @@ class Stage(Protocol):
         """Stop what it started and restore what it changed; returns errors as text."""
 
 
-class Session:
+class ChaosSession:
     """`folder` receives the run's files; `stage` is where the run takes place."""
 
     def __init__(
-        self, experiment: Experiment, seed: int, folder: Path, report: Callable[[str], None], stage: Stage
+        self, experiment: Experiment, seed: int, folder: Path, report: Callable[[str], None], stage: ChaosStage
     ) -> None:
         self.experiment, self.seed, self.folder, self.stage = experiment, seed, folder, stage
         self.performed: list[Performed] = []
@@ -91,7 +91,7 @@ class Session:
         self.usage: list[UsageSample] = []
         self._load: list[LoadProcess] = []
         self._lock = threading.Lock()
-        self._left: list[Step] = []
+        self._left: list[PlannedFault] = []
         self._unsettled = ""
         self._baseline = 0.0
         self._before: Differences | None = None
@@ -104,7 +104,7 @@ class Session:
         return len(self.performed), planned
 
     @property
-    def target(self) -> Target:
+    def target(self) -> ChaosTarget:
         """The target of the faults."""
         return self.stage.target
 
@@ -240,10 +240,10 @@ class Session:
         )
 
 
-def session_of(configuration: Mapping[str, Any] | None) -> Session:
+def session_of(configuration: Mapping[str, Any] | None) -> ChaosSession:
     """The session of an experiment, from Chaos Toolkit's configuration; SessionError if none has begun."""
     found = (configuration or {}).get(KEY)
-    if not isinstance(found, Session):
+    if not isinstance(found, ChaosSession):
         raise SessionError(
             "no run has begun: the experiment needs the control `chaos.control` (see chaos/experiments), or"
             " run it with `harness chaos run`"
@@ -251,7 +251,7 @@ def session_of(configuration: Mapping[str, Any] | None) -> Session:
     return found
 
 
-def check(plan: Plan, target: Target) -> dict[int, str]:
+def check(plan: Plan, target: ChaosTarget) -> dict[int, str]:
     """Before anything happens: the reason for skipping each unsupported optional step, by its number.
 
     PlanError names an unsupported step that is not optional.

@@ -13,7 +13,7 @@ ONE_FLOW_EACH = (HTTP, TCP)
 """Kinds whose requests each have a new flow; a request by UDP may belong to the flow of an earlier user of its port."""
 
 
-class Destination(NamedTuple):
+class FlowDestination(NamedTuple):
     """An address and port; `node` is the node whose address it is, "" for a Service's own."""
 
     address: str
@@ -29,7 +29,7 @@ class Flow(NamedTuple):
 
     name: str
     kind: str
-    destinations: tuple[Destination, ...]
+    destinations: tuple[FlowDestination, ...]
 
 
 class _Way(NamedTuple):
@@ -72,10 +72,10 @@ def flow_of(name: str, spec: Spec) -> Flow:
     return Flow(name, way.kind, found)
 
 
-def _destinations(way: _Way, service: ServiceStatus, spec: Spec) -> tuple[Destination, ...]:
+def _destinations(way: _Way, service: ServiceStatus, spec: Spec) -> tuple[FlowDestination, ...]:
     port = service.ports[way.port]
     if way.address == "nodes":
         number = port.node_port
-        return tuple(Destination(address, number, n) for n, address in sorted(spec.nodes.items())) if number else ()
+        return tuple(FlowDestination(address, number, n) for n, address in sorted(spec.nodes.items())) if number else ()
     address = service.balancer if way.address == "balancer" else service.cluster_ip
-    return (Destination(address, port.port),) if address else ()
+    return (FlowDestination(address, port.port),) if address else ()

@@ -23,9 +23,9 @@ from locust.runners import MasterRunner, Runner, WorkerRunner
 from harness.lab.answers import FlowEndpoint, FlowQuery
 from loadtests import shapes
 from loadtests.arrivals import Stream, users_for
-from loadtests.flows import DATAGRAMS, ONE_FLOW_EACH, Destination, Flow, flow_of
-from loadtests.log import Ask, Failure, LoadLog
-from loadtests.requests import Client
+from loadtests.flows import DATAGRAMS, ONE_FLOW_EACH, Flow, FlowDestination, flow_of
+from loadtests.log import Ask, FailedRequest, LoadLog
+from loadtests.requests import LoadClient
 from loadtests.spec import read_spec
 from loadtests.tally import LATE_NS, Tally
 
@@ -35,7 +35,7 @@ FLOWS = tuple(flow_of(name, SPEC) for name in SPEC.flows)
 shapes.check(SPEC.shape)
 
 _tally = Tally(SPEC.flows)
-_client = Client(SPEC.timeout_seconds, named=SPEC.named_answers, http_path=SPEC.http_path)
+_client = LoadClient(SPEC.timeout_seconds, named=SPEC.named_answers, http_path=SPEC.http_path)
 _numbers = itertools.count()
 _log: LoadLog | None = None
 _in_flight = 0
@@ -99,7 +99,7 @@ class Arrivals(User):
         gevent.spawn(_request, self.environment, flow, self._rng.choice(flow.destinations), at_ns, token)
 
 
-def _request(environment: Environment, flow: Flow, to: Destination, at_ns: int, token: bytes) -> None:
+def _request(environment: Environment, flow: Flow, to: FlowDestination, at_ns: int, token: bytes) -> None:
     global _in_flight
     _in_flight += 1
     sent_ns = time.monotonic_ns()
@@ -113,7 +113,7 @@ def _request(environment: Environment, flow: Flow, to: Destination, at_ns: int, 
         protocol = "udp" if flow.kind in DATAGRAMS else "tcp"
         assert _log, "the log is open before anything is sent"
         _log.failure(
-            Failure(
+            FailedRequest(
                 flow.name, protocol, at_ns, ended_ns, outcome.cause, str(to), to.address, to.port, to.node,
                 outcome.pod, outcome.source, sent_ns if flow.kind in ONE_FLOW_EACH else None,
             )

@@ -19,7 +19,7 @@ LOOKED_UP_AT_ONCE = 200
 """Maximum number of failures per flush whose endpoint is queried; the others are written without one."""
 
 
-class Failure(NamedTuple):
+class FailedRequest(NamedTuple):
     """A failed request to be logged; times in nanoseconds of CLOCK_MONOTONIC."""
 
     flow: str
@@ -47,14 +47,14 @@ class LoadLog:
     def __init__(self, path: str, spec: Spec, tally: Tally, ask: Ask | None = None) -> None:
         self._file = open(path, "w", buffering=1)
         self._spec, self._tally, self._ask = spec, tally, ask
-        self._failures: list[Failure] = []
+        self._failures: list[FailedRequest] = []
         self._write(
             kind="header", version=1, name=spec.name, where=spec.where, flows=spec.flows,
             arrivals_per_second=spec.arrivals_per_second, shape=spec.shape, seed=spec.seed,
             began_monotonic_ns=time.monotonic_ns(),
         )  # fmt: skip
 
-    def failure(self, failure: Failure) -> None:
+    def failure(self, failure: FailedRequest) -> None:
         """Keep it for the next `flush`."""
         self._failures.append(failure)
 
@@ -74,7 +74,7 @@ class LoadLog:
         for row in self._tally.rows(time.monotonic_ns() - patience_ns + (10**10 if everything else 0)):
             self._write(**row)
 
-    def _endpoints(self, failures: list[Failure]) -> list[FlowEndpoint | None]:
+    def _endpoints(self, failures: list[FailedRequest]) -> list[FlowEndpoint | None]:
         known: list[FlowEndpoint | None] = [None] * len(failures)
         unknown = ((n, (f, f.source)) for n, f in enumerate(failures) if f.source and not f.pod)
         asked = dict(islice(unknown, LOOKED_UP_AT_ONCE))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from geventhttpclient.response import HTTPConnectionClosed, HTTPParseError, HTTPSocketResponse
 
-from loadtests.flows import HTTP, HTTP_KEEPALIVE, TCP, UDP_KEPT, Destination
+from loadtests.flows import HTTP, HTTP_KEEPALIVE, TCP, UDP_KEPT, FlowDestination
 
 _CAUSES = {
     errno.ECONNREFUSED: "refused",
@@ -27,7 +27,7 @@ Local = tuple[str, int]
 """The local address and port."""
 
 
-class Outcome(NamedTuple):
+class RequestOutcome(NamedTuple):
     """The outcome of a request: `cause` "" means an answer, by `pod` on `node`.
 
     `source` identifies the flow in connection tracking, None if there was no flow.
@@ -52,17 +52,17 @@ def cause_of(error: BaseException) -> str:
     return type(error).__name__
 
 
-class Client:
+class LoadClient:
     """Sends requests of all kinds; idle kept-alive connections are shared by all of a process's users."""
 
     def __init__(self, timeout_seconds: float, most_idle: int = 64, named: bool = True, http_path: str = "/") -> None:
         """`named`: an answer must identify its pod, as the lab's pods do."""
         self._timeout, self._most_idle = timeout_seconds, most_idle
         self._named, self._path = named, http_path.encode()
-        self._idle: dict[Destination, list[socket.socket]] = {}
-        self._ports: dict[Destination, list[tuple[socket.socket, str]]] = {}
+        self._idle: dict[FlowDestination, list[socket.socket]] = {}
+        self._ports: dict[FlowDestination, list[tuple[socket.socket, str]]] = {}
 
-    def send(self, kind: str, to: Destination, token: bytes) -> Outcome:
+    def send(self, kind: str, to: FlowDestination, token: bytes) -> RequestOutcome:
         """Execute one request; network errors are never raised."""
         if kind == HTTP_KEEPALIVE:
             return self._kept_alive(to)
@@ -74,7 +74,7 @@ class Client:
         finally:
             made.close()
 
-    def _once(self, sock: socket.socket, kind: str, to: Destination, token: bytes) -> Outcome:
+    def _once(self, sock: socket.socket, kind: str, to: FlowDestination, token: bytes) -> RequestOutcome:
         source = None
         try:
             source = self._begin(sock, to)
@@ -83,16 +83,16 @@ class Client:
                 return self._http(sock, to, b"close", source)[0]
             return self._tcp(sock, source) if kind == TCP else self._udp(sock, token, source)
         except (OSError, HTTPConnectionClosed, HTTPParseError) as error:
-            return Outcome(cause_of(error), source=source)
+            return RequestOutcome(cause_of(error), source=source)
 
-    def _begin(self, sock: socket.socket, to: Destination) -> Local:
+    def _begin(self, sock: socket.socket, to: FlowDestination) -> Local:
         """Begin to connect without waiting, to learn the local address, which is lost if the connection is refused."""
         sock.settimeout(0)
         sock.connect_ex((to.address, to.port))
         sock.settimeout(self._timeout)
         return _local_end(sock)
 
-    def _kept_alive(self, to: Destination) -> Outcome:
+    def _kept_alive(self, to: FlowDestination) -> RequestOutcome:
         """Use an idle connection if there is one; if that turns out to be closed, retry once over a new one.
 
         A server may close an idle connection at any time, which is not a failure (RFC 9110, 9.2.2).
@@ -104,7 +104,7 @@ class Client:
                 return outcome
         return self._over(None, to, idle)
 
-    def _over(self, kept: socket.socket | None, to: Destination, idle: list[socket.socket]) -> Outcome:
+    def _over(self, kept: socket.socket | None, to: FlowDestination, idle: list[socket.socket]) -> RequestOutcome:
         sock = kept or socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         source = None
         try:
@@ -113,7 +113,7 @@ class Client:
                 sock.connect((to.address, to.port))
             outcome, reusable = self._http(sock, to, b"keep-alive", source)
         except (OSError, HTTPConnectionClosed, HTTPParseError) as error:
-            outcome, reusable = Outcome(cause_of(error), source=source), False
+            outcome, reusable = RequestOutcome(cause_of(error), source=source), False
         if reusable and len(idle) < self._most_idle:
             idle.append(sock)
         else:
@@ -121,8 +121,8 @@ class Client:
         return outcome
 
     def _http(
-        self, sock: socket.socket, to: Destination, connection: bytes, source: Local | None
-    ) -> tuple[Outcome, bool]:
+        self, sock: socket.socket, to: FlowDestination, connection: bytes, source: Local | None
+    ) -> tuple[RequestOutcome, bool]:
         """One exchange, and whether the connection may be used again."""
         words = (self._path, str(to).encode(), connection)
         sock.sendall(b"GET %s HTTP/1.1\r\nHost: %s\r\nConnection: %s\r\n\r\n" % words)
@@ -132,20 +132,20 @@ class Client:
         cause = "" if pod or not self._named else "wrong answer"
         if not 200 <= response.status_code < 400:
             cause = f"status {response.status_code}"
-        return Outcome(cause, pod, node, source), not response.should_close()
+        return RequestOutcome(cause, pod, node, source), not response.should_close()
 
-    def _tcp(self, sock: socket.socket, source: Local | None) -> Outcome:
+    def _tcp(self, sock: socket.socket, source: Local | None) -> RequestOutcome:
         if not self._named:
-            return Outcome("", source=source)
+            return RequestOutcome("", source=source)
         greeting = b""
         while not greeting.endswith(b"\n"):
             piece = sock.recv(REPLY_BYTES)
             if not piece:
-                return Outcome("no answer", source=source)
+                return RequestOutcome("no answer", source=source)
             greeting += piece
         return _named(greeting.split(), source)
 
-    def _from_the_same_port(self, to: Destination, token: bytes) -> Outcome:
+    def _from_the_same_port(self, to: FlowDestination, token: bytes) -> RequestOutcome:
         """Use one socket for all requests, as a resolver or a tracing client does: connection tracking keeps its flow.
 
         The flow keeps its endpoint, so a lost request was sent to the pod that answered last.
@@ -158,17 +158,17 @@ class Client:
             source = _local_end(sock)
             outcome = self._udp(sock, token, source)
         except OSError as error:
-            outcome = Outcome(cause_of(error), pod, source=source)
+            outcome = RequestOutcome(cause_of(error), pod, source=source)
         kept.append((sock, outcome.pod))
         return outcome
 
-    def _udp(self, sock: socket.socket, token: bytes, source: Local | None) -> Outcome:
+    def _udp(self, sock: socket.socket, token: bytes, source: Local | None) -> RequestOutcome:
         sock.send(token)
         deadline = time.monotonic() + self._timeout
         while True:
             words = sock.recv(REPLY_BYTES).split()
             if not self._named:
-                return Outcome("", source=source)
+                return RequestOutcome("", source=source)
             if words[2:] == [token]:
                 return _named(words[:2], source)
             sock.settimeout(max(1e-3, deadline - time.monotonic()))  # a late answer to an earlier request
@@ -185,7 +185,7 @@ def _header(response: HTTPSocketResponse, name: str) -> str:
     return found if isinstance(found, str) else next(iter(found or ()), "")
 
 
-def _named(words: list[bytes], source: Local | None) -> Outcome:
+def _named(words: list[bytes], source: Local | None) -> RequestOutcome:
     if len(words) != 2:
-        return Outcome("wrong answer", source=source)
-    return Outcome("", words[0].decode(), words[1].decode(), source)
+        return RequestOutcome("wrong answer", source=source)
+    return RequestOutcome("", words[0].decode(), words[1].decode(), source)

@@ -15,7 +15,7 @@ import pytest
 
 from harness import handover
 from harness.apiserver.live import LiveStore
-from harness.apiserver.server import Settings, listening
+from harness.apiserver.server import ServerSettings, listening
 from harness.cli.following import live_figures
 from harness.lab import launch, machine
 from harness.log.journal import LogFile
@@ -123,7 +123,7 @@ def test_the_port_of_a_killed_server_is_waited_for(monkeypatch):
         await pause(0)
 
     async def served() -> str:
-        async with listening(LiveStore(), Settings(port=port)) as address:
+        async with listening(LiveStore(), ServerSettings(port=port)) as address:
             return address.url
 
     monkeypatch.setattr(handover.asyncio, "sleep", ended)

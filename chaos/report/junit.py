@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from chaos.report.view import View, accounts
+from chaos.report.view import ReportView, accounts
 from chaos.verdict import Judgement
 from chaos.verdict.findings import Finding, trouble_of
 from harness.html import words
 from harness.wording import plural
 
 
-def junit(page: View) -> bytes:
+def junit(page: ReportView) -> bytes:
     """A document with one suite, which passes exactly when the verdict is true."""
     cases = list(_cases(page))
     counts = {
@@ -36,7 +36,7 @@ def junit(page: View) -> bytes:
     return bytes(tostring(suites, encoding="utf-8", xml_declaration=True)) + b"\n"
 
 
-def _cases(page: View) -> Iterator[Element]:
+def _cases(page: ReportView) -> Iterator[Element]:
     yield _run(page)
     for judgement in page.verdict.judgements:
         yield _objective(judgement)
@@ -50,7 +50,7 @@ def _cases(page: View) -> Iterator[Element]:
             yield case
 
 
-def _run(page: View) -> Element:
+def _run(page: ReportView) -> Element:
     """Whether the run proves anything at all."""
     case = _case("run", "the run is conclusive", 0)
     problems = page.verdict.problems

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from chaos.verdict.facts import Facts, Failure
+from chaos.verdict.facts import Facts, LostRequest
 from harness.html import words
 
 SHOWN = 50
@@ -42,16 +42,16 @@ def table(facts: Facts) -> str:
     return text.getvalue()
 
 
-def _ordered(facts: Facts) -> list[Failure]:
+def _ordered(facts: Facts) -> list[LostRequest]:
     return sorted(facts.load.failures, key=lambda f: (f.at, f.flow, f.ended, f.endpoint or ""))
 
 
-def _row(failure: Failure) -> Iterable[object]:
+def _row(failure: LostRequest) -> Iterable[object]:
     named = (failure.flow, failure.where, failure.node, failure.pod, failure.endpoint, failure.cause)
     return [f"{failure.at:.6f}", f"{failure.ended:.6f}", *(words.clean(each or "") for each in named)]
 
 
-def _lost(failure: Failure) -> Lost:
+def _lost(failure: LostRequest) -> Lost:
     whom = [failure.pod or failure.endpoint or "not known", *([f"by {failure.node}"] if failure.node else [])]
     return Lost(
         failure.at,
@@ -63,7 +63,7 @@ def _lost(failure: Failure) -> Lost:
     )
 
 
-def replay_of(failure: Failure) -> str:
+def replay_of(failure: LostRequest) -> str:
     """The command, to be run in the run's folder, that replays the time around a loss for the request's target node."""
     start, end = max(0.0, failure.at - AROUND_SECONDS), max(failure.ended, failure.at) + AROUND_SECONDS
     node = ["--node", failure.node] if failure.node else []

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from chaos.report.view import View, again
+from chaos.report.view import ReportView, again
 from chaos.verdict import Judgement
 from chaos.verdict.findings import Finding, trouble_of, unchanged
 from harness.html import words
@@ -19,12 +19,12 @@ MARKS = {True: "✅", False: "❌", None: "❔"}
 _SPECIAL = re.compile(r"([\\`*_\[\]|#~])")
 
 
-def markdown(page: View) -> str:
+def markdown(page: ReportView) -> str:
     """GitHub-flavoured; text from the run is escaped and cannot break out of its cell."""
     return "\n".join(_lines(page)) + "\n"
 
 
-def _lines(page: View) -> Iterator[str]:
+def _lines(page: ReportView) -> Iterator[str]:
     verdict = page.verdict
     yield f"## {MARKS[verdict.value]} Chaos verdict: {page.word} · {_cell(page.title)}"
     yield ""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from chaos.report.view import GLOSSARY, View
+from chaos.report.view import GLOSSARY, ReportView
 from harness.html.page import render
 
 
-def html(page: View) -> str:
+def html(page: ReportView) -> str:
     """The whole document."""
     return render("chaos.report", "report.html.j2", page=page, glossary=GLOSSARY)

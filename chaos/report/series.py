@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from chaos.perform import Performed
-from chaos.verdict.facts import Facts, Failure, Second
+from chaos.verdict.facts import Facts, LostRequest, Second
 from harness.html.scales import TIME_STEPS
 
 MOST_BUCKETS = 150
@@ -69,7 +69,7 @@ class Unready(NamedTuple):
     pods: tuple[str, ...]
 
 
-class Window(NamedTuple):
+class FaultWindow(NamedTuple):
     """One fault's window: injected at `began`, healed at `healed`, cluster restored at `settled`."""
 
     number: int
@@ -82,7 +82,7 @@ class Window(NamedTuple):
     whom: tuple[str, ...]
 
 
-class Timeline(NamedTuple):
+class ReportTimeline(NamedTuple):
     """Everything that is drawn over time."""
 
     began: float
@@ -92,10 +92,10 @@ class Timeline(NamedTuple):
     nodes: tuple[str, ...]
     changes: tuple[FollowedChange, ...]
     unready: tuple[Unready, ...]
-    windows: tuple[Window, ...]
+    windows: tuple[FaultWindow, ...]
 
 
-def timeline(facts: Facts, lost_by_fault: dict[int, int]) -> Timeline:
+def timeline(facts: Facts, lost_by_fault: dict[int, int]) -> ReportTimeline:
     """From the first second of load to the end of the run; without load, from the run's beginning."""
     ended = max([facts.run.seconds, *(s.at + 1 for s in facts.load.seconds)])
     began = min([s.at for s in facts.load.seconds] or [0.0])
@@ -105,7 +105,7 @@ def timeline(facts: Facts, lost_by_fault: dict[int, int]) -> Timeline:
     causes = _causes(facts.load.failures)
     nodes = _nodes(facts)
     wide_step = step * math.ceil(len(nodes) * (ended - began) / step / MOST_CHANGES)
-    return Timeline(
+    return ReportTimeline(
         began, ended,
         _buckets(facts.load.seconds, facts.load.failures, causes, began, ended, step),
         causes,
@@ -116,7 +116,7 @@ def timeline(facts: Facts, lost_by_fault: dict[int, int]) -> Timeline:
     )  # fmt: skip
 
 
-def _causes(failures: Iterable[Failure]) -> tuple[str, ...]:
+def _causes(failures: Iterable[LostRequest]) -> tuple[str, ...]:
     """Most frequent first; beyond a limit the rest is merged into one."""
     ordered = sorted(Counter(f.cause for f in failures).items(), key=lambda item: (-item[1], item[0]))
     known = [cause for cause, _ in ordered]
@@ -124,7 +124,7 @@ def _causes(failures: Iterable[Failure]) -> tuple[str, ...]:
 
 
 def _buckets(
-    rows: list[Second], failures: list[Failure], causes: tuple[str, ...], began: float, ended: float, step: float
+    rows: list[Second], failures: list[LostRequest], causes: tuple[str, ...], began: float, ended: float, step: float
 ) -> tuple[Bucket, ...]:
     count = max(1, math.ceil((ended - began) / step - 1e-9))
     seconds: list[list[Second]] = [[] for _ in range(count)]
@@ -193,9 +193,9 @@ def _unready(by_pod: dict[str, list[float]], began: float, step: float) -> Itera
         yield Unready(min(close[key])[0], tuple(sorted({pod for _, pod in close[key]}, key=natural)))
 
 
-def _window(done: Performed, lost: int) -> Window:
+def _window(done: Performed, lost: int) -> FaultWindow:
     healed = max(done.began, done.ended or done.settled or done.began)
-    return Window(
+    return FaultWindow(
         done.number, done.fault, done.began, healed, max(healed, done.settled or healed), lost,
         done.injected and done.healed and not done.errors, done.nodes or done.pods,
     )  # fmt: skip

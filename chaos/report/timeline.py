@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from chaos.report.series import FollowedChange, Timeline, Window
+from chaos.report.series import FaultWindow, FollowedChange, ReportTimeline
 from harness.html import words
 from harness.html.scales import Scale, decades, time_ticks, upper
 from harness.html.svg import element, path, picture, text
@@ -43,7 +43,7 @@ class Frame(NamedTuple):
     bottom: float
 
 
-def draw(line: Timeline, width: int, key: str) -> Markup:
+def draw(line: ReportTimeline, width: int, key: str) -> Markup:
     """The whole picture; `key` makes its ids unique in the page."""
     narrow = width < 600
     left, right = (46.0 if narrow else 54.0), width - 10.0
@@ -66,7 +66,7 @@ def draw(line: Timeline, width: int, key: str) -> Markup:
     return picture(key, width, height, "The run over time", about, parts)
 
 
-def _band(window: Window, x: Scale, bottom: float, onset: bool) -> Markup:
+def _band(window: FaultWindow, x: Scale, bottom: float, onset: bool) -> Markup:
     """A fault's window across all panels: darker until healed, lighter until the cluster was restored."""
     began, healed, settled = x(window.began), x(window.healed), x(window.settled)
     return element(
@@ -80,7 +80,7 @@ def _band(window: Window, x: Scale, bottom: float, onset: bool) -> Markup:
     )  # fmt: skip
 
 
-def _telling(window: Window) -> str:
+def _telling(window: FaultWindow) -> str:
     state = "" if window.sound else ", not as planned"
     return (
         f"{window.number}. {window.fault} ({words.names(window.whom)}){state}: {words.clock(window.began)} to"
@@ -88,7 +88,7 @@ def _telling(window: Window) -> str:
     )
 
 
-def _badges(windows: tuple[Window, ...], x: Scale) -> Iterator[Markup]:
+def _badges(windows: tuple[FaultWindow, ...], x: Scale) -> Iterator[Markup]:
     """The faults' numbers above their windows where they fit; each links to its row of the table."""
     free = x.start - BADGE
     for window in windows:
@@ -106,7 +106,7 @@ def _badges(windows: tuple[Window, ...], x: Scale) -> Iterator[Markup]:
         )  # fmt: skip
 
 
-def _rate(line: Timeline, x: Scale, frame: Frame) -> Iterator[Markup]:
+def _rate(line: ReportTimeline, x: Scale, frame: Frame) -> Iterator[Markup]:
     y = Scale(0, upper(max(b.rate for b in line.buckets)), frame.bottom, frame.top)
     yield from _levels(y, (0, y.most / 2, y.most), frame)
     corners = [(x(b.at + d), y(b.rate)) for b in line.buckets for d in (0, b.seconds)]
@@ -115,7 +115,7 @@ def _rate(line: Timeline, x: Scale, frame: Frame) -> Iterator[Markup]:
     yield element("path", d=path(corners), class_="sent-line")
 
 
-def _lost(line: Timeline, x: Scale, frame: Frame) -> Iterator[Markup]:
+def _lost(line: ReportTimeline, x: Scale, frame: Frame) -> Iterator[Markup]:
     y = Scale(0, upper(max(b.lost_in_all / b.seconds for b in line.buckets)), frame.bottom, frame.top)
     yield from _levels(y, (0, y.most / 2, y.most), frame)
     if not line.causes:
@@ -135,7 +135,7 @@ def _lost(line: Timeline, x: Scale, frame: Frame) -> Iterator[Markup]:
             low = high
 
 
-def _latency(line: Timeline, x: Scale, frame: Frame) -> Iterator[Markup]:
+def _latency(line: ReportTimeline, x: Scale, frame: Frame) -> Iterator[Markup]:
     known = [v for b in line.buckets for v in (b.p50_ms, b.p99_ms) if v is not None]
     if not known:
         yield text(
@@ -154,7 +154,7 @@ def _latency(line: Timeline, x: Scale, frame: Frame) -> Iterator[Markup]:
                 yield element("path", element("title", name), d=path(points), class_=f"line-{field[:3]}")
 
 
-def _unbroken(line: Timeline, field: str) -> Iterator[list[tuple[float, float]]]:
+def _unbroken(line: ReportTimeline, field: str) -> Iterator[list[tuple[float, float]]]:
     """Consecutive buckets that have a value: a line never spans time in which nothing was answered."""
     run: list[tuple[float, float]] = []
     for bucket in line.buckets:
@@ -175,7 +175,7 @@ def _levels(y: Scale, levels: Iterable[float], frame: Frame, unit: str = "") -> 
         yield text(frame.left - 6, here + 3.5, words.level(level, unit), "tick", "end")
 
 
-def _lanes(line: Timeline, x: Scale, frame: Frame) -> tuple[list[Markup], float]:
+def _lanes(line: ReportTimeline, x: Scale, frame: Frame) -> tuple[list[Markup], float]:
     """Readiness lost, then one lane per node; the y of the last one's bottom."""
     parts = [text(frame.left, frame.top - 9, "How long each kernel took to follow", "panel")]
     y = frame.top
@@ -187,7 +187,7 @@ def _lanes(line: Timeline, x: Scale, frame: Frame) -> tuple[list[Markup], float]
     return parts, y
 
 
-def _readiness(line: Timeline, x: Scale, frame: Frame) -> Iterator[Markup]:
+def _readiness(line: ReportTimeline, x: Scale, frame: Frame) -> Iterator[Markup]:
     yield text(frame.left + 4, frame.top + 12, "readiness lost", "lane")
     for lost in line.unready:
         here, low = x(lost.at), frame.bottom - 3
@@ -196,7 +196,7 @@ def _readiness(line: Timeline, x: Scale, frame: Frame) -> Iterator[Markup]:
         yield element("path", element("title", label), d=shape, class_="unready")
 
 
-def _lane(line: Timeline, node: str, x: Scale, frame: Frame) -> Iterator[Markup]:
+def _lane(line: ReportTimeline, node: str, x: Scale, frame: Frame) -> Iterator[Markup]:
     y = Scale(0.01, 100, frame.bottom - 4, frame.top + 5, log=True)
     yield element("line", x1=frame.left, x2=frame.right, y1=y(1), y2=y(1), class_="reference")
     yield text(frame.left - 6, y(1) + 3.5, "1 s", "tick", "end")
@@ -221,7 +221,7 @@ def _dot(change: FollowedChange, here: float, there: float, frame: Frame) -> Mar
     return element("g", label, stem, element("circle", cx=here, cy=there, r=3.2, class_=kind))
 
 
-def _time_axis(line: Timeline, x: Scale, y: float, count: int) -> Iterator[Markup]:
+def _time_axis(line: ReportTimeline, x: Scale, y: float, count: int) -> Iterator[Markup]:
     for tick in time_ticks(line.began, line.ended, count):
         here = x(tick)
         yield element("line", x1=here, x2=here, y1=y, y2=y + 4, class_="axis")

@@ -92,7 +92,7 @@ class StepRow(NamedTuple):
     operations: tuple[str, ...]
 
 
-class View(NamedTuple):
+class ReportView(NamedTuple):
     """The page."""
 
     title: str
@@ -118,16 +118,16 @@ class View(NamedTuple):
     commands: tuple[str, ...] = ()
 
 
-def view(facts: Facts | None, verdict: Verdict) -> View:
+def view(facts: Facts | None, verdict: Verdict) -> ReportView:
     """The content of the page."""
     word, mark = VALUES[verdict.value]
     meaning = MEANINGS[verdict.value]
     if facts is None:
-        return View(words.clean(verdict.experiment) or "A chaos run without facts", word, mark, meaning, verdict)
+        return ReportView(words.clean(verdict.experiment) or "A chaos run without facts", word, mark, meaning, verdict)
     line = timeline_of(facts, {f.number: f.lost for f in verdict.findings})
     healed = {window.number: window.healed - window.began for window in line.windows}
     nodes = line.nodes if len(line.nodes) <= MOST_NODES else ()
-    return View(
+    return ReportView(
         words.clean(facts.run.experiment.title), word, mark, meaning, verdict, facts,
         description=words.clean(facts.run.experiment.description, 2000),
         line=_line(facts),

@@ -27,7 +27,7 @@ def _refusals() -> Iterator[None]:
 
 
 class LabTarget:
-    """A `Target` around a lab's client."""
+    """A `ChaosTarget` around a lab's client."""
 
     def __init__(self, client: LabClient, kafka: KafkaLog | None = None) -> None:
         self.client, self._kafka = client, kafka

@@ -40,7 +40,7 @@ def attached(experiment: Experiment, folder: Path, mode: str | None = None) -> E
 
 
 class LabStage:
-    """A `Stage`; `attach` is the folder of a running lab, which is left running.
+    """A `ChaosStage`; `attach` is the folder of a running lab, which is left running.
 
     With `web_ui` each load serves locust's page in its namespace.
     """

@@ -10,7 +10,7 @@ from __future__ import annotations
 from chaos.faults import having
 from chaos.model import Effect
 from chaos.perform import Performed
-from chaos.verdict.facts import Facts, Failure
+from chaos.verdict.facts import Facts, LostRequest
 
 KILLING, UNREACHABLE, DROPPING, FLUSHED, REBALANCING = map(
     having, (Effect.PODS_DOWN, Effect.UNREACHABLE, Effect.DROPPING, Effect.RULES_GONE, Effect.REBALANCING)
@@ -38,7 +38,7 @@ def limit_seconds(facts: Facts) -> float:
     return (DEFAULT_LIMIT_SECONDS if wanted is None else wanted) + sync_period(facts)
 
 
-def account(failure: Failure, done: Performed, facts: Facts) -> str:
+def account(failure: LostRequest, done: Performed, facts: Facts) -> str:
     """The effect of the fault that made this loss unavoidable; "" if none did."""
     limit = limit_seconds(facts)
     until = max(done.ended or 0.0, done.began) + SLACK_SECONDS
@@ -62,7 +62,7 @@ def account(failure: Failure, done: Performed, facts: Facts) -> str:
     return wherever(failure, facts)
 
 
-def wherever(failure: Failure, facts: Facts) -> str:
+def wherever(failure: LostRequest, facts: Facts) -> str:
     """The reason why a loss is unavoidable independent of the fault, by the semantics of Kubernetes; "" if none."""
     limit = limit_seconds(facts)
     if failure.flow.startswith("local-") and failure.node and not _local(facts, failure.node, failure.at, limit):
@@ -74,12 +74,12 @@ def wherever(failure: Failure, facts: Facts) -> str:
     return ""
 
 
-def _began_before(failure: Failure) -> bool:
+def _began_before(failure: LostRequest) -> bool:
     """Whether its connection may predate the fault: one to a pod that died without FIN or RST hangs until it ends."""
     return failure.older or failure.flow.endswith("-keepalive")
 
 
-def _ended(failure: Failure, facts: Facts, limit: float) -> bool:
+def _ended(failure: LostRequest, facts: Facts, limit: float) -> bool:
     """Whether its endpoint was removed: UDP flows stay with a terminating endpoint until it is gone, and packets in
     flight when a proxy removes a flow are lost.
     """
@@ -89,7 +89,7 @@ def _ended(failure: Failure, facts: Facts, limit: float) -> bool:
     return terminating or any(left <= failure.ended and failure.at <= left + limit for left in facts.left.get(pod, ()))
 
 
-def kept_since(failure: Failure, done: Performed) -> bool:
+def kept_since(failure: LostRequest, done: Performed) -> bool:
     """Whether it may belong to a flow that began while a node had no rules, and that stays untranslated.
 
     Proxies remove such flows when a Service or its endpoints change, but not after rules were lost (CT-04).
@@ -104,7 +104,7 @@ def sender(where: str) -> str:
     return where.replace("caller-", "node-", 1)
 
 
-def _by_way_of(failure: Failure, nodes: tuple[str, ...]) -> bool:
+def _by_way_of(failure: LostRequest, nodes: tuple[str, ...]) -> bool:
     """Whether it went to or from one of the nodes, or through a load balancer to an unknown node."""
     return (
         failure.node in nodes
@@ -113,7 +113,7 @@ def _by_way_of(failure: Failure, nodes: tuple[str, ...]) -> bool:
     )
 
 
-def _touches(failure: Failure, nodes: tuple[str, ...], facts: Facts) -> bool:
+def _touches(failure: LostRequest, nodes: tuple[str, ...], facts: Facts) -> bool:
     """Whether its packets crossed one of the nodes, as far as is known."""
     unknown = failure.node is None and failure.pod is None
     return _by_way_of(failure, nodes) or facts.homes.get(failure.pod or "") in nodes or unknown

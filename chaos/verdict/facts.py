@@ -21,7 +21,7 @@ class FactsError(ValueError):
     """A folder without a run, or with unreadable files; the message names the file and the reason."""
 
 
-class Failure(msgspec.Struct, frozen=True):
+class LostRequest(msgspec.Struct, frozen=True):
     """A lost request: when it was due and when it failed, cause, sender and target.
 
     `older`: its packets were matched to an earlier connection from the same port, which was lost too.
@@ -87,7 +87,7 @@ class Load(msgspec.Struct):
     """All load logs merged; `incomplete` lists those that are truncated or missing, and how."""
 
     seconds: list[Second] = []
-    failures: list[Failure] = []
+    failures: list[LostRequest] = []
     flows: list[FlowTotal] = []
     cpu_seconds: float = 0.0
     incomplete: list[str] = []
@@ -228,7 +228,7 @@ def read_load(path: Path, process: LoadFile, began_ns: int, load: Load) -> None:
             load.seconds.append(msgspec.convert(row, Second))
         elif kind == "failure":
             row["ended"], row["where"] = (row.pop("ended_ns") - began_ns) / 1e9, process.where
-            load.failures.append(msgspec.convert(row, Failure))
+            load.failures.append(msgspec.convert(row, LostRequest))
         elif kind == "flow":
             load.flows.append(msgspec.convert(row, FlowTotal))
         elif kind == "end":

@@ -11,7 +11,7 @@ from chaos.faults import FAULTS
 from chaos.perform import Performed
 from chaos.verdict.accounts import POD, account, kept_since, wherever
 from chaos.verdict.bounds import bounds
-from chaos.verdict.facts import Facts, Failure
+from chaos.verdict.facts import Facts, LostRequest
 from chaos.verdict.following import able
 from harness.lab.answers import Observation
 from harness.wording import plural
@@ -92,9 +92,9 @@ def unchanged(finding: Finding) -> str:
     )
 
 
-def findings(facts: Facts) -> tuple[list[Finding], list[Failure]]:
+def findings(facts: Facts) -> tuple[list[Finding], list[LostRequest]]:
     """One finding per fault, and the avoidable failures outside every fault's time."""
-    lost: dict[int, list[Failure]] = {done.number: [] for done in facts.run.performed}
+    lost: dict[int, list[LostRequest]] = {done.number: [] for done in facts.run.performed}
     unassigned = []
     for failure in facts.load.failures:
         kept = [done for done in facts.run.performed if kept_since(failure, done)]
@@ -110,7 +110,7 @@ def _window(done: Performed) -> tuple[float, float]:
     return done.began, max(done.settled or 0.0, done.ended or 0.0, done.began)
 
 
-def _fault_of(failure: Failure, performed: list[Performed]) -> Performed | None:
+def _fault_of(failure: LostRequest, performed: list[Performed]) -> Performed | None:
     """The fault in whose time a request was sent, or else failed; of several, the one that hit its pod or node."""
     sent = [done for done in performed if _window(done)[0] <= failure.at <= _window(done)[1]]
     known = [done for done in performed if _window(done)[0] <= failure.ended <= _window(done)[1]]
@@ -120,7 +120,7 @@ def _fault_of(failure: Failure, performed: list[Performed]) -> Performed | None:
     return next(iter(by_pod or by_node or there), None)
 
 
-def _finding(done: Performed, facts: Facts, lost: list[Failure]) -> Finding:
+def _finding(done: Performed, facts: Facts, lost: list[LostRequest]) -> Finding:
     began, ended = _window(done)
     expected = [o for o in facts.run.observations if began <= o.asked <= ended]
     away = [o for o in expected if not o.wanted and able(o, facts.run.performed) == o.asked <= (done.ended or ended)]
@@ -163,7 +163,9 @@ def _followed(away: list[Observation], began: float) -> dict[str, float | None]:
     return times
 
 
-def _late_losses(found: Finding, lost: list[Failure], accounts: list[str], done: Performed, grace: float) -> int | None:
+def _late_losses(
+    found: Finding, lost: list[LostRequest], accounts: list[str], done: Performed, grace: float
+) -> int | None:
     """None if there was no change to follow, or a kernel never followed: there is no convergence to count from.
 
     Losses unrelated to a pod, such as those through a node that is down, continue after convergence and do not count.

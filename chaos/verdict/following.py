@@ -27,7 +27,7 @@ DUE_PERIODS, DUE_SECONDS = 1.25, 0.25
 """A sync must have begun and ended this many minSyncPeriods, plus this time, after a change."""
 
 
-class Followed(NamedTuple):
+class NodeConvergence(NamedTuple):
     """One change on one node: `seconds` since it could follow; a lower bound if it was not `seen`."""
 
     observation: Observation
@@ -46,7 +46,7 @@ def able(observation: Observation, performed: Iterable[Performed]) -> float:
     return asked
 
 
-def followed(facts: Facts) -> tuple[list[Followed], int]:
+def followed(facts: Facts) -> tuple[list[NodeConvergence], int]:
     """All changes with the time they took, and the number of those undone before the node could or had to follow."""
     found, left_out = [], 0
     due = DUE_PERIODS * sync_period(facts) + DUE_SECONDS
@@ -55,7 +55,9 @@ def followed(facts: Facts) -> tuple[list[Followed], int]:
         if observation.seen is None and observation.until <= since + due:
             left_out += 1
         else:
-            found.append(Followed(observation, max(0.0, observation.until - since), observation.seen is not None))
+            found.append(
+                NodeConvergence(observation, max(0.0, observation.until - since), observation.seen is not None)
+            )
     return found, left_out
 
 

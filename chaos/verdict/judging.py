@@ -11,7 +11,7 @@ from chaos.objectives import FaultObjectives
 from chaos.run_facts import KafkaFacts
 from chaos.verdict import engines, following, journal, losses
 from chaos.verdict.ended import read_reason
-from chaos.verdict.facts import Facts, FactsError, Failure, Load, has_facts, read_facts
+from chaos.verdict.facts import Facts, FactsError, Load, LostRequest, has_facts, read_facts
 from chaos.verdict.findings import Finding, findings, trouble_of, unchanged
 from chaos.verdict.words import WORDS, Judgement
 from harness.wording import plural
@@ -139,7 +139,7 @@ def held_up(load: Load) -> Iterator[str]:
         yield f"{share:.1f} % of requests were sent late: the load generator fell behind, which may hide losses"
 
 
-def _judgements(facts: Facts, found: list[Finding], outside: list[Failure]) -> Iterator[Judgement]:
+def _judgements(facts: Facts, found: list[Finding], outside: list[LostRequest]) -> Iterator[Judgement]:
     objectives, load = facts.run.objectives, facts.load
     if facts.journal is not None and (held := journal.hypothesis(facts.journal)):
         yield held

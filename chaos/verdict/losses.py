@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from chaos.verdict.accounts import BALANCER, FLOW, LOCAL, STAYED
-from chaos.verdict.facts import Facts, Failure
+from chaos.verdict.facts import Facts, LostRequest
 from chaos.verdict.findings import Finding
 from chaos.verdict.words import Judgement
 from harness.wording import plural
@@ -14,7 +14,7 @@ BLIND_MODES = ("userspace",)
 """Modes in which the endpoint of a lost request is not observable."""
 
 
-def judged(facts: Facts, found: list[Finding], outside: list[Failure]) -> Iterator[Judgement]:
+def judged(facts: Facts, found: list[Finding], outside: list[LostRequest]) -> Iterator[Judgement]:
     """The judgement of each requested objective."""
     objectives, load = facts.run.objectives, facts.load
     left_out = load.failed - len(outside) - sum(finding.lost for finding in found)
@@ -27,7 +27,7 @@ def judged(facts: Facts, found: list[Finding], outside: list[Failure]) -> Iterat
         yield _within(facts, found)
 
 
-def _outside(facts: Facts, outside: list[Failure], limit: int, source: str) -> Judgement:
+def _outside(facts: Facts, outside: list[LostRequest], limit: int, source: str) -> Judgement:
     wanted = f"at most {limit}"
     if not facts.load.sent:
         return Judgement("lost outside faults", None, wanted, "nothing", "nothing was sent", source)

@@ -11,7 +11,7 @@ import struct
 from typing import NamedTuple
 
 from engine.conntrack import Stale
-from engine.kernel.netlink import Connection, Dump, Kind, NetlinkError, attribute, attributes, nested, nfnetlink
+from engine.kernel.netlink import Connection, Dump, ErrorKind, NetlinkError, attribute, attributes, nested, nfnetlink
 from engine.model import ADDRESS_BYTES, UDP
 
 _GET, _DELETE = 0x101, 0x102
@@ -84,7 +84,7 @@ class ConntrackTable:
     def _delete(self, requests: list[bytes]) -> int:
         """Delete the flows and return how many still existed."""
         refused = self._connection.perform(requests)
-        if others := [refusal for refusal in refused if refusal.kind is not Kind.NOT_THERE]:
+        if others := [refusal for refusal in refused if refusal.kind is not ErrorKind.NOT_THERE]:
             raise NetlinkError(others)
         return len(requests) - len(refused)
 

@@ -15,7 +15,7 @@ from engine.kernel.netlink import (
     CREATE,
     EXCLUSIVE,
     Connection,
-    Kind,
+    ErrorKind,
     NetlinkError,
     attribute,
     attributes,
@@ -52,7 +52,7 @@ def index_of(connection: Connection, device: str) -> int:
     try:
         body = connection.ask(message(_GETLINK, 0, _link(0, 0, 0, 0, 0, 0) + text(_IFLA_IFNAME, device)))
     except NetlinkError as error:
-        if error.kind is Kind.NOT_THERE:
+        if error.kind is ErrorKind.NOT_THERE:
             return 0
         raise error.about(f"device {device}") from None
     (number,) = struct.unpack_from("=i", body, 4)
@@ -78,7 +78,7 @@ class Dummy:
         try:
             self._connection.require([message(_NEWLINK, CREATE | EXCLUSIVE, body)])
         except NetlinkError as error:
-            if error.kind is not Kind.EXISTS:
+            if error.kind is not ErrorKind.EXISTS:
                 raise error.about(f"cannot create device {self._name} (module dummy)") from None
         self._index = self.index()
 
@@ -115,7 +115,7 @@ class Dummy:
         try:
             return self._connection.ask(message(_GETROUTE, 0, body + attribute(1, address)))[7] == _ROUTE_LOCAL
         except NetlinkError as error:
-            if error.kind is Kind.TIMED_OUT:
+            if error.kind is ErrorKind.TIMED_OUT:
                 raise
             return False  # not yet reachable
 

@@ -20,7 +20,7 @@ from engine.server.config.command_line import PROGRAM, CommandLine, FlagError, c
 from engine.server.config.complete import Completed, complete
 from engine.server.config.configuration import ConfigurationError
 from engine.server.config.decode import encode
-from engine.server.config.options import Options
+from engine.server.config.options import EngineOptions
 from engine.server.runtime import logs
 
 log = logs.get_log(__name__)
@@ -77,7 +77,7 @@ def _log_notes(completed: Completed) -> None:
         log.info(note.message, v=note.v, **note.pairs)
 
 
-def _write_configuration(options: Options, target: Path) -> int:
+def _write_configuration(options: EngineOptions, target: Path) -> int:
     """Write the effective configuration atomically (CFG-14)."""
     text = encode(options.configuration)
     try:

@@ -41,7 +41,7 @@ class CaseError(ValueError):
     """An invalid case; the message names file, field and the valid form."""
 
 
-class Stage(NamedTuple):
+class CaseStage(NamedTuple):
     """Changes, then expectations: `events` to observe, flows, a sequence of connections, assertions."""
 
     events: tuple[tuple[str, str, bytes], ...]
@@ -60,7 +60,7 @@ class Case(NamedTuple):
     modes: tuple[str, ...]
     families: tuple[int, ...]
     node: str
-    stages: tuple[Stage, ...]
+    stages: tuple[CaseStage, ...]
     partial: bool
     versions: tuple[tuple[int, int], tuple[int, int]]
     raw: dict[str, Any]
@@ -173,14 +173,14 @@ def _version(raw: JsonObject, field: str, unset: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _stage(step: JsonObject, local: frozenset[bytes], config: JsonObject) -> Stage:
+def _stage(step: JsonObject, local: frozenset[bytes], config: JsonObject) -> CaseStage:
     flows = tuple(_flow(flow, local, config) for flow in step.get("flows") or ())
     sequence = tuple(_connection(entry, step, local, config) for entry in step.get("sequence") or ())
     events = tuple(_event(op) for op in step.get("ops") or ())
     asserts = step.get("asserts") or {}
     if not isinstance(asserts, dict):
         raise CaseError(f"asserts {asserts!r} is not a JSON object")
-    return Stage(events, flows, sequence, asserts)
+    return CaseStage(events, flows, sequence, asserts)
 
 
 def _event(op: JsonObject) -> tuple[str, str, bytes]:
@@ -262,7 +262,7 @@ def _pod_cidrs(case: Case) -> list[str]:
     return []
 
 
-def as_events(stage: Stage, seq: int) -> list[Event]:
+def as_events(stage: CaseStage, seq: int) -> list[Event]:
     """The stage's changes as a recording's events, numbered from `seq`."""
     import msgspec
 

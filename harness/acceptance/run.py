@@ -19,7 +19,7 @@ from engine.modes import MODES as ENGINE_MODES
 from engine.program import Program
 from engine.proxier import Proxier
 from harness.acceptance.asserts import judged_asserts
-from harness.acceptance.cases import Case, Stage
+from harness.acceptance.cases import Case, CaseStage
 from harness.judge.behaviour import Target
 from harness.judge.packet import Flow, Outcome, Tracer
 from harness.log.events import JsonObject
@@ -98,7 +98,7 @@ def judge(
     verdict |= {"unread": list(case.unread)} if case.unread else {}
     try:
         with open_observer(case, mode) if open_observer else nullcontext() as observer:
-            run = Run(case, mode, observer, version)
+            run = CaseRun(case, mode, observer, version)
             for number, stage in enumerate(case.stages):
                 run.enter(stage.events)
                 verdict["flows"] += run.flows(stage, number)
@@ -111,7 +111,7 @@ def judge(
     return verdict
 
 
-class Run:
+class CaseRun:
     """One case in one mode, stage after stage."""
 
     def __init__(self, case: Case, mode: str, observer: Observer | None, version: tuple[int, int] | None) -> None:
@@ -132,7 +132,7 @@ class Run:
             self._proxier.state.observe(*event)
         self._proxier.sync()
 
-    def flows(self, stage: Stage, number: int) -> Iterator[dict[str, Any]]:
+    def flows(self, stage: CaseStage, number: int) -> Iterator[dict[str, Any]]:
         """Verdicts of the stage's flows."""
         asked = [flow for flow in stage.flows if flow.expected is not None]
         seen = self._observer.observe(asked) if self._observer else [None] * len(asked)
@@ -154,7 +154,7 @@ class Run:
             found["passed"] &= found["kernel"]["passed"]
         return found
 
-    def sequence(self, stage: Stage, number: int) -> Iterator[dict[str, Any]]:
+    def sequence(self, stage: CaseStage, number: int) -> Iterator[dict[str, Any]]:
         """Verdicts of connections that follow each other in time (AFF)."""
         previous: dict[str, frozenset[Target]] = {}
         last = 0.0
@@ -178,7 +178,7 @@ class Run:
             previous = {who: outcome.endpoints for who, (_, outcome) in taken.items()}
             last = entry["t"]
 
-    def asserts(self, stage: Stage, number: int) -> list[dict[str, Any]]:
+    def asserts(self, stage: CaseStage, number: int) -> list[dict[str, Any]]:
         """Verdicts of the stage's assertions beyond packets."""
         if not stage.asserts:
             return []

@@ -15,10 +15,10 @@ from aiohttp import web
 from harness.apiserver import discovery, errors, openapi, reviews, wire
 from harness.apiserver.bodies import body_of
 from harness.apiserver.listing import Lister, listing_of
-from harness.apiserver.paths import Target, target_of
+from harness.apiserver.paths import RequestTarget, target_of
 from harness.apiserver.scope import scope_of
 from harness.apiserver.store import Store, StoreChange
-from harness.apiserver.watching import BOOKMARK_SECONDS, Bell, Pace, Watcher, stream, watch_request_of
+from harness.apiserver.watching import BOOKMARK_SECONDS, Bell, Pace, WatchStream, stream, watch_request_of
 from harness.kube.selectors import Requirement, Selector
 
 HEALTH = ("/healthz", "/livez", "/readyz")
@@ -27,7 +27,7 @@ PUBLIC = (*HEALTH, "/version")
 
 HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
 
-Writer = Callable[[web.Request, Target], Awaitable[web.StreamResponse]]
+Writer = Callable[[web.Request, RequestTarget], Awaitable[web.StreamResponse]]
 
 
 class ApiHandlers:
@@ -140,7 +140,7 @@ class ApiHandlers:
         wire.form_of(accept, None)  # 406 where JSON is not accepted
         return _json(document)
 
-    async def _read(self, request: web.Request, target: Target) -> web.StreamResponse:
+    async def _read(self, request: web.Request, target: RequestTarget) -> web.StreamResponse:
         if target.subresource and not (target.subresource == "status" and target.kind.status):
             raise errors.no_such_resource()
         form = wire.form_of(request.headers.get("Accept", ""), request.query.get("includeObject"))
@@ -152,17 +152,17 @@ class ApiHandlers:
             return _json(wire.one(found, form))
         return await self._watch(request, target, form) if watching else self._list(request, target, form)
 
-    def _list(self, request: web.Request, target: Target, form: wire.Form) -> web.Response:
+    def _list(self, request: web.Request, target: RequestTarget, form: wire.Form) -> web.Response:
         scope = scope_of(target.kind, target.namespace, request.query)
         listing = listing_of(target.kind, request.query)
         return _json(self._lister.body(self.store.collection(target.kind), scope, listing, form))
 
-    async def _watch(self, request: web.Request, target: Target, form: wire.Form) -> web.StreamResponse:
+    async def _watch(self, request: web.Request, target: RequestTarget, form: wire.Form) -> web.StreamResponse:
         scope = scope_of(target.kind, target.namespace, request.query)
         if target.name:
             scope = scope._replace(fields=Selector((Requirement("metadata.name", "in", (target.name,)),)))
         asked = watch_request_of(target.kind, request.query)
-        watcher = Watcher(self.store.collection(target.kind), scope, asked, form)
+        watcher = WatchStream(self.store.collection(target.kind), scope, asked, form)
         response = web.StreamResponse(headers=HEADERS)
         response.enable_chunked_encoding()
         await response.prepare(request)

@@ -26,7 +26,7 @@ SNAPSHOTS, BODIES = 64, 4
 MATCHES = ("", "Exact", "NotOlderThan")
 
 
-class Page(msgspec.Struct):
+class ContinueToken(msgspec.Struct):
     """The contents of a continue token: the next object, and the snapshot."""
 
     rv: int
@@ -95,7 +95,7 @@ class Lister:
         end = start + limit
         metadata: dict[str, Any] = {"resourceVersion": str(revision)}
         if end < len(objects):
-            metadata["continue"] = _token(Page(revision, end, kind.qualified))
+            metadata["continue"] = _token(ContinueToken(revision, end, kind.qualified))
             if not scope.selective:
                 metadata["remainingItemCount"] = len(objects) - end
         return wire.many(kind, objects[start:end], metadata, form)
@@ -143,13 +143,13 @@ def _check(current: int, listing: Listing, compacted: int) -> None:
         raise errors.expired(listing.revision, max(compacted, current))
 
 
-def _token(page: Page) -> str:
+def _token(page: ContinueToken) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(page)).decode().rstrip("=")
 
 
-def _page(kind: Kind, token: str) -> Page:
+def _page(kind: Kind, token: str) -> ContinueToken:
     try:
-        page = msgspec.json.decode(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)), type=Page)
+        page = msgspec.json.decode(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)), type=ContinueToken)
     except (binascii.Error, msgspec.DecodeError, ValueError):
         raise errors.bad_request("continue key is not valid: it is not a token that this server gave") from None
     if page.resource != kind.qualified:

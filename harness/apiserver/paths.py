@@ -10,7 +10,7 @@ from harness.kube.resources import BY_PATH, KINDS, NAMESPACES, Kind
 ROOTS = sorted({kind.root for kind in KINDS}, key=len, reverse=True)
 
 
-class Target(NamedTuple):
+class RequestTarget(NamedTuple):
     """The target of a path: a collection if `name` is empty."""
 
     kind: Kind
@@ -20,7 +20,7 @@ class Target(NamedTuple):
     watch: bool = False
 
 
-def target_of(path: str) -> Target | None:
+def target_of(path: str) -> RequestTarget | None:
     """The target of an API path, None if there is no such resource.
 
     The deprecated form with /watch/ after the root is supported as well.
@@ -40,4 +40,4 @@ def target_of(path: str) -> Target | None:
     name, subresource, *_ = (*parts[1:], "", "")
     if kind.namespaced and name and not namespace:
         return None
-    return Target(kind, "" if kind is NAMESPACES else namespace, name, subresource, watch)
+    return RequestTarget(kind, "" if kind is NAMESPACES else namespace, name, subresource, watch)

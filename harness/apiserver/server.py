@@ -29,7 +29,7 @@ SHUTDOWN_SECONDS = 2.0
 """Time for open requests to finish when the server stops."""
 
 
-class Settings(NamedTuple):
+class ServerSettings(NamedTuple):
     """Where and how to listen. Port 0 picks a free one; `bound` is a socket bound by the caller to use instead.
 
     `version` is the answer of /version; by default the recording's.  `most_per_page` limits the pages of lists.
@@ -50,7 +50,7 @@ class Address(NamedTuple):
     """The address of a server, and its handlers."""
 
     url: str
-    settings: Settings
+    settings: ServerSettings
     api: ApiHandlers
 
     @property
@@ -64,7 +64,7 @@ class Address(NamedTuple):
 
 
 @contextlib.asynccontextmanager
-async def listening(store: LiveStore, settings: Settings, player: Player | None = None) -> AsyncIterator[Address]:
+async def listening(store: LiveStore, settings: ServerSettings, player: Player | None = None) -> AsyncIterator[Address]:
     """Serve `store` within the context; OSError if the address is not available."""
     writes = Writes(store, settings.writable)
     version = settings.version or (player and player.cluster.get("version")) or discovery.VERSION
@@ -127,7 +127,9 @@ class LiveApi:
     ) -> None:
         self.store = store or LiveStore()
         certificate = self_signed(host) if tls else None
-        self._settings = Settings(host, port, token, certificate, True, bookmark_seconds, bound, version, most_per_page)
+        self._settings = ServerSettings(
+            host, port, token, certificate, True, bookmark_seconds, bound, version, most_per_page
+        )
         self._listening: Address | None = None
         self._failure: BaseException | None = None
         self._ready = threading.Event()

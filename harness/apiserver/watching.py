@@ -1,6 +1,6 @@
 """Watches: from a request to the frames of its stream.
 
-`Watcher` decides (events, bookmarks, end) without I/O; `stream` is the thin shell that waits for the
+`WatchStream` decides (events, bookmarks, end) without I/O; `stream` is the thin shell that waits for the
 collection's bell, writes, and handles timeouts.
 """
 
@@ -50,7 +50,7 @@ def watch_request_of(kind: Kind, query: Mapping[str, str]) -> WatchRequest:
     return WatchRequest(since, bool(_flag(query.get("allowWatchBookmarks"))), initial, timeout)
 
 
-class Watcher:
+class WatchStream:
     """One watch: yields frames; after an ERROR frame it is `ended`."""
 
     def __init__(self, collection: Collection, scope: Scope, request: WatchRequest, form: wire.Form) -> None:
@@ -148,7 +148,7 @@ class Pace(NamedTuple):
     closing: Callable[[], bool]
 
 
-async def stream(watcher: Watcher, bell: Bell, write: Callable[[bytes], Awaitable[None]], pace: Pace) -> None:
+async def stream(watcher: WatchStream, bell: Bell, write: Callable[[bytes], Awaitable[None]], pace: Pace) -> None:
     """Write the watch until it ends: by timeout (with a last bookmark), an ERROR, or the server's shutdown."""
     clock = asyncio.get_running_loop().time
     end, next_bookmark = clock() + pace.timeout, clock() + pace.bookmark_every

@@ -14,7 +14,7 @@ from aiohttp import web
 from harness.apiserver import errors, wire
 from harness.apiserver.bodies import JSON, body_of, json_of
 from harness.apiserver.live import LiveStore, Manifest
-from harness.apiserver.paths import Target
+from harness.apiserver.paths import RequestTarget
 from harness.apiserver.scope import scope_of
 from harness.kube.patches import PatchNotApplicable, json_patch, merge_patch, strategic_merge_patch
 from harness.kube.resources import EVENTS, NEW_EVENTS, PODS, SERVICES
@@ -57,7 +57,7 @@ class Shape(msgspec.Struct):
     status: JsonObject | None = None
 
 
-class Options(msgspec.Struct):
+class DeleteOptions(msgspec.Struct):
     """The supported fields of DeleteOptions."""
 
     gracePeriodSeconds: int | None = None
@@ -71,7 +71,7 @@ class Writes:
     def __init__(self, store: LiveStore, writable: bool) -> None:
         self._store, self._writable = store, writable
 
-    async def handle(self, request: web.Request, target: Target) -> web.StreamResponse:
+    async def handle(self, request: web.Request, target: RequestTarget) -> web.StreamResponse:
         """Execute the request; ApiError if it cannot be done."""
         posts_event = request.method == "POST" and target.kind in (EVENTS, NEW_EVENTS) and not target.name
         if not (self._writable or posts_event) or target.watch:
@@ -83,7 +83,7 @@ class Writes:
         status, answer = writes._do(request, target, body)
         return web.Response(body=writes._shown(target, answer, form), status=status, content_type=JSON)
 
-    def _shown(self, target: Target, answer: Manifest, form: wire.Form) -> bytes:
+    def _shown(self, target: RequestTarget, answer: Manifest, form: wire.Form) -> bytes:
         """A response in the requested format."""
         if answer.get("kind") == target.kind.kind and form.shape != "object":
             found = self._store.collection(target.kind).get(_namespace(target, answer), answer["metadata"]["name"])
@@ -91,7 +91,7 @@ class Writes:
                 return wire.one(found, form)
         return msgspec.json.encode(answer)
 
-    def _do(self, request: web.Request, target: Target, body: bytes) -> tuple[int, Manifest]:
+    def _do(self, request: web.Request, target: RequestTarget, body: bytes) -> tuple[int, Manifest]:
         match request.method, bool(target.name), target.subresource:
             case "POST", False, "":
                 return 201, self._create(request, target, body)
@@ -108,11 +108,11 @@ class Writes:
                 return 200, self._delete_all(request, target, body)
         raise errors.method_not_allowed()
 
-    def _create(self, request: web.Request, target: Target, body: bytes) -> Manifest:
+    def _create(self, request: web.Request, target: RequestTarget, body: bytes) -> Manifest:
         manifest = self._addressed(target, body_of(request, body))
         return self._store.create(target.kind, manifest)
 
-    def _patch(self, request: web.Request, target: Target, body: bytes) -> Manifest:
+    def _patch(self, request: web.Request, target: RequestTarget, body: bytes) -> Manifest:
         patcher = PATCHES.get(request.content_type)
         if patcher is None:
             raise errors.unsupported_media_type(", ".join(PATCHES))
@@ -132,13 +132,13 @@ class Writes:
 
         return self._store.patch(target.kind, target.name, target.namespace, change, target.subresource)
 
-    def _evict(self, request: web.Request, target: Target, body: bytes) -> Manifest:
+    def _evict(self, request: web.Request, target: RequestTarget, body: bytes) -> Manifest:
         eviction = body_of(request, body) if body else {}
         given = eviction.get("deleteOptions") if isinstance(eviction, dict) else None
         self._delete(target, _judged(given or {}))
         return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 
-    def _delete(self, target: Target, options: Options) -> Manifest:
+    def _delete(self, target: RequestTarget, options: DeleteOptions) -> Manifest:
         kind, name, namespace = target.kind, target.name, target.namespace
         with self._store.lock:
             old = self._store.get(kind, name, namespace)
@@ -150,7 +150,7 @@ class Writes:
             return waiting or old
         return errors.success(kind, name, old["metadata"].get("uid"))
 
-    def _delete_all(self, request: web.Request, target: Target, body: bytes) -> Manifest:
+    def _delete_all(self, request: web.Request, target: RequestTarget, body: bytes) -> Manifest:
         scope, options = scope_of(target.kind, target.namespace, request.query), _options(request, body)
         objects = [o for o in self._store.collection(target.kind).snapshot().objects if scope.sees(o)]
         for found in objects:
@@ -163,7 +163,7 @@ class Writes:
             "items": [found.manifest() for found in objects],
         }
 
-    def _addressed(self, target: Target, manifest: Any) -> Manifest:
+    def _addressed(self, target: RequestTarget, manifest: Any) -> Manifest:
         """The manifest with the path's namespace and name; ApiError 400 if they differ."""
         try:
             msgspec.convert(manifest, Shape)
@@ -193,11 +193,11 @@ def _is_dry(request: web.Request, body: bytes) -> bool:
     return "All" in values
 
 
-def _namespace(target: Target, answer: Manifest) -> str:
+def _namespace(target: RequestTarget, answer: Manifest) -> str:
     return answer["metadata"].get("namespace", "") if target.kind.namespaced else ""
 
 
-def _options(request: web.Request, body: bytes) -> Options:
+def _options(request: web.Request, body: bytes) -> DeleteOptions:
     """DeleteOptions from body and query; the body takes precedence."""
     given = body_of(request, body) if body else {}
     options, grace = _judged(given or {}), request.query.get("gracePeriodSeconds", "")
@@ -206,8 +206,8 @@ def _options(request: web.Request, body: bytes) -> Options:
     return options
 
 
-def _judged(given: Any) -> Options:
+def _judged(given: Any) -> DeleteOptions:
     try:
-        return msgspec.convert(given, Options)
+        return msgspec.convert(given, DeleteOptions)
     except msgspec.ValidationError as error:
         raise errors.bad_request(f"the body is not DeleteOptions: {error}") from None

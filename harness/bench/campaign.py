@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from harness.bench.rows import Row
+from harness.bench.rows import BenchRow
 from harness.bench.samples import Record
 from harness.output import whole_file
 
@@ -32,7 +32,7 @@ class Campaign:
         """Folder of the recordings, removed at the end of the run."""
         return self.folder / "recordings"
 
-    def record(self, row: Row) -> Record | None:
+    def record(self, row: BenchRow) -> Record | None:
         """The row's record, if it has been measured."""
         try:
             return Record.from_json(json.loads(self._path(row).read_text()))
@@ -48,7 +48,7 @@ class Campaign:
         self._write(self._about, {**self._identity, "done": True})
         shutil.rmtree(self.recordings, ignore_errors=True)
 
-    def _path(self, row: Row) -> Path:
+    def _path(self, row: BenchRow) -> Path:
         return self._rows / f"{row.id}.json"
 
     def _held(self) -> Any:

@@ -21,7 +21,7 @@ KEPT = 12_000
 """Maximum number of slices kept for changes, which limits memory use for large clusters."""
 
 
-class Cluster(NamedTuple):
+class ChurnTargets(NamedTuple):
     """The objects to change: slices of Services with a cluster IP and endpoints, each with its Service."""
 
     slices: list[dict[str, Any]]
@@ -57,13 +57,13 @@ class Collector:
         if service and manifest.get("endpoints"):
             self._found.append((bytes(event.object), service))
 
-    def cluster(self) -> Cluster:
+    def cluster(self) -> ChurnTargets:
         """The collected objects, one slice per Service."""
         once = {service: piece for piece, service in self._found}
-        return Cluster([msgspec.json.decode(p) for p in once.values()], [msgspec.json.decode(s) for s in once])
+        return ChurnTargets([msgspec.json.decode(p) for p in once.values()], [msgspec.json.decode(s) for s in once])
 
 
-def batches(churn: str, cluster: Cluster) -> Iterator[list[ChurnEvent]]:
+def batches(churn: str, cluster: ChurnTargets) -> Iterator[list[ChurnEvent]]:
     """The batches of one kind of churn."""
     count = CHANGES[churn]
     if not count or not cluster.slices:
@@ -75,7 +75,7 @@ def batches(churn: str, cluster: Cluster) -> Iterator[list[ChurnEvent]]:
         yield batch
 
 
-def _at(cluster: Cluster, number: int) -> dict[str, Any]:
+def _at(cluster: ChurnTargets, number: int) -> dict[str, Any]:
     return cluster.slices[number * SPREAD % len(cluster.slices)]
 
 
@@ -87,12 +87,12 @@ def _flip(piece: dict[str, Any]) -> ChurnEvent:
     return "MODIFIED", "endpointslices", piece
 
 
-def _steady(cluster: Cluster) -> Iterator[list[ChurnEvent]]:
+def _steady(cluster: ChurnTargets) -> Iterator[list[ChurnEvent]]:
     for number in range(10**9):
         yield [_flip(_at(cluster, number))]
 
 
-def _rolling(cluster: Cluster) -> Iterator[list[ChurnEvent]]:
+def _rolling(cluster: ChurnTargets) -> Iterator[list[ChurnEvent]]:
     for number in range(10**9):
         piece = _at(cluster, number)
         for turn in range(min(5, len(piece["endpoints"]))):
@@ -112,13 +112,13 @@ def _replaced(piece: dict[str, Any], number: int, turn: int) -> Iterator[list[Ch
     yield [("MODIFIED", "endpointslices", piece)]
 
 
-def _storm(cluster: Cluster) -> Iterator[list[ChurnEvent]]:
+def _storm(cluster: ChurnTargets) -> Iterator[list[ChurnEvent]]:
     flapping = cluster.slices[::STORM]
     while True:
         yield [_flip(piece) for piece in flapping]
 
 
-def _deleted(cluster: Cluster) -> Iterator[list[ChurnEvent]]:
+def _deleted(cluster: ChurnTargets) -> Iterator[list[ChurnEvent]]:
     pairs = list(zip(cluster.slices, cluster.services, strict=True))
     for number in range(DELETED):
         gone = pairs[number::DELETED]

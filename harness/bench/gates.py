@@ -16,7 +16,7 @@ from typing import Any
 from harness.bench.history import Line, line_of, series
 from harness.bench.result import CHANGE_P99
 from harness.bench.rows import parsed
-from harness.bench.steps import Step, steps
+from harness.bench.steps import SeriesStep, steps
 
 RECENT = 7
 """Number of runs in which a step upwards fails; later it counts as the new level."""
@@ -106,9 +106,9 @@ def _jump(values: Sequence[float]) -> float | None:
     return newest / max(before) if len(before) >= ENOUGH else None
 
 
-def all_steps(lines: Sequence[Line]) -> dict[str, list[tuple[int, Step]]]:
+def all_steps(lines: Sequence[Line]) -> dict[str, list[tuple[int, SeriesStep]]]:
     """Every step of every judged figure, with the index of the first line after it."""
-    found: dict[str, list[tuple[int, Step]]] = {}
+    found: dict[str, list[tuple[int, SeriesStep]]] = {}
     for name, points in series(lines).items():
         if judged_name(name) and (seen := steps([value for _, value in points])):
             found[name] = [(points[step.at][0], step) for step in seen]

@@ -18,11 +18,11 @@ from engine.kernel.base import KernelError
 from harness.bench.baseline import Baseline, Python
 from harness.bench.recordings import APART, recording_of
 from harness.bench.references import References
-from harness.bench.rows import CHANGES, DAEMON, Row
+from harness.bench.rows import CHANGES, DAEMON, BenchRow
 from harness.bench.samples import Record, Sample, Samples
 from harness.bench.workers import NotAvailable, Worker, WorkerFailed
 from harness.external.measurement import Figures
-from harness.external.run import Options, measured
+from harness.external.run import ExternalOptions, measured
 from harness.kube.proxy import Command
 from harness.log.window import Window
 from harness.places.namespace import NamespaceError
@@ -46,11 +46,11 @@ class Subjects:
     give_up_seconds: float = 300.0
     starts: int | None = None
 
-    def command(self, row: Row) -> Command:
+    def command(self, row: BenchRow) -> Command:
         """The candidate of a row measured from outside."""
         return self.python.daemon() if row.proxy == DAEMON else self.commands[row.proxy]
 
-    def other(self, row: Row) -> Command | None:
+    def other(self, row: BenchRow) -> Command | None:
         """Its baseline: another version's daemon, or another proxy."""
         if row.proxy == DAEMON and self.baseline.python:
             return self.baseline.python.daemon()
@@ -58,7 +58,7 @@ class Subjects:
         return self.commands.get(name) if name and name != row.proxy else None
 
 
-def measure(row: Row, subjects: Subjects, folder: Path, references: References, progress: Progress) -> Record:
+def measure(row: BenchRow, subjects: Subjects, folder: Path, references: References, progress: Progress) -> Record:
     """A complete record, which includes errors of the proxies."""
     began = time.monotonic()
     progress(f"{row.id}: its recording")
@@ -69,7 +69,7 @@ def measure(row: Row, subjects: Subjects, folder: Path, references: References, 
 
 
 def _inside(
-    row: Row, subjects: Subjects, path: Path, references: References, progress: Progress
+    row: BenchRow, subjects: Subjects, path: Path, references: References, progress: Progress
 ) -> tuple[Samples, Samples | None]:
     pythons = [subjects.python, *([subjects.baseline.python] if subjects.baseline.python else [])]
     found = [Samples() for _ in pythons]
@@ -92,7 +92,7 @@ def _inside(
 Team = list[tuple[Worker, Samples]]
 
 
-def _start(row: Row, start: int, team: Team) -> None:
+def _start(row: BenchRow, start: int, team: Team) -> None:
     """First syncs, then the changes of the last one's cluster."""
     restart = row.churn == "restart"
     if restart:
@@ -136,7 +136,7 @@ def _sample(at: tuple[int, int], answer: dict[str, Any]) -> Sample:
 
 
 def _outside(
-    row: Row, subjects: Subjects, path: Path, references: References, progress: Progress
+    row: BenchRow, subjects: Subjects, path: Path, references: References, progress: Progress
 ) -> tuple[Samples, Samples | None]:
     other = subjects.other(row)
     team = [(subjects.command(row), Samples()), *([(other, Samples())] if other else [])]
@@ -150,10 +150,10 @@ def _outside(
     return team[0][1], team[1][1] if other else None
 
 
-def _run(row: Row, command: Command, path: str, start: int, samples: Samples, give_up: float) -> None:
+def _run(row: BenchRow, command: Command, path: str, start: int, samples: Samples, give_up: float) -> None:
     restarts = 1 if row.churn == "restart" else 0
     window = Window(until=("t", OUTSIDE_CHANGES * APART))
-    options = Options(give_up_seconds=give_up, restarts=restarts, window=window)
+    options = ExternalOptions(give_up_seconds=give_up, restarts=restarts, window=window)
     try:
         _, figures = measured(path, command, row.mode, options)
     except (NamespaceError, KernelError, OSError) as error:

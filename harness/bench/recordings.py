@@ -8,21 +8,21 @@ from pathlib import Path
 import msgspec
 
 from harness.bench.churn import Collector, batches
-from harness.bench.rows import Row
+from harness.bench.rows import BenchRow
 from harness.log import write_recording
 from harness.log.events import Event
-from harness.log.synth import Options, generate
+from harness.log.synth import SynthOptions, generate
 
 APART = 10 * 10**9
 """Nanoseconds between two batches: more than any minSyncPeriod."""
 
 
-def recording_of(row: Row, folder: Path) -> Path:
+def recording_of(row: BenchRow, folder: Path) -> Path:
     """The file, written unless it exists."""
     path = folder / f"{row.cluster}.jsonl"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        header, events = generate(Options(row.services, row.endpoints, 0, nodes=max(10, row.services // 20)))
+        header, events = generate(SynthOptions(row.services, row.endpoints, 0, nodes=max(10, row.services // 20)))
         partial = path.with_suffix(".partial")
         write_recording(partial, header, _events(events, row.churn))
         partial.rename(path)

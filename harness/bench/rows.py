@@ -29,7 +29,7 @@ LARGE, HUGE = 20_000, 200_000
 
 
 @dataclass(frozen=True)
-class Row:
+class BenchRow:
     """One cluster and one kind of change, in one mode, by one proxy."""
 
     mode: str
@@ -77,11 +77,13 @@ class Row:
         return max(1, round(seconds * slower if self.inside else 6 + starts * size * 2 * slower))
 
 
-def _of(modes: Iterable[str], sizes: Iterable[tuple[int, int]], churns: Iterable[str], proxy: str) -> Iterator[Row]:
+def _of(
+    modes: Iterable[str], sizes: Iterable[tuple[int, int]], churns: Iterable[str], proxy: str
+) -> Iterator[BenchRow]:
     for mode in modes:
         for services, endpoints in sizes:
             for churn in churns:
-                yield Row(mode, services, endpoints, churn, proxy)
+                yield BenchRow(mode, services, endpoints, churn, proxy)
 
 
 EVERY = tuple(CHURNS)
@@ -112,9 +114,9 @@ PROFILES = {"quick": QUICK, "nightly": NIGHTLY, "full": FULL}
 ABOUT = {"quick": "under 5 minutes on 2 cores", "nightly": "under an hour", "full": "many hours"}
 
 
-def rows_of(profile: str, external: Iterable[str] = (), modes: Iterable[str] = ()) -> list[Row]:
+def rows_of(profile: str, external: Iterable[str] = (), modes: Iterable[str] = ()) -> list[BenchRow]:
     """The rows of a profile, each once; proxies named in `external` get the rows of our daemon."""
-    found: dict[Row, None] = {}
+    found: dict[BenchRow, None] = {}
     wanted, names = set(modes), list(external)
     for part_modes, sizes, churns, proxy in PROFILES[profile]:
         for each in (DAEMON, *names) if proxy == DAEMON else (proxy,):
@@ -122,13 +124,13 @@ def rows_of(profile: str, external: Iterable[str] = (), modes: Iterable[str] = (
     return [row for row in found if not wanted or row.mode in wanted]
 
 
-def chosen(rows: Iterable[Row], patterns: Iterable[str]) -> list[Row]:
+def chosen(rows: Iterable[BenchRow], patterns: Iterable[str]) -> list[BenchRow]:
     """Rows whose id matches one of the patterns (`nftables-*-steady-*`); all without patterns."""
     wanted = list(patterns)
     return [row for row in rows if not wanted or any(fnmatchcase(row.id, pattern) for pattern in wanted)]
 
 
-def parsed(text: str) -> Row:
+def parsed(text: str) -> BenchRow:
     """Parse a row's id; ValueError with the reason."""
     form = "MODE-SERVICESxENDPOINTS-CHURN-PROXY, such as nftables-1000x10-steady-engine"
     mode, _, rest = text.partition("-")
@@ -137,4 +139,4 @@ def parsed(text: str) -> Row:
     services, _, endpoints = size.partition("x")
     if churn is None or not (services.isdecimal() and endpoints.isdecimal()):
         raise ValueError(f"{text}: {form}")
-    return Row(mode, int(services), int(endpoints), churn, rest.removeprefix(f"{churn}-"))
+    return BenchRow(mode, int(services), int(endpoints), churn, rest.removeprefix(f"{churn}-"))

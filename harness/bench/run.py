@@ -19,7 +19,7 @@ import pytest
 from harness.bench.campaign import Campaign
 from harness.bench.measure import Subjects, measure
 from harness.bench.references import References
-from harness.bench.rows import Row
+from harness.bench.rows import BenchRow
 from harness.bench.samples import Record
 from harness.failure import Failure
 
@@ -33,16 +33,16 @@ class BenchError(Failure, RuntimeError):
     exit_code = 2
 
 
-Report = Callable[[Row | str, bool], None]
+Report = Callable[[BenchRow | str, bool], None]
 """Receives a row, or a step of it, and whether it is done."""
 
 
 class Rows:
     """A pytest plugin that gives the suite its rows; `report(row, done)` is called before and after each."""
 
-    def __init__(self, rows: Sequence[Row], campaign: Campaign, subjects: Subjects, report: Report) -> None:
+    def __init__(self, rows: Sequence[BenchRow], campaign: Campaign, subjects: Subjects, report: Report) -> None:
         self._rows, self._campaign, self._subjects, self._report = rows, campaign, subjects, report
-        self._records: dict[Row, Record] = {}
+        self._records: dict[BenchRow, Record] = {}
         self._stack = contextlib.ExitStack()
         self._references: References | None = None
 
@@ -63,14 +63,14 @@ class Rows:
     @pytest.fixture(scope="session")
     def record(self, request: pytest.FixtureRequest) -> Record:
         """A row's record: already in memory, kept by an interrupted run, or measured now."""
-        row: Row = request.param
+        row: BenchRow = request.param
         if row not in self._records:
             held = self._campaign.record(row)
             self._records[row] = held or self._measured(row)
             self._report(row, True)
         return self._records[row]
 
-    def _measured(self, row: Row) -> Record:
+    def _measured(self, row: BenchRow) -> Record:
         if self._references is None:
             self._references = self._stack.enter_context(References())
         record = measure(
@@ -81,7 +81,7 @@ class Rows:
 
 
 def run(
-    rows: Sequence[Row],
+    rows: Sequence[BenchRow],
     campaign: Campaign,
     subjects: Subjects,
     report: Report,
@@ -156,7 +156,7 @@ def _output(path: Path, shown: bool) -> Iterator[None]:
         yield
 
 
-def shares(rows: Sequence[Row], campaign: Campaign) -> tuple[list[Row], int]:
+def shares(rows: Sequence[BenchRow], campaign: Campaign) -> tuple[list[BenchRow], int]:
     """Rows still to be measured, and the sum of their weights."""
     left = [row for row in rows if campaign.record(row) is None]
     return left, sum(row.weight for row in left)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
-from harness.bench.rows import Row
+from harness.bench.rows import BenchRow
 
 FIRST, CHANGE = "first_sync", "change"
 CLOCKS = ("seconds", "cpu_seconds")
@@ -55,7 +55,7 @@ class Samples:
 class Record:
     """A measured row: `references` were measured at the same time, `took_seconds` is its whole duration."""
 
-    row: Row
+    row: BenchRow
     candidate: Samples
     baseline: Samples | None
     references: dict[str, dict[str, float]]
@@ -70,7 +70,7 @@ class Record:
         """The inverse; KeyError or TypeError for the form of another version."""
         baseline = held["baseline"]
         return cls(
-            Row(**held["row"]),
+            BenchRow(**held["row"]),
             Samples.from_json(held["candidate"]),
             None if baseline is None else Samples.from_json(baseline),
             held["references"],

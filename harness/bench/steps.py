@@ -25,7 +25,7 @@ LONGEST = 120
 """Number of newest values of a series that are examined."""
 
 
-class Step(NamedTuple):
+class SeriesStep(NamedTuple):
     """The series changes before the value at `at`, from one median to the other."""
 
     at: int
@@ -38,18 +38,18 @@ class Step(NamedTuple):
         return self.after / self.before
 
 
-def steps(values: Sequence[float], seed: int = 1) -> list[Step]:
+def steps(values: Sequence[float], seed: int = 1) -> list[SeriesStep]:
     """All significant steps, in order; values must be positive."""
     return list(_steps(tuple(values), seed))
 
 
 @lru_cache(maxsize=4096)
-def _steps(values: tuple[float, ...], seed: int) -> tuple[Step, ...]:
+def _steps(values: tuple[float, ...], seed: int) -> tuple[SeriesStep, ...]:
     start = max(0, len(values) - LONGEST)
     logs = [math.log(value) for value in values[start:]]
     cuts = [0, *sorted(_divided(logs, 0, len(logs), random.Random(seed))), len(logs)]
     medians = [statistics.median(values[start + a : start + b]) for a, b in zip(cuts, cuts[1:], strict=False) if b > a]
-    return tuple(Step(start + cut, medians[n], medians[n + 1]) for n, cut in enumerate(cuts[1:-1]))
+    return tuple(SeriesStep(start + cut, medians[n], medians[n + 1]) for n, cut in enumerate(cuts[1:-1]))
 
 
 def _divided(logs: Sequence[float], start: int, end: int, draw: random.Random) -> list[int]:

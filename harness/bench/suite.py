@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from harness.bench.rows import Row
+from harness.bench.rows import BenchRow
 from harness.bench.samples import CHANGE, FIRST, MEASURED, Record, Samples
 
 
-class Clock:
+class SampleClock:
     """Advances only by the samples' durations, so that pytest-benchmark's rounds are the samples."""
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Clock:
         return sample
 
 
-CLOCK = Clock()
+CLOCK = SampleClock()
 
 
 def clock() -> float:
@@ -60,7 +60,7 @@ def _show(benchmark: Any, record: Record, figure: str) -> None:
         benchmark.extra_info["baseline_seconds"] = [sample.seconds for sample in record.baseline.of(figure)]
 
 
-def _more(row: Row, samples: Samples, figure: str) -> dict[str, Any]:
+def _more(row: BenchRow, samples: Samples, figure: str) -> dict[str, Any]:
     return {
         "mode": row.mode, "services": row.services, "endpoints": row.endpoints, "churn": row.churn, "proxy": row.proxy,
         "cpu_seconds": [sample.cpu_seconds for sample in samples.of(figure)],

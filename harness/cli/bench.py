@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # imported late, so that help is quick
     from harness.bench.campaign import Campaign
     from harness.bench.history import Line
     from harness.bench.measure import Subjects
-    from harness.bench.rows import Row
+    from harness.bench.rows import BenchRow
     from harness.bench.run import Report
     from harness.bench.samples import Record
 
@@ -140,7 +140,7 @@ def bench(
     _show(found, before, json_path, markdown_path, html_path)
 
 
-def _rows(profile: str, patterns: Sequence[str], modes: str, external: Sequence[str]) -> list[Row]:
+def _rows(profile: str, patterns: Sequence[str], modes: str, external: Sequence[str]) -> list[BenchRow]:
     from harness.bench.rows import DAEMON, ENGINE, chosen, parsed, rows_of
 
     names = [text.partition("=")[0] for text in external]
@@ -215,7 +215,7 @@ def _campaign(folder: Path, subjects: Subjects, fresh: bool) -> Campaign:
     return Campaign(folder, identity, fresh)
 
 
-def _run(rows: list[Row], campaign: Campaign, subjects: Subjects, options: Sequence[str]) -> list[Record]:
+def _run(rows: list[BenchRow], campaign: Campaign, subjects: Subjects, options: Sequence[str]) -> list[Record]:
     from harness.bench.run import run, shares
 
     left, total = shares(rows, campaign)
@@ -226,11 +226,11 @@ def _run(rows: list[Row], campaign: Campaign, subjects: Subjects, options: Seque
         return run(rows, campaign, subjects, _reporter(left, progress, now), options)
 
 
-def _reporter(left: list[Row], progress: Progress, now: list[str]) -> Report:
+def _reporter(left: list[BenchRow], progress: Progress, now: list[str]) -> Report:
     """Weights of the rows that this run has measured; the estimate follows from them."""
     done = [0]
 
-    def report(what: Row | str, finished: bool) -> None:
+    def report(what: BenchRow | str, finished: bool) -> None:
         if not finished:
             now[0] = str(what)
         elif not isinstance(what, str) and what in left:

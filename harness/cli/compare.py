@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from harness.judge.oracle.differences import Difference
     from harness.log.window import Window
-    from harness.replay.compare.runs import Run
+    from harness.replay.compare.runs import ModeRun
     from harness.replay.compare.saved import Saved
 
 EXIT_INTERRUPTED = 130
@@ -243,7 +243,7 @@ def _readable_again(source: str) -> Iterator[str]:
         yield kept.name
 
 
-def _each_run(path: str, modes: list[str], options: list[str], of_mode: dict[str, list[str]]) -> Iterator[Run]:
+def _each_run(path: str, modes: list[str], options: list[str], of_mode: dict[str, list[str]]) -> Iterator[ModeRun]:
     """One run per mode."""
     from harness.replay.compare import run_mode
 

@@ -16,9 +16,9 @@ from harness.cli.vm import KernelChoice, folder_of, run_in_vm_if_needed
 from harness.kube.proxy import OURS, Command, CommandError, commands
 
 if TYPE_CHECKING:
-    from harness.conformance.bench import Result
+    from harness.conformance.bench import CaseResult
     from harness.conformance.entry import Entry
-    from harness.conformance.run import Target
+    from harness.conformance.run import ProxyUnderTest
 
 EXIT_KERNEL, EXIT_INPUT, EXIT_FAILED = 1, 2, 5
 MODES = ("iptables", "ipvs", "nftables")
@@ -98,9 +98,9 @@ def conformance(
     _show(as_json(target, results, time.monotonic() - began), junit_path, json_path, html_path)
 
 
-def _target(mode: str, external: str | None, variant: str | None, version: tuple[int, int] | None) -> Target:
+def _target(mode: str, external: str | None, variant: str | None, version: tuple[int, int] | None) -> ProxyUnderTest:
     from engine.config import NEWEST
-    from harness.conformance.run import Target
+    from harness.conformance.run import ProxyUnderTest
 
     asked = ["--mode", mode]
     command = OURS
@@ -115,24 +115,24 @@ def _target(mode: str, external: str | None, variant: str | None, version: tuple
             raise click.BadParameter(str(error), param_hint="--external") from None
     if variant:
         asked += ["--iptables-variant", variant]
-    return Target(command, mode, version or NEWEST, variant, tuple(asked))
+    return ProxyUnderTest(command, mode, version or NEWEST, variant, tuple(asked))
 
 
-def _all(target: Target, entries: list[Entry]) -> list[Result]:
+def _all(target: ProxyUnderTest, entries: list[Entry]) -> list[CaseResult]:
     from harness.conformance.run import run
 
     tried = sum(not entry.applies(target.mode, target.version) for entry in entries)
     with Progress("running cases", tried) as progress:
-        done: list[Result] = []
+        done: list[CaseResult] = []
 
-        def count(result: Result) -> None:
+        def count(result: CaseResult) -> None:
             done.append(result)
             progress.done(len(done))
 
         return run(target, entries, count)
 
 
-def _fuzzed(target: Target, count: int, seed: int) -> list[Result]:
+def _fuzzed(target: ProxyUnderTest, count: int, seed: int) -> list[CaseResult]:
     from harness.conformance.fuzz import fuzz
 
     now = [""]

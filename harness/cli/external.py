@@ -58,12 +58,12 @@ class Outside:
         version: tuple[int, int] | None,
     ) -> None:
         from engine.config import NEWEST
-        from harness.external.run import Options
+        from harness.external.run import ExternalOptions
         from harness.log.positions import duration
         from harness.log.window import Window
 
         self._proxies = proxies
-        self._options = Options(
+        self._options = ExternalOptions(
             choices["node"],
             choices["cluster_cidr"],
             Window(position_or_none(choices["start"]), position_or_none(choices["until"])),

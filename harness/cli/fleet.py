@@ -128,7 +128,7 @@ def _task(source: str, choices: dict[str, Any]) -> Asked:
     from engine.config import NEWEST
     from harness.fleet.scenario import RECORDED, Scenario, scenarios
     from harness.fleet.spread import Asked
-    from harness.fleet.stage import Settings
+    from harness.fleet.stage import FleetSettings
     from harness.log.window import Window
 
     if source == "-":
@@ -139,7 +139,7 @@ def _task(source: str, choices: dict[str, Any]) -> Asked:
         varied = scenarios(recorded, choices["what_if"])
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--what-if") from None
-    settings = Settings(choices["mode"], networks(choices["cluster_cidr"]), choices["kube_version"] or NEWEST)
+    settings = FleetSettings(choices["mode"], networks(choices["cluster_cidr"]), choices["kube_version"] or NEWEST)
     window = Window(until=position_or_none(choices["until"]))
     return Asked(source, window, settings, varied, lambda names: selected(choices["nodes"], names, "--nodes"))
 

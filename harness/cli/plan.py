@@ -94,14 +94,14 @@ def plan(source: str, output: str | None, folder: str | None, **choices: Any) ->
 
 def _programs(source: str, choices: dict[str, Any]) -> list[Program]:
     from harness.cli.replay import networks
-    from harness.replay.plan import Choices, programs
+    from harness.replay.plan import PlanOptions, programs
 
     family = choices.pop("family")
     pods = networks(choices.pop("cluster_cidr"))
     version = choices.pop("kube_version")
     choices |= {"version": version} if version else {}
     choices |= {"families": (int(family),)} if family else {}
-    wanted = Choices(**choices, pod_networks=pods)
+    wanted = PlanOptions(**choices, pod_networks=pods)
     try:
         with Progress("reading and planning"):
             return programs(source, wanted)

@@ -16,7 +16,7 @@ from harness.kube.resources import PROXIED, RECORDED
 if TYPE_CHECKING:
     from harness.log.kafka.address import Address
     from harness.record.recorder import Recorder
-    from harness.record.session import Options, Session
+    from harness.record.session import RecordOptions, RecordSession
 
 EXIT_STOPPED, EXIT_INPUT = 1, 2
 SELECTABLE = tuple(kind.resource for kind in RECORDED)
@@ -84,7 +84,7 @@ def record(**choices: Any) -> None:
     sys.exit(_record(options, _seconds(choices["status_every"]), choices["seconds"] and _seconds(choices["seconds"])))
 
 
-def _record(options: Options, status_seconds: float, limit: float | None) -> int:
+def _record(options: RecordOptions, status_seconds: float, limit: float | None) -> int:
     from rich.console import Console
 
     from harness.cli.verbosity import asked, say
@@ -119,7 +119,7 @@ def _record(options: Options, status_seconds: float, limit: float | None) -> int
     return code
 
 
-def _close(session: Session, patient: bool) -> bool:
+def _close(session: RecordSession, patient: bool) -> bool:
     try:
         return session.close(patient)
     except OSError as error:
@@ -134,9 +134,9 @@ def _stop_on_signals(recorder: Recorder, limit: float | None) -> None:
         signal.setitimer(signal.ITIMER_REAL, limit)
 
 
-def _options(choices: dict[str, Any]) -> Options:
+def _options(choices: dict[str, Any]) -> RecordOptions:
     from harness.kube.access import Access
-    from harness.record.session import Options
+    from harness.record.session import RecordOptions
 
     if bool(choices["kafka"]) != bool(choices["topic"]):
         raise click.UsageError("--kafka and --topic must be given together")
@@ -144,7 +144,7 @@ def _options(choices: dict[str, Any]) -> Options:
         raise click.UsageError("no destination: give --out FILE, --kafka HOST:PORT --topic TOPIC, or both")
     resources = (*PROXIED, *(("pods",) if choices["pods"] else ()))
     cidr = choices["cluster_cidr"]
-    return Options(
+    return RecordOptions(
         out=choices["out"],
         topic=_topic(choices),
         access=Access(choices["kubeconfig"], choices["context"], choices["in_cluster"]),

@@ -28,7 +28,7 @@ from harness.modes import MODES, mode_of
 if TYPE_CHECKING:
     from engine.model import Network
     from harness.replay.objectives import Objective
-    from harness.replay.session import Options
+    from harness.replay.session import ReplayOptions
 
 EXIT_KERNEL, EXIT_INPUT = 1, 2
 VERIFY = ("full", "readback", "packets", "none")
@@ -257,15 +257,15 @@ def networks(texts: str | None) -> tuple[Network, ...] | None:
         raise click.BadParameter(str(error), param_hint="--cluster-cidr") from None
 
 
-def _options(choices: dict[str, Any]) -> Options:
+def _options(choices: dict[str, Any]) -> ReplayOptions:
     from harness.log.window import Window
-    from harness.replay.session import Options
+    from harness.replay.session import ReplayOptions
 
     try:
         factor = positions.speed(choices["speed"])
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--speed") from None
-    return Options(
+    return ReplayOptions(
         mode=choices["mode"],
         min_sync_period=duration(choices["min_sync_period"]),
         speed=factor,
@@ -278,11 +278,13 @@ def _options(choices: dict[str, Any]) -> Options:
     )
 
 
-def _run(source: str, options: Options, kind: str, variant: str | None, metrics_port: int | None) -> dict[str, Any]:
+def _run(
+    source: str, options: ReplayOptions, kind: str, variant: str | None, metrics_port: int | None
+) -> dict[str, Any]:
     """The JSON result of one run; on an error, prints the reason and exits with 1 or 2."""
     from engine.kernel.base import KernelError
     from harness.replay.kernels import open_kernel
-    from harness.replay.session import Session
+    from harness.replay.session import ReplaySession
 
     try:
         with (
@@ -290,7 +292,7 @@ def _run(source: str, options: Options, kind: str, variant: str | None, metrics_
             live_figures(bool(options.follow), metrics_port, options.mode) as (watchers, detail),
             Progress("reading") as progress,
         ):
-            session = Session(source, options, target, progress.count, watchers)
+            session = ReplaySession(source, options, target, progress.count, watchers)
             progress.detail = detail or session.first_figure
             return session.run().as_json()
     except KernelError as error:

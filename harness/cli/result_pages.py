@@ -17,7 +17,7 @@ Result = Mapping[str, Any]
 Page = Callable[[Result, str], str]
 
 
-class Kind(NamedTuple):
+class ResultKind(NamedTuple):
     """A command, fields that only its result has together, and its page."""
 
     command: str
@@ -96,12 +96,12 @@ def _tune(result: Result, command: str) -> str:
 
 
 KINDS = (
-    Kind("bench --json", frozenset({"profile", "rows", "growth", "gate"}), _bench),
-    Kind("conformance --json", frozenset({"proxy", "cases", "rules"}), _conformance),
-    Kind("fleet --json", frozenset({"views", "columns", "heat"}), _fleet),
-    Kind("replay --json", frozenset({"recording", "change", "timeline", "digest"}), _replay),
-    Kind("compare --kube-versions --json", frozenset({"modes", "kube_versions", "changes"}), _versions),
-    Kind("compare --json", frozenset({"source", "modes", "differences"}), _modes),
-    Kind("tune --json", frozenset({"recording", "method", "points"}), _tune),
-    Kind("compare BEFORE AFTER --json", frozenset({"before", "after", "figures"}), _changes),
+    ResultKind("bench --json", frozenset({"profile", "rows", "growth", "gate"}), _bench),
+    ResultKind("conformance --json", frozenset({"proxy", "cases", "rules"}), _conformance),
+    ResultKind("fleet --json", frozenset({"views", "columns", "heat"}), _fleet),
+    ResultKind("replay --json", frozenset({"recording", "change", "timeline", "digest"}), _replay),
+    ResultKind("compare --kube-versions --json", frozenset({"modes", "kube_versions", "changes"}), _versions),
+    ResultKind("compare --json", frozenset({"source", "modes", "differences"}), _modes),
+    ResultKind("tune --json", frozenset({"recording", "method", "points"}), _tune),
+    ResultKind("compare BEFORE AFTER --json", frozenset({"before", "after", "figures"}), _changes),
 )

@@ -16,7 +16,7 @@ from harness.cli.offered import files
 if TYPE_CHECKING:
     from harness.apiserver.live import LiveStore
     from harness.apiserver.pace import Player
-    from harness.apiserver.server import Settings
+    from harness.apiserver.server import ServerSettings
 
 EXIT_ADDRESS, EXIT_INPUT = 1, 2
 
@@ -131,14 +131,14 @@ def _player(source: str, store: LiveStore, choices: dict[str, Any]) -> Player:
         raise click.UsageError(str(error)) from None
 
 
-def _settings(choices: dict[str, Any]) -> Settings:
-    from harness.apiserver.server import Settings
+def _settings(choices: dict[str, Any]) -> ServerSettings:
+    from harness.apiserver.server import ServerSettings
     from harness.apiserver.tls import from_files, self_signed
 
     certificate, key = choices["tls_cert"], choices["tls_key"]
     if bool(certificate) != bool(key):
         raise click.UsageError("--tls-cert and --tls-key must be given together")
     tls = from_files(certificate, key) if certificate else self_signed(choices["host"]) if choices["tls"] else None
-    return Settings(
+    return ServerSettings(
         choices["host"], choices["port"], choices["token"], tls, choices["writable"], choices["bookmark_seconds"]
     )

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from harness.cli.output import reported
 from harness.cli.progress import Progress
 from harness.log.events import Event, Header
-from harness.log.synth import Options, generate
+from harness.log.synth import SynthOptions, generate
 from harness.log.synth import every_rule as fixed_recording
 from harness.wording import plural
 
@@ -70,7 +70,7 @@ def synth(
         click.echo(f"{out}: {plural(count, 'event')}, {out.stat().st_size / 1_000_000:.1f} MB")
         return
     try:
-        options = Options(services, endpoints, churn, nodes, zones, dual_stack, seed, rich)
+        options = SynthOptions(services, endpoints, churn, nodes, zones, dual_stack, seed, rich)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     count = _write(out, *generate(options))

@@ -57,7 +57,7 @@ def tune(source: str, json_path: str | None, html_path: str | None, **choices: A
     """
     from engine.config import NEWEST
     from engine.kernel.base import KernelError
-    from harness.fleet.stage import Settings
+    from harness.fleet.stage import FleetSettings
     from harness.fleet.tape import read_tape
     from harness.fleet.tune import as_json, swept
     from harness.fleet.tune_page import tune_page
@@ -65,7 +65,7 @@ def tune(source: str, json_path: str | None, html_path: str | None, **choices: A
 
     periods = [duration(text) for text in choices["periods"].split(",")]
     version = choices["kube_version"] or NEWEST
-    settings = Settings(choices["mode"], networks(choices["cluster_cidr"]), version)
+    settings = FleetSettings(choices["mode"], networks(choices["cluster_cidr"]), version)
     with Progress("reading the recording") as progress:
         tape = read_tape(source, Window(until=position_or_none(choices["until"])), version)
         node = _node(choices["node"], tape)

@@ -19,9 +19,9 @@ from harness.acceptance.cases import Case
 from harness.acceptance.observer import addresses_of
 from harness.acceptance.run import shown
 from harness.apiserver.pace import add_service_cidrs
-from harness.conformance.entry import Entry, Step
+from harness.conformance.entry import Entry, EntryStep
 from harness.conformance.packets import Sender
-from harness.external.stage import Ended, Stage
+from harness.external.stage import Ended, ProxyEnvironment
 from harness.judge.oracle.settings import packed
 from harness.judge.packet import Flow, Outcome
 from harness.kube.proxy import Command
@@ -37,7 +37,7 @@ _BARRIERS = {"IPv4": ("198.19.252.1", "198.19.252.2"), "IPv6": ("2001:2:0:252::1
 _FIRST_PORT = 1024
 
 
-class Failure(NamedTuple):
+class UnmetExpectation(NamedTuple):
     """One unmet expectation."""
 
     step: int
@@ -47,7 +47,7 @@ class Failure(NamedTuple):
 
 
 @dataclass
-class Result:
+class CaseResult:
     """The result of one case: `passed`, `failed` or `not applicable`, the latter with `why`.
 
     `events` are those that a random cluster was reduced to.
@@ -57,7 +57,7 @@ class Result:
     state: str
     why: str = ""
     seconds: float = 0.0
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[UnmetExpectation] = field(default_factory=list)
     events: list[Event] | None = None
 
 
@@ -67,7 +67,7 @@ class Bench:
     def __init__(self, command: Command, mode: str, case: Case, variant: str | None = None, version: str = "") -> None:
         self._case, self._raw = case, case.raw
         interface = interface_of("pod-local", case.raw)
-        self._stage = Stage(command, mode, case.node, fields_of(case.raw, mode), variant, interface, version)
+        self._stage = ProxyEnvironment(command, mode, case.node, fields_of(case.raw, mode), variant, interface, version)
         self._held: dict[tuple[str, str, str], None] = {}
         self._number, self._followed = 0, False
 
@@ -91,10 +91,10 @@ class Bench:
     def __exit__(self, *_exception: object) -> None:
         self._stage.__exit__()
 
-    def run(self, entry: Entry) -> Result:
+    def run(self, entry: Entry) -> CaseResult:
         """One case from an empty cluster; the next case's first step removes what it left."""
         began = time.monotonic()
-        result = Result(entry, "passed")
+        result = CaseResult(entry, "passed")
         if not self._stage.running:  # it ended in the previous case, which reports it
             self._stage.stop()
             self._stage.start()
@@ -106,7 +106,7 @@ class Bench:
             for number, step in enumerate(entry.steps):
                 result.failures += self._step(number, step)
         except Ended as error:
-            result.failures.append(Failure(number, "", "the proxy runs", str(error)))
+            result.failures.append(UnmetExpectation(number, "", "the proxy runs", str(error)))
         self._clear()
         self._world.remove_addresses(nodes)
         self._sender.forget()
@@ -123,7 +123,7 @@ class Bench:
         """Stop the proxy; the next case starts it again."""
         self._stage.stop()
 
-    def _step(self, number: int, step: Step) -> Iterator[Failure]:
+    def _step(self, number: int, step: EntryStep) -> Iterator[UnmetExpectation]:
         if step.restart:
             self._stage.stop()
         changed = time.monotonic()
@@ -136,14 +136,16 @@ class Bench:
         if late := self._barrier(
             families_of(step), START_SECONDS if step.restart or not self._followed else BARRIER_SECONDS
         ):
-            yield Failure(number, "", "changes are followed", late)
+            yield UnmetExpectation(number, "", "changes are followed", late)
             return
         again = partial(self._sender.outcome, again=True)
         yield from self._settled(number, [(flow, again, self._sender.outcome(flow)) for flow in step.flows])
         standing = [(flow, partial(self._sender.stand, key)) for key, flow in step.standing]
         yield from self._settled(number, [(flow, ask, ask(flow)) for flow, ask in standing])
 
-    def _settled(self, number: int, left: list[tuple[Flow, Callable[[Flow], Outcome], Outcome]]) -> Iterator[Failure]:
+    def _settled(
+        self, number: int, left: list[tuple[Flow, Callable[[Flow], Outcome], Outcome]]
+    ) -> Iterator[UnmetExpectation]:
         """Flows that stay wrong: retried, as stale flows are removed only after the rules are written."""
         until = time.monotonic() + LATE_SECONDS * vm.patience()
         while left := [each for each in left if not alike(each[0], each[2])]:
@@ -156,16 +158,16 @@ class Bench:
             yield from self._failures(number, flow, found)
 
     @staticmethod
-    def _failures(number: int, flow: Flow, found: Outcome) -> Iterator[Failure]:
+    def _failures(number: int, flow: Flow, found: Outcome) -> Iterator[UnmetExpectation]:
         if not alike(flow, found):
             assert flow.expected  # a step has no others
-            yield Failure(number, in_words(flow), outcome_in_words(flow.expected), outcome_in_words(found))
+            yield UnmetExpectation(number, in_words(flow), outcome_in_words(flow.expected), outcome_in_words(found))
 
-    def _drained(self, number: int, seconds: float, flow: Flow, changed: float) -> Iterator[Failure]:
+    def _drained(self, number: int, seconds: float, flow: Flow, changed: float) -> Iterator[UnmetExpectation]:
         last = self._sender.drain(flow, changed + seconds)
         if last is not None and last.at - changed > seconds:
             happened = f"{outcome_in_words(last.outcome)} {last.at - changed:.2f} s after the change"
-            yield Failure(number, in_words(flow), f"nothing else {seconds:g} s after the change", happened)
+            yield UnmetExpectation(number, in_words(flow), f"nothing else {seconds:g} s after the change", happened)
 
     def _apply(self, kind: str, resource: str, manifest: bytes) -> None:
         held = json.loads(manifest)
@@ -246,7 +248,7 @@ class Bench:
         return self._sender.arrives((packed(address), ports[0]), (packed(end), ports[1]))
 
 
-def families_of(step: Step) -> set[str]:
+def families_of(step: EntryStep) -> set[str]:
     """Families of its packets: a proxy may support only one."""
     flows = [*step.flows, *(flow for _, flow in (*step.standing, *step.drains))]
     return {"IPv4" if len(flow.packet.destination) == 4 else "IPv6" for flow in flows}

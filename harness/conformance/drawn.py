@@ -13,7 +13,7 @@ import msgspec
 from harness.acceptance.cases import parse
 from harness.conformance.bench import in_words
 from harness.conformance.corpus.clusters import CONFIG, Json, end, node, service, slice_
-from harness.conformance.entry import Entry, Step
+from harness.conformance.entry import Entry, EntryStep
 from harness.judge.oracle import Oracle
 from harness.judge.oracle.packets import expected
 from harness.judge.oracle.scene import scene
@@ -141,7 +141,7 @@ def entry(
         asked = [_asked(oracle, mode, family, known[family]) for family in FAMILIES]
         flows = [flow for some in asked for flow in _flows(oracle, mode, _some(some, draw, only))]
         written = tuple((event.type, event.resource, bytes(event.object)) for event in changes)
-        steps.append(Step(written, tuple(flows)))
+        steps.append(EntryStep(written, tuple(flows)))
     return Entry(f"seed-{seed}", f"random cluster of seed {seed}", ("FUZZ",), "the oracle", case, tuple(steps))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.server.config.gates import complaint
-from harness.acceptance.cases import Case, Stage, load, parse
+from harness.acceptance.cases import Case, CaseStage, load, parse
 from harness.conformance.corpus import CASES_FOLDER, matrix, rows, rows_intake, rows_ipvs, transitions, twins
 from harness.conformance.corpus.clusters import CONFIG
 from harness.conformance.corpus.row import Row
@@ -26,7 +26,7 @@ FAMILIES_OF_RULES = {
 """The rules that the name of a case file begins with."""
 
 
-class Step(NamedTuple):
+class EntryStep(NamedTuple):
     """Changes, then expectations; `restart`: the proxy is down during the changes.
 
     `standing` are further packets of open connections by key; `drains` are packets sent from the change on, with the
@@ -48,7 +48,7 @@ class Entry(NamedTuple):
     rules: tuple[str, ...]
     source: str
     case: Case
-    steps: tuple[Step, ...]
+    steps: tuple[EntryStep, ...]
 
     def applies(self, mode: str, version: tuple[int, int]) -> str:
         """Why it does not apply to a mode and version; empty if it does."""
@@ -139,12 +139,12 @@ def written(row: Row) -> dict[str, Any]:
     return found | {key: value for key, value in more.items() if value}
 
 
-def _step(stage: Stage) -> Step:
+def _step(stage: CaseStage) -> EntryStep:
     flows = [flow for flow in stage.flows if flow.expected is not None]
     plain = tuple(flow for flow in flows if not flow.name.startswith((STAND, DRAIN)))
     standing = tuple((flow.name.removeprefix(STAND), flow) for flow in flows if flow.name.startswith(STAND))
     drains = tuple((float(flow.name.removeprefix(DRAIN)), flow) for flow in flows if flow.name.startswith(DRAIN))
-    return Step(stage.events, plain, standing, drains)
+    return EntryStep(stage.events, plain, standing, drains)
 
 
 def chosen(entries: Iterable[Entry], names: Iterable[str]) -> list[Entry]:

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from harness.conformance.bench import Bench, Result
+from harness.conformance.bench import Bench, CaseResult
 from harness.conformance.drawn import Asked, drawn, entry, packets_of
 from harness.conformance.entry import Entry
-from harness.conformance.run import HOPELESS, Target, not_tried
+from harness.conformance.run import HOPELESS, ProxyUnderTest, not_tried
 from harness.log.events import Event
 from harness.shrink.reduction import Path, reduced
 
@@ -29,10 +29,14 @@ Say = Callable[[str], None]
 
 
 def fuzz(
-    target: Target, count: int, seed: int, done: Callable[[int], None] = lambda _: None, say: Say = lambda _: None
-) -> list[Result]:
+    target: ProxyUnderTest,
+    count: int,
+    seed: int,
+    done: Callable[[int], None] = lambda _: None,
+    say: Say = lambda _: None,
+) -> list[CaseResult]:
     """One result per cluster; may raise Unavailable.  `done` is called with their number, `say` with other progress."""
-    results: list[Result] = []
+    results: list[CaseResult] = []
     lost = failed = 0
     with Bench(target.command, target.mode, _entry(target, seed, []).case, target.variant) as bench:
         for each in range(seed, seed + count):
@@ -52,11 +56,11 @@ def fuzz(
     return results
 
 
-def _entry(target: Target, seed: int, events: Sequence[Event], only: set[Asked] | None = None) -> Entry:
+def _entry(target: ProxyUnderTest, seed: int, events: Sequence[Event], only: set[Asked] | None = None) -> Entry:
     return entry(target.mode, target.version, seed, events, only)
 
 
-def _run(bench: Bench, tried: Entry) -> Result:
+def _run(bench: Bench, tried: Entry) -> CaseResult:
     """A proxy that is stuck would fail with anything: it is started again."""
     result = bench.run(tried)
     if _unfollowed(result):
@@ -64,7 +68,7 @@ def _run(bench: Bench, tried: Entry) -> Result:
     return result
 
 
-def _unfollowed(result: Result) -> bool:
+def _unfollowed(result: CaseResult) -> bool:
     """Whether the proxy has ended, or has not followed a change."""
     return any(not failure.packet for failure in result.failures)
 
@@ -75,14 +79,14 @@ class _Reduction:
     A proxy that ended or stopped following must do so again.
     """
 
-    def __init__(self, target: Target, bench: Bench, seed: int, found: Result, say: Say) -> None:
+    def __init__(self, target: ProxyUnderTest, bench: Bench, seed: int, found: CaseResult, say: Say) -> None:
         self._target, self._bench, self._seed, self._found, self._say = target, bench, seed, found, say
         words = {failure.packet for failure in found.failures if failure.packet}
         self._unfollowed = _unfollowed(found)
         self._only = None if self._unfollowed else packets_of(found.entry, words)
         self._known: dict[bytes, bool] = {}
 
-    def of(self, events: list[Event]) -> Result:
+    def of(self, events: list[Event]) -> CaseResult:
         if not self._holds(events):
             self._found.events, self._found.why = [], "it did not fail like this when it was run again"
             return self._found

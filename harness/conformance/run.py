@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import Any
 
 from engine.kernel.base import KernelError
-from harness.conformance.bench import Bench, Failure, Result
+from harness.conformance.bench import Bench, CaseResult, UnmetExpectation
 from harness.conformance.entry import Entry
 from harness.kube.proxy import OURS, Command
 from harness.log.events import Event
@@ -30,7 +30,7 @@ class Unavailable(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Target:
+class ProxyUnderTest:
     """The proxy under test, its mode, and the kube-proxy version to compare with; `asked` are the options for these."""
 
     command: Command
@@ -59,14 +59,16 @@ def require(mode: str) -> None:
         raise Unavailable(f"{why}; a kernel that has it: --kernel vm")
 
 
-def run(target: Target, entries: Iterable[Entry], report: Callable[[Result], None] = lambda _: None) -> list[Result]:
+def run(
+    target: ProxyUnderTest, entries: Iterable[Entry], report: Callable[[CaseResult], None] = lambda _: None
+) -> list[CaseResult]:
     """One result per case, in order; Unavailable if no place can be created for a proxy."""
     entries = list(entries)
-    found: dict[str, Result] = {}
+    found: dict[str, CaseResult] = {}
     tried = []
     for entry in entries:
         if why := entry.applies(target.mode, target.version):
-            found[entry.id] = Result(entry, NOT_APPLICABLE, why)
+            found[entry.id] = CaseResult(entry, NOT_APPLICABLE, why)
         else:
             tried.append(entry)
     for result in _tried(target, tried):
@@ -75,7 +77,7 @@ def run(target: Target, entries: Iterable[Entry], report: Callable[[Result], Non
     return [found[entry.id] for entry in entries]
 
 
-def _tried(target: Target, entries: list[Entry]) -> Iterator[Result]:
+def _tried(target: ProxyUnderTest, entries: list[Entry]) -> Iterator[CaseResult]:
     """One proxy after another; if the first ones follow no change at all, the others are not started."""
     lost = 0
     for _, group in groupby(sorted(entries, key=_configuration), _configuration):
@@ -93,7 +95,7 @@ def _tried(target: Target, entries: list[Entry]) -> Iterator[Result]:
         lost = -1 if followed or lost < 0 else lost + 1
 
 
-def _on(bench: Bench, entries: list[Entry]) -> Generator[Result, None, bool]:
+def _on(bench: Bench, entries: list[Entry]) -> Generator[CaseResult, None, bool]:
     """Cases of one configuration; whether the proxy followed any change."""
     hopeless, followed = 0, False
     for entry in entries:
@@ -108,9 +110,9 @@ def _on(bench: Bench, entries: list[Entry]) -> Generator[Result, None, bool]:
     return followed
 
 
-def not_tried(entry: Entry, why: str) -> Result:
+def not_tried(entry: Entry, why: str) -> CaseResult:
     """A failure without a run."""
-    return Result(entry, FAILED, why, 0.0, [Failure(0, "", "the case is tried", f"not tried: {why}")])
+    return CaseResult(entry, FAILED, why, 0.0, [UnmetExpectation(0, "", "the case is tried", f"not tried: {why}")])
 
 
 def _configuration(entry: Entry) -> str:
@@ -120,11 +122,11 @@ def _configuration(entry: Entry) -> str:
     return json.dumps([entry.case.node, given], sort_keys=True)
 
 
-def _version(target: Target) -> str:
+def _version(target: ProxyUnderTest) -> str:
     return f"v{target.version[0]}.{target.version[1]}.0"
 
 
-def as_json(target: Target, results: list[Result], seconds: float) -> dict[str, Any]:
+def as_json(target: ProxyUnderTest, results: list[CaseResult], seconds: float) -> dict[str, Any]:
     """The documented JSON object."""
     counts = {state: sum(result.state == state for result in results) for state in (PASSED, FAILED, NOT_APPLICABLE)}
     return {
@@ -142,7 +144,7 @@ def as_json(target: Target, results: list[Result], seconds: float) -> dict[str, 
     }
 
 
-def rules_of(results: list[Result]) -> list[dict[str, Any]]:
+def rules_of(results: list[CaseResult]) -> list[dict[str, Any]]:
     """By rule, how many of its cases passed, failed, and do not apply."""
     found: dict[str, dict[str, Any]] = {}
     for result in results:
@@ -152,7 +154,7 @@ def rules_of(results: list[Result]) -> list[dict[str, Any]]:
     return [found[rule] for rule in sorted(found)]
 
 
-def _case(target: Target, result: Result) -> dict[str, Any]:
+def _case(target: ProxyUnderTest, result: CaseResult) -> dict[str, Any]:
     entry = result.entry
     return {
         "id": entry.id,

@@ -20,14 +20,14 @@ from harness.wording import plural
 
 if TYPE_CHECKING:
     from harness.explore.history import History
-    from harness.explore.run import Run
+    from harness.explore.run import ChaosRun
 
 NS = 1_000_000_000
 MOST_SECONDS = 600.0
 """A replay that takes longer is given up."""
 
 
-class Point(msgspec.Struct, frozen=True):
+class ChangePoint(msgspec.Struct, frozen=True):
     """One change: its event's seq (None if only its time is known), its time, and how long until rules followed.
 
     `seconds` None: they never did.  `parts` are the waits it consists of, None if unknown; `where` is what followed.
@@ -40,7 +40,7 @@ class Point(msgspec.Struct, frozen=True):
     where: str = ""
 
 
-class Stretch(msgspec.Struct, frozen=True):
+class SlowestChange(msgspec.Struct, frozen=True):
     """The slowest change of an interval, where single changes are not known."""
 
     at_seconds: float
@@ -51,8 +51,8 @@ class Convergence(msgspec.Struct, frozen=True):
     """`source` says where the figures come from and what they leave out."""
 
     source: str
-    points: list[Point] = []
-    stretches: list[Stretch] = []
+    points: list[ChangePoint] = []
+    stretches: list[SlowestChange] = []
     step_seconds: float = 0.0
 
 
@@ -75,7 +75,7 @@ async def measured(history: History, mode: str, node: str | None) -> Convergence
     if process.returncode:
         said = err.decode(errors="replace").strip().splitlines() or ["the replay failed"]
         raise ValueError(f"{history.path}: {said[-1].removeprefix('-: ')}")
-    points = msgspec.json.decode(out, type=list[Point])
+    points = msgspec.json.decode(out, type=list[ChangePoint])
     return Convergence(
         f"a replay of the first {plural(count, 'event')} in memory, on this machine, mode {mode},"
         f" {f'node {node}' if node else 'the first node'}, minSyncPeriod 1 s: {plural(len(points), 'change')} that sent"
@@ -93,7 +93,7 @@ def of_result(path: str, sha256: str) -> Convergence:
     try:
         result = msgspec.json.decode(Path(path).read_bytes(), type=dict[str, Any])
         found, timeline = result["recording"]["sha256"], result["timeline"]
-        stretches = [Stretch(each["at_seconds"], each["convergence_seconds"]) for each in timeline["stretches"]]
+        stretches = [SlowestChange(each["at_seconds"], each["convergence_seconds"]) for each in timeline["stretches"]]
         step, engine, kernel = timeline["step_seconds"], result["engine"], result["kernel"]
         about = f"mode {engine['mode']}, node {engine['node']}, kernel {kernel['kind']}"
         period = f"minSyncPeriod {engine['min_sync_period_seconds']:g} s"
@@ -105,10 +105,10 @@ def of_result(path: str, sha256: str) -> Convergence:
     return Convergence(source, [], [each for each in stretches if each.seconds], step)
 
 
-def of_run(run: Run) -> Convergence:
+def of_run(run: ChaosRun) -> Convergence:
     """From what a chaos run observed of its nodes' kernels."""
     points = [
-        Point(
+        ChangePoint(
             None, each.asked, None if each.seen is None else each.seen - each.asked,
             where=f"{each.node}: {each.address} {'added' if each.wanted else 'removed'}",
         )
@@ -123,22 +123,22 @@ def of_run(run: Run) -> Convergence:
     )
 
 
-def _replayed(mode: str, node: str | None) -> list[Point]:
+def _replayed(mode: str, node: str | None) -> list[ChangePoint]:
     """Replays standard input into memory."""
     from harness.replay.kernels import open_kernel
-    from harness.replay.rolling import Sample, Watchers
-    from harness.replay.session import Options, Session
+    from harness.replay.rolling import ChangeSample, Watchers
+    from harness.replay.session import ReplayOptions, ReplaySession
 
-    points: list[Point] = []
+    points: list[ChangePoint] = []
 
     class Collecting(Watchers):
-        def changed(self, event: Event, sample: Sample) -> None:
+        def changed(self, event: Event, sample: ChangeSample) -> None:
             waited = max(0.0, sample.convergence - sample.queue - sample.work)
             parts = {"pacing": waited, "queue": sample.queue, "work": sample.work}
-            points.append(Point(event.seq, event.t / NS, sample.convergence, parts))
+            points.append(ChangePoint(event.seq, event.t / NS, sample.convergence, parts))
 
     with open_kernel("memory", mode) as target:
-        Session("-", Options(mode, node=node, verify="none"), target, lambda *_: None, Collecting()).run()
+        ReplaySession("-", ReplayOptions(mode, node=node, verify="none"), target, lambda *_: None, Collecting()).run()
     return points
 
 

@@ -12,7 +12,7 @@ import yaml
 
 from harness.explore.convergence import Convergence
 from harness.explore.history import History
-from harness.explore.run import Interval, Run
+from harness.explore.run import ChaosRun, RequestInterval
 from harness.log.events import JsonObject
 from harness.log.state import key_of
 
@@ -99,13 +99,13 @@ def _parts(parts: dict[str, float]) -> Sequence[float | None]:
     return [parts.get(name) for name in ("pacing", "queue", "work")]
 
 
-def requests(run: Run) -> str:
+def requests(run: ChaosRun) -> str:
     """A chaos run's requests by interval, with the faults in force."""
     columns = ("at_seconds", "seconds", "answered", "lost", "p99_ms", "faults")
     return table(columns, (_interval(each, run) for each in run.requests))
 
 
-def _interval(each: Interval, run: Run) -> Sequence[object]:
+def _interval(each: RequestInterval, run: ChaosRun) -> Sequence[object]:
     end = each.at + run.step_seconds
     faults = " ".join(fault.name for fault in run.faults if fault.began < end and fault.ended >= each.at)
     return _seconds(each.at), run.step_seconds, each.answered, each.lost, each.p99_ms, faults

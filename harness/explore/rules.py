@@ -8,7 +8,7 @@ from typing import Any
 
 from engine.manifest import ManifestError
 from harness.explore.history import Objects
-from harness.explore.views import Facts
+from harness.explore.views import ManifestFacts
 from harness.log.events import JsonObject
 from harness.log.state import Key
 from harness.replay.plan import program_of
@@ -19,7 +19,7 @@ CONTEXT = 3
 
 
 def rules(
-    cluster: JsonObject, objects: Objects, facts: Facts, service: tuple[str, str], mode: str, node: str | None
+    cluster: JsonObject, objects: Objects, facts: ManifestFacts, service: tuple[str, str], mode: str, node: str | None
 ) -> str:
     """The input for the tools of `mode` on a node where this is the only Service.
 
@@ -35,7 +35,7 @@ def rules(
     return "".join(_sections(programs))
 
 
-def concerned(objects: Objects, facts: Facts, service: tuple[str, str], node: str | None) -> list[Key]:
+def concerned(objects: Objects, facts: ManifestFacts, service: tuple[str, str], node: str | None) -> list[Key]:
     """The node (None: the first one), the Service and its slices: all objects that its rules depend on."""
     nodes = [key for key in objects if key[0] == "nodes" and node in (None, key[2])]
     return [*([min(nodes)] if nodes else []), ("services", *service), *facts.slices(objects, *service)]

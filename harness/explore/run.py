@@ -15,7 +15,7 @@ MOST_INTERVALS = 240
 NS = 1_000_000_000
 
 
-class Fault(msgspec.Struct, frozen=True):
+class FaultInterval(msgspec.Struct, frozen=True):
     """One fault in force; seconds on the recording's clock."""
 
     name: str
@@ -25,7 +25,7 @@ class Fault(msgspec.Struct, frozen=True):
     lost: int
 
 
-class Observation(msgspec.Struct, frozen=True):
+class ObservedChange(msgspec.Struct, frozen=True):
     """When a node's kernel added an address (`wanted`) or removed it; `seen` None: it had not when that was undone."""
 
     node: str
@@ -36,7 +36,7 @@ class Observation(msgspec.Struct, frozen=True):
     source: str = ""
 
 
-class Interval(msgspec.Struct, frozen=True):
+class RequestInterval(msgspec.Struct, frozen=True):
     """Requests of all flows by when they were due; `p99_ms` is that of the worst flow in the worst second."""
 
     at: float
@@ -51,7 +51,7 @@ class _Process(msgspec.Struct, frozen=True):
 
 
 class _Facts(msgspec.Struct, frozen=True):
-    observations: list[Observation]
+    observations: list[ObservedChange]
     load: list[_Process] = []
     began_monotonic_ns: int = 0
     seconds: float = 0.0
@@ -66,7 +66,7 @@ class _Row(msgspec.Struct, frozen=True):
     p99_us: int | None = None
 
 
-class Run(msgspec.Struct, frozen=True):
+class ChaosRun(msgspec.Struct, frozen=True):
     """A chaos run: its verdict (None for unknown), its faults, its requests, what its kernels followed.
 
     `step_seconds` is the length of each interval, `incomplete` names loads whose logs lack their end, `ended` is the
@@ -74,15 +74,15 @@ class Run(msgspec.Struct, frozen=True):
     """
 
     verdict: bool | None
-    faults: list[Fault]
-    requests: list[Interval]
+    faults: list[FaultInterval]
+    requests: list[RequestInterval]
     step_seconds: float
     incomplete: list[str]
-    observed: list[Observation]
+    observed: list[ObservedChange]
     ended: float
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path) -> ChaosRun:
     """Reads a run's folder.  ValueError names an invalid file; OSError."""
     path = folder / VERDICT
     try:
@@ -97,7 +97,7 @@ def read_run(folder: Path) -> Run:
     rows = [row for rows in loads.values() for row in rows if row.kind in ("second", "failure")]
     requests, step = _intervals(rows, facts.began_monotonic_ns)
     ended = max([facts.seconds, *(each.at + step for each in requests)])
-    return Run(value, faults, requests, step, incomplete, facts.observations, ended)
+    return ChaosRun(value, faults, requests, step, incomplete, facts.observations, ended)
 
 
 def _facts(path: Path) -> _Facts:
@@ -107,10 +107,10 @@ def _facts(path: Path) -> _Facts:
         raise ValueError(f"{path}: not a chaos run's facts: {error}") from None
 
 
-def _fault(finding: dict[str, Any]) -> Fault:
+def _fault(finding: dict[str, Any]) -> FaultInterval:
     began = finding["began"]
     ended = began if finding["ended"] is None else finding["ended"]
-    return Fault(finding["fault"], began, ended, [*finding["pods"], *finding["nodes"]], finding["lost"])
+    return FaultInterval(finding["fault"], began, ended, [*finding["pods"], *finding["nodes"]], finding["lost"])
 
 
 def _rows(path: Path) -> Iterator[_Row]:
@@ -123,7 +123,7 @@ def _rows(path: Path) -> Iterator[_Row]:
             return
 
 
-def _intervals(rows: Iterable[_Row], began_ns: int) -> tuple[list[Interval], float]:
+def _intervals(rows: Iterable[_Row], began_ns: int) -> tuple[list[RequestInterval], float]:
     """At most MOST_INTERVALS of whole seconds, and their length; loads of one machine count the same seconds."""
     seconds: dict[int, list[_Row]] = defaultdict(list)
     for row in rows:
@@ -136,7 +136,7 @@ def _intervals(rows: Iterable[_Row], began_ns: int) -> tuple[list[Interval], flo
     return [_interval(first + n * step - began_ns / NS, held[n]) for n in sorted(held)], float(step)
 
 
-def _interval(at: float, rows: list[_Row]) -> Interval:
+def _interval(at: float, rows: list[_Row]) -> RequestInterval:
     worst = max((row.p99_us for row in rows if row.p99_us is not None), default=None)
     lost = sum(row.kind == "failure" for row in rows)
-    return Interval(at, sum(row.answered for row in rows), lost, None if worst is None else worst / 1000)
+    return RequestInterval(at, sum(row.answered for row in rows), lost, None if worst is None else worst / 1000)

@@ -33,11 +33,11 @@ from aiohttp import web
 
 from engine.manifest import ManifestError
 from harness.explore import exports, views
-from harness.explore.convergence import NS, Convergence, Point, measured, of_run
+from harness.explore.convergence import NS, ChangePoint, Convergence, measured, of_run
 from harness.explore.growth import Growth
 from harness.explore.history import History
 from harness.explore.rules import MODES, changed_lines, concerned, rules
-from harness.explore.run import Run
+from harness.explore.run import ChaosRun
 from harness.log.errors import RecordingError
 from harness.log.events import JsonObject
 from harness.log.positions import Position, position
@@ -76,7 +76,7 @@ class Explorer:
     def __init__(
         self,
         history: History,
-        run: Run | None = None,
+        run: ChaosRun | None = None,
         known: Convergence | None = None,
         growth: Growth | None = None,
     ) -> None:
@@ -84,7 +84,7 @@ class Explorer:
         self._following: asyncio.Task[None] | None = None
         self._known = of_run(run) if run else known
         self._measuring: dict[tuple[str, str | None, int], asyncio.Task[Convergence]] = {}
-        self._history, self._run, self._facts = history, run, views.Facts(history.events)
+        self._history, self._run, self._facts = history, run, views.ManifestFacts(history.events)
         self._cluster = history.header.cluster
         self._rules = lru_cache(RULES_KEPT)(self._rules_of)  # going on by one, half of what is needed is known
 
@@ -313,7 +313,7 @@ def _as_json(answer: Answer) -> Callable[[web.Request], Any]:
     return handler
 
 
-def _requests(run: Run, _request: web.Request) -> str:
+def _requests(run: ChaosRun, _request: web.Request) -> str:
     return exports.requests(run)
 
 
@@ -339,7 +339,7 @@ def _as_file(name: str, kind: str) -> Callable[[web.Request], Any]:
     return handler
 
 
-def _position(point: Point) -> Position:
+def _position(point: ChangePoint) -> Position:
     return ("t", round(point.at_seconds * NS)) if point.seq is None else ("seq", point.seq)
 
 

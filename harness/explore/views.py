@@ -48,7 +48,7 @@ class _Slice(msgspec.Struct, gc=False):
 _slice = msgspec.json.Decoder(_Slice).decode
 
 
-class Facts:
+class ManifestFacts:
     """What the events' manifests say, decoded once: names of Services, each slice's Service and endpoints."""
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
@@ -123,7 +123,7 @@ def overview(history: History, end: int = 0) -> dict[str, Any]:
     }
 
 
-def services(objects: Objects, facts: Facts, filter_: str, first: int, count: int) -> dict[str, Any]:
+def services(objects: Objects, facts: ManifestFacts, filter_: str, first: int, count: int) -> dict[str, Any]:
     """Rows `first` to `first + count` of the Services whose namespace/name contains `filter_`, in order of name."""
     names = facts.services(objects, filter_)
     return {
@@ -133,7 +133,7 @@ def services(objects: Objects, facts: Facts, filter_: str, first: int, count: in
     }
 
 
-def service(objects: Objects, facts: Facts, namespace: str, name: str) -> dict[str, Any] | None:
+def service(objects: Objects, facts: ManifestFacts, namespace: str, name: str) -> dict[str, Any] | None:
     """One Service with its endpoints; None if there is none."""
     raw = objects.get(("services", namespace, name))
     if raw is None:
@@ -143,7 +143,7 @@ def service(objects: Objects, facts: Facts, namespace: str, name: str) -> dict[s
     return {"manifest": _decode(raw), "endpoints": ends}
 
 
-def service_of(moment: Moment, facts: Facts) -> tuple[str, str] | None:
+def service_of(moment: Moment, facts: ManifestFacts) -> tuple[str, str] | None:
     """Namespace and name of the Service that an event concerns; None for nodes, pods and markers."""
     if moment.key is None or moment.key[0] not in ("services", "endpointslices"):
         return None
@@ -155,7 +155,7 @@ def service_of(moment: Moment, facts: Facts) -> tuple[str, str] | None:
     return (namespace, owner) if owner else None
 
 
-def change(moment: Moment, facts: Facts) -> dict[str, Any]:
+def change(moment: Moment, facts: ManifestFacts) -> dict[str, Any]:
     """One event, with the fields it changed, as reported by `harness diff`."""
     before = {moment.key: bytes(moment.before)} if moment.key and moment.before is not None else {}
     after = {moment.key: bytes(moment.after)} if moment.key and moment.after is not None else {}
@@ -200,7 +200,7 @@ def counts(objects: Iterable[Key]) -> dict[str, int]:
     return dict(Counter(key[0] for key in objects))
 
 
-def _row(key: Key, objects: Objects, facts: Facts) -> dict[str, Any]:
+def _row(key: Key, objects: Objects, facts: ManifestFacts) -> dict[str, Any]:
     spec = _decode(objects[key]).get("spec") or {}
     counts = [facts.count(objects[each]) for each in facts.slices(objects, key[1], key[2])]
     ends = Count(*map(sum, zip(*counts, strict=True))) if counts else Count()

@@ -24,7 +24,7 @@ Entry = Key | tuple[int, int]
 FAMILIES = (4, 6)
 
 
-class History:
+class ExpectedHistory:
     """Processes events; without `node` the first Node is used."""
 
     def __init__(self, node: str | None, settings: Settings) -> None:

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.apiserver.pace import fold
-from harness.external.history import FAMILIES, Entry, History, behaviours, changed
+from harness.external.history import FAMILIES, Entry, ExpectedHistory, behaviours, changed
 from harness.external.own_word import own_word
-from harness.external.probing import Probe
+from harness.external.probing import PacketProbe
 from harness.external.size import Size, size
-from harness.external.stage import Ended, Stage
+from harness.external.stage import Ended, ProxyEnvironment
 from harness.judge.packets.judge import PacketJudge
 from harness.judge.packets.questions import Question
 from harness.log.events import OBJECT_TYPES, Event
@@ -73,8 +73,8 @@ class Measurement:
 
     def __init__(
         self,
-        stage: Stage,
-        history: History,
+        stage: ProxyEnvironment,
+        history: ExpectedHistory,
         give_up_seconds: float,
         progress: Callable[[str], None] = lambda _: None,
         restarts: int = 0,
@@ -82,7 +82,7 @@ class Measurement:
         self._stage, self._history, self._progress, self._restarts = stage, history, progress, restarts
         self._give_up = give_up_seconds * vm.patience()
         self.figures = Figures()
-        self._probe = Probe(stage.world, stage.mode)
+        self._probe = PacketProbe(stage.world, stage.mode)
         self._judge = PacketJudge(stage.world, stage.mode, attempts=self._probe.attempts)
         self._probe.place(history.whole)
         self._touched: set[tuple[str, str]] = set()

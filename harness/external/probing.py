@@ -23,7 +23,7 @@ AT_A_TIME = 60
 MOST_QUESTIONS = 12
 
 
-class Probe:
+class PacketProbe:
     """Sends packets through the node of a World."""
 
     def __init__(self, world: World, mode: str) -> None:

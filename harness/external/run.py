@@ -10,9 +10,9 @@ from typing import Any
 from engine.config import NEWEST
 from engine.kernel.base import KernelError
 from harness.apiserver.pace import add_service_cidrs, fold
-from harness.external.history import History
+from harness.external.history import ExpectedHistory
 from harness.external.measurement import Figures, Measurement
-from harness.external.stage import Stage
+from harness.external.stage import ProxyEnvironment
 from harness.judge.oracle import Settings
 from harness.kube.proxy import Command
 from harness.log import open_source
@@ -32,7 +32,7 @@ MOST_LINES = 40
 
 
 @dataclass(frozen=True)
-class Options:
+class ExternalOptions:
     """As for a replay; the first sync may take `give_up_seconds`, and a change a tenth of that.
 
     At the end the proxy is started again `restarts` times.
@@ -49,7 +49,7 @@ class Options:
 
 
 def run(
-    source: str, command: Command, mode: str, options: Options, progress: Callable[[str], None] = lambda _: None
+    source: str, command: Command, mode: str, options: ExternalOptions, progress: Callable[[str], None] = lambda _: None
 ) -> dict[str, Any]:
     """RecordingError for bad input; errors of the proxy are part of the result."""
     about: dict[str, Any] = {"name": command.name, "mode": mode, "command": list(command.words)}
@@ -66,7 +66,7 @@ def run(
 
 
 def measured(
-    source: str, command: Command, mode: str, options: Options, progress: Callable[[str], None] = lambda _: None
+    source: str, command: Command, mode: str, options: ExternalOptions, progress: Callable[[str], None] = lambda _: None
 ) -> tuple[dict[str, Any], Figures]:
     """Facts about the run, and its figures; RecordingError, NamespaceError, KernelError, OSError."""
     with open_source(source) as recording:
@@ -75,7 +75,7 @@ def measured(
         settings = Settings(
             cluster_cidr=cidr, service_cidrs=tuple(cluster.get("serviceCIDRs") or ()), version=options.version
         )
-        nodes, history = NodeNames(source), History(options.node, settings)
+        nodes, history = NodeNames(source), ExpectedHistory(options.node, settings)
         events = iter(recording)
         awaited = frozenset({"nodes"}).intersection(recording.header.resources)
         walk, rest = initial_part(events, options.window, awaited)
@@ -89,7 +89,7 @@ def measured(
         history.settle(MASQUERADE_ADDRESSES)
         fields = {"clusterCIDR": cidr}
         version = f"v{options.version[0]}.{options.version[1]}.0"
-        with Stage(command, mode, node, fields, options.variant, version=version) as stage:
+        with ProxyEnvironment(command, mode, node, fields, options.variant, version=version) as stage:
             _require(mode, stage)
             for event in initial:
                 fold(stage.api.store, event, ordered=False)
@@ -101,14 +101,14 @@ def measured(
         return {"node": node, "services": _count(history, "services"), "kernel": kernel}, figures
 
 
-def _require(mode: str, stage: Stage) -> None:
+def _require(mode: str, stage: ProxyEnvironment) -> None:
     """KernelError where the namespace's kernel lacks the mode."""
     node = stage.world.node
     if why := mode_of(mode).missing(Place("netns", node.socket, node.run)):
         raise KernelError(f"{why}; a kernel that has it: --kernel vm")
 
 
-def _count(history: History, resource: str) -> int:
+def _count(history: ExpectedHistory, resource: str) -> int:
     return len(list(history.whole.manifests(resource)))
 
 

@@ -37,7 +37,7 @@ class Ended(RuntimeError):
     """The proxy has exited; the message contains its exit status and last line of output."""
 
 
-class Stage:
+class ProxyEnvironment:
     """Context manager for the environment of one proxy in one mode; `start` starts it.
 
     `fields` are added to its KubeProxyConfiguration; `variant` is the iptables variant on its PATH, if given.
@@ -60,7 +60,7 @@ class Stage:
         self._process: subprocess.Popen[bytes] | None = None
         self.usage: Usage | None = None
 
-    def __enter__(self) -> Stage:
+    def __enter__(self) -> ProxyEnvironment:
         try:
             self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="harness-external-")))
             self._stack.enter_context(self.world)

@@ -11,7 +11,7 @@ from harness.fleet.check import Sampled
 from harness.fleet.latency import MICROSECONDS, summary
 from harness.fleet.share import HEAT_COLUMNS, Share
 from harness.fleet.spread import Done
-from harness.fleet.stage import NS, Stage
+from harness.fleet.stage import NS, PreparedScenario
 from harness.replay.result import KINDS
 
 MOST_HEAT_ROWS = 120
@@ -49,7 +49,7 @@ def _peak() -> int:
     return sum(process.getrusage(who).ru_maxrss for who in (process.RUSAGE_SELF, process.RUSAGE_CHILDREN)) * 1024
 
 
-def column(stage: Stage, share: Share) -> dict[str, Any]:
+def column(stage: PreparedScenario, share: Share) -> dict[str, Any]:
     """The figures of one scenario."""
     nodes = share.nodes
     everything = added(share.latencies.values())
@@ -127,7 +127,7 @@ def _times(dead: Iterable[dict[str, Any]]) -> Counter[int]:
     return times
 
 
-def _dead(stage: Stage, share: Share) -> Iterable[dict[str, Any]]:
+def _dead(stage: PreparedScenario, share: Share) -> Iterable[dict[str, Any]]:
     """Endpoints that died while some node's rules still led to them, and for how long.
 
     That ends with the last node's sync, or when the endpoint is back, if that is earlier.
@@ -146,7 +146,7 @@ def _dead(stage: Stage, share: Share) -> Iterable[dict[str, Any]]:
         }  # fmt: skip
 
 
-def _changes(stage: Stage, share: Share) -> Iterable[dict[str, Any]]:
+def _changes(stage: PreparedScenario, share: Share) -> Iterable[dict[str, Any]]:
     for number, change in enumerate(stage.changes):
         if share.touched.nodes[number]:
             yield {
@@ -166,7 +166,7 @@ def _node(each: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def heat(stage: Stage, share: Share) -> dict[str, Any]:
+def heat(stage: PreparedScenario, share: Share) -> dict[str, Any]:
     """Operations by node and interval, ordered by zone; many nodes are grouped, with the mean of each group."""
     ordered = sorted(share.nodes, key=lambda each: (each.zone, each.node))
     size = max(1, -(-len(ordered) // MOST_HEAT_ROWS))

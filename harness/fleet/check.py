@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from engine.addresses import format_network
 from harness.failure import Failure
-from harness.fleet.stage import Settings
+from harness.fleet.stage import FleetSettings
 
 REPLAY_SECONDS = 900.0
 """Time limit of one replay."""
@@ -41,7 +41,7 @@ class Sampled(NamedTuple):
 class Replays:
     """Replays some nodes one after another, each in a separate process."""
 
-    def __init__(self, source: str, settings: Settings, period: int, until: str | None) -> None:
+    def __init__(self, source: str, settings: FleetSettings, period: int, until: str | None) -> None:
         self._settings = settings
         options = ["--mode", settings.mode, "--min-sync-period", f"{period}ns"]
         if until:

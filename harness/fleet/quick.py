@@ -11,13 +11,13 @@ import msgspec
 
 from engine.backends.claims import Claims
 from engine.backends.nftables.layout import HAIRPINS, chains
-from engine.backends.nftables.overlay import Block, Chain, Different, Recorded, Recorder, combined, digest
+from engine.backends.nftables.overlay import Block, Chain, Different, PartsBackend, Recorded, combined, digest
 from engine.config import ProxyConfig
 from engine.dataplane import PlanChange, PortPlan, of_node
 from engine.model import HostAddresses, Name
-from harness.fleet.shared import Local, Locals, Program, Reference, Shared
-from harness.fleet.stage import Stage, config_of
-from harness.fleet.view import CODES, NO_SYNC, View
+from harness.fleet.shared import Local, Locals, Reference, ReferenceProgram, Shared
+from harness.fleet.stage import PreparedScenario, config_of
+from harness.fleet.view import CODES, NO_SYNC, FleetView
 from harness.replay.effects import NOTHING, SENT, UNDONE
 
 
@@ -30,11 +30,11 @@ class _Sent:
     bytes: int
 
 
-def quick_view(stage: Stage, shared: Shared, node: str) -> View:
+def quick_view(stage: PreparedScenario, shared: Shared, node: str) -> FleetView:
     """The view of a node whose Node object does not change."""
     own, config = stage.tape.nodes[node], config_of(stage)
     host = config.host(own)
-    found = View(node, own.zone if own else "")
+    found = FleetView(node, own.zone if own else "")
     sync_count = len(stage.batches) + 1
     nodes = [_NodeFamily(f, config, reference, shared, node, host) for f, reference in shared.families.items()]
     programs = [each.programs() for each in nodes]
@@ -56,7 +56,7 @@ def quick_view(stage: Stage, shared: Shared, node: str) -> View:
     return found
 
 
-def _effects(stage: Stage, shared: Shared, families: list[_NodeFamily], view: View) -> bytearray:
+def _effects(stage: PreparedScenario, shared: Shared, families: list[_NodeFamily], view: FleetView) -> bytearray:
     """The code of each change: that of the zone, unless the sync or the Service differs on this node."""
     effects, quiet = bytearray(shared.codes[True]), shared.codes[False]
     for number, batch in enumerate(stage.batches, 1):
@@ -106,7 +106,7 @@ class _NodeFamily:
         for name in self._few:
             for number, plans in reference.plans.get(name, ()):
                 self._plans.setdefault(number, {})[name] = plans
-        self._cut, self._own = (Recorder(family, config, reference.taken) for _ in range(2))
+        self._cut, self._own = (PartsBackend(family, config, reference.taken) for _ in range(2))
         self._hairpins: Claims[tuple[bytes], bytes] = Claims()
         self._made: set[Chain] = set()
         self._now: dict[Name, tuple[tuple[PortPlan, ...], Locals]] = {}
@@ -120,7 +120,7 @@ class _NodeFamily:
                 found[number] = sent
         return found
 
-    def _own_part(self, number: int, program: Program) -> bool:
+    def _own_part(self, number: int, program: ReferenceProgram) -> bool:
         """Whether the node may differ in a sync: it may need chains and affinity timeouts in another one."""
         if not number or number in self._locals or number in self._plans:
             return True
@@ -128,7 +128,7 @@ class _NodeFamily:
             return False
         return bool(program.parts.chains or (self._sticky and (program.parts.timeouts or self._own.owes)))
 
-    def _program(self, number: int, program: Program) -> _Sent | None:
+    def _program(self, number: int, program: ReferenceProgram) -> _Sent | None:
         """The node's program; None if it is that of the zone."""
         different = self._different(number, program)
         extra = {HAIRPINS: block} if (block := self._hairpin(number)) else {}
@@ -160,7 +160,7 @@ class _NodeFamily:
         timeouts = different.own.timeouts if self._sticky else parts.timeouts
         return (*parts.start, *(chains(self._family, *chain) for chain in new), *timeouts)
 
-    def _different(self, number: int, program: Program) -> Different | None:
+    def _different(self, number: int, program: ReferenceProgram) -> Different | None:
         """The programs of the `few` Services in zone and node; at the first sync also the node's addresses."""
         old, new = self._changes(number)
         if number and not old and not new and not self._sticky and not program.parts.chains:

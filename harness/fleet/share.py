@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from harness.fleet.cost import Cost
 from harness.fleet.latency import MICROSECONDS, summary
-from harness.fleet.stage import NS, Stage
-from harness.fleet.view import NO_SYNC, SENT_CODE, View
+from harness.fleet.stage import NS, PreparedScenario
+from harness.fleet.view import NO_SYNC, SENT_CODE, FleetView
 
 HEAT_COLUMNS = 120
 """Number of intervals in the heat map."""
@@ -78,7 +78,7 @@ class Share:
             self.latencies.setdefault(key, Counter()).update(counts)
 
 
-def share_of(stage: Stage, views: Iterable[View]) -> Share:
+def share_of(stage: PreparedScenario, views: Iterable[FleetView]) -> Share:
     """The figures of these views; their syncs take the time given by `stage.cost`."""
     share = Share(Touched.of(len(stage.times)))
     place = [number for number, batch in enumerate(stage.batches) for _ in batch.changes]
@@ -88,7 +88,7 @@ def share_of(stage: Stage, views: Iterable[View]) -> Share:
     return share
 
 
-def _add(share: Share, stage: Stage, view: View, place: list[int], waits: list[int]) -> None:
+def _add(share: Share, stage: PreparedScenario, view: FleetView, place: list[int], waits: list[int]) -> None:
     """`place` is the batch of each change, `waits` are the microseconds until it was due."""
     lags = [round(lag * MICROSECONDS) for lag in lags_of(stage, view, stage.cost)]
     sent = [number for number, code in enumerate(view.effects) if code == SENT_CODE]
@@ -102,7 +102,7 @@ def _add(share: Share, stage: Stage, view: View, place: list[int], waits: list[i
     share.nodes.append(_figures(stage, view, Counter(micros)))
 
 
-def lags_of(stage: Stage, view: View, cost: Cost) -> list[float]:
+def lags_of(stage: PreparedScenario, view: FleetView, cost: Cost) -> list[float]:
     """Seconds of each batch from when its sync was due to when its rules were live, as in a replay.
 
     A sync begins when it is due or when the previous one has ended, whichever is later.
@@ -118,7 +118,7 @@ def lags_of(stage: Stage, view: View, cost: Cost) -> list[float]:
     return lags
 
 
-def _figures(stage: Stage, view: View, own: Counter[int]) -> NodeFigures:
+def _figures(stage: PreparedScenario, view: FleetView, own: Counter[int]) -> NodeFigures:
     churn = view.operations[1:]
     ran = [operations for operations in churn if operations != NO_SYNC]
     whole = summary(own) or {}
@@ -129,12 +129,12 @@ def _figures(stage: Stage, view: View, own: Counter[int]) -> NodeFigures:
     )  # fmt: skip
 
 
-def _sizes(view: View) -> list[int]:
+def _sizes(view: FleetView) -> list[int]:
     """Bytes of each sync after the initial one."""
     return [size for size, ran in zip(view.bytes[1:], view.operations[1:], strict=True) if ran != NO_SYNC]
 
 
-def _heat(stage: Stage, churn: array[int]) -> array[int]:
+def _heat(stage: PreparedScenario, churn: array[int]) -> array[int]:
     heat = array("q", [0]) * HEAT_COLUMNS
     if not stage.batches:
         return heat

@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 from engine.backends.nftables.layout import hairpin_key, hairpins
 from engine.backends.nftables.numbers import kind_of
-from engine.backends.nftables.overlay import Ids, Recorded, Recorder
+from engine.backends.nftables.overlay import Ids, PartsBackend, Recorded
 from engine.dataplane import Dataplane, PortPlan, hints_of, of_node, within
 from engine.model import ADDRESS_BYTES, Address, EndpointSlice, HostAddresses, Name, Network, Node, Target
 from engine.modes import MODES, NFTABLES
 from engine.topology import Endpoints, local_targets, select
 from engine.tracking import NODES, ClusterState, endpoints_of
-from harness.fleet.stage import Stage, config_of
+from harness.fleet.stage import PreparedScenario, config_of
 from harness.fleet.tape import Tape, TapeChange
 from harness.fleet.view import CODES
 from harness.replay.effects import NOTHING, SENT, UNDONE
@@ -43,7 +43,7 @@ Locals = tuple[Local, ...]
 """By port, in the order of the plan; () for a Service without an endpoint on the node."""
 
 
-class Program(NamedTuple):
+class ReferenceProgram(NamedTuple):
     """A program of the reference: `digest` is b"" if it is empty."""
 
     parts: Recorded
@@ -58,7 +58,7 @@ class Program(NamedTuple):
 class Reference:
     """One family of a zone; `plans` are each Service's by sync, `locals` the parts of each node."""
 
-    programs: list[Program | None] = field(default_factory=list)
+    programs: list[ReferenceProgram | None] = field(default_factory=list)
     taken: Ids = field(default_factory=dict)
     plans: dict[Name, list[tuple[int, tuple[PortPlan, ...]]]] = field(default_factory=dict)
     locals: dict[str, list[tuple[int, Name, Locals]]] = field(default_factory=dict)
@@ -122,7 +122,7 @@ class Shared:
     together: Together = field(default_factory=lambda: Together())
 
 
-def sharing(stage: Stage) -> dict[str, Shared]:
+def sharing(stage: PreparedScenario) -> dict[str, Shared]:
     """The shared part of each zone; empty if views must be computed one by one, with the same result."""
     if not _possible(stage):
         return {}
@@ -138,7 +138,7 @@ def sharing(stage: Stage) -> dict[str, Shared]:
     return found
 
 
-def _possible(stage: Stage) -> bool:
+def _possible(stage: PreparedScenario) -> bool:
     """Only programs of mode nftables can be split."""
     return MODES[stage.settings.mode] is NFTABLES and stage.settings.version >= SINCE
 
@@ -155,13 +155,13 @@ class _Degraded(Exception):
 class _Fold:
     """Computes a zone's reference from the tape; for one use."""
 
-    def __init__(self, stage: Stage, zone: str) -> None:
+    def __init__(self, stage: PreparedScenario, zone: str) -> None:
         self._stage, self._config = stage, config_of(stage)
         self._state = ClusterState(None, self._config.version)
         self._state.node = Node("", zone, ())
         self._shared = Shared({family: Reference() for family in ADDRESS_BYTES})
         self._planes = {family: Dataplane(family, self._config) for family in ADDRESS_BYTES}
-        self._recorders = {family: Recorder(family, self._config) for family in ADDRESS_BYTES}
+        self._recorders = {family: PartsBackend(family, self._config) for family in ADDRESS_BYTES}
         zones = {node.zone if node else "" for node in stage.tape.nodes.values()}
         mine = zone if len(zones) > 1 and zone else None
         nodes = stage.tape.nodes.items()
@@ -201,7 +201,7 @@ class _Fold:
             scripts = sum(len(script) for script in program.scripts)
             sent = scripts + sum(block.size for block in parts.blocks)
             value = program.digest() if program else b""
-            entry = Program(parts, value, program.operations, sent, len(changes))
+            entry = ReferenceProgram(parts, value, program.operations, sent, len(changes))
             reference.programs += [None] * (number - len(reference.programs)) + [entry]
             reference.taken = self._recorders[family].taken
             for change in changes:

@@ -22,7 +22,7 @@ from harness.failure import Failure
 from harness.fleet.cost import Cost
 from harness.fleet.scenario import Scenario
 from harness.fleet.share import Share, Touched
-from harness.fleet.stage import Settings, Stage, staged
+from harness.fleet.stage import FleetSettings, PreparedScenario, staged
 from harness.fleet.tape import Tape, read_tape
 from harness.fleet.work import measured, prepared, share
 from harness.log.window import Window
@@ -48,7 +48,7 @@ class Asked(NamedTuple):
 
     source: str
     window: Window
-    settings: Settings
+    settings: FleetSettings
     scenarios: Sequence[Scenario]
     nodes: Callable[[Sequence[str]], list[str]]
 
@@ -59,7 +59,7 @@ class Done:
 
     tape: Tape
     nodes: list[str]
-    stages: list[Stage] = field(default_factory=list)
+    stages: list[PreparedScenario] = field(default_factory=list)
     shares: list[Share] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
 

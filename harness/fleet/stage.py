@@ -22,7 +22,7 @@ NS = 1_000_000_000
 
 
 @dataclass(frozen=True)
-class Batch:
+class ChangeBatch:
     """The changes of one sync, due at `due` (ns of the recording); `first` is the number of its first change."""
 
     due: int
@@ -31,7 +31,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Settings:
+class FleetSettings:
     """Settings of all views of a run."""
 
     mode: str
@@ -40,13 +40,13 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Stage:
+class PreparedScenario:
     """One scenario, prepared for the views of all nodes; `kinds` and `times` (ns) are by the number of a change."""
 
     scenario: Scenario
-    settings: Settings
+    settings: FleetSettings
     tape: Tape
-    batches: tuple[Batch, ...]
+    batches: tuple[ChangeBatch, ...]
     kinds: tuple[str, ...]
     times: tuple[int, ...]
     dead: tuple[Dead, ...]
@@ -65,7 +65,7 @@ class Stage:
         return [batch.due for batch in self.batches for _ in batch.changes]
 
 
-def staged(tape: Tape, scenario: Scenario, settings: Settings) -> Stage:
+def staged(tape: Tape, scenario: Scenario, settings: FleetSettings) -> PreparedScenario:
     """Everything about a scenario that does not depend on the node, except its cost."""
     tape = applied(scenario, tape)
     cut = tuple(_cut(tape, scenario))
@@ -78,24 +78,24 @@ def staged(tape: Tape, scenario: Scenario, settings: Settings) -> Stage:
             assert change.observed, "markers are not in batches"
             dead.observe(number, change.event.t, change.observed)
     changes = [change for batch in cut for change in batch.changes]
-    return Stage(
+    return PreparedScenario(
         scenario, settings, tape, cut,
         tuple(kind_of(change.event) for change in changes), tuple(change.event.t for change in changes),
         tuple(dead.found), services=services, endpoints=endpoints,
     )  # fmt: skip
 
 
-def _cut(tape: Tape, scenario: Scenario) -> Iterator[Batch]:
+def _cut(tape: Tape, scenario: Scenario) -> Iterator[ChangeBatch]:
     by_seq = {change.event.seq: change for change in tape.changes}
     events = (change.event for change in tape.changes)
     first = 0
     for batch in batches([], events, Window(), scenario.min_sync_period):
         changes = tuple(by_seq[event.seq] for event in batch.events if event.type in OBJECT_TYPES)
-        yield Batch(batch.due, first, changes)
+        yield ChangeBatch(batch.due, first, changes)
         first += len(changes)
 
 
-def initial_state(tape: Tape, settings: Settings) -> ClusterState:
+def initial_state(tape: Tape, settings: FleetSettings) -> ClusterState:
     """The cluster's state after the initial list, for no particular node."""
     state = ClusterState(None, settings.version)
     for seen in tape.initial:
@@ -104,6 +104,6 @@ def initial_state(tape: Tape, settings: Settings) -> ClusterState:
     return state
 
 
-def config_of(stage: Stage) -> ProxyConfig:
+def config_of(stage: PreparedScenario) -> ProxyConfig:
     """The proxies' configuration."""
     return proxy_config(stage.tape.source, stage.tape.cluster, stage.settings.pod_networks, stage.settings.version)

@@ -12,7 +12,7 @@ from harness.fleet.cost import fitted
 from harness.fleet.knee import knee
 from harness.fleet.scenario import Scenario
 from harness.fleet.share import share_of
-from harness.fleet.stage import NS, Settings, staged
+from harness.fleet.stage import NS, FleetSettings, staged
 from harness.fleet.tape import Tape
 from harness.fleet.view import NO_SYNC, view
 from harness.fleet.work import unswept
@@ -40,7 +40,7 @@ def cpu_seconds() -> float:
 
 
 def swept(
-    tape: Tape, settings: Settings, node: str, kernel: str, periods: Sequence[int], progress: Callable[[int], None]
+    tape: Tape, settings: FleetSettings, node: str, kernel: str, periods: Sequence[int], progress: Callable[[int], None]
 ) -> list[Point]:
     """One point per period (ns), in ascending order, with the knee marked; `kernel` as in a replay.
 
@@ -54,7 +54,7 @@ def swept(
     return [point._replace(knee=number == here) for number, point in enumerate(points)]
 
 
-def _point(tape: Tape, settings: Settings, node: str, kernel: str, period: int) -> Point:
+def _point(tape: Tape, settings: FleetSettings, node: str, kernel: str, period: int) -> Point:
     stage = staged(tape, Scenario("", period), settings)
     with unswept(), open_kernel(kernel, settings.mode) as target:
         seen = view(stage, node, cpu_seconds, target.kernel)
@@ -69,7 +69,9 @@ def _point(tape: Tape, settings: Settings, node: str, kernel: str, period: int) 
     )
 
 
-def as_json(source: str, tape: Tape, settings: Settings, node: str, kernel: str, points: list[Point]) -> dict[str, Any]:
+def as_json(
+    source: str, tape: Tape, settings: FleetSettings, node: str, kernel: str, points: list[Point]
+) -> dict[str, Any]:
     """The documented JSON object."""
     times = [change.event.t for change in tape.changes]
     return {

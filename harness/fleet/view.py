@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from engine.kernel.base import KernelOfMode
 from engine.proxier import Proxier, Sync
-from harness.fleet.stage import Batch, Stage, config_of
+from harness.fleet.stage import ChangeBatch, PreparedScenario, config_of
 from harness.modes import mode_of
 from harness.replay.effects import NOTHING, SENT, UNDONE, Effects
 
@@ -21,7 +21,7 @@ NO_SYNC = -1
 
 
 @dataclass
-class View:
+class FleetView:
     """The syncs of one node: the initial one, then one entry per batch.
 
     `operations` is NO_SYNC if no sync was requested, `effects` has the code of each change, and `seconds` are the
@@ -38,13 +38,16 @@ class View:
 
 
 def view(
-    stage: Stage, node: str, clock: Callable[[], float] = time.process_time, kernel: KernelOfMode | None = None
-) -> View:
+    stage: PreparedScenario,
+    node: str,
+    clock: Callable[[], float] = time.process_time,
+    kernel: KernelOfMode | None = None,
+) -> FleetView:
     """Computed by the engine, as by `harness replay --node NODE`, by default in memory; KernelError as there."""
     own = stage.tape.nodes[node]
     kernel = kernel or mode_of(stage.settings.mode).memory().kernel
     proxier = Proxier(stage.settings.mode, config_of(stage), kernel, clock, node)
-    found = View(node, own.zone if own else "")
+    found = FleetView(node, own.zone if own else "")
     for seen in stage.tape.initial:
         proxier.state.apply(seen)
     _account(found, proxier.sync())
@@ -54,7 +57,7 @@ def view(
     return found
 
 
-def _observe(found: View, proxier: Proxier, batch: Batch, clock: Callable[[], float]) -> None:
+def _observe(found: FleetView, proxier: Proxier, batch: ChangeBatch, clock: Callable[[], float]) -> None:
     effects = Effects({change.event.seq: change.service for change in batch.changes}, proxier.dataplanes)
     started = clock()
     own = [change.observed is not None and proxier.state.apply(change.observed) for change in batch.changes]
@@ -70,7 +73,7 @@ def _observe(found: View, proxier: Proxier, batch: Batch, clock: Callable[[], fl
     found.effects += bytes(CODES[next(words)] if mine else 0 for mine in own)
 
 
-def _account(found: View, sync: Sync | None, observed: float = 0.0) -> None:
+def _account(found: FleetView, sync: Sync | None, observed: float = 0.0) -> None:
     found.operations.append(sync.operations if sync else NO_SYNC)
     found.bytes.append(sync.bytes if sync else 0)
     found.seconds.append(observed + sync.compute_seconds + sync.apply_seconds if sync else 0.0)

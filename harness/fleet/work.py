@@ -13,20 +13,20 @@ from harness.fleet.quick import quick_view
 from harness.fleet.scenario import Scenario
 from harness.fleet.share import Share, share_of
 from harness.fleet.shared import Shared, sharing
-from harness.fleet.stage import Settings, Stage, staged
+from harness.fleet.stage import FleetSettings, PreparedScenario, staged
 from harness.fleet.tape import Tape
-from harness.fleet.view import NO_SYNC, View, view
+from harness.fleet.view import NO_SYNC, FleetView, view
 
 
 @dataclass(frozen=True)
 class Ready:
     """A scenario's stage, and the shared part of each zone."""
 
-    stage: Stage
+    stage: PreparedScenario
     shared: dict[str, Shared]
 
 
-def measured(tape: Tape, scenario: Scenario, settings: Settings) -> Cost:
+def measured(tape: Tape, scenario: Scenario, settings: FleetSettings) -> Cost:
     """The cost of a sync, on the view of the first node."""
     with unswept():
         first = view(staged(tape, scenario, settings), next(iter(tape.nodes)), time.process_time)
@@ -34,7 +34,7 @@ def measured(tape: Tape, scenario: Scenario, settings: Settings) -> Cost:
     return fitted([first.operations[n] for n in ran], [first.seconds[n] for n in ran])
 
 
-def prepared(tape: Tape, scenario: Scenario, settings: Settings) -> Ready:
+def prepared(tape: Tape, scenario: Scenario, settings: FleetSettings) -> Ready:
     """The parts of a scenario that are computed once."""
     with unswept():
         stage = staged(tape, scenario, settings)
@@ -47,7 +47,7 @@ def share(ready: Ready, cost: Cost, nodes: Sequence[str]) -> Share:
         return share_of(replace(ready.stage, cost=cost), (view_of(ready, node) for node in nodes))
 
 
-def view_of(ready: Ready, node: str) -> View:
+def view_of(ready: Ready, node: str) -> FleetView:
     """From the shared part of the zone, or if that is not possible by the engine alone, with the same result."""
     own = ready.stage.tape.nodes[node]
     shared = ready.shared.get(own.zone if own else "") or ready.shared.get("")

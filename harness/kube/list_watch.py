@@ -11,7 +11,7 @@ import msgspec
 from harness.kube.access import Access
 from harness.kube.client import ApiError, Client, Disconnected, disconnected
 from harness.kube.resources import BY_NAME, SERVICE_CIDRS
-from harness.kube.scope import Scope
+from harness.kube.scope import ResourceScope
 
 if TYPE_CHECKING:
     import urllib3  # its parent package is imported late
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PAGE = 500
 
 
-class Page(msgspec.Struct, gc=False):
+class ListPage(msgspec.Struct, gc=False):
     """Part of a list: manifests, the list's version, and the token for the next part ("" at the end)."""
 
     items: list[msgspec.Raw] | None = None
@@ -45,7 +45,7 @@ class _ServiceCidrs(msgspec.Struct):
     items: list[_ServiceCidr] | None = None
 
 
-_decode_page = msgspec.json.Decoder(Page).decode
+_decode_page = msgspec.json.Decoder(ListPage).decode
 
 
 class ListWatch:
@@ -76,7 +76,7 @@ class ListWatch:
             return []
         return [cidr for item in listed.items or () for cidr in item.spec.cidrs]
 
-    def page(self, scope: Scope, token: str = "", limit: int = PAGE) -> Page:
+    def page(self, scope: ResourceScope, token: str = "", limit: int = PAGE) -> ListPage:
         """One page of a list; ApiError or Disconnected."""
         query = {"limit": limit, **({"continue": token} if token else {})}
         body = self._client.body("GET", self._url(scope, **query))
@@ -85,7 +85,7 @@ class ListWatch:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Disconnected(f"the list is not valid JSON: {error}", reached=False) from None
 
-    def watch(self, scope: Scope, version: str, seconds: int) -> Iterator[list[bytes]]:
+    def watch(self, scope: ResourceScope, version: str, seconds: int) -> Iterator[list[bytes]]:
         """Lines of a watch after the given resourceVersion, as they arrive, until the server ends it.
 
         ApiError, or Disconnected when the connection breaks.
@@ -100,7 +100,7 @@ class ListWatch:
             response.close()
             response.release_conn()
 
-    def _url(self, scope: Scope, **query: Any) -> str:
+    def _url(self, scope: ResourceScope, **query: Any) -> str:
         if selector := self._selectors.get(scope.resource):
             query["labelSelector"] = selector
         return f"{BY_NAME[scope.resource].path(scope.namespace)}?{urlencode(query)}"

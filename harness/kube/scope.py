@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Scope(NamedTuple):
+class ResourceScope(NamedTuple):
     """A resource, in one namespace or ("") in all."""
 
     resource: str

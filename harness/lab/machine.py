@@ -44,8 +44,8 @@ def serve(
     path = socket_of(folder)
     with _listening(path) as listener:
         try:
-            with vm.booted(image, memory_mib=4096, limits=vm.Limits(START_SECONDS), progress=progress) as guest:
-                if code := guest.run([*_HARNESS, *up], limits=vm.Limits(START_SECONDS)):
+            with vm.booted(image, memory_mib=4096, limits=vm.TimeLimit(START_SECONDS), progress=progress) as guest:
+                if code := guest.run([*_HARNESS, *up], limits=vm.TimeLimit(START_SECONDS)):
                     return code
                 ready()
                 while True:
@@ -112,7 +112,7 @@ def _answer(client: socket.socket, guest: vm.Guest) -> bool:
         except (OSError, ValueError):
             return True  # a client without a request
         client.settimeout(None)
-        limits = vm.Limits(stopped=_end_when_gone(client, guest))
+        limits = vm.TimeLimit(stopped=_end_when_gone(client, guest))
         try:
             code = guest.run(
                 [*_HARNESS, *request["arguments"]], stdout=_sink(client, 1), stderr=_sink(client, 2), limits=limits

@@ -1,7 +1,7 @@
 """Older versions of the format: what each version changed, applied on reading by files and topics alike.  Pure.
 
-A change of the format raises `events.VERSION` and adds the `Step` from the version before it.  Nothing else knows
-older versions: readers give today's events, and a recording is continued in its own version only.
+A change of the format raises `events.VERSION` and adds the `VersionStep` from the previous version.  Nothing else
+knows older versions: readers give today's events, and a recording is continued in its own version only.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from harness.log.errors import RecordingError
 from harness.log.events import FORMAT, VERSION, JsonObject
 
 
-class Step(NamedTuple):
+class VersionStep(NamedTuple):
     """From one version to the next: the header and an event's line, as JSON objects, in the next one's form."""
 
     header: Callable[[JsonObject], JsonObject]
     event: Callable[[JsonObject], JsonObject]
 
 
-STEPS: dict[int, Step] = {}
+STEPS: dict[int, VersionStep] = {}
 """By the version that a step begins at.  Version 1 is the first, so there is none yet."""
 
 _encode = msgspec.json.Encoder().encode

@@ -17,7 +17,7 @@ from harness.judge.behaviour import Behaviour
 from harness.judge.oracle import Settings
 from harness.judge.readback.iptables import behaviour_of
 from harness.judge.readback.iptables_judge import ROUTE_LOCALNET, Held, judge
-from harness.judge.readback.iptables_text import Tables
+from harness.judge.readback.iptables_text import ParsedTables
 from harness.judge.readback.judged import Judged
 from harness.judge.trace.iptables import tracer
 from harness.modes.mode import Mode, Notifications
@@ -25,7 +25,7 @@ from harness.modes.opened import Opened
 from harness.places.place import Place, sysctls, tool_version
 
 
-class View:
+class IptablesView:
     """The kernel state of this mode, from `iptables-save`; `place` None: in memory."""
 
     def __init__(self, save: Callable[[int], str], place: Place | None = None) -> None:
@@ -33,7 +33,7 @@ class View:
 
     def read(self, family: int) -> Held | None:
         """None if nothing was programmed for the family."""
-        tables = Tables(self.save(family))
+        tables = ParsedTables(self.save(family))
         if ("nat", "KUBE-SERVICES") not in tables.chains:
             return None
         if self._place is None:
@@ -41,19 +41,19 @@ class View:
         return Held(tables, sysctls(self._place, (ROUTE_LOCALNET,)), alone=self._place.kind != "host")
 
     def behaviour(self, family: int) -> Behaviour | None:
-        """As `View.behaviour`."""
+        """As `ModeView.behaviour`."""
         held = self.read(family)
         return behaviour_of(held.tables) if held else None
 
     def judged(self, family: int, expected: Behaviour, settings: Settings) -> Judged:
-        """As `View.judged`."""
+        """As `ModeView.judged`."""
         return judge(family, self.read(family), expected, settings)
 
 
 def memory() -> Opened:
     """An in-memory kernel."""
     kernel = IptablesMemory()
-    return Opened(kernel, View(kernel.save), {})
+    return Opened(kernel, IptablesView(kernel.save), {})
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def real(place: Place, variant: str | None = None) -> Iterator[Opened]:
         version = tool_version(place, [tool(kernel.variant, 4), "-V"])
         try:
             yield Opened(
-                kernel, View(kernel.save, place), {"iptables": f"{version} ({kernel.variant})"}, kernel.missing
+                kernel, IptablesView(kernel.save, place), {"iptables": f"{version} ({kernel.variant})"}, kernel.missing
             )
         finally:
             kernel.close()

@@ -15,7 +15,7 @@ from engine.kernel.ipvs.real import iptables_variant
 from harness.judge.behaviour import Behaviour
 from harness.judge.oracle import Settings
 from harness.judge.readback import ipvs as check
-from harness.judge.readback.iptables_text import Tables
+from harness.judge.readback.iptables_text import ParsedTables
 from harness.judge.readback.ipvs_judge import SYSCTLS, Held, judge
 from harness.judge.readback.judged import Judged
 from harness.judge.trace.ipvs import tracer
@@ -62,20 +62,20 @@ class MemoryView:
         return read
 
     def judged(self, family: int, expected: Behaviour, settings: Settings) -> Judged:
-        """As `View.judged`."""
+        """As `ModeView.judged`."""
         return judge(family, self.held(family), expected, settings)
 
     def held(self, family: int) -> Held | None:
         """Everything of one family."""
         read, held = self.read(family), self._kernel.held.get(family)
         return (
-            Held(read, Tables(restore_text(held.rules, held.jumps)), held.sysctls, alone=True)
+            Held(read, ParsedTables(restore_text(held.rules, held.jumps)), held.sysctls, alone=True)
             if read and held
             else None
         )
 
     def behaviour(self, family: int) -> Behaviour | None:
-        """As `View.behaviour`."""
+        """As `ModeView.behaviour`."""
         read = self.read(family)
         return check.behaviour_of(family, read) if read else None
 
@@ -103,7 +103,7 @@ class KernelView:
         check.read_rules(output_of(self._place, f"{iptables_variant(self._place.run, family)}-save"), read)
 
     def judged(self, family: int, expected: Behaviour, settings: Settings) -> Judged:
-        """As `View.judged`."""
+        """As `ModeView.judged`."""
         return judge(family, self.held(family), expected, settings)
 
     def held(self, family: int) -> Held | None:
@@ -111,11 +111,11 @@ class KernelView:
         read = self.read(family)
         if read is None:
             return None
-        tables = Tables(output_of(self._place, f"{iptables_variant(self._place.run, family)}-save"))
+        tables = ParsedTables(output_of(self._place, f"{iptables_variant(self._place.run, family)}-save"))
         return Held(read, tables, sysctls(self._place, SYSCTLS), alone=self._place.kind != "host")
 
     def behaviour(self, family: int) -> Behaviour | None:
-        """As `View.behaviour`."""
+        """As `ModeView.behaviour`."""
         read = self.read(family)
         return check.behaviour_of(family, read) if read else None
 

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Protocol
 
 from harness.judge.packet import Tracer
-from harness.modes.opened import Opened, View
+from harness.modes.opened import ModeView, Opened
 from harness.places.place import Place
 
 Open = Callable[[Place], AbstractContextManager[Opened]]
@@ -75,7 +75,7 @@ class Mode:
     user_namespaces: bool = True
     translates: bool = True
     daemon: str = ""
-    beside: Callable[[Reporting, Place], View] | None = None
+    beside: Callable[[Reporting, Place], ModeView] | None = None
     families: tuple[int, ...] = (4,)
     listings: tuple[tuple[str, ...], ...] = ()
     flush: str = ""

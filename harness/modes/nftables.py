@@ -38,11 +38,11 @@ class MemoryView:
         return Held({name: dict(found.get(name, {})) for name in (*SETS, *OF_VERSIONS)}, None, None) if found else None
 
     def judged(self, family: int, expected: Behaviour, settings: Settings) -> Judged:
-        """As `View.judged`."""
+        """As `ModeView.judged`."""
         return judge(family, self.read(family), expected, settings)
 
     def behaviour(self, family: int) -> Behaviour | None:
-        """As `View.behaviour`."""
+        """As `ModeView.behaviour`."""
         held = self.read(family)
         return behaviour_of(family, held.sets) if held else None
 
@@ -104,7 +104,7 @@ class KernelView:
         return found if any(found.values()) else None
 
     def judged(self, family: int, expected: Behaviour, settings: Settings) -> Judged:
-        """As `View.judged`; what was announced since the last reading must be all that has changed."""
+        """As `ModeView.judged`; what was announced since the last reading must be all that has changed."""
         if self._asked:
             self._listen()
         followed = self._followed.pop(family, None)
@@ -161,7 +161,7 @@ class KernelView:
         return [f"table {LEFT_OVER} is still there"] if readback.has_table(self._sock, family, LEFT_OVER) else []
 
     def behaviour(self, family: int) -> Behaviour | None:
-        """As `View.behaviour`."""
+        """As `ModeView.behaviour`."""
         found = self._elements(family, {})
         return behaviour_of(family, found) if found else None
 

@@ -12,7 +12,7 @@ from harness.judge.oracle import Settings
 from harness.judge.readback.judged import Judged
 
 
-class View(Protocol):
+class ModeView(Protocol):
     """The present kernel state of one mode, in the oracle's types."""
 
     def behaviour(self, family: int) -> Behaviour | None:
@@ -30,6 +30,6 @@ class Opened:
     """
 
     kernel: KernelOfMode
-    view: View
+    view: ModeView
     tools: dict[str, str]
     lacking: Callable[[Collection[int]], str | None] = lambda families: None

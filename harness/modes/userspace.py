@@ -29,11 +29,11 @@ class MemoryView:
         self._kernel = kernel
 
     def judged(self, family: int, expected: Behaviour, settings: Settings) -> Judged:
-        """As `View.judged`."""
+        """As `ModeView.judged`."""
         return by_behaviour(lambda: self.behaviour(family), expected)
 
     def behaviour(self, family: int) -> Behaviour | None:
-        """As `View.behaviour`."""
+        """As `ModeView.behaviour`."""
         tables = self._kernel.tables.get(family)
         if tables is None:
             return None
@@ -47,11 +47,11 @@ class KernelView:
         self._kernel, self._place = kernel, place
 
     def judged(self, family: int, expected: Behaviour, settings: Settings) -> Judged:
-        """As `View.judged`."""
+        """As `ModeView.judged`."""
         return by_behaviour(lambda: self.behaviour(family), expected)
 
     def behaviour(self, family: int) -> Behaviour | None:
-        """As `View.behaviour`."""
+        """As `ModeView.behaviour`."""
         said = self._kernel.everything(family)
         if said is None:
             return None

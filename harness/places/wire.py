@@ -19,7 +19,7 @@ _EXTENSIONS = {0, 43, 44, 60}
 _ERRORS = {ICMP: {3}, ICMPV6: {1}}
 
 
-class Seen(NamedTuple):
+class CapturedPacket(NamedTuple):
     """A packet of attempt `number`: request, segment (data of an established connection), answer, reset, or an ICMP
     error about a request (unreachable).
 
@@ -51,7 +51,7 @@ def reset(number: int, source: tuple[bytes, int], destination: tuple[bytes, int]
     return _packet(TCP, source, destination, _RST | _ACK, 1, number)
 
 
-def answer(seen: Seen) -> bytes:
+def answer(seen: CapturedPacket) -> bytes:
     """A server's answer to a request."""
     return _packet(seen.protocol, seen.destination, seen.source, _SYN | _ACK, 1, seen.number)
 
@@ -104,7 +104,7 @@ def _sum(data: bytes) -> int:
     return int(~total & 0xFFFF)
 
 
-def parse(packet: bytes) -> Seen | None:
+def parse(packet: bytes) -> CapturedPacket | None:
     """Parse a packet with its IP header; None if it belongs to no attempt."""
     try:
         split = _split(packet)
@@ -125,7 +125,7 @@ def _split(packet: bytes) -> tuple[int, bytes, bytes, bytes] | None:
     return protocol, packet[8:24], packet[24:40], packet[offset:]
 
 
-def parse_body(protocol: int, source: bytes, destination: bytes, body: bytes) -> Seen | None:
+def parse_body(protocol: int, source: bytes, destination: bytes, body: bytes) -> CapturedPacket | None:
     """Like `parse`, for a packet without its IP header."""
     try:
         return _classify(protocol, source, destination, body)
@@ -133,17 +133,17 @@ def parse_body(protocol: int, source: bytes, destination: bytes, body: bytes) ->
         return None
 
 
-def _classify(protocol: int, source: bytes, destination: bytes, body: bytes) -> Seen | None:
+def _classify(protocol: int, source: bytes, destination: bytes, body: bytes) -> CapturedPacket | None:
     if protocol in _ERRORS:
         return _error(protocol, source, destination, body)
     if protocol not in (TCP, UDP, SCTP):
         return None
     here, there = struct.unpack_from("!HH", body)
     kind, number = {TCP: _tcp, UDP: _udp, SCTP: _init}[protocol](body)
-    return Seen(kind, number, protocol, (source, here), (destination, there)) if kind else None
+    return CapturedPacket(kind, number, protocol, (source, here), (destination, there)) if kind else None
 
 
-def _error(protocol: int, source: bytes, destination: bytes, body: bytes) -> Seen | None:
+def _error(protocol: int, source: bytes, destination: bytes, body: bytes) -> CapturedPacket | None:
     if body[0] not in _ERRORS[protocol]:
         return None
     quoted = _split(body[8:])
@@ -151,7 +151,7 @@ def _error(protocol: int, source: bytes, destination: bytes, body: bytes) -> See
         return None
     body = quoted[3]
     number = _tcp_number(body) if quoted[0] == TCP else (_udp if quoted[0] == UDP else _init)(body)[1]
-    return Seen("unreachable", number, quoted[0], (source, 0), (destination, 0))
+    return CapturedPacket("unreachable", number, quoted[0], (source, 0), (destination, 0))
 
 
 def _tcp_number(body: bytes) -> int:

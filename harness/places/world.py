@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
 from harness.places.namespace import Namespace
-from harness.places.wire import ICMP, ICMPV6, SCTP, TCP, UDP, Seen, answer, parse, parse_body
+from harness.places.wire import ICMP, ICMPV6, SCTP, TCP, UDP, CapturedPacket, answer, parse, parse_body
 
 OUTSIDE_INTERFACE = "eth0"
 _ETHERTYPES = {4: 0x0800, 6: 0x86DD}
@@ -40,7 +40,7 @@ class Sighting:
 
     __slots__ = ("place", "seen")
 
-    def __init__(self, place: str, seen: Seen) -> None:
+    def __init__(self, place: str, seen: CapturedPacket) -> None:
         self.place, self.seen = place, seen
 
 
@@ -190,7 +190,7 @@ class World:
         return Sighting(name, seen)
 
 
-def _received_raw(sock: socket.socket, version: int, protocol: int) -> Seen | None:
+def _received_raw(sock: socket.socket, version: int, protocol: int) -> CapturedPacket | None:
     """A packet delivered to the node: with its header in IPv4, without in IPv6."""
     if version == 4:
         return parse(sock.recv(65536))

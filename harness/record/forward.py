@@ -13,8 +13,8 @@ from collections.abc import Callable
 from harness.log import RecordingError
 from harness.log.kafka.sink import BATCH_BYTES, BATCH_EVENTS, TopicWriter
 from harness.log.kafka.trouble import BrokerAway, TopicError
-from harness.record.log import Log
-from harness.record.recovery import Outcome, Recovery
+from harness.record.log import EventLog
+from harness.record.recovery import Recovery, WatchOutcome
 
 PATIENCE = 3.0
 """Seconds a batch may take before it is reported."""
@@ -25,7 +25,9 @@ Connect = Callable[[], TopicWriter]
 class Forwarder(threading.Thread):
     """`acknowledged` is the last seq that is certainly in the topic; `trouble` is why forwarding is stalled."""
 
-    def __init__(self, log: Log, connect: Connect, me: bytes, chance: Callable[[], float], writer: TopicWriter | None):
+    def __init__(
+        self, log: EventLog, connect: Connect, me: bytes, chance: Callable[[], float], writer: TopicWriter | None
+    ):
         """`writer` is an open connection; `connect` opens further ones."""
         super().__init__(name="forwarder", daemon=True)
         self._log, self._connect, self._me, self._writer = log, connect, me, writer
@@ -81,7 +83,7 @@ class Forwarder(threading.Thread):
             if self._writer:
                 self._writer.close(0)
             self._writer = None
-            self._ending.wait(self._recovery.after(Outcome.AWAY).wait_seconds)
+            self._ending.wait(self._recovery.after(WatchOutcome.AWAY).wait_seconds)
             return False
 
     def _open(self) -> TopicWriter:

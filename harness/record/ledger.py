@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from harness.kube.resources import BY_NAME
-from harness.kube.scope import Scope
+from harness.kube.scope import ResourceScope
 from harness.log.events import INITIAL_EVENTS_END, RESOURCES
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -72,7 +72,7 @@ class Ledger:
         else:
             yield from self._put(resource, identity, manifest)
 
-    def listed(self, scope: Scope, manifests: Iterable[bytes]) -> Iterator[LedgerChange]:
+    def listed(self, scope: ResourceScope, manifests: Iterable[bytes]) -> Iterator[LedgerChange]:
         """The difference between the known state of `scope` and a new list of it."""
         seen = set()
         for manifest in manifests:

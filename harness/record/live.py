@@ -8,7 +8,7 @@ from collections import deque
 from rich.console import Console
 
 from harness.record.recorder import Recorder
-from harness.record.watcher import Health
+from harness.record.watcher import WatchHealth
 from harness.wording import plural
 
 RATE_SECONDS = 10.0
@@ -60,7 +60,7 @@ class Live:
         return (last[column] - first[column]) / (last[0] - first[0]) if last[0] > first[0] else 0.0
 
 
-def troubles(healths: list[Health]) -> list[str]:
+def troubles(healths: list[WatchHealth]) -> list[str]:
     """The watchers' problems, grouped by reason, as an unavailable API affects all of them."""
     suffering: dict[tuple[str, str], list[str]] = {}
     for health in healths:

@@ -21,7 +21,7 @@ from harness.log.journal import LogFile
 SEGMENT_BYTES = 32 << 20
 
 
-class Log:
+class EventLog:
     """One writer appends and flushes, one follower reads events after a seq; each in its own thread."""
 
     def __init__(self, path: Path, spool: bool = False) -> None:

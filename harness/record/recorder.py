@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from harness.failure import Failure
-from harness.kube.scope import Scope
+from harness.kube.scope import ResourceScope
 from harness.log.events import FORMAT, VERSION, Event, Header, JsonObject
 from harness.record.ledger import Ledger, LedgerChange, initial_list_ended, marker
-from harness.record.log import Log
+from harness.record.log import EventLog
 from harness.record.watcher import Listed, Watched, Watcher
 
 if TYPE_CHECKING:
@@ -75,7 +75,9 @@ class Clock:
 class Recorder:
     """Runs one recording; `watchers` feed `messages`."""
 
-    def __init__(self, log: Log, ledger: Ledger, clock: Clock, fresh: bool, spool_bytes: int, flush_seconds: float):
+    def __init__(
+        self, log: EventLog, ledger: Ledger, clock: Clock, fresh: bool, spool_bytes: int, flush_seconds: float
+    ):
         """`fresh`: a new recording, whose initial lists are all at t 0."""
         self.log, self._ledger, self.clock, self._fresh = log, ledger, clock, fresh
         self._spool_bytes, self._flush_seconds = spool_bytes, flush_seconds
@@ -84,7 +86,7 @@ class Recorder:
         self.counts = Counts()
         self.forwarder: Forwarder | None = None
         self.watchers: list[Watcher] = []
-        self._unlisted: set[Scope] = set()
+        self._unlisted: set[ResourceScope] = set()
         self._stopping = threading.Event()
 
     def stop(self) -> None:

@@ -25,7 +25,7 @@ from typing import NamedTuple
 FIRST_SECONDS, MOST_SECONDS = 0.2, 30.0
 
 
-class Outcome(Enum):
+class WatchOutcome(Enum):
     """How a list or watch ended."""
 
     LISTED = "listed"
@@ -37,7 +37,7 @@ class Outcome(Enum):
     DENIED = "denied"
 
 
-class Rule(NamedTuple):
+class RecoveryRule(NamedTuple):
     """One row of the table."""
 
     relist: bool
@@ -45,17 +45,17 @@ class Rule(NamedTuple):
 
 
 TABLE = {
-    Outcome.LISTED: Rule(relist=False, wait=False),
-    Outcome.ENDED: Rule(relist=False, wait=False),
-    Outcome.BROKEN: Rule(relist=False, wait=True),
-    Outcome.BUSY: Rule(relist=False, wait=True),
-    Outcome.EXPIRED: Rule(relist=True, wait=False),
-    Outcome.AWAY: Rule(relist=True, wait=True),
-    Outcome.DENIED: Rule(relist=True, wait=True),
+    WatchOutcome.LISTED: RecoveryRule(relist=False, wait=False),
+    WatchOutcome.ENDED: RecoveryRule(relist=False, wait=False),
+    WatchOutcome.BROKEN: RecoveryRule(relist=False, wait=True),
+    WatchOutcome.BUSY: RecoveryRule(relist=False, wait=True),
+    WatchOutcome.EXPIRED: RecoveryRule(relist=True, wait=False),
+    WatchOutcome.AWAY: RecoveryRule(relist=True, wait=True),
+    WatchOutcome.DENIED: RecoveryRule(relist=True, wait=True),
 }
 
 
-class Step(NamedTuple):
+class RecoveryStep(NamedTuple):
     """What to do after `wait_seconds`: list again, because of `gap`, or continue watching (None)."""
 
     gap: str | None
@@ -73,17 +73,17 @@ class Recovery:
     failures: int = 0
     gap: str | None = None
 
-    def after(self, outcome: Outcome, reason: str = "", progress: bool = False) -> Step:
+    def after(self, outcome: WatchOutcome, reason: str = "", progress: bool = False) -> RecoveryStep:
         """`progress`: events arrived before the end, or it lasted long; so the server is healthy."""
-        if outcome is Outcome.LISTED:
+        if outcome is WatchOutcome.LISTED:
             self.gap = None
-            return Step(None, 0.0)
+            return RecoveryStep(None, 0.0)
         rule = TABLE[outcome]
         if rule.relist:
             self.gap = self.gap or reason or outcome.value
         self.failures = (0 if progress else self.failures) + 1
         # Even outcomes without a wait get one if repeated: a server may expire every watch as it begins.
-        return Step(self.gap, self._pause(self.failures if rule.wait else self.failures - 1))
+        return RecoveryStep(self.gap, self._pause(self.failures if rule.wait else self.failures - 1))
 
     def _pause(self, tries: int) -> float:
         if tries <= 0:

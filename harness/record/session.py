@@ -14,12 +14,12 @@ from harness.kube.access import Access
 from harness.kube.client import ApiError, Disconnected
 from harness.kube.list_watch import ListWatch
 from harness.kube.resources import BY_NAME, PROXIED
-from harness.kube.scope import Scope
+from harness.kube.scope import ResourceScope
 from harness.log import RecordingError, open_source
 from harness.log.events import OBJECT_TYPES, Event, Header, JsonObject
 from harness.log.kafka.address import Address
 from harness.record.ledger import Ledger
-from harness.record.log import Log, spool_folder
+from harness.record.log import EventLog, spool_folder
 from harness.record.recorder import Clock, Recorder, RecorderStopped, new_header
 from harness.record.watcher import Watcher
 
@@ -32,7 +32,7 @@ NOT_RUNNING = "the recorder was not running"
 
 
 @dataclass(frozen=True)
-class Options:
+class RecordOptions:
     """The user's options: `out`, `topic` or both; sizes are in bytes."""
 
     out: Path | None = None
@@ -69,11 +69,11 @@ class Past:
 
 
 @dataclass
-class Session:
+class RecordSession:
     """An opened recording: run the recorder, then `close`."""
 
     recorder: Recorder
-    log: Log
+    log: EventLog
     past: Past
     header: Header
     notes: tuple[str, ...] = ()
@@ -91,13 +91,13 @@ class Session:
         return complete
 
 
-def open_session(options: Options) -> Session:
+def open_session(options: RecordOptions) -> RecordSession:
     """Begin a recording, or continue an existing one.
 
     RecordingError if a destination cannot hold it; AccessError, ApiError or Disconnected without a cluster.
     """
     api = ListWatch(options.access, dict(options.selectors))
-    log = Log(options.out) if options.out else Log(_spool(options), spool=True)
+    log = EventLog(options.out) if options.out else EventLog(_spool(options), spool=True)
     try:
         return _open(options, api, log)
     except BaseException:
@@ -105,7 +105,7 @@ def open_session(options: Options) -> Session:
         raise
 
 
-def _open(options: Options, api: ListWatch, log: Log) -> Session:
+def _open(options: RecordOptions, api: ListWatch, log: EventLog) -> RecordSession:
     from harness.log.kafka.trouble import BrokerAway
 
     me, writer = uuid.uuid4().bytes, None
@@ -136,7 +136,7 @@ def _open(options: Options, api: ListWatch, log: Log) -> Session:
     for scope in _scopes(options):
         gap = None if fresh else NOT_RUNNING
         recorder.watchers.append(Watcher(api, scope, recorder.messages, recorder.go, gap, chance))
-    return Session(recorder, log, past, header, notes)
+    return RecordSession(recorder, log, past, header, notes)
 
 
 def _clock(start: str | None, last_t: int, place: str) -> Clock:
@@ -148,7 +148,7 @@ def _clock(start: str | None, last_t: int, place: str) -> Clock:
         raise RecordingError(place, 1, f"{found}: it cannot be continued; record to another file or topic") from None
 
 
-def _spool(options: Options) -> Path:
+def _spool(options: RecordOptions) -> Path:
     assert options.topic, "without a file there is a topic"
     return options.spool or spool_folder(options.topic.topic)
 
@@ -159,7 +159,7 @@ def _connect(address: Address, header: Header | None, me: bytes) -> TopicWriter:
     return TopicWriter(address, header, me)
 
 
-def _forwarder(address: Address, log: Log, header: Header, me: bytes, writer: TopicWriter | None) -> Forwarder:
+def _forwarder(address: Address, log: EventLog, header: Header, me: bytes, writer: TopicWriter | None) -> Forwarder:
     from harness.record.forward import Forwarder
 
     if writer:
@@ -169,7 +169,7 @@ def _forwarder(address: Address, log: Log, header: Header, me: bytes, writer: To
     return forwarder
 
 
-def _past(log: Log, options: Options, sent: int) -> Past:
+def _past(log: EventLog, options: RecordOptions, sent: int) -> Past:
     """Fold the file; or the topic, and then what is only in the spool."""
     past = Past(Ledger())
     if options.out is None and not log.keeps(sent):
@@ -193,7 +193,7 @@ def _fold(past: Past, events: Iterable[Event]) -> None:
         past.take(event)
 
 
-def _cluster(api: ListWatch, options: Options) -> tuple[JsonObject, tuple[str, ...]]:
+def _cluster(api: ListWatch, options: RecordOptions) -> tuple[JsonObject, tuple[str, ...]]:
     """The header's facts about the cluster, and warnings about missing ones."""
     services: list[str] = []
     notes: tuple[str, ...] = ()
@@ -213,9 +213,9 @@ def _cluster(api: ListWatch, options: Options) -> tuple[JsonObject, tuple[str, .
     return {key: value for key, value in known.items() if value}, notes
 
 
-def _scopes(options: Options) -> list[Scope]:
+def _scopes(options: RecordOptions) -> list[ResourceScope]:
     return [
-        Scope(resource, namespace)
+        ResourceScope(resource, namespace)
         for resource in options.resources
         for namespace in (options.namespaces if BY_NAME[resource].namespaced and options.namespaces else ("",))
     ]

@@ -13,8 +13,8 @@ import msgspec
 
 from harness.kube.client import ApiError, Disconnected
 from harness.kube.list_watch import ListWatch, WatchEvent
-from harness.kube.scope import Scope
-from harness.record.recovery import Outcome, Recovery
+from harness.kube.scope import ResourceScope
+from harness.record.recovery import Recovery, WatchOutcome
 
 WATCH_SECONDS = (300, 600)
 """Range of the server-side timeout of a watch, as used by other clients."""
@@ -29,7 +29,7 @@ _decode_event = msgspec.json.Decoder(WatchEvent).decode
 class Listed:
     """All objects in the scope at `version`; `gap` is why earlier events may have been missed."""
 
-    scope: Scope
+    scope: ResourceScope
     manifests: list[bytes]
     version: str
     gap: str | None
@@ -39,15 +39,15 @@ class Listed:
 class Watched:
     """Some events of a watch, as the API sent them: type and manifest."""
 
-    scope: Scope
+    scope: ResourceScope
     events: list[tuple[str, bytes]]
 
 
 @dataclass
-class Health:
+class WatchHealth:
     """The state of a watcher, for the live line and for waiters."""
 
-    scope: Scope
+    scope: ResourceScope
     what: str = "listing"
     lists: int = 0
     failures: int = 0
@@ -62,7 +62,7 @@ class Watcher(threading.Thread):
     def __init__(
         self,
         api: ListWatch,
-        scope: Scope,
+        scope: ResourceScope,
         messages: queue.Queue[Any],
         go: threading.Event,
         gap: str | None,
@@ -74,7 +74,7 @@ class Watcher(threading.Thread):
         self._recovery = Recovery(chance, gap=gap)
         self._version, self._broke = "", False
         self._ending = threading.Event()
-        self.health = Health(scope)
+        self.health = WatchHealth(scope)
 
     def stop(self) -> None:
         """Queue no more messages; the connection ends with the process."""
@@ -89,7 +89,7 @@ class Watcher(threading.Thread):
         except Exception as error:  # the recorder's main thread ends the recording because of it
             self.health.error = error
 
-    def _list(self) -> tuple[Outcome, str, bool]:
+    def _list(self) -> tuple[WatchOutcome, str, bool]:
         self.health.what = "listing"
         manifests, token = [], ""
         try:
@@ -107,14 +107,14 @@ class Watcher(threading.Thread):
         self.health.lists += 1
         self._well("listed")
         self._go.wait()
-        return Outcome.LISTED, "", True
+        return WatchOutcome.LISTED, "", True
 
-    def _watch(self) -> tuple[Outcome, str, bool]:
+    def _watch(self) -> tuple[WatchOutcome, str, bool]:
         began, came = time.monotonic(), False
         low, high = WATCH_SECONDS
         try:
             if self._broke and (now := self._went_back()):
-                return Outcome.EXPIRED, f"resourceVersion went back from {self._version} to {now}", False
+                return WatchOutcome.EXPIRED, f"resourceVersion went back from {self._version} to {now}", False
             self._broke = False
             for lines in self._api.watch(self._scope, self._version, int(low + (high - low) * self._chance())):
                 self._well("watching")
@@ -126,7 +126,7 @@ class Watcher(threading.Thread):
                     break
         except (ApiError, Disconnected) as error:
             return self._failed(error, False, came or time.monotonic() - began > LASTED_SECONDS)
-        return Outcome.ENDED, "", came or time.monotonic() - began > LASTED_SECONDS
+        return WatchOutcome.ENDED, "", came or time.monotonic() - began > LASTED_SECONDS
 
     def _went_back(self) -> str | None:
         """The server's resourceVersion if it is older than ours: it lost its state, or is a different server.
@@ -157,12 +157,12 @@ class Watcher(threading.Thread):
 
     def _failed(
         self, error: ApiError | Disconnected, listing: bool, progress: bool = False
-    ) -> tuple[Outcome, str, bool]:
+    ) -> tuple[WatchOutcome, str, bool]:
         outcome = _outcome(error, listing)
         self.health.what, self.health.trouble = "waiting", str(error)
         self.health.failures += 1
         self._broke = True
-        self.health.denied = str(error) if outcome is Outcome.DENIED else None
+        self.health.denied = str(error) if outcome is WatchOutcome.DENIED else None
         return outcome, str(error), progress
 
     def _well(self, what: str) -> None:
@@ -191,10 +191,10 @@ def _version_of(manifest: bytes) -> str:
     return _decode_object(manifest).metadata.resourceVersion
 
 
-def _outcome(error: ApiError | Disconnected, listing: bool) -> Outcome:
+def _outcome(error: ApiError | Disconnected, listing: bool) -> WatchOutcome:
     if isinstance(error, Disconnected):
         # An incomplete list is useless; an incomplete watch is valid up to its end.
-        return Outcome.BROKEN if error.reached and not listing else Outcome.AWAY
+        return WatchOutcome.BROKEN if error.reached and not listing else WatchOutcome.AWAY
     if error.status in (401, 403):
-        return Outcome.DENIED
-    return {410: Outcome.EXPIRED, 429: Outcome.BUSY}.get(error.status, Outcome.AWAY)
+        return WatchOutcome.DENIED
+    return {410: WatchOutcome.EXPIRED, 429: WatchOutcome.BUSY}.get(error.status, WatchOutcome.AWAY)

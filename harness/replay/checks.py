@@ -18,8 +18,8 @@ from harness.judge.packets.questions import Question
 from harness.judge.verify import Following
 from harness.log.events import Event
 from harness.places.place import Place
-from harness.replay.kernels import Target
-from harness.replay.result import Result
+from harness.replay.kernels import ReplayTarget
+from harness.replay.result import ReplayResult
 from harness.replay.verify import connections, held
 
 WAYS = {"full": ("readback", "packets"), "readback": ("readback",), "packets": ("packets",), "none": ()}
@@ -31,7 +31,7 @@ MANY = 5_000
 """Service ports from which on what a replay itself takes would be the lesser part."""
 
 
-class Moment(Enum):
+class CheckTime(Enum):
     """The time of a check: after the initial sync, after a batch of the churn, or at the end."""
 
     FIRST, BETWEEN, LAST = range(3)
@@ -41,7 +41,7 @@ class Checks:
     """All checks of a run; `asked` is a key of WAYS, `every` the batches between checks (None: by time)."""
 
     def __init__(
-        self, proxier: Proxier, mode: str, target: Target, result: Result, asked: str, every: int | None
+        self, proxier: Proxier, mode: str, target: ReplayTarget, result: ReplayResult, asked: str, every: int | None
     ) -> None:
         self._proxier, self._mode, self._target, self._result = proxier, mode, target, result
         self._asked, self._every = asked, every
@@ -80,17 +80,17 @@ class Checks:
             return []
         return self._packet_judge.steady(self._touched)
 
-    def check(self, when: str, moment: Moment) -> None:
+    def check(self, when: str, moment: CheckTime) -> None:
         """Compare kernel and oracle now; between the first and the last sync, only in the ways that are due."""
-        self._batches += moment == Moment.BETWEEN
-        ways = self._due() if moment == Moment.BETWEEN else set(self.ways)
+        self._batches += moment == CheckTime.BETWEEN
+        ways = self._due() if moment == CheckTime.BETWEEN else set(self.ways)
         if not ways:
             return
         begun = time.perf_counter()
         for event in self._unseen:
             self._told.observe(event)
         self._unseen.clear()
-        if moment == Moment.LAST:
+        if moment == CheckTime.LAST:
             self._told.forget()
         self._judged += sum(len(dataplane.plans) for dataplane in self._proxier.dataplanes.values())
         found: list[str] = []
@@ -98,40 +98,40 @@ class Checks:
             if way in ways:
                 found += look()
                 took = time.perf_counter() - begun
-                self._spent[way] += took if moment == Moment.BETWEEN else 0.0
+                self._spent[way] += took if moment == CheckTime.BETWEEN else 0.0
                 self._checking += took
                 begun += took
         self._result.checks += 1
         self._result.differences += [f"after {when}: {line}" for line in found]
 
-    def _read_back(self, moment: Moment) -> list[str]:
+    def _read_back(self, moment: CheckTime) -> list[str]:
         """Differences between the kernel's state and the expected state: of what changed, at first and last of all."""
-        changed = frozenset(self._planned) if moment == Moment.BETWEEN else None
+        changed = frozenset(self._planned) if moment == CheckTime.BETWEEN else None
         self._planned.clear()
-        if moment == Moment.FIRST and isinstance(self._target.view, Following):
+        if moment == CheckTime.FIRST and isinstance(self._target.view, Following):
             self._target.view.follow()
         found = held(self._proxier, self._target.view, self._told, self._mode, changed)
         self._checked.update(found.checked)
         self._unchecked.update(dict.fromkeys(found.unchecked))
         return found.differences
 
-    def _packets(self, moment: Moment) -> list[str]:
+    def _packets(self, moment: CheckTime) -> list[str]:
         """Differences between the fates of packets and the oracle."""
         place = self._target.place
         if place is None or place.kind == "host":
             self._unchecked["by packets: everything, as they are sent only in a throwaway kernel"] = None
             return []
         if place.world is None:
-            return self._connections(place) if moment != Moment.BETWEEN else []
+            return self._connections(place) if moment != CheckTime.BETWEEN else []
         if self._packet_judge is None:
             limits = EMULATED if self._target.facts.get("machine") == "tcg" else FULL
             self._packet_judge = PacketJudge(place.world, self._mode, self._proxier.dataplanes, limits)
         judge, syncs = self._packet_judge, self._result.syncs - self._packets_after
         self._packets_after = self._result.syncs
-        if moment == Moment.BETWEEN:
+        if moment == CheckTime.BETWEEN:
             found = judge.changed(self._told, self._touched, syncs)
         else:
-            found = judge.everything(self._told, moment == Moment.LAST, self._touched, syncs)
+            found = judge.everything(self._told, moment == CheckTime.LAST, self._touched, syncs)
         self._touched.clear()
         self._sent.update(found.sent)
         self._unchecked.update(found.unchecked)

@@ -16,7 +16,7 @@ from engine.kernel.netlink import NETFILTER
 from harness.failure import Failure
 from harness.modes import mode_of
 from harness.modes.mode import Mode
-from harness.modes.opened import Opened, View
+from harness.modes.opened import ModeView, Opened
 from harness.places import vm
 from harness.places.commands import run
 from harness.places.namespace import Namespace, NamespaceError, start
@@ -28,11 +28,11 @@ class KernelUnavailable(Failure, RuntimeError):
     """The requested kernel is not available; the message says what to do."""
 
 
-class Target(NamedTuple):
+class ReplayTarget(NamedTuple):
     """A kernel with its view, facts to print, its place and its connections (None in memory)."""
 
     kernel: KernelOfMode
-    view: View
+    view: ModeView
     facts: dict[str, str]
     place: Place | None
     conntrack: Conntrack | None = None
@@ -55,7 +55,7 @@ def needs_vm(kind: str, mode: str) -> bool:
 
 
 @contextmanager
-def open_kernel(kind: str, mode: str, variant: str | None = None, packets: bool = False) -> Iterator[Target]:
+def open_kernel(kind: str, mode: str, variant: str | None = None, packets: bool = False) -> Iterator[ReplayTarget]:
     """Open a kernel; `kind` is auto, netns, memory or host, as virtual machines run whole commands.
 
     `variant`: the variant of tools, for mode iptables only; None to detect it.  `packets`: whether to surround a
@@ -70,11 +70,11 @@ def open_kernel(kind: str, mode: str, variant: str | None = None, packets: bool 
         yield from _in_namespace(asked, variant, packets, fall_back=kind == "auto")
 
 
-def _in_memory(opened: Opened, extra: dict[str, str]) -> Target:
-    return Target(opened.kernel, opened.view, {"kind": "memory", **extra}, None)
+def _in_memory(opened: Opened, extra: dict[str, str]) -> ReplayTarget:
+    return ReplayTarget(opened.kernel, opened.view, {"kind": "memory", **extra}, None)
 
 
-def _in_namespace(mode: Mode, variant: str | None, packets: bool, fall_back: bool) -> Iterator[Target]:
+def _in_namespace(mode: Mode, variant: str | None, packets: bool, fall_back: bool) -> Iterator[ReplayTarget]:
     with ExitStack() as stack:
         try:
             place = stack.enter_context(_namespace(mode, packets))
@@ -123,7 +123,7 @@ def _how() -> str:
     return f" ({why})" if why else ""
 
 
-def _on_host(mode: Mode, variant: str | None) -> Iterator[Target]:
+def _on_host(mode: Mode, variant: str | None) -> Iterator[ReplayTarget]:
     if os.geteuid() != 0:
         raise KernelUnavailable("--kernel host programs this machine's own rules and needs root")
     _require(mode)
@@ -138,16 +138,16 @@ def _on_host(mode: Mode, variant: str | None) -> Iterator[Target]:
         mode.clean(place)
 
 
-def _real(mode: Mode, place: Place, variant: str | None) -> Iterator[Target]:
+def _real(mode: Mode, place: Place, variant: str | None) -> Iterator[ReplayTarget]:
     with (mode.variants[variant] if variant else mode.real)(place) as opened:
         _probe(opened)
         facts = {"kind": place.kind, **_machine(), "release": platform.release(), **opened.tools}
         if not mode.translates:
-            yield Target(opened.kernel, opened.view, facts, place)
+            yield ReplayTarget(opened.kernel, opened.view, facts, place)
             return
         table = ConntrackTable(place.make_socket(socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER))
         try:
-            yield Target(opened.kernel, opened.view, facts, place, table)
+            yield ReplayTarget(opened.kernel, opened.view, facts, place, table)
         finally:
             table.close()
 

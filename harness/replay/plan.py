@@ -26,7 +26,7 @@ PLANNERS = {**{mode.name: mode.backend for mode in MODES.values()}, "kernelspace
 
 
 @dataclass(frozen=True)
-class Choices:
+class PlanOptions:
     """The user's options; `at` is a position, None for the end; `families` are some of 4 and 6."""
 
     mode: str
@@ -39,7 +39,7 @@ class Choices:
     version: tuple[int, int] = NEWEST
 
 
-def programs(source: str, choices: Choices) -> list[Program]:
+def programs(source: str, choices: PlanOptions) -> list[Program]:
     """One program per family, from scratch. RecordingError for bad input, LookupError if the seq does not exist."""
     with open_source(source) as recording:
         config = proxy_config(source, recording.header.cluster, choices.pod_networks, choices.version)
@@ -56,17 +56,17 @@ def program_of(header: JsonObject, objects: Iterable[tuple[str, bytes]], mode: s
     state = ClusterState(node, NEWEST)
     for resource, manifest in objects:
         state.observe("ADDED", resource, manifest)
-    return list(_planned(state, proxy_config("", header, None, NEWEST), Choices(mode)))
+    return list(_planned(state, proxy_config("", header, None, NEWEST), PlanOptions(mode)))
 
 
-def _planned(state: ClusterState, config: ProxyConfig, choices: Choices) -> Iterable[Program]:
+def _planned(state: ClusterState, config: ProxyConfig, choices: PlanOptions) -> Iterable[Program]:
     host = config.host(state.node)
     for family in choices.families:
         changes = Dataplane(family, config).update(state, sorted(state.services))
         yield PLANNERS[choices.mode](family, config).plan(changes, host)
 
 
-def _state(source: str, recording: Recording, choices: Choices) -> ClusterState:
+def _state(source: str, recording: Recording, choices: PlanOptions) -> ClusterState:
     nodes, window = NodeNames(source), Window(until=choices.at)
     state, last = ClusterState(choices.node, choices.version), None
     for event in recording:

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.judge.packets.lookout import Seen
+from harness.judge.packets.lookout import WatchReport
 from harness.replay.effects import NOTHING, UNDONE
 from harness.replay.latencies import Latencies
 from harness.replay.timeline import Timeline
@@ -27,7 +27,7 @@ class Between:
     most_generations: int = 0
     overruns: int = 0
 
-    def add(self, seen: Seen) -> None:
+    def add(self, seen: WatchReport) -> None:
         """Add one sync."""
         self.tried += seen.tried
         self.lost += seen.lost
@@ -52,7 +52,7 @@ class Between:
 
 
 @dataclass
-class Result:
+class ReplayResult:
     """Figures of one run; seconds, bytes. `verified` is True, False or "unknown"."""
 
     recording: dict[str, Any]

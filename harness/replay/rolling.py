@@ -19,7 +19,7 @@ MOST_SAMPLES = 100_000
 BUCKETS = tuple(step * 10.0**power for power in range(-5, 2) for step in (1, 2, 5))
 
 
-class Sample(NamedTuple):
+class ChangeSample(NamedTuple):
     """One change with an effect on the kernel; seconds, as in a replay's result."""
 
     work: float
@@ -33,9 +33,9 @@ class Rolling:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._samples: deque[tuple[float, Sample]] = deque(maxlen=MOST_SAMPLES)
+        self._samples: deque[tuple[float, ChangeSample]] = deque(maxlen=MOST_SAMPLES)
 
-    def add(self, sample: Sample) -> None:
+    def add(self, sample: ChangeSample) -> None:
         """Count one change."""
         with self._lock:
             self._samples.append((self._clock(), sample))
@@ -87,7 +87,7 @@ class Exporter:
         self._server = server
         self.port: int = server.server_port
 
-    def add(self, sample: Sample) -> None:
+    def add(self, sample: ChangeSample) -> None:
         """Count one change."""
         for field, value in sample._asdict().items():
             self._histograms[field].observe(value)
@@ -111,7 +111,7 @@ class Watchers:
     def __init__(self, rolling: Rolling | None = None, exporter: Exporter | None = None) -> None:
         self._rolling, self._exporter = rolling, exporter
 
-    def changed(self, event: Event, sample: Sample) -> None:
+    def changed(self, event: Event, sample: ChangeSample) -> None:
         """Report a completed change."""
         for each in (self._rolling, self._exporter):
             if each is not None:

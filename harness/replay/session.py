@@ -18,7 +18,7 @@ from engine.config import NEWEST, ProxyConfig
 from engine.manifest import ManifestError
 from engine.model import Network
 from engine.proxier import Proxier, Sync
-from harness.judge.packets.lookout import Lookout, Seen
+from harness.judge.packets.lookout import Lookout, WatchReport
 from harness.judge.packets.questions import Question
 from harness.log import open_source
 from harness.log.events import OBJECT_TYPES, Event, JsonObject
@@ -28,14 +28,14 @@ from harness.log.node_names import NodeNames
 from harness.log.window import Window
 from harness.modes import mode_of
 from harness.modes.mode import Notifications
-from harness.replay.checks import WAYS, Checks, Moment
+from harness.replay.checks import WAYS, Checks, CheckTime
 from harness.replay.config import proxy_config
 from harness.replay.effects import NOTHING, SENT, Effects, service_of
-from harness.replay.kernels import Target
-from harness.replay.result import Result
-from harness.replay.rolling import Sample, Watchers
+from harness.replay.kernels import ReplayTarget
+from harness.replay.result import ReplayResult
+from harness.replay.rolling import ChangeSample, Watchers
 from harness.replay.schedule import Batch, batches
-from harness.replay.timeline import Stretch
+from harness.replay.timeline import TimelineInterval
 
 NS = 1_000_000_000
 ONE_TRANSACTION_BYTES = 64 << 10
@@ -43,7 +43,7 @@ ONE_TRANSACTION_BYTES = 64 << 10
 
 
 @dataclass(frozen=True)
-class Options:
+class ReplayOptions:
     """The user's options; `speed` None is as fast as possible, periods are in nanoseconds."""
 
     mode: str = "nftables"
@@ -66,11 +66,16 @@ class Options:
 Progress = Callable[[str, int], None]
 
 
-class Session:
+class ReplaySession:
     """Replays one source into one opened kernel; use once."""
 
     def __init__(
-        self, source: str, options: Options, target: Target, progress: Progress, watchers: Watchers | None = None
+        self,
+        source: str,
+        options: ReplayOptions,
+        target: ReplayTarget,
+        progress: Progress,
+        watchers: Watchers | None = None,
     ) -> None:
         self._source = source
         self._options = options
@@ -88,14 +93,14 @@ class Session:
         """Initial convergence, as soon as it is known: long before the checks are done."""
         return "" if self._initial_seconds is None else f"initial convergence {self._initial_seconds:.3f} s"
 
-    def run(self) -> Result:
+    def run(self) -> ReplayResult:
         """Raises RecordingError for bad input, KernelError if the kernel rejects the rules."""
         try:
             return self._run()
         finally:
             gc.unfreeze()
 
-    def _run(self) -> Result:
+    def _run(self) -> ReplayResult:
         started = time.perf_counter()
         with open_source(self._source, self._options.follow) as recording:
             self._recording, self._window = recording, narrowed(self._options.window, recording.take_window())
@@ -109,7 +114,7 @@ class Session:
                 conntrack=self._target.conntrack,
                 flow_addresses=self._target.place.own_addresses if self._target.place else (),
             )
-            self._result = Result(
+            self._result = ReplayResult(
                 recording={"path": self._source},
                 engine={"mode": self._options.mode, "min_sync_period_seconds": self._options.min_sync_period / NS},
                 kernel=self._target.facts,
@@ -172,7 +177,7 @@ class Session:
             len(piece.endpoints) for slices in state.slices.values() for piece in slices.values()
         )
         self._result.engine["node"] = state.node_name
-        self._check("the initial sync", Moment.FIRST)
+        self._check("the initial sync", CheckTime.FIRST)
         return rest
 
     def _churn(self, cut: Iterator[Batch]) -> None:
@@ -188,7 +193,7 @@ class Session:
                     time.sleep(max(0.0, due - time.perf_counter()))
                 synced = self._sync_batch(batch, lookout)
                 ignored = f"seq {batch.events[-1].seq}, which asked for no sync"
-                self._check(f"sync {self._result.syncs}" if synced else ignored, Moment.BETWEEN)
+                self._check(f"sync {self._result.syncs}" if synced else ignored, CheckTime.BETWEEN)
 
     @contextmanager
     def _looking_out(self) -> Iterator[Lookout | None]:
@@ -229,7 +234,7 @@ class Session:
         self._measure(batch, counted, sync, observed, (took, live))
         return True
 
-    def _account_seen(self, seen: Seen, sync: Sync, steady: list[Question], started: float) -> float | None:
+    def _account_seen(self, seen: WatchReport, sync: Sync, steady: list[Question], started: float) -> float | None:
         """Record the observations of a sync; returns seconds until the kernel's last notification, None without one."""
         moment = f"during sync {self._result.syncs}"
         self._result.between.add(seen)
@@ -271,7 +276,7 @@ class Session:
         queue = max(0.0, self._finished - due)
         begun = due + queue
         self._finished = begun + whole
-        stretch = Stretch(due, 1, 0, sync.operations, work, queue)
+        stretch = TimelineInterval(due, 1, 0, sync.operations, work, queue)
         for event, effect in changes:
             if effect != SENT:
                 result.not_counted[effect] += 1
@@ -287,7 +292,7 @@ class Session:
             result.queued += queue > 0
             result.pacing.record(due - event.t / NS)
             result.by_kind[kind_of(event)].record(latency)
-            self._watchers.changed(event, Sample(work, queue, latency))
+            self._watchers.changed(event, ChangeSample(work, queue, latency))
             stretch.changes += 1
             stretch.convergence_seconds = max(stretch.convergence_seconds, latency)
         result.timeline.add(stretch)
@@ -313,13 +318,13 @@ class Session:
         self._result.bytes += sync.bytes
         self._result.flows_removed += sync.conntrack_removed
 
-    def _check(self, when: str, moment: Moment) -> None:
-        if moment != Moment.BETWEEN:
+    def _check(self, when: str, moment: CheckTime) -> None:
+        if moment != CheckTime.BETWEEN:
             self._progress(f"checking the kernel after {when}", 0)
         self._checks.check(when, moment)
 
-    def _finish(self) -> Result:
-        self._check("the last sync", Moment.LAST)
+    def _finish(self) -> ReplayResult:
+        self._check("the last sync", CheckTime.LAST)
         self._nodes.note_deleted(self._proxier.state.node_name)
         result = self._result
         result.recording["events"] = self._events

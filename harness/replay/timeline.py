@@ -10,7 +10,7 @@ FIRST_STEP_SECONDS = 1.0
 
 
 @dataclass
-class Stretch:
+class TimelineInterval:
     """Totals and worst latencies of the syncs due in one interval, which begins at `at_seconds`."""
 
     at_seconds: float
@@ -21,7 +21,7 @@ class Stretch:
     queue_seconds: float = 0.0
     convergence_seconds: float = 0.0
 
-    def add(self, other: Stretch) -> None:
+    def add(self, other: TimelineInterval) -> None:
         """Add another sync."""
         self.syncs += other.syncs
         self.changes += other.changes
@@ -36,9 +36,9 @@ class Timeline:
 
     def __init__(self, step_seconds: float = FIRST_STEP_SECONDS) -> None:
         self.step_seconds = step_seconds
-        self._stretches: dict[int, Stretch] = {}
+        self._stretches: dict[int, TimelineInterval] = {}
 
-    def add(self, sync: Stretch) -> None:
+    def add(self, sync: TimelineInterval) -> None:
         """Count one sync, which was due at `at_seconds`."""
         self._put(sync)
         while len(self._stretches) > MOST_STRETCHES:
@@ -47,9 +47,9 @@ class Timeline:
             for stretch in before.values():
                 self._put(stretch)
 
-    def _put(self, one: Stretch) -> None:
+    def _put(self, one: TimelineInterval) -> None:
         place = int(one.at_seconds // self.step_seconds)
-        self._stretches.setdefault(place, Stretch(place * self.step_seconds)).add(one)
+        self._stretches.setdefault(place, TimelineInterval(place * self.step_seconds)).add(one)
 
     def as_json(self) -> dict[str, Any]:
         """The documented JSON object."""

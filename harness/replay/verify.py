@@ -20,11 +20,11 @@ from harness.judge.oracle.scene import scene
 from harness.judge.readback.judged import Judged
 from harness.judge.readback.probe import probe
 from harness.judge.verify import readback
-from harness.modes.opened import View
+from harness.modes.opened import ModeView
 from harness.places.place import Place
 
 
-def held(proxier: Proxier, view: View, oracle: Oracle, mode: str, changed: Set[Name] | None = None) -> Judged:
+def held(proxier: Proxier, view: ModeView, oracle: Oracle, mode: str, changed: Set[Name] | None = None) -> Judged:
     """Compare the kernel's state with the oracle, and the engine's plans with plans made from scratch.
 
     With `changed`, only what changed since the last call, and the plans of these Services.

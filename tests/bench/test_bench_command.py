@@ -18,7 +18,7 @@ from harness.bench.rows import CHURNS, SYNC_ONLY
 from harness.bench.verdict import steps_of
 from harness.cli import main
 from harness.cli.result_pages import page_of
-from harness.log.synth import Options, generate
+from harness.log.synth import SynthOptions, generate
 from tests.axe import violations
 from tests.chaos_report.chromium import CONTRAST, OVERFLOW
 from tests.chaos_report.conftest import chromium
@@ -107,7 +107,7 @@ def test_other_proxies_against_each_other(tmp_path, kernel_namespaces):
 @pytest.mark.parametrize("churn", CHURNS)
 def test_every_churn_changes_what_it_says(churn):
     collector = Collector()
-    for _ in collector.watch(generate(Options(60, 4, 0, nodes=10))[1]):
+    for _ in collector.watch(generate(SynthOptions(60, 4, 0, nodes=10))[1]):
         pass
     cluster = collector.cluster()
     found = [[(kind, resource) for kind, resource, _ in batch] for batch in batches(churn, cluster)]

@@ -9,12 +9,12 @@ import pytest
 from harness.bench.gates import by_history, by_pairs, by_saved, verdict
 from harness.bench.history import HistoryError, append, line_of, read
 from harness.bench.result import result
-from harness.bench.rows import PROFILES, Row, parsed, rows_of
+from harness.bench.rows import PROFILES, BenchRow, parsed, rows_of
 from harness.bench.samples import Record, Sample, Samples
 from harness.bench.verdict import steps_of
 
 FACTS = {"machine": {"cpu": "x", "cpus": 2, "memory_mib": 1, "load": 0.1}, "kernel": "6", "tools": {}, "commit": None}
-ROW = Row("nftables", 1_000, 10, "steady")
+ROW = BenchRow("nftables", 1_000, 10, "steady")
 
 
 def samples(factor: float = 1.0, clock: float = 1.0, count: int = 40) -> Samples:
@@ -67,7 +67,7 @@ def test_memory_from_outside_takes_as_many_pairs_as_times_do():
     heavy.memory = [200, 130]
     light = samples()
     light.memory = [100, 100]
-    record = Record(Row("nftables", 30, 2, "steady", "proxy-engine"), heavy, light, *about)
+    record = Record(BenchRow("nftables", 30, 2, "steady", "proxy-engine"), heavy, light, *about)
     found, _ = by_pairs(result([record], "quick", "main", FACTS, ""), 10)
     assert [(each["figure"], each["red"]) for each in found] == [("peak_memory_bytes", False)]
 

@@ -7,7 +7,7 @@ import time
 from engine.config import ProxyConfig
 from engine.proxier import Proxier
 from harness.acceptance.observer import open_observer
-from harness.acceptance.run import Run
+from harness.acceptance.run import CaseRun
 from harness.conformance.corpus.clusters import CIP, E1, E2, E3, LB, POD, end, flow, service, slice_
 from harness.judge.readback.nftables_judge import VERDICTS
 from harness.modes import nftables
@@ -30,7 +30,7 @@ def test_a_client_keeps_its_endpoint_until_its_time_is_up(tmp_path, kernel_names
     flows = [flow(POD, f"{CIP}:80", "dnat", E1, E2, E3), flow(POD, f"{LB}:80", "dnat+", E1, E2, E3)]
     read = case("x", [sticky(1), slice_(end(E1), end(E2), end(E3))], flows)
     with open_observer(read, "nftables") as observer:
-        run = Run(read, "nftables", observer, (1, 35))
+        run = CaseRun(read, "nftables", observer, (1, 35))
         run.enter(read.stages[0].events)
         by_address, by_balancer = read.stages[0].flows
         first = observer.connect(by_address).endpoints

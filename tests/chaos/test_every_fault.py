@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from chaos.faults import FAULTS, fault_of
-from chaos.model import Op, Step
+from chaos.model import Op, PlannedFault
 from chaos.perform import Performed, Performer
 from chaos.targets.lab import LabTarget
 from harness.lab.answers import NodeStatus, PodStatus
@@ -53,7 +53,7 @@ print(answered, slowest)
 class Watched:
     """The lab, while a fault is on: how things are, as users of it would see them."""
 
-    def __init__(self, client: LabClient, step: Step) -> None:
+    def __init__(self, client: LabClient, step: PlannedFault) -> None:
         self.client, self.step = client, step
         self.before = client.status()
 
@@ -275,7 +275,7 @@ def begin(target: Patient, case: Case) -> tuple[Watched, threading.Thread, list[
     script = fault.script(chosen, case.seconds, rng, cluster)
     target.heal = script.heal
     pods = tuple(pod.name for pod in chosen.pods)
-    step = Step(1, case.fault, case.parameters, case.seconds, pods, chosen.nodes, script)
+    step = PlannedFault(1, case.fault, case.parameters, case.seconds, pods, chosen.nodes, script)
     watched, done = Watched(client, step), []
     thread = threading.Thread(target=lambda: done.append(Performer(target).perform(step)))
     thread.start()

@@ -10,7 +10,7 @@ import pytest
 from chaos.experiment import read_experiment
 from chaos.judged import judge_folder
 from chaos.perform import Performer
-from chaos.session import Session, SessionError
+from chaos.session import ChaosSession, SessionError
 from chaos.targets.lab_stage import LabStage
 from chaos.verdict import Verdict
 from harness.lab.control_plane.probes import parse_probe, time_to_unready_seconds
@@ -45,8 +45,8 @@ def experiment(method: list[dict], objectives: dict, **lab) -> dict:
     return {"title": "t", "description": "d", "method": activities, "extensions": [extension]}
 
 
-def session(raw: dict, folder: Path) -> Session:
-    return Session(read_experiment(raw), 1, folder, lambda line: None, LabStage())
+def session(raw: dict, folder: Path) -> ChaosSession:
+    return ChaosSession(read_experiment(raw), 1, folder, lambda line: None, LabStage())
 
 
 def run(raw: dict, folder: Path, between=lambda session: None) -> Verdict:
@@ -127,7 +127,7 @@ def test_a_paused_engine_makes_the_verdict_false(tmp_path):
 
 
 def test_a_fault_that_could_not_be_injected_makes_it_unknown(tmp_path):
-    def end_the_pod(made: Session) -> None:
+    def end_the_pod(made: ChaosSession) -> None:
         (pod,) = made.plan.steps[0].pods
         made.stage.client.perform("pod.signal", pod=pod, number="SIGKILL")
         until(lambda: not any(p.name == pod and p.running for p in made.stage.client.status().pods))
@@ -146,7 +146,7 @@ def test_a_heal_that_fails_is_reported_and_makes_it_unknown(tmp_path, monkeypatc
     told: list[str] = []
     faults = [{"fault": "pod-kill", "seconds": 5}, {"fault": "pod-hang", "seconds": 1}]
     raw = experiment(faults, {"error_budget_percent": 100})
-    made = Session(read_experiment(raw), 1, tmp_path, told.append, LabStage())
+    made = ChaosSession(read_experiment(raw), 1, tmp_path, told.append, LabStage())
     made.begin()
     try:
         perform_op = made.target.perform

@@ -19,7 +19,7 @@ from chaos.targets.kube.guard import complaints
 from chaos.targets.kube.scene import NodeView, Scene, drained, pod_view
 from chaos.targets.kube.settings import KubeOptions, KubeSettings
 from chaos.targets.kube.stage import KubeStage
-from chaos.targets.kube.undo import Header, HealError, HealFile, Undo, read_heal_file
+from chaos.targets.kube.undo import HealError, HealFile, Undo, UndoHeader, read_heal_file
 from tests.chaos.kube_experiment import EXEC, experiment
 from tests.chaos.stand import NAMESPACE, NODES, OTHER, SERVICE, pod_manifest
 
@@ -135,7 +135,7 @@ undos = st.builds(
 def test_a_heal_file_cut_off_anywhere_names_all_that_was_asked_for(steps, part, tmp_path_factory):
     """A change is on the disk before it is asked for: what a longer file knows as open, its beginning knew too."""
     folder = tmp_path_factory.mktemp("heal")
-    heal = HealFile(folder, Header("https://one"))
+    heal = HealFile(folder, UndoHeader("https://one"))
     sizes, wanted = [heal.path.stat().st_size], [set()]
     for forward, undo in steps:
         heal.before(undo) if forward else heal.undone(undo.key)
@@ -149,7 +149,7 @@ def test_a_heal_file_cut_off_anywhere_names_all_that_was_asked_for(steps, part, 
     assert header.server == "https://one"
     assert set(left) == wanted[whole]
     with pytest.raises(HealError, match="belongs to https://one, not https://two"):
-        HealFile(folder, Header("https://two"))
+        HealFile(folder, UndoHeader("https://two"))
 
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaos import perform
-from chaos.model import Cluster, Condition, Op, Script, Step
+from chaos.model import Cluster, Condition, Op, PlannedFault, Script
 from chaos.perform import Performer, TargetError
 
 
@@ -46,7 +46,7 @@ class Stand:
         return 0.0
 
 
-def step(inject: list[str], heal: list[str]) -> Step:
+def step(inject: list[str], heal: list[str]) -> PlannedFault:
     def condition(name: str) -> Condition:
         return Condition("pod", name, "running", True)
 
@@ -56,7 +56,7 @@ def step(inject: list[str], heal: list[str]) -> Step:
         tuple(Op(0, name, {}) for name in heal),
         tuple(map(condition, heal)),
     )
-    return Step(1, "fault", {}, 0.0, (), (), script)
+    return PlannedFault(1, "fault", {}, 0.0, (), (), script)
 
 
 @pytest.fixture(autouse=True)
@@ -119,7 +119,7 @@ class Slow(Stand):
         return time.monotonic()
 
 
-def held(seconds: float) -> Step:
+def held(seconds: float) -> PlannedFault:
     return msgspec.structs.replace(step(OPS[:1], HEALS[:1]), seconds=seconds)
 
 
@@ -139,5 +139,5 @@ def test_a_fault_that_was_over_before_its_heal_was_not_in_force_as_long_as_asked
 
 
 def test_a_script_that_moves_on_from_its_evidence_says_what_is_seen_at_its_end():
-    late = Step(1, "fault", {}, 0.2, (), (), Script(held(0).script.inject, held(0).script.evidence, lasting=()))
+    late = PlannedFault(1, "fault", {}, 0.2, (), (), Script(held(0).script.inject, held(0).script.evidence, lasting=()))
     assert Performer(Slow(takes=0, lasts=0.1)).perform(late).in_force_seconds >= 0.2

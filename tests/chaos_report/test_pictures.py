@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaos.report import sequence, timeline
-from chaos.report.series import Bucket, FollowedChange, Timeline, Unready, Window
+from chaos.report.series import Bucket, FaultWindow, FollowedChange, ReportTimeline, Unready
 from chaos.verdict.findings import Finding
 from harness.html.page import NARROW, WIDE
 from harness.html.scales import Scale, decades, time_ticks, upper
@@ -32,7 +32,7 @@ buckets = st.builds(
     lags,
 )
 lines = st.builds(
-    Timeline,
+    ReportTimeline,
     began=st.floats(0, 1e4),
     ended=st.floats(0, 1e5),
     buckets=st.lists(buckets, min_size=1, max_size=6).map(tuple),
@@ -46,7 +46,7 @@ lines = st.builds(
     ).map(tuple),
     unready=st.lists(st.builds(Unready, times, st.tuples(names)), max_size=4).map(tuple),
     windows=st.lists(
-        st.builds(Window, st.integers(1, 99), names, times, times, times, counts, st.booleans(), st.tuples(names)),
+        st.builds(FaultWindow, st.integers(1, 99), names, times, times, times, counts, st.booleans(), st.tuples(names)),
         max_size=6,
     ).map(tuple),
 )

@@ -12,7 +12,7 @@ from harness.judge.behaviour import Behaviour
 from harness.judge.oracle import Oracle, Settings
 from harness.log import open_source
 from harness.log.events import OBJECT_TYPES
-from harness.modes.opened import View
+from harness.modes.opened import ModeView
 
 FAMILIES = (4, 6)
 _ROOT = Path(__file__).parents[2] / "recordings"
@@ -23,7 +23,7 @@ RICH = str(next(path for path in (_ROOT / "rules.jsonl", _ROOT / "demo.jsonl") i
 class Programmed(NamedTuple):
     """A kernel after a recording, and what it should hold."""
 
-    view: View
+    view: ModeView
     oracle: Oracle
     expected: dict[int, Behaviour]
     settings: Settings

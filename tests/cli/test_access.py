@@ -20,7 +20,7 @@ from harness.kube.list_watch import ListWatch
 from harness.log import RecordingError
 from harness.log.kafka import broker
 from harness.places.vm import image
-from harness.record.log import Log, spool_folder
+from harness.record.log import EventLog, spool_folder
 
 CLUSTER = {"name": "x", "cluster": {"server": "https://127.0.0.1:1", "certificate-authority": "/none/ca.crt"}}
 CONFIG = {
@@ -89,7 +89,7 @@ def test_a_spool_that_cannot_be_made_is_one_line(tmp_path):
     with pytest.raises(
         RecordingError, match="spool: the spool folder cannot be created: .*; choose another with --spool"
     ):
-        Log(tmp_path / "file" / "spool", spool=True)
+        EventLog(tmp_path / "file" / "spool", spool=True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes a user without a home, which only root may")

@@ -16,7 +16,7 @@ from harness.judge.readback.compare import compare
 from harness.modes import MODES, mode_of
 from harness.places.namespace import Namespace
 from harness.places.place import Place
-from harness.replay.plan import PLANNERS, Choices, programs
+from harness.replay.plan import PLANNERS, PlanOptions, programs
 
 DEMO = "recordings/demo.jsonl"
 
@@ -63,7 +63,7 @@ def fed(namespace: Namespace, page: str, *command: str) -> None:
 def applied(mode: str, dump: str, namespace: Namespace, *, and_then) -> object:
     """What `and_then(opened)` gives once the engine itself has programmed the namespace."""
     with mode_of(mode).real(place_of(namespace)) as opened:
-        for program in programs(dump, Choices(mode)):
+        for program in programs(dump, PlanOptions(mode)):
             opened.kernel.apply(program)
         return and_then(opened)
 
@@ -83,7 +83,7 @@ def test_nft_takes_the_sections_and_holds_what_the_engine_makes_it_hold(kernel_n
 
 def test_the_page_is_the_sections_in_order(dump):
     page = harness("plan", dump, "--mode", "nftables").stdout
-    made = programs(dump, Choices("nftables"))
+    made = programs(dump, PlanOptions("nftables"))
     assert "".join(line for line in page.splitlines(True) if not line.startswith("# ")) == "".join(
         program.text() for program in made
     )
@@ -106,7 +106,7 @@ def test_userspace_takes_its_own_page(dump):
 
     page = json.loads(harness("plan", dump, "--mode", "userspace", "--family", "4").stdout)
     tables = Tables(4)
-    tables.apply(programs(dump, Choices("userspace", families=(4,)))[0])
+    tables.apply(programs(dump, PlanOptions("userspace", families=(4,)))[0])
     assert page["rules"].keys() == tables.rules.keys()
     assert f"{CIP}:80/tcp" in page["rules"]
 

@@ -12,7 +12,7 @@ from harness.cli import progress, replay
 from harness.cli.progress import Progress
 from harness.log import open_source
 from harness.replay.compare import runs
-from harness.replay.session import Options
+from harness.replay.session import ReplayOptions
 from tests.waiting import until
 
 
@@ -80,7 +80,7 @@ def test_a_replay_shows_its_first_figure_while_it_still_checks(monkeypatch):
     monkeypatch.delenv(progress.VARIABLE)
     monkeypatch.setattr(progress, "LINES", (0.0, 0.001))
     monkeypatch.setattr("sys.stderr", shown)
-    result = replay._run("recordings/demo.jsonl", Options(), "memory", None, None)
+    result = replay._run("recordings/demo.jsonl", ReplayOptions(), "memory", None, None)
     assert f"; initial convergence {result['initial']['seconds']:.3f} s" in shown.getvalue()
 
 

@@ -16,7 +16,7 @@ from harness.cli import main
 from harness.cli.result_pages import page_of
 from harness.conformance.entry import chosen, corpus
 from harness.conformance.fuzz import fuzz
-from harness.conformance.run import Target, as_json, run
+from harness.conformance.run import ProxyUnderTest, as_json, run
 from harness.kube.proxy import OURS, Command
 from tests.docs.test_schemas import check
 
@@ -26,12 +26,12 @@ SIMPLE = "inv-04-slice-before-service"
 """A Service comes and goes: cluster IPs alone, in IPv4."""
 
 
-def foreign(*fault: str) -> Target:
+def foreign(*fault: str) -> ProxyUnderTest:
     command = Command("foreign", (sys.executable, str(FOREIGN), "{api}", "{node}", "10.0.0.0/8", *fault))
-    return Target(command, "iptables", (1, 37), None, ("--mode", "iptables"))
+    return ProxyUnderTest(command, "iptables", (1, 37), None, ("--mode", "iptables"))
 
 
-def judged(target: Target, *names: str) -> dict:
+def judged(target: ProxyUnderTest, *names: str) -> dict:
     return as_json(target, run(target, chosen(corpus(), names)), 1.0)
 
 
@@ -111,7 +111,7 @@ def test_a_proxy_that_follows_nothing_is_not_tried_for_ever(kernel_namespaces):
 
 
 def test_random_clusters_are_the_same_for_a_seed(kernel_namespaces):
-    ours = Target(OURS, "nftables", (1, 37), None, ("--mode", "nftables"))
+    ours = ProxyUnderTest(OURS, "nftables", (1, 37), None, ("--mode", "nftables"))
     assert [result.state for result in fuzz(ours, 2, 11)] == ["passed", "passed"]
 
 

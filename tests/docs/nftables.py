@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.judge.trace.ruleset import Ruleset, Table
-from harness.replay.plan import Choices, programs
+from harness.replay.plan import PlanOptions, programs
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "nftables.md"
@@ -51,7 +51,7 @@ class Way(NamedTuple):
 def demo_table() -> Table:
     """The IPv4 table of the demo recording."""
     rules = Ruleset()
-    (program,) = programs(str(DEMO), Choices("nftables", families=(4,)))
+    (program,) = programs(str(DEMO), PlanOptions("nftables", families=(4,)))
     rules.feed(program.text())
     return rules.tables["ip", "kube-proxy"]
 

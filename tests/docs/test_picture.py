@@ -7,7 +7,7 @@ import re
 
 from harness.replay.kernels import open_kernel
 from harness.replay.report.terminal import picture
-from harness.replay.session import Options, Session
+from harness.replay.session import ReplayOptions, ReplaySession
 
 from .commands import ROOT
 
@@ -30,7 +30,7 @@ def lines(svg: str) -> list[str]:
 def test_the_picture_is_of_this_replay(monkeypatch):
     monkeypatch.chdir(ROOT)
     with open_kernel("memory", "nftables") as target:
-        now = Session(LARGE, Options(verify="none"), target, lambda *_: None).run()
+        now = ReplaySession(LARGE, ReplayOptions(verify="none"), target, lambda *_: None).run()
     expected = lines(picture(now.as_json()))
     assert len(expected) >= 9
     assert lines(PICTURE.read_text()) == expected, f"run: harness replay {LARGE} --svg {PICTURE.relative_to(ROOT)}"

@@ -31,7 +31,7 @@ from engine.kernel.nftables import NftablesMemory
 from engine.model import HostAddresses, Name, Target
 from engine.proxier import Proxier
 from harness.acceptance.observer import open_observer
-from harness.acceptance.run import Run
+from harness.acceptance.run import CaseRun
 from harness.conformance.corpus.clusters import CIP, POD, end, flow, service, slice_
 from harness.judge.packet import Packet
 from harness.judge.readback.nftables import behaviour_of
@@ -115,7 +115,7 @@ def test_every_one_of_many_endpoints_gets_its_share(tmp_path, kernel_namespaces,
     read = case("x", [service(**spec if seconds else {}), *slices], [flow(POD, f"{CIP}:80", "dnat", *texts)])
     (asked,) = read.stages[0].flows
     with open_observer(read, "nftables") as observer:
-        run = Run(read, "nftables", observer, (1, 35))
+        run = CaseRun(read, "nftables", observer, (1, 35))
         run.enter(read.stages[0].events)
         assert run._tracers.of(asked).trace(asked.packet).outcome == asked.expected, "all of them, by the rules"
         found = Counter()

@@ -12,7 +12,7 @@ from engine.addresses import parse_network
 from engine.config import ProxyConfig
 from engine.proxier import Proxier
 from harness.log.events import OBJECT_TYPES
-from harness.log.synth import Options, generate
+from harness.log.synth import SynthOptions, generate
 from harness.modes import nftables
 
 Story = list[tuple[str, str, bytes]]
@@ -21,7 +21,7 @@ CONFIG = ProxyConfig(pod_networks=(parse_network("10.128.0.0/9"), parse_network(
 
 def story(seed: int, services: int = 8, churn: int = 40) -> Story:
     """A synthetic dual-stack cluster's history without its markers."""
-    _, events = generate(Options(services, None, churn, nodes=4, zones=2, dual_stack=True, seed=seed))
+    _, events = generate(SynthOptions(services, None, churn, nodes=4, zones=2, dual_stack=True, seed=seed))
     return [(e.type, e.resource, bytes(e.object)) for e in events if e.type in OBJECT_TYPES]
 
 

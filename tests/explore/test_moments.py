@@ -17,7 +17,7 @@ from harness.log.difference import differences
 from harness.log.events import Event, Header
 from harness.log.state import state_at
 from harness.replay.ask import explain, explain_state
-from harness.replay.plan import Choices, programs
+from harness.replay.plan import PlanOptions, programs
 from tests.chaos_report.runs import ordinary, write_run
 
 from .conftest import DEMO
@@ -34,7 +34,7 @@ def test_the_state_is_what_inspect_prints(demo, count):
 
 
 def test_each_change_is_what_diff_prints(demo):
-    facts = views.Facts(demo.events)
+    facts = views.ManifestFacts(demo.events)
     for count in range(demo.initial + 1, len(demo) + 1, 7):
         before, after = demo.objects(count - 1), demo.objects(count)
         expected = [msgspec.to_builtins(each) for each in differences(before, after)]
@@ -53,7 +53,7 @@ def test_every_event_after_the_initial_list_is_on_the_timeline(demo):
 
 
 def test_rows_count_endpoints_by_condition_and_come_in_pages(demo):
-    objects, facts = demo.objects(150), views.Facts(demo.events)
+    objects, facts = demo.objects(150), views.ManifestFacts(demo.events)
     whole = views.services(objects, facts, "", 0, 500)
     parts = [views.services(objects, facts, "", first, 10)["rows"] for first in range(0, whole["total"], 10)]
     assert [row for part in parts for row in part] == whole["rows"] and whole["total"] == len(whole["rows"]) > 40
@@ -67,12 +67,12 @@ def test_rows_count_endpoints_by_condition_and_come_in_pages(demo):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_rules_are_those_that_plan_prints(demo, tmp_path, mode):
-    objects, facts = demo.objects(150), views.Facts(demo.events)
+    objects, facts = demo.objects(150), views.ManifestFacts(demo.events)
     keys = concerned(objects, facts, SERVICE, None)
     path = tmp_path / "alone.jsonl"
     events = [Event(n, 0, "ADDED", key[0], objects[key]) for n, key in enumerate(keys, 1)]
     write_recording(path, demo.header, events)
-    expected = "".join(text for each in programs(str(path), Choices(mode)) for _, text in each.sections())
+    expected = "".join(text for each in programs(str(path), PlanOptions(mode)) for _, text in each.sections())
     text = rules(demo.header.cluster, objects, facts, SERVICE, mode, None)
     assert "".join(line for line in text.splitlines(True) if not line.startswith("# IPv")) == expected
     assert rules(demo.header.cluster, {}, facts, SERVICE, mode, None) == ""
@@ -126,7 +126,7 @@ def test_a_long_runs_requests_are_added_up_and_a_log_without_an_end_is_named(tmp
 
 def test_slices_that_are_not_valid_and_an_empty_recording_are_shown(tmp_path):
     odd = {("endpointslices", "a", "b"): msgspec.Raw(b'{"metadata":{"name":"b","labels":3},"endpoints":7}')}
-    assert views.services(odd, views.Facts(), "", 0, 10)["rows"] == []
+    assert views.services(odd, views.ManifestFacts(), "", 0, 10)["rows"] == []
     path = tmp_path / "empty.jsonl"
     write_recording(path, Header("kube-proxy-harness/recording", 1), [])
     with open_source(str(path)) as recording:

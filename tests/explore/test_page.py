@@ -75,10 +75,12 @@ def test_keys_buttons_and_links_move_through_time(chromium, page, demo):
 
 def test_the_page_shows_what_the_commands_print(chromium, page, demo):
     opened(chromium, page, MOMENT)
-    rows = views.services(demo.objects(150), views.Facts(demo.events), "", 0, 500)["rows"]
+    rows = views.services(demo.objects(150), views.ManifestFacts(demo.events), "", 0, 500)["rows"]
     names = "return [...document.querySelectorAll('[aria-label=Services] td button')].map(e => e.textContent)"
     eventually(chromium, names, [row["name"] for row in rows])
-    ends = views.service(demo.objects(150), views.Facts(demo.events), "contingency-team", "users-gateway")["endpoints"]
+    ends = views.service(demo.objects(150), views.ManifestFacts(demo.events), "contingency-team", "users-gateway")[
+        "endpoints"
+    ]
     eventually(chromium, ADDRESSES, [end["addresses"] for end in ends])
     opened(chromium, page, f"{MOMENT}&tab=trace&{TRACE}")
     printed = CliRunner().invoke(main, ["trace", DEMO, "--at", "150", *TRACE_OPTIONS, "--json", "-"])

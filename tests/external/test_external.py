@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from harness.external.own_word import own_word
-from harness.external.run import Options, run
-from harness.external.stage import LAST_BYTES, MOST_LOG_BYTES, Stage
+from harness.external.run import ExternalOptions, run
+from harness.external.stage import LAST_BYTES, MOST_LOG_BYTES, ProxyEnvironment
 from harness.external.usage import Usage
 from harness.judge.packet import Packet
 from harness.judge.packets.attempts import Attempts
@@ -23,7 +23,7 @@ from tests.waiting import until
 from .recording import CIDR, write
 
 FOREIGN = (sys.executable, str(Path(__file__).with_name("foreign.py")), "{api}", "{node}", CIDR)
-HASTY = Options(give_up_seconds=4)
+HASTY = ExternalOptions(give_up_seconds=4)
 
 
 def foreign(*fault: str) -> Command:
@@ -37,7 +37,7 @@ def small(tmp_path_factory) -> str:
 
 @pytest.mark.parametrize("variant", ["nft", "legacy"])
 def test_a_proxy_of_another_make_is_measured_and_verified(small, variant, kernel_namespaces):
-    found = run(small, foreign(), "iptables", Options(give_up_seconds=60, variant=variant))
+    found = run(small, foreign(), "iptables", ExternalOptions(give_up_seconds=60, variant=variant))
     result = found["result"]
     assert (found["state"], found["exit_code"], result["missed"], result["wrong"]) == ("verified", 0, [], [])
     change = result["change"]
@@ -66,7 +66,7 @@ def test_a_broken_one_is_a_row_that_says_so(small, fault, state, code, words, ke
 
 
 def test_a_deletion_that_is_missed_is_named(small, kernel_namespaces):
-    found = run(small, foreign("keeps"), "iptables", Options(give_up_seconds=60))
+    found = run(small, foreign("keeps"), "iptables", ExternalOptions(give_up_seconds=60))
     missed = found["result"]["missed"]
     assert (found["state"], found["exit_code"]) == ("wrong", 5)
     assert len(missed) == 1 and "172.30.0.3 tcp/80" in missed[0] and "arrived at 10.0.1.3:8080" in missed[0]
@@ -169,7 +169,7 @@ def test_children_in_a_session_of_their_own_end_with_the_proxy(small, tmp_path, 
 
 def test_what_a_proxy_prints_does_not_fill_the_disk(kernel_namespaces):
     line = f"sh -c 'yes | head -c {MOST_LOG_BYTES + 2}; echo the end; exec sleep 600'"
-    with Stage(command("loud", line), "nftables", "n1", {}) as stage:
+    with ProxyEnvironment(command("loud", line), "nftables", "n1", {}) as stage:
         stage.start()
         until(lambda: stage.last_words() == "the end")
         stage.check()

@@ -10,7 +10,7 @@ from engine.tracking import ENDPOINTSLICES, ClusterState, Observed, endpoints_of
 from harness.fleet.cost import Cost
 from harness.fleet.scenario import RECORDED, Scenario, applied, scenarios
 from harness.fleet.slicing import Packer
-from harness.fleet.stage import NS, Settings
+from harness.fleet.stage import NS, FleetSettings
 from harness.fleet.tape import read_tape
 from harness.fleet.work import prepared, share
 
@@ -64,7 +64,7 @@ def test_a_slice_whose_ports_change_leaves_nothing_behind():
 def test_the_size_of_slices_changes_events_and_not_rules():
     tape = read_tape("recordings/demo.jsonl")
     recorded, varied = (
-        share(prepared(tape, scenario, Settings("nftables")), Cost(), ["node-0002"]).nodes[0]
+        share(prepared(tape, scenario, FleetSettings("nftables")), Cost(), ["node-0002"]).nodes[0]
         for scenario in scenarios(SECOND, ["slices=3"])
     )
     assert (recorded.operations, recorded.bytes, recorded.digest) == (varied.operations, varied.bytes, varied.digest)

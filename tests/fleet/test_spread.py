@@ -10,7 +10,7 @@ import pytest
 from harness.fleet import spread
 from harness.fleet.scenario import RECORDED, Scenario, scenarios
 from harness.fleet.spread import Asked
-from harness.fleet.stage import NS, Settings
+from harness.fleet.stage import NS, FleetSettings
 from harness.log.errors import RecordingError
 from harness.log.window import WHOLE
 
@@ -19,7 +19,7 @@ SECOND = Scenario(RECORDED, NS)
 
 def asked(source: str = "recordings/demo.jsonl") -> Asked:
     varied = scenarios(SECOND, ["minSyncPeriod=10s"])
-    return Asked(os.path.abspath(source), WHOLE, Settings("nftables"), varied, list)
+    return Asked(os.path.abspath(source), WHOLE, FleetSettings("nftables"), varied, list)
 
 
 @pytest.mark.xdist_group("fleet")

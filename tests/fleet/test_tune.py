@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from harness.cli import main
 from harness.fleet.knee import knee
-from harness.fleet.stage import NS, Settings
+from harness.fleet.stage import NS, FleetSettings
 from harness.fleet.tape import read_tape
 from harness.fleet.tune import swept
 from harness.log.window import Window
@@ -36,7 +36,7 @@ def test_a_curve_without_a_knee(points):
 
 def test_longer_periods_have_fewer_syncs_and_later_changes():
     tape = read_tape("recordings/demo.jsonl")
-    points = swept(tape, Settings("iptables"), "node-0002", "memory", [5 * NS, 0, NS, NS], lambda _: None)
+    points = swept(tape, FleetSettings("iptables"), "node-0002", "memory", [5 * NS, 0, NS, NS], lambda _: None)
     assert [each.min_sync_period_seconds for each in points] == [0, 1, 5]
     syncs, later = [each.syncs for each in points], [each.p99_seconds for each in points]
     assert syncs == sorted(syncs, reverse=True) and later == sorted(later)
@@ -48,7 +48,7 @@ def test_longer_periods_have_fewer_syncs_and_later_changes():
 def test_a_recording_without_changes_has_nothing_to_tune():
     tape = read_tape("recordings/demo.jsonl", Window(until=("seq", 100)))
     with pytest.raises(ValueError, match="nothing to tune"):
-        swept(tape, Settings("nftables"), "node-0001", "memory", [NS], lambda _: None)
+        swept(tape, FleetSettings("nftables"), "node-0001", "memory", [NS], lambda _: None)
 
 
 def test_a_node_that_is_not_there_is_named_with_one_that_is():

@@ -11,12 +11,12 @@ from harness.cli import main
 from harness.fleet.cost import Cost
 from harness.fleet.scenario import RECORDED, Scenario, scenarios
 from harness.fleet.share import share_of
-from harness.fleet.stage import NS, Settings, staged
+from harness.fleet.stage import NS, FleetSettings, staged
 from harness.fleet.tape import read_tape
 from harness.fleet.view import EFFECTS, NO_SYNC, view
 from harness.fleet.work import measured, prepared, share, view_of
 from harness.replay.kernels import open_kernel
-from harness.replay.session import Options, Session
+from harness.replay.session import ReplayOptions, ReplaySession
 
 DEMO, RULES = "recordings/demo.jsonl", "recordings/rules.jsonl"
 SECOND, COST = Scenario(RECORDED, NS), Cost(1e-4, 1e-5)
@@ -24,15 +24,15 @@ SECOND, COST = Scenario(RECORDED, NS), Cost(1e-4, 1e-5)
 
 def replayed(source: str, mode: str, node: str, period: int = NS):
     with open_kernel("memory", mode) as target:
-        options = Options(mode=mode, min_sync_period=period, node=node, verify="none")
-        return Session(source, options, target, lambda *_: None).run()
+        options = ReplayOptions(mode=mode, min_sync_period=period, node=node, verify="none")
+        return ReplaySession(source, options, target, lambda *_: None).run()
 
 
 @pytest.mark.parametrize("mode", ["nftables", "iptables", "ipvs", "userspace"])
 @pytest.mark.parametrize("source", [DEMO, RULES])
 def test_every_node_sees_what_its_own_replay_sends(source, mode):
     tape = read_tape(source)
-    found = share(prepared(tape, SECOND, Settings(mode)), COST, list(tape.nodes))
+    found = share(prepared(tape, SECOND, FleetSettings(mode)), COST, list(tape.nodes))
     assert [each.node for each in found.nodes] == list(tape.nodes)
     nodes = found.nodes if mode == "nftables" else found.nodes[::3]
     for each in nodes:
@@ -48,8 +48,8 @@ def test_every_node_sees_what_its_own_replay_sends(source, mode):
 def test_convergence_is_that_of_the_replay_up_to_the_cost_of_a_sync():
     tape = read_tape(DEMO)
     for scenario in scenarios(SECOND, ["minSyncPeriod=5s"]):
-        cost = measured(tape, scenario, Settings("nftables"))
-        [node] = share(prepared(tape, scenario, Settings("nftables")), cost, ["node-0002"]).nodes
+        cost = measured(tape, scenario, FleetSettings("nftables"))
+        [node] = share(prepared(tape, scenario, FleetSettings("nftables")), cost, ["node-0002"]).nodes
         whole = replayed(DEMO, "nftables", "node-0002", scenario.min_sync_period).convergence.summary()
         slowest = cost.seconds(1000)
         assert node.p50 == pytest.approx(whole["p50"], abs=slowest + 0.2)
@@ -57,7 +57,7 @@ def test_convergence_is_that_of_the_replay_up_to_the_cost_of_a_sync():
 
 
 def test_a_node_counts_once():
-    ready = prepared(read_tape(DEMO), SECOND, Settings("nftables"))
+    ready = prepared(read_tape(DEMO), SECOND, FleetSettings("nftables"))
     total = share(ready, COST, ["node-0001"])
     total.add(share(ready, COST, ["node-0002"]))
     assert len(total.nodes) == 2 and max(total.touched.nodes) == 2
@@ -67,7 +67,7 @@ def test_a_node_counts_once():
 
 def test_the_last_node_is_the_one_with_the_most_to_do():
     tape = read_tape(DEMO)
-    stage = replace(staged(tape, SECOND, Settings("nftables")), cost=COST)
+    stage = replace(staged(tape, SECOND, FleetSettings("nftables")), cost=COST)
     views = {node: view(stage, node) for node in tape.nodes}
     found = share_of(stage, views.values())
     for n, batch in enumerate(stage.batches, 1):
@@ -83,7 +83,7 @@ def test_a_node_that_joins_later_is_named_and_one_that_leaves_is_viewed():
     tape = read_tape("recordings/demo.jsonl")
     assert tape.leaving and not tape.late
     left = next(iter(tape.leaving))
-    ready = prepared(tape, SECOND, Settings("nftables"))
+    ready = prepared(tape, SECOND, FleetSettings("nftables"))
     assert share(ready, COST, [left]).nodes[0].digest == replayed(DEMO, "nftables", left).digest
 
 
@@ -98,7 +98,7 @@ def synthetic(tmp_path_factory):
 
 @pytest.mark.parametrize("varied", [Scenario("", NS), Scenario("", 20 * NS), Scenario("", NS, hints=False)])
 def test_what_is_shared_changes_nothing_in_a_view(synthetic, varied):
-    ready = prepared(synthetic, varied, Settings("nftables"))
+    ready = prepared(synthetic, varied, FleetSettings("nftables"))
     assert ready.shared
     for node in synthetic.nodes:
         quick, alone = view_of(ready, node), view(ready.stage, node)
@@ -107,5 +107,5 @@ def test_what_is_shared_changes_nothing_in_a_view(synthetic, varied):
 
 
 def test_a_mode_whose_programs_cannot_be_taken_apart_shares_only_what_is_decoded(synthetic):
-    assert prepared(synthetic, SECOND, Settings("iptables")).shared == {}
-    assert prepared(synthetic, SECOND, Settings("nftables", version=(1, 35))).shared == {}
+    assert prepared(synthetic, SECOND, FleetSettings("iptables")).shared == {}
+    assert prepared(synthetic, SECOND, FleetSettings("nftables", version=(1, 35))).shared == {}

@@ -13,7 +13,7 @@ from engine.kernel.base import KernelError
 from engine.kernel.iptables import IptablesKernel, entries
 from engine.kernel.iptables.blob import HOOKS, NEW, Blob, Info, Unchangeable
 from engine.kernel.iptables.variant import tool
-from engine.kernel.iptables.xtables import Tables
+from engine.kernel.iptables.xtables import Xtables
 from engine.proxier import Proxier
 from harness.modes import iptables
 from harness.places.namespace import Namespace
@@ -101,7 +101,7 @@ def test_a_jump_to_what_goes_is_not_made():
 
 def held(place: Namespace, family: int) -> list[bytes]:
     """All tables' entries but for what the kernel keeps in them."""
-    tables = Tables(place.socket, "/dev/null")
+    tables = Xtables(place.socket, "/dev/null")
     found = [bytes(tables.table(family, name).data[96:]) for name in BUILT_IN]
     tables.close()
     return found

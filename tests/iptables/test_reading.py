@@ -9,7 +9,7 @@ import pytest
 from harness.judge.packet import Packet
 from harness.judge.readback.compare import compare
 from harness.judge.readback.iptables import behaviour_of
-from harness.judge.readback.iptables_text import Tables
+from harness.judge.readback.iptables_text import ParsedTables
 from harness.judge.trace.iptables import IptablesTracer
 from harness.modes import iptables
 from harness.places.place import Place
@@ -111,7 +111,7 @@ def test_the_kernel_prints_what_means_the_same(namespace, variant):
             )
             assert done.returncode == 0, done.stderr
         saved = opened.view.save(4)
-    assert compare(behaviour_of(Tables(text + SECOND)), behaviour_of(Tables(saved))) == []
+    assert compare(behaviour_of(ParsedTables(text + SECOND)), behaviour_of(ParsedTables(saved))) == []
     for source in (POD, NODE, CLIENT, "127.0.0.1", "10.180.0.1"):
         for target in ("172.30.0.41:80", "172.30.0.42:80", "1.2.3.4:80", f"{NODE}:30001", "127.0.0.1:99"):
             question = asked(source, target)
@@ -143,11 +143,11 @@ def line(begin: str) -> str:
 def test_read_back_refuses_rules_that_contradict_each_other(old, new, words):
     assert old in FIRST
     with pytest.raises(ValueError, match=words):
-        behaviour_of(Tables(FIRST.replace(old, new, 1)))
+        behaviour_of(ParsedTables(FIRST.replace(old, new, 1)))
 
 
 def test_read_back_sees_every_difference_in_behaviour():
-    right = behaviour_of(Tables(FIRST))
+    right = behaviour_of(ParsedTables(FIRST))
     for old, new in (
         ("10.180.0.9:8080\n", "10.180.0.9:8081\n"),
         ("! -s 10.0.0.0/8 -j KUBE-MARK-MASQ", "-j KUBE-MARK-MASQ"),
@@ -159,9 +159,9 @@ def test_read_back_sees_every_difference_in_behaviour():
         ("--seconds 600", "--seconds 601"),
     ):
         assert old in FIRST
-        assert compare(right, behaviour_of(Tables(FIRST.replace(old, new)))), old
+        assert compare(right, behaviour_of(ParsedTables(FIRST.replace(old, new)))), old
     limited = FIRST.replace("-m addrtype --dst-type LOCAL -j KUBE-NODEPORTS", f"-d {NODE} -j KUBE-NODEPORTS")
-    assert behaviour_of(Tables(limited)).node_addresses == {packed(NODE)} and right.node_addresses is None
+    assert behaviour_of(ParsedTables(limited)).node_addresses == {packed(NODE)} and right.node_addresses is None
 
 
 @pytest.mark.parametrize(

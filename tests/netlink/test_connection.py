@@ -18,7 +18,7 @@ from engine.kernel.netlink import (
     NETFILTER,
     Connection,
     Dump,
-    Kind,
+    ErrorKind,
     NetlinkError,
     Subscription,
     attributes,
@@ -85,9 +85,9 @@ def test_a_refused_transaction_of_thousands_overruns_the_buffer_and_no_more(anyo
     many = [delete_chain("t", f"c{n}") for n in range(min(MANY, connection.room // 80))]
     with pytest.raises(NetlinkError) as refused:
         connection.transaction(many, NFT)
-    assert refused.value.refusals[-1].kind is Kind.NO_ROOM
+    assert refused.value.refusals[-1].kind is ErrorKind.NO_ROOM
     assert 1 < len(refused.value.refusals) < len(many)
-    assert refused.value.kind is Kind.NOT_THERE
+    assert refused.value.kind is ErrorKind.NOT_THERE
     assert refused.value.first.index == 0
     assert b"c0\0" in refused.value.first.request
     connection.transaction([new_chain("t", "c")], NFT)
@@ -98,7 +98,7 @@ def test_each_of_thousands_that_are_refused_by_themselves_is_found(anyone):
     missing = [nfnetlink(0x0A04, 0, 1, get_table(f"t{n}")[20:]) for n in range(5000)]
     refused = Connection(anyone).perform(missing)
     assert [refusal.index for refusal in refused] == list(range(5000))
-    assert {refusal.kind for refusal in refused} == {Kind.NOT_THERE}
+    assert {refusal.kind for refusal in refused} == {ErrorKind.NOT_THERE}
 
 
 def test_answers_to_requests_that_were_given_up_are_passed_over(sock):
@@ -126,7 +126,7 @@ def test_numbers_start_again_before_they_run_out(sock):
     connection.transaction([new_table("t"), new_chain("t", "a"), new_chain("t", "b")], NFT)
     with pytest.raises(NetlinkError) as refused:
         connection.transaction([delete_chain("t", "x")], NFT)
-    assert refused.value.kind is Kind.NOT_THERE
+    assert refused.value.kind is ErrorKind.NOT_THERE
     assert len(connection.dump(ANY_FAMILY)) == 2
 
 
@@ -139,7 +139,7 @@ def test_errors_carry_kind_request_and_the_kernels_words(namespace, sock):
         except NetlinkError as error:
             raise error.about("deleting") from None
     first = refused.value.first
-    assert (first.index, first.kind, first.request) == (1, Kind.NOT_THERE, delete_chain("t", "x"))
+    assert (first.index, first.kind, first.request) == (1, ErrorKind.NOT_THERE, delete_chain("t", "x"))
     assert first.offset, "where the chain's name is"
     assert first.request[first.offset :].startswith(b"\x06\0\x03\0x\0")
     with namespace.socket(socket.AF_NETLINK, socket.SOCK_RAW, GENERIC) as generic:
@@ -147,7 +147,7 @@ def test_errors_carry_kind_request_and_the_kernels_words(namespace, sock):
         assert family_number(control, "nlctrl") == 0x10
         with pytest.raises(NetlinkError) as absent:
             family_number(control, "no-such-family")
-        assert absent.value.kind is Kind.NOT_THERE
+        assert absent.value.kind is ErrorKind.NOT_THERE
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_a_kernel_that_never_answers_is_an_error_in_time(sock, ask):
     connection = Connection(Deaf(sock), answer_seconds=0.2)
     with pytest.raises(NetlinkError, match=r"no answer within 0.2 s") as silent:
         ask(connection)
-    assert silent.value.kind is Kind.TIMED_OUT
+    assert silent.value.kind is ErrorKind.TIMED_OUT
 
 
 def test_a_closed_socket_is_an_error_of_the_same_kind(sock):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.kernel.netlink import Kind, NetlinkError, attribute, attributes, message, nested, nfnetlink
+from engine.kernel.netlink import ErrorKind, NetlinkError, attribute, attributes, message, nested, nfnetlink
 from engine.kernel.netlink.wire import HEADER_BYTES, flagged, messages, page, refusal, spans
 
 SMALL = st.binary(max_size=40)
@@ -37,7 +37,7 @@ def test_anything_is_read_or_refused(data):
 def test_any_refusal_is_one(body, flags):
     data = bytes(16) + body
     found = refusal(data, (2, flags, 0, HEADER_BYTES, len(data)), 3, b"")
-    assert found.index == 3 and isinstance(found.kind, Kind) and str(found)
+    assert found.index == 3 and isinstance(found.kind, ErrorKind) and str(found)
 
 
 @pytest.mark.parametrize("data", [bytes(5), bytes(16), struct.pack("=IHHII", 4000, 16, 0, 0, 0)])

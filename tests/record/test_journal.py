@@ -14,7 +14,7 @@ from harness.log import open_source
 from harness.log.events import FORMAT, VERSION, Event, Header
 from harness.log.journal import LogFile
 from harness.record import log as log_module
-from harness.record.log import Log
+from harness.record.log import EventLog
 
 HEADER = Header(FORMAT, VERSION, start="2026-01-01T00:00:00Z")
 
@@ -63,7 +63,7 @@ def test_killed_in_its_first_line_it_starts_from_scratch(tmp_path, size):
 
 def test_a_spool_is_followed_over_its_segments_and_dropped(tmp_path, monkeypatch):
     monkeypatch.setattr(log_module, "SEGMENT_BYTES", 2_000)
-    log = Log(tmp_path / "spool", spool=True)
+    log = EventLog(tmp_path / "spool", spool=True)
     log.start(HEADER, 0)
     got: list[int] = []
     follower = threading.Thread(
@@ -86,14 +86,14 @@ def test_a_spool_is_followed_over_its_segments_and_dropped(tmp_path, monkeypatch
 def test_a_spool_of_an_earlier_run_is_read_and_continued(tmp_path, monkeypatch):
     monkeypatch.setattr(log_module, "SEGMENT_BYTES", 500)
     for first in (1, 31):
-        log = Log(tmp_path / "spool", spool=True)
+        log = EventLog(tmp_path / "spool", spool=True)
         assert [found.seq for found in log.stored()] == list(range(1, first))
         log.start(HEADER, first - 1)
         for seq in range(first, first + 30):
             log.append(event(seq))
             log.flush()
         log.close()
-    log = Log(tmp_path / "spool", spool=True)
+    log = EventLog(tmp_path / "spool", spool=True)
     log.start(HEADER, 60)
     batches = log.after(17, 1_000, 1 << 20)
     assert [found.seq for found in next(batches)] == list(range(18, 61))

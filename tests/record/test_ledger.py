@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.kube.resources import BY_NAME
-from harness.kube.scope import Scope
+from harness.kube.scope import ResourceScope
 from harness.log.events import RESOURCES
 from harness.record.ledger import Ledger, cleaned
 from harness.record.live import troubles
-from harness.record.watcher import Health
+from harness.record.watcher import WatchHealth
 
 NAMES = ("a", "b", "c")
 NAMESPACES = ("x", "y")
@@ -56,7 +56,7 @@ def test_the_fold_is_what_was_said_last(messages):
     for what, said in messages:
         if isinstance(said, list):
             inside = [o for o in said if what in ("", o[0])]
-            fold(world, ledger.listed(Scope("services", what), [manifest(*o, listed=True) for o in inside]))
+            fold(world, ledger.listed(ResourceScope("services", what), [manifest(*o, listed=True) for o in inside]))
             truth = {key: value for key, value in truth.items() if what not in ("", key[0])}
             truth |= {o[:2]: plain(json.loads(manifest(*o))) for o in inside}
         else:
@@ -74,19 +74,19 @@ def test_a_recalled_ledger_goes_on_like_the_one_that_wrote(messages):
         for change in first.watched(kind, "services", manifest(*said)):
             again.recall(change.type, change.resource, change.object)
     news = [manifest("x", "a", 3), manifest("y", "b", 4)]
-    assert list(first.listed(Scope("services"), news)) == list(again.listed(Scope("services"), news))
+    assert list(first.listed(ResourceScope("services"), news)) == list(again.listed(ResourceScope("services"), news))
 
 
 def test_a_list_and_a_watch_write_the_same_object_the_same_way():
     ledger = Ledger()
-    assert len(list(ledger.listed(Scope("services"), [manifest("x", "a", 1, listed=True)]))) == 1
+    assert len(list(ledger.listed(ResourceScope("services"), [manifest("x", "a", 1, listed=True)]))) == 1
     assert list(ledger.watched("ADDED", "services", manifest("x", "a", 1))) == []
 
 
 def test_an_object_replaced_unseen_is_deleted_first():
     ledger = Ledger()
     list(ledger.watched("ADDED", "services", manifest("x", "a", 1, "u1")))
-    changes = list(ledger.listed(Scope("services"), [manifest("x", "a", 2, "u2")]))
+    changes = list(ledger.listed(ResourceScope("services"), [manifest("x", "a", 2, "u2")]))
     assert [change.type for change in changes] == ["DELETED", "ADDED"]
 
 
@@ -114,6 +114,10 @@ def test_an_invalid_manifest_is_reported(bad):
 
 
 def test_one_reason_is_said_once():
-    healths = [Health(Scope("nodes")), Health(Scope("services", "shop")), Health(Scope("pods"))]
+    healths = [
+        WatchHealth(ResourceScope("nodes")),
+        WatchHealth(ResourceScope("services", "shop")),
+        WatchHealth(ResourceScope("pods")),
+    ]
     healths[0].trouble = healths[1].trouble = "connection refused"
     assert troubles(healths) == ["nodes, services/shop listing: connection refused"]

@@ -16,7 +16,7 @@ from harness.apiserver.kubeconfig import write_kubeconfig
 from harness.apiserver.live import LiveStore
 from harness.cli import main
 from harness.kube.access import Access
-from harness.record.session import Options, open_session
+from harness.record.session import RecordOptions, open_session
 from tests.record.cluster import RESOURCES, Cluster, events_of, folded_or_none
 
 
@@ -219,7 +219,7 @@ def test_what_the_header_lacks_for_want_of_a_right_is_reported(tmp_path):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     kubeconfig = tmp_path / "kubeconfig"
     write_kubeconfig(kubeconfig, make_kubeconfig(f"http://127.0.0.1:{server.server_port}", None, None))
-    session = open_session(Options(out=tmp_path / "a.jsonl", access=Access(str(kubeconfig))))
+    session = open_session(RecordOptions(out=tmp_path / "a.jsonl", access=Access(str(kubeconfig))))
     session.close(patient=False)
     server.shutdown()
     server.server_close()

@@ -5,19 +5,19 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.record.recovery import MOST_SECONDS, TABLE, Outcome, Recovery
+from harness.record.recovery import MOST_SECONDS, TABLE, Recovery, WatchOutcome
 
 
 def test_the_table_is_complete():
-    assert set(TABLE) == set(Outcome)
+    assert set(TABLE) == set(WatchOutcome)
 
 
-@given(st.lists(st.tuples(st.sampled_from(sorted(Outcome, key=str)), st.booleans()), max_size=40), st.floats(0, 1))
+@given(st.lists(st.tuples(st.sampled_from(sorted(WatchOutcome, key=str)), st.booleans()), max_size=40), st.floats(0, 1))
 def test_a_gap_is_kept_until_a_list_came(outcomes, chance):
     recovery, open_gap = Recovery(lambda: chance), False
     for outcome, progress in outcomes:
         step = recovery.after(outcome, "why", progress)
-        open_gap = outcome is not Outcome.LISTED and (open_gap or TABLE[outcome].relist)
+        open_gap = outcome is not WatchOutcome.LISTED and (open_gap or TABLE[outcome].relist)
         assert (step.gap is not None) == open_gap
         assert 0 <= step.wait_seconds <= MOST_SECONDS
 
@@ -25,8 +25,8 @@ def test_a_gap_is_kept_until_a_list_came(outcomes, chance):
 def test_a_server_that_expires_every_watch_is_not_stormed():
     recovery, waits = Recovery(lambda: 0.0), []
     for _ in range(12):
-        waits.append(recovery.after(Outcome.EXPIRED, "410").wait_seconds)
-        recovery.after(Outcome.LISTED)
+        waits.append(recovery.after(WatchOutcome.EXPIRED, "410").wait_seconds)
+        recovery.after(WatchOutcome.LISTED)
     assert waits[0] == 0 and all(one < other for one, other in zip(waits[1:8], waits[2:9], strict=True))
     assert waits[-1] == MOST_SECONDS / 2
 
@@ -34,12 +34,13 @@ def test_a_server_that_expires_every_watch_is_not_stormed():
 def test_a_watch_that_worked_is_resumed_soon():
     recovery = Recovery(lambda: 1.0)
     for _ in range(10):
-        recovery.after(Outcome.AWAY, "down")
-    assert recovery.after(Outcome.BROKEN, "reset", progress=True).wait_seconds < 1
-    assert recovery.after(Outcome.ENDED, "", progress=True).wait_seconds == 0
+        recovery.after(WatchOutcome.AWAY, "down")
+    assert recovery.after(WatchOutcome.BROKEN, "reset", progress=True).wait_seconds < 1
+    assert recovery.after(WatchOutcome.ENDED, "", progress=True).wait_seconds == 0
 
 
 def test_waits_are_spread():
     assert (
-        Recovery(lambda: 0.0).after(Outcome.AWAY).wait_seconds < Recovery(lambda: 1.0).after(Outcome.AWAY).wait_seconds
+        Recovery(lambda: 0.0).after(WatchOutcome.AWAY).wait_seconds
+        < Recovery(lambda: 1.0).after(WatchOutcome.AWAY).wait_seconds
     )

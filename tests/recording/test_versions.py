@@ -34,7 +34,9 @@ def _event(event: dict) -> dict:
 @pytest.fixture
 def older(tmp_path, monkeypatch):
     """A file of version 0, while there is a step from that."""
-    monkeypatch.setitem(versions.STEPS, 0, versions.Step(lambda h: h | {"cluster": {"name": h["cluster"]}}, _event))
+    monkeypatch.setitem(
+        versions.STEPS, 0, versions.VersionStep(lambda h: h | {"cluster": {"name": h["cluster"]}}, _event)
+    )
     path = tmp_path / "old.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in [HEADER, *LINES]))
     return path

@@ -13,11 +13,11 @@ from engine.backends.nftables.slots import moves, reslotted
 from harness.log import initial_events_end, write_recording
 from harness.log.events import FORMAT, VERSION, Event, Header
 from harness.log.redact import redact
-from harness.log.synth import Options as SynthOptions
+from harness.log.synth import SynthOptions as SynthOptions
 from harness.log.synth import generate
 from harness.modes import MODES
 from harness.replay.kernels import open_kernel
-from harness.replay.session import Options, Session
+from harness.replay.session import ReplayOptions, ReplaySession
 from tests.cases.strategies import clusters
 
 pytestmark = pytest.mark.xdist_group("redaction")
@@ -45,8 +45,8 @@ def replayed(path, mode: str, verify: bool = False) -> tuple:
     """All that must not change: syncs, programs' families and operations, changes counted."""
     with open_kernel("memory", mode) as target:
         kernel = Counting(target.kernel)
-        options = Options(mode=mode, verify="full" if verify else "none", min_sync_period=10**9)
-        result = Session(str(path), options, target._replace(kernel=kernel), lambda *_: None).run()
+        options = ReplayOptions(mode=mode, verify="full" if verify else "none", min_sync_period=10**9)
+        result = ReplaySession(str(path), options, target._replace(kernel=kernel), lambda *_: None).run()
     assert not verify or result.verified is True, result.differences
     counted = result.recording["services"], result.recording["endpoints"], result.recording["events"]
     return result.syncs, kernel.operations, result.convergence.count, counted

@@ -19,7 +19,7 @@ from harness.log.redact import redact, schema
 from harness.log.redact.addresses import FIXED_RANGES, AddressMap
 from harness.log.redact.names import vocabulary
 from harness.log.redact.walk import PLAIN_VALUES
-from harness.log.synth import Options, generate
+from harness.log.synth import SynthOptions, generate
 
 from . import nasty
 
@@ -40,7 +40,7 @@ def both(request, tmp_path_factory):
     if request.param == "nasty":
         nasty.write(source)
     elif request.param == "dual-stack":
-        write_recording(source, *generate(Options(services=40, churn=150, nodes=5, dual_stack=True, seed=11)))
+        write_recording(source, *generate(SynthOptions(services=40, churn=150, nodes=5, dual_stack=True, seed=11)))
     else:
         source = DEMO
     out = folder / "redacted.jsonl"

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from harness.replay.kernels import open_kernel
-from harness.replay.session import Options, Session
+from harness.replay.session import ReplayOptions, ReplaySession
 
 DEMO = "recordings/demo.jsonl"
 DEMO_DIGEST = "39737abbabd48d805bbfcdc6cf22940f1ad37d28cbbff422389cb989539d40b8"
@@ -18,7 +18,7 @@ DEMO_DIGEST = "39737abbabd48d805bbfcdc6cf22940f1ad37d28cbbff422389cb989539d40b8"
 
 def digest(kernel: str = "memory", verify: str = "none", **options) -> str:
     with open_kernel(kernel, options.get("mode", "nftables")) as target:
-        result = Session(DEMO, Options(verify=verify, **options), target, lambda *_: None).run()
+        result = ReplaySession(DEMO, ReplayOptions(verify=verify, **options), target, lambda *_: None).run()
     assert result.verified in (True, "unknown"), result.differences
     return result.digest
 

@@ -15,11 +15,11 @@ from engine.kernel.base import Applied
 from engine.tracking import ClusterState
 from harness.modes import nftables
 from harness.replay import checks
-from harness.replay.kernels import Target
+from harness.replay.kernels import ReplayTarget
 from harness.replay.latencies import EXACT_UP_TO, Latencies
 from harness.replay.objectives import EXIT_UNKNOWN, exit_code, judge
 from harness.replay.report.terminal import headline
-from harness.replay.session import Options, Session
+from harness.replay.session import ReplayOptions, ReplaySession
 
 DEMO = "recordings/demo.jsonl"
 
@@ -77,8 +77,8 @@ def edited(manifest: dict, version: int, endpoints: int | None = None, **labels:
 
 def replayed(path: Path, wrap=lambda kernel: kernel, **options):
     opened = nftables.memory()
-    target = Target(wrap(opened.kernel), opened.view, {"kind": "memory"}, None)
-    return Session(str(path), Options(**options), target, lambda *_: None).run()
+    target = ReplayTarget(wrap(opened.kernel), opened.view, {"kind": "memory"}, None)
+    return ReplaySession(str(path), ReplayOptions(**options), target, lambda *_: None).run()
 
 
 def test_changes_without_effect_are_counted_apart(tmp_path):

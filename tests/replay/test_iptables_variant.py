@@ -11,7 +11,7 @@ import pytest
 from engine.kernel.iptables.variant import VARIANTS, tool
 from harness.log.window import Window
 from harness.replay.kernels import open_kernel
-from harness.replay.session import Options, Session
+from harness.replay.session import ReplayOptions, ReplaySession
 
 DEMO = "recordings/demo.jsonl"
 each_variant = pytest.mark.parametrize("variant", VARIANTS)
@@ -19,9 +19,9 @@ each_variant = pytest.mark.parametrize("variant", VARIANTS)
 
 @each_variant
 def test_the_namespace_holds_rules_of_that_variant_alone(kernel_namespaces, variant):
-    options = Options(mode="iptables", window=Window(until=("t", 5_000_000_000)))
+    options = ReplayOptions(mode="iptables", window=Window(until=("t", 5_000_000_000)))
     with open_kernel("netns", "iptables", variant) as target:
-        result = Session(DEMO, options, target, lambda *_: None).run()
+        result = ReplaySession(DEMO, options, target, lambda *_: None).run()
         assert result.verified is True, result.differences
         saved = {each: target.place.run([tool(each, 4, "save")], b"").stdout for each in VARIANTS}
     assert {each for each in VARIANTS if b":KUBE-SVC-" in saved[each]} == {variant}

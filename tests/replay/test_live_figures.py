@@ -10,7 +10,7 @@ import sys
 import urllib.request
 from pathlib import Path
 
-from harness.replay.rolling import Rolling, Sample
+from harness.replay.rolling import ChangeSample, Rolling
 from tests.waiting import until
 
 DEMO = Path("recordings/demo.jsonl")
@@ -21,10 +21,10 @@ def test_figures_are_of_the_last_minute():
     now = [0.0]
     rolling = Rolling(lambda: now[0])
     assert rolling.line() == "last 60 s: 0 changes"
-    rolling.add(Sample(9.0, 9.0, 9.0))
+    rolling.add(ChangeSample(9.0, 9.0, 9.0))
     now[0] = 30.0
     for n in range(1, 101):
-        rolling.add(Sample(n / 1e3, 0.0, 0.5))
+        rolling.add(ChangeSample(n / 1e3, 0.0, 0.5))
     now[0] = 61.0
     assert rolling.line() == (
         "last 60 s: 100 changes, compute + apply p50 50.00 ms, p99 99.00 ms, queue wait p99 0.00 ms,"

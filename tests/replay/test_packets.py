@@ -14,8 +14,8 @@ from engine.kernel.base import Applied
 from engine.kernel.conntrack import ConntrackTable
 from harness.judge.packets import spread, standing
 from harness.judge.packets.lookout import gaps
-from harness.replay.kernels import Target, open_kernel
-from harness.replay.session import Options, Session
+from harness.replay.kernels import ReplayTarget, open_kernel
+from harness.replay.session import ReplayOptions, ReplaySession
 from tests.replay.cluster import AWAY, HERE, OBJECTS, piece, recording, service
 
 pytestmark = pytest.mark.usefixtures("kernel_namespaces")
@@ -33,9 +33,9 @@ def replayed(path, mode: str, commands=(), **options):
                     assert done.returncode == 0, done.stderr
                 return applied
 
-        meddled = Target(Meddled(), target.view, target.facts, target.place, target.conntrack)
+        meddled = ReplayTarget(Meddled(), target.view, target.facts, target.place, target.conntrack)
         given = {"mode": mode, "verify": "packets", "check_every": 1} | options
-        return Session(path, Options(**given), meddled, lambda *_: None).run()
+        return ReplaySession(path, ReplayOptions(**given), meddled, lambda *_: None).run()
 
 
 MODES = ("nftables", "iptables")
@@ -279,8 +279,8 @@ class Gap:
 def test_a_moment_without_rules_is_seen_and_measured(tmp_path):
     path = recording(tmp_path / "r.jsonl", (10.0, "MODIFIED", piece("web", HERE, version=2)))
     with open_kernel("netns", "iptables", packets=True) as target:
-        gone = Target(Gap(target, 0.1), target.view, target.facts, target.place, target.conntrack)
-        result = Session(path, Options(mode="iptables", verify="packets"), gone, lambda *_: None).run()
+        gone = ReplayTarget(Gap(target, 0.1), target.view, target.facts, target.place, target.conntrack)
+        result = ReplaySession(path, ReplayOptions(mode="iptables", verify="packets"), gone, lambda *_: None).run()
     between = result.as_json()["between_syncs"]
     assert between["lost"] > 0 and between["longest_gap_seconds"] >= 0.05
     assert any("during sync" in line and "were lost" in line for line in result.differences)
@@ -305,8 +305,8 @@ def test_a_kernel_that_announces_nothing_received_nothing(tmp_path):
                 self.count += 1
                 return target.kernel.apply(program) if self.count <= 2 else Applied(99)
 
-        lazy = Target(Lazy(), target.view, target.facts, target.place, target.conntrack)
-        result = Session(path, Options(verify="packets"), lazy, lambda *_: None).run()
+        lazy = ReplayTarget(Lazy(), target.view, target.facts, target.place, target.conntrack)
+        result = ReplaySession(path, ReplayOptions(verify="packets"), lazy, lambda *_: None).run()
     assert any("the kernel announced no change" in line for line in result.differences)
 
 
@@ -322,8 +322,8 @@ def test_an_element_that_is_replaced_by_two_transactions_is_seen(tmp_path):
                     program = replace(program, sets=tuple(replace(s, delete=[]) for s in program.sets))
                 return target.kernel.apply(program)
 
-        halving = Target(Halving(), target.view, target.facts, target.place, target.conntrack)
-        result = Session(path, Options(verify="readback"), halving, lambda *_: None).run()
+        halving = ReplayTarget(Halving(), target.view, target.facts, target.place, target.conntrack)
+        result = ReplaySession(path, ReplayOptions(verify="readback"), halving, lambda *_: None).run()
     assert any("was added again 0.0" in line and "in another transaction" in line for line in result.differences)
     assert result.as_json()["between_syncs"]["half_done_seconds"] > 0
 

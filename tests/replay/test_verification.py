@@ -14,11 +14,11 @@ from harness.cli import main
 from harness.log.window import Window
 from harness.modes import nftables
 from harness.places.place import Place
-from harness.replay.kernels import Target, open_kernel
-from harness.replay.session import Options, Session
+from harness.replay.kernels import ReplayTarget, open_kernel
+from harness.replay.session import ReplayOptions, ReplaySession
 
 DEMO = "recordings/demo.jsonl"
-INITIAL_ONLY = Options(window=Window(until=("t", 0)))
+INITIAL_ONLY = ReplayOptions(window=Window(until=("t", 0)))
 
 
 class Forgetful:
@@ -52,8 +52,8 @@ def forget_a_reject(change) -> None:
 @pytest.mark.parametrize("lose", [lose_one_endpoint, swap_two_services, forget_a_reject])
 def test_what_the_kernel_lacks_is_seen(lose):
     opened = nftables.memory()
-    target = Target(Forgetful(opened.kernel, lose), opened.view, {"kind": "memory"}, None)
-    result = Session(DEMO, INITIAL_ONLY, target, lambda *_: None).run()
+    target = ReplayTarget(Forgetful(opened.kernel, lose), opened.view, {"kind": "memory"}, None)
+    result = ReplaySession(DEMO, INITIAL_ONLY, target, lambda *_: None).run()
     assert result.verified is False
     assert result.differences
 
@@ -69,8 +69,8 @@ def test_rules_flushed_behind_its_back_lose_connections(kernel_namespaces):
                 place.run(["nft", "flush", "chain", "ip", "kube-proxy", "services"], b"")
                 return applied
 
-        flushed = Target(Flushing(), target.view, target.facts, Place("netns", place.make_socket, place.run))
-        result = Session(DEMO, INITIAL_ONLY, flushed, lambda *_: None).run()
+        flushed = ReplayTarget(Flushing(), target.view, target.facts, Place("netns", place.make_socket, place.run))
+        result = ReplaySession(DEMO, INITIAL_ONLY, flushed, lambda *_: None).run()
     assert result.verified is False
     assert any("a connection" in line for line in result.differences)
 

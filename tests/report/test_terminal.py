@@ -13,7 +13,7 @@ from harness.replay.report.comparison import print_comparison
 from harness.replay.report.fitting import print_table
 from harness.replay.report.page import replay_page
 from harness.replay.report.terminal import print_result
-from harness.replay.timeline import MOST_STRETCHES, Stretch, Timeline
+from harness.replay.timeline import MOST_STRETCHES, Timeline, TimelineInterval
 from tests.report.results import compared, replayed, slower
 
 
@@ -78,7 +78,7 @@ def test_a_histogram_holds_every_sample_in_its_range():
 def test_a_timeline_stays_small_and_loses_nothing():
     timeline = Timeline()
     for second in range(10_000):
-        timeline.add(Stretch(float(second), 1, 2, 3, second / 1e6, 0.0, 0.5))
+        timeline.add(TimelineInterval(float(second), 1, 2, 3, second / 1e6, 0.0, 0.5))
     made = timeline.as_json()
     stretches = made["stretches"]
     assert len(stretches) <= MOST_STRETCHES and made["step_seconds"] == 64.0

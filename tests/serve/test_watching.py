@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from harness.apiserver import ApiError, Store, wire
 from harness.apiserver.listing import Lister, Listing
 from harness.apiserver.scope import Scope, scope_of
-from harness.apiserver.watching import Watcher, WatchRequest
+from harness.apiserver.watching import WatchRequest, WatchStream
 from harness.kube.resources import SERVICES
 
 SCOPES = (
@@ -42,7 +42,7 @@ class Client:
         )
         self.state: dict[tuple[str, str], dict] = {}
         self.revision: str | None = None
-        self._watch: Watcher | None = None
+        self._watch: WatchStream | None = None
         self._frames: list[bytes] = []
 
     def cut(self) -> None:
@@ -67,7 +67,7 @@ class Client:
             self._list()
         since = None if streamed else int(self.revision)
         request = WatchRequest(since, bookmarks=True, initial_events=True if streamed else None)
-        self._watch = Watcher(self._collection, self._scope, request, wire.PLAIN)
+        self._watch = WatchStream(self._collection, self._scope, request, wire.PLAIN)
         if streamed:
             self.state = {}
         self._frames = list(self._watch.opening())
@@ -180,7 +180,7 @@ def test_the_recordings_own_bytes_are_served_where_they_can_be():
 
 def test_one_encoding_serves_all_watchers():
     store = Store()
-    watchers = [Watcher(store.collection("services"), Scope(), WatchRequest(1), wire.PLAIN) for _ in range(3)]
+    watchers = [WatchStream(store.collection("services"), Scope(), WatchRequest(1), wire.PLAIN) for _ in range(3)]
     assert [list(watcher.opening()) for watcher in watchers] == [[], [], []]
     store.put("services", service("a"))
     frames = [watcher.pending()[0] for watcher in watchers]
@@ -197,13 +197,13 @@ def test_a_watch_from_before_what_is_remembered_is_gone():
         gone.value.code == 410
         and gone.value.message == f"too old resource version: 3 ({store.collection('services').compacted})"
     )
-    watcher = Watcher(store.collection("services"), Scope(), WatchRequest(3), wire.PLAIN)
+    watcher = WatchStream(store.collection("services"), Scope(), WatchRequest(3), wire.PLAIN)
     assert json.loads(next(watcher.opening()))["object"]["code"] == 410 and watcher.ended
 
 
 def test_a_watch_from_the_future_waits_for_it():
     store = Store()
-    watcher = Watcher(store.collection("services"), Scope(), WatchRequest(50), wire.PLAIN)
+    watcher = WatchStream(store.collection("services"), Scope(), WatchRequest(50), wire.PLAIN)
     assert list(watcher.opening()) == []
     store.put("services", service("early", rv="40"))
     assert watcher.pending() == []

@@ -12,7 +12,7 @@ import pytest
 
 from engine.addresses import format_network
 from engine.server.api.client import ApiClient, ApiError, load_configuration
-from engine.server.api.events import Recorder
+from engine.server.api.events import EventSender
 from engine.server.api.node import NodeError, node_ips, wait_for_pod_cidr
 from engine.server.api.service_cidrs import ServiceNetworks
 from engine.server.api.throttle import Throttle
@@ -58,9 +58,9 @@ def test_the_limit_is_only_raised_since_1_37(tmp_path, monkeypatch, version, lef
     monkeypatch.setattr(host, "SYSCTL", tmp_path)
     monkeypatch.setattr(system, "HASH_SIZE", tmp_path / "none")
     monkeypatch.setattr(system, "_cpus", lambda: 2)
-    monkeypatch.setattr(Recorder, "node_event", lambda *_: None)
+    monkeypatch.setattr(EventSender, "node_event", lambda *_: None)
     quiet = dict.fromkeys(("tcp_established_timeout", "tcp_close_wait_timeout"), Duration(0))
-    system.set_conntrack(Conntrack(max_per_core=100_000, **quiet), Recorder(NOWHERE, "n1"), version)
+    system.set_conntrack(Conntrack(max_per_core=100_000, **quiet), EventSender(NOWHERE, "n1"), version)
     assert (tmp_path / "net/netfilter/nf_conntrack_max").read_text().strip() == left
 
 
@@ -81,16 +81,16 @@ def test_a_read_only_sys_is_reported_and_tolerated(tmp_path, monkeypatch):
     monkeypatch.setattr(system, "HASH_SIZE", Path("/sys/kernel/fscaps"))
     monkeypatch.setattr(system, "_cpus", lambda: 2)
     events: queue.Queue = queue.Queue()
-    monkeypatch.setattr(Recorder, "node_event", lambda _, *event: events.put(event))
+    monkeypatch.setattr(EventSender, "node_event", lambda _, *event: events.put(event))
     quiet = dict.fromkeys(("tcp_established_timeout", "tcp_close_wait_timeout"), Duration(0))
     settings = Conntrack(max_per_core=100_000, **quiet)
     monkeypatch.setattr(system, "_foreign_namespace", lambda: True)
-    system.set_conntrack(settings, Recorder(NOWHERE, "n1"))
+    system.set_conntrack(settings, EventSender(NOWHERE, "n1"))
     assert events.empty()
     monkeypatch.setattr(system, "_foreign_namespace", lambda: False)
     with pytest.raises(system.SetupError, match="could not set conntrack parameters from kube-proxy configuration"):
-        system.set_conntrack(settings, Recorder(NOWHERE, "n1"))  # since 1.36 (CT-06b)
-    system.set_conntrack(settings, Recorder(NOWHERE, "n1"), (1, 35))
+        system.set_conntrack(settings, EventSender(NOWHERE, "n1"))  # since 1.36 (CT-06b)
+    system.set_conntrack(settings, EventSender(NOWHERE, "n1"), (1, 35))
     assert (tmp_path / "net/netfilter/nf_conntrack_max").read_text() == "200000\n"
     kind, reason, _, note = events.get_nowait()
     assert (kind, reason) == ("Warning", "readOnlySysFS")
@@ -298,8 +298,8 @@ def test_ipv6_that_is_disabled_is_not_there(tmp_path, monkeypatch, disabled):
 def test_whom_an_event_regards(monkeypatch, version, uid):
     """MET-11: since 1.35 without the name as uid."""
     sent: queue.Queue = queue.Queue()
-    monkeypatch.setattr(Recorder, "_try", lambda _, event: sent.put(event))
-    Recorder(NOWHERE, "n1", version).node_event("Normal", "Starting", "StartKubeProxy", "")
+    monkeypatch.setattr(EventSender, "_try", lambda _, event: sent.put(event))
+    EventSender(NOWHERE, "n1", version).node_event("Normal", "Starting", "StartKubeProxy", "")
     assert sent.get(timeout=60)["regarding"] == {"kind": "Node", "name": "n1", "apiVersion": "v1"} | uid
 
 

@@ -10,7 +10,7 @@ import urllib.request
 
 import pytest
 
-from engine.server.http.servers import Answer, Server
+from engine.server.http.servers import Answer, HttpListener
 from harness.conformance.corpus.clusters import end, node, service, slice_
 from tests.server.lab import ADDRESS, API_PORT, HCNP, HEALTHZ, METRICS, NODE, eventually
 
@@ -218,7 +218,7 @@ def test_logs_are_structured(lab):
 @pytest.mark.parametrize("host", ["", "0.0.0.0", "::"])
 def test_every_address_is_of_both_families(host):
     """As Go listens: a kubelet or load balancer that knows the node by IPv6 is answered too (HC-01, HC-07)."""
-    server = Server(host, 0, lambda path, _: Answer(200, path.encode()))
+    server = HttpListener(host, 0, lambda path, _: Answer(200, path.encode()))
     for address in ("127.0.0.1", "[::1]"):
         with urllib.request.urlopen(f"http://{address}:{server.port}/livez", timeout=10) as answer:
             assert answer.read() == b"/livez"
@@ -227,7 +227,7 @@ def test_every_address_is_of_both_families(host):
 
 @pytest.mark.parametrize(("host", "other"), [("127.0.0.1", "::1"), ("::1", "127.0.0.1")])
 def test_one_address_is_of_its_own_family(host, other):
-    server = Server(host, 0, lambda *_: Answer(200, b""))
+    server = HttpListener(host, 0, lambda *_: Answer(200, b""))
     with pytest.raises(ConnectionError):
         socket.create_connection((other, server.port), timeout=10)
     server.close()

@@ -12,7 +12,7 @@ from engine.addresses import parse_network
 from engine.manifest import decode_node
 from engine.server.api.node_ips import choose_node_ips
 from engine.server.config.duration import Duration
-from engine.server.config.options import Options
+from engine.server.config.options import EngineOptions
 from engine.server.config.settings import periods, to_proxy_config
 from engine.server.config.validation import validate
 from tests.server.error_rows import configured
@@ -32,7 +32,7 @@ NODE = decode_node(
 
 def made(**fields):
     fields = {path.replace("__", "."): value for path, value in fields.items()}
-    options = Options(configured(fields), "n")
+    options = EngineOptions(configured(fields), "n")
     return to_proxy_config(options, NODE, choose_node_ips(NODE))
 
 
@@ -123,7 +123,7 @@ VALID = st.fixed_dictionaries(
 def test_what_is_valid_can_be_run_on(fields):
     configuration = configured(fields)
     assert validate(configuration) == ()
-    config = to_proxy_config(Options(configuration, "n"), NODE, choose_node_ips(NODE, configuration.bind_address))
+    config = to_proxy_config(EngineOptions(configuration, "n"), NODE, choose_node_ips(NODE, configuration.bind_address))
     for family in (4, 6):
         config.pods(family), config.node_port_networks(family, HERE)
     assert len(config.host(NODE).node) == 2

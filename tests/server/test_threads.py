@@ -18,9 +18,9 @@ import pytest
 from engine.kernel.base import KernelError
 from engine.server.api import events
 from engine.server.api.client import ApiClient, ApiError, load_configuration
-from engine.server.api.events import Recorder
+from engine.server.api.events import EventSender
 from engine.server.http.listening import HEALTHZ
-from engine.server.http.servers import Answer, Server
+from engine.server.http.servers import Answer, HttpListener
 from engine.server.runtime import host
 from harness.conformance.corpus.clusters import end, node, service, slice_
 
@@ -59,7 +59,7 @@ def no_more_files():
 
 @pytest.fixture
 def server():
-    made = Server("127.0.0.1", 0, lambda path, query: Answer(200, b"ok"))
+    made = HttpListener("127.0.0.1", 0, lambda path, query: Answer(200, b"ok"))
     yield made
     made.close()
 
@@ -117,7 +117,7 @@ def test_a_server_that_gets_no_thread_leaves_no_socket(monkeypatch):
 
     monkeypatch.setattr(threading.Thread, "start", refused)
     with pytest.raises(OSError, match="can't start new thread"):
-        Server("127.0.0.1", port, lambda path, query: Answer(200, b"ok"))
+        HttpListener("127.0.0.1", port, lambda path, query: Answer(200, b"ok"))
     monkeypatch.setattr("engine.server.http.listening.RETRY_SECONDS", 0.05)
     HEALTHZ.start(f"127.0.0.1:{port}", lambda path, query: Answer(200, b"ok"), None, threading.Event(), None)
     eventually(lambda: answered(port) == 200, "the second attempt's answer")
@@ -138,7 +138,7 @@ def test_an_event_that_cannot_be_sent_keeps_no_other(monkeypatch):
     monkeypatch.setattr(events, "_RETRY_SECONDS", 0.01)
     api = ApiClient(load_configuration("", "http://127.0.0.1:1"))
     monkeypatch.setattr(api, "post", post)
-    recorder = Recorder(api, "n1")
+    recorder = EventSender(api, "n1")
     for reason in ("Odd", "Late", "Good"):
         recorder.node_event("Normal", reason, "Test", "")
     eventually(lambda: sent == ["refused", "Late", "Good"], "both Events")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.log.events import OBJECT_TYPES
-from harness.log.synth import Options, generate
+from harness.log.synth import SynthOptions, generate
 from harness.log.synth.committed import COMMITTED, make
 
 RECORDINGS = Path(__file__).parents[2] / "recordings"
@@ -23,7 +23,7 @@ def test_the_files_are_the_generators_byte_for_byte(tmp_path):
 
 
 def test_the_large_one_is_what_the_command_makes_by_default():
-    header, _ = generate(Options())
+    header, _ = generate(SynthOptions())
     assert COMMITTED["10k-svc.jsonl"]()[0] == header
 
 

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.log.events import FORMAT
-from harness.log.synth import Options, generate
+from harness.log.synth import SynthOptions, generate
 
 OPTIONS = st.builds(
-    Options,
+    SynthOptions,
     services=st.integers(1, 15),
     endpoints_per_service=st.one_of(st.none(), st.sampled_from([0, 1, 4, 101])),
     churn=st.integers(0, 150),
@@ -137,7 +137,7 @@ def test_same_bytes_under_any_hash_seed():
 
 def test_long_tail_and_mix_at_ten_thousand():
     counts, kinds = {}, {}
-    for event, manifest in read(Options(churn=0)):
+    for event, manifest in read(SynthOptions(churn=0)):
         if event.type == "BOOKMARK" or event.resource == "nodes":
             continue
         if event.resource == "services":
@@ -153,7 +153,7 @@ def test_long_tail_and_mix_at_ten_thousand():
 
 
 def test_default_churn_has_every_kind_of_change():
-    header, events = generate(Options(services=300, churn=3_000, nodes=20))
+    header, events = generate(SynthOptions(services=300, churn=3_000, nodes=20))
     seen = {(event.type, event.resource) for event in events}
     for resource in ("services", "endpointslices"):
         assert {("ADDED", resource), ("MODIFIED", resource), ("DELETED", resource)} <= seen
@@ -163,7 +163,7 @@ def test_default_churn_has_every_kind_of_change():
 
 
 def test_dual_stack_pairs_slices_and_addresses():
-    options = Options(services=30, churn=0, nodes=4, dual_stack=True, seed=3)
+    options = SynthOptions(services=30, churn=0, nodes=4, dual_stack=True, seed=3)
     families = {"IPv4": 0, "IPv6": 0}
     for event, manifest in read(options):
         if event.resource == "endpointslices" and event.type == "ADDED":
@@ -178,7 +178,7 @@ def test_dual_stack_pairs_slices_and_addresses():
 
 def test_node_ports_run_out_without_duplicates():
     live = {}
-    for event, manifest in read(Options(services=45_000, endpoints_per_service=0, churn=0)):
+    for event, manifest in read(SynthOptions(services=45_000, endpoints_per_service=0, churn=0)):
         if event.resource == "services" and event.type == "ADDED":
             live[key(event, manifest)] = manifest
     check_live(live, None)
@@ -192,4 +192,4 @@ def test_node_ports_run_out_without_duplicates():
 )  # fmt: skip
 def test_bad_options(bad):
     with pytest.raises(ValueError):
-        Options(**bad)
+        SynthOptions(**bad)

@@ -144,7 +144,7 @@ def _somewhere(image: str) -> Iterator[tuple[dict[str, str], Runner]]:
 
         def run(command: list[str]) -> tuple[int, str, str]:
             out, errors = bytearray(), bytearray()
-            limits = vm.Limits(ROW_SECONDS)
+            limits = vm.TimeLimit(ROW_SECONDS)
             code = guest.run(command, stdout=out.extend, stderr=errors.extend, limits=limits)
             return code, out.decode(errors="replace"), errors.decode(errors="replace")
 

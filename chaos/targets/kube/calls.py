@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from chaos.model import Op, Step
+from chaos.model import Op, PlannedFault
 from chaos.plan import Plan
 from chaos.targets.kube.scene import Scene
 from chaos.targets.kube.settings import KubeSettings
@@ -114,7 +114,7 @@ def _exec(path: str, namespace: str, command: tuple[str, ...]) -> Call:
     return Call(f"EXEC {path}  `{' '.join(command)}`", Right("create", "", "pods/exec", namespace))
 
 
-def takes_away(step: Step, settings: KubeSettings) -> frozenset[str]:
+def takes_away(step: PlannedFault, settings: KubeSettings) -> frozenset[str]:
     """Pods whose names will not exist after the step."""
     return frozenset(
         op.arguments["pod"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from chaos.model import Op, Step
+from chaos.model import Op, PlannedFault
 from chaos.plan import Plan
 from chaos.targets.kube.calls import CAN, cannot
 from chaos.targets.kube.scene import Scene
@@ -35,7 +35,7 @@ def _who(scene: Scene, options: KubeOptions) -> Iterator[str]:
         yield f"the Service is not healthy before the run: {plural(ready, 'pod')} ready, {wanted} desired"
 
 
-def _step(step: Step, scene: Scene, settings: KubeSettings, options: KubeOptions) -> Iterator[str]:
+def _step(step: PlannedFault, scene: Scene, settings: KubeSettings, options: KubeOptions) -> Iterator[str]:
     ops = (*step.script.inject, *step.script.heal)
     refused = list(dict.fromkeys(filter(None, (cannot(op, settings, scene) for op in ops))))
     if refused:
@@ -51,21 +51,21 @@ def _step(step: Step, scene: Scene, settings: KubeSettings, options: KubeOptions
         yield f"{plural(len(nodes), 'node')} at once; --max-nodes allows {options.max_nodes}"
 
 
-def _outlives(step: Step) -> bool:
+def _outlives(step: PlannedFault) -> bool:
     """Whether a pod is killed and also changed otherwise, which deleting it cannot replace."""
     hits = Counter(op.arguments["pod"] for op in step.script.inject if op.name in HITS)
     killed = {op.arguments["pod"] for op in step.script.inject if op.arguments.get("number") == "SIGKILL"}
     return any(hits[pod] > 1 for pod in killed)
 
 
-def _gates(step: Step, scene: Scene, settings: KubeSettings) -> Iterator[str]:
+def _gates(step: PlannedFault, scene: Scene, settings: KubeSettings) -> Iterator[str]:
     hit = {op.arguments["pod"] for op in step.script.inject if op.name == "pod.health"}
     without = [pod.name for pod in scene.pods if pod.name in hit and settings.readiness_gate not in pod.gates]
     if without:
         yield f"pod {without[0]} has no readiness gate {settings.readiness_gate}"
 
 
-def _pods(step: Step, scene: Scene, options: KubeOptions) -> Iterator[str]:
+def _pods(step: PlannedFault, scene: Scene, options: KubeOptions) -> Iterator[str]:
     """At most the given percentage at once, of the Service's pods and of each namespace's other pods."""
     ours = {pod.name for pod in scene.pods}
     sizes = Counter(pod.namespace for pod in scene.others if pod.evictable)

@@ -18,8 +18,8 @@ from chaos.targets.kube.prepare import prepare
 from chaos.targets.kube.scene import MODE, Scene, node_view
 from chaos.targets.kube.settings import KubeOptions, KubeSettings
 from chaos.targets.kube.target import KubeTarget, put_all_back
-from chaos.targets.kube.undo import Header, HealError, HealFile
-from chaos.targets.kube.watch import Log
+from chaos.targets.kube.undo import HealError, HealFile, UndoHeader
+from chaos.targets.kube.watch import ClusterLog
 from harness.kube.resources import NODES
 from harness.lab.answers import EngineUsage
 from loadtests.spec import Spec
@@ -29,12 +29,12 @@ RECORDING = "events.jsonl"
 
 
 class KubeStage:
-    """A `Stage`; opens only with `options.really`."""
+    """A `ChaosStage`; opens only with `options.really`."""
 
     def __init__(self, options: KubeOptions) -> None:
         self._options = options
         self._heal: HealFile | None = None
-        self._log: Log | None = None
+        self._log: ClusterLog | None = None
         self._report: Callable[[str], None] = lambda line: None
         self._closed = False
 
@@ -57,11 +57,11 @@ class KubeStage:
         self.target = KubeTarget(self._api, self.settings, self.scene, self._heal, self._log)
         return prepared.plan
 
-    def _open_files(self, folder: Path) -> tuple[HealFile, Log]:
+    def _open_files(self, folder: Path) -> tuple[HealFile, ClusterLog]:
         options = self._options
         kubeconfig = str(Path(options.kubeconfig).absolute()) if options.kubeconfig else None
         try:
-            heal = HealFile(folder, Header(self._api.server, self._api.context, kubeconfig, options.in_cluster))
+            heal = HealFile(folder, UndoHeader(self._api.server, self._api.context, kubeconfig, options.in_cluster))
         except HealError as error:
             raise PlanError(str(error)) from None
         if heal.open:
@@ -70,7 +70,7 @@ class KubeStage:
         self._heal = heal  # to be closed even if the recording cannot begin
         path = folder / RECORDING
         path.unlink(missing_ok=True)  # a recording of an earlier run would be continued
-        return heal, Log(path, options, self._api.context, self.scene.namespace)
+        return heal, ClusterLog(path, options, self._api.context, self.scene.namespace)
 
     def start_load(self, folder: Path) -> list[LoadProcess]:
         """One process on this machine."""

@@ -13,7 +13,7 @@ from chaos.targets.kube.calls import cannot, health_command, signal_command
 from chaos.targets.kube.scene import PodView, Scene, matches, node_view, pod_view
 from chaos.targets.kube.settings import KubeSettings
 from chaos.targets.kube.undo import HealFile, Undo
-from chaos.targets.kube.watch import Log
+from chaos.targets.kube.watch import ClusterLog
 from harness.kube.resources import NODES
 
 RETRY_SECONDS = 1.0
@@ -22,9 +22,9 @@ RIGHTS = "the permissions that a run requires: docs/chaos.md, `On a real cluster
 
 
 class KubeTarget:
-    """A `Target` around a cluster's API; `scene` is the state before the first fault."""
+    """A `ChaosTarget` around a cluster's API; `scene` is the state before the first fault."""
 
-    def __init__(self, api: KubeApi, settings: KubeSettings, scene: Scene, heal: HealFile, log: Log) -> None:
+    def __init__(self, api: KubeApi, settings: KubeSettings, scene: Scene, heal: HealFile, log: ClusterLog) -> None:
         self._api, self._settings, self._scene, self._heal, self._log = api, settings, scene, heal, log
         self._known = {(pod.namespace, pod.name): pod for pod in (*scene.pods, *scene.others)}
         self._restarts = {pod.name: pod.restarts for pod in scene.pods}

@@ -31,7 +31,7 @@ class Undo(msgspec.Struct, frozen=True):
     values: dict[str, Any]
 
 
-class Header(msgspec.Struct, frozen=True):
+class UndoHeader(msgspec.Struct, frozen=True):
     """The cluster that the changes were made on."""
 
     server: str
@@ -43,7 +43,7 @@ class Header(msgspec.Struct, frozen=True):
 class HealFile:
     """Appends to the file; `open` holds the changes that are not yet undone, oldest first."""
 
-    def __init__(self, folder: Path, header: Header) -> None:
+    def __init__(self, folder: Path, header: UndoHeader) -> None:
         """A new file, or an existing one continued; HealError if it belongs to another cluster."""
         self.path = folder / FILE
         self.open: dict[str, Undo] = {}
@@ -76,7 +76,7 @@ class HealFile:
         os.fsync(self._file.fileno())
 
 
-def read_heal_file(folder: Path) -> tuple[Header, dict[str, Undo]]:
+def read_heal_file(folder: Path) -> tuple[UndoHeader, dict[str, Undo]]:
     """The cluster and the open changes recorded in a run's folder; HealError."""
     path = folder / FILE
     try:
@@ -91,7 +91,7 @@ def read_heal_file(folder: Path) -> tuple[Header, dict[str, Undo]]:
             row = msgspec.json.decode(line)
             kind = row.pop("kind")
             if kind == "header":
-                header = msgspec.convert(row, Header)
+                header = msgspec.convert(row, UndoHeader)
             elif kind == "did":
                 left[row["key"]] = msgspec.convert(row["undo"], Undo)
             else:

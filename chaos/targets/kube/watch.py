@@ -13,19 +13,19 @@ from harness.kube.client import ApiError, Disconnected
 from harness.kube.resources import PODS, PROXIED
 from harness.log import RecordingError
 from harness.record.recorder import RecorderStopped
-from harness.record.session import Options, open_session
+from harness.record.session import RecordOptions, open_session
 
 START_SECONDS, MARK_SECONDS = 60.0, 10.0
 RESOURCES = (*PROXIED, PODS.resource)
 
 
-class Log:
+class ClusterLog:
     """A recorder in a thread.  `trouble` states why it ended before it was stopped, "" if it did not."""
 
     def __init__(self, path: Path, options: KubeOptions, context: str, namespace: str) -> None:
         """Begin, and wait until the initial list is written; TargetError."""
         access = Access(options.kubeconfig, None if options.in_cluster else context, options.in_cluster)
-        wanted = Options(out=path, access=access, resources=RESOURCES, namespaces=(namespace,), flush_seconds=0.2)
+        wanted = RecordOptions(out=path, access=access, resources=RESOURCES, namespaces=(namespace,), flush_seconds=0.2)
         try:
             self._session = open_session(wanted)
         except (RecordingError, RecorderStopped, AccessError, ApiError, Disconnected) as error:

@@ -1,8 +1,8 @@
 """The programs of many nodes from one: that of a node without endpoints, and what is different on each.
 
-    reference   all Services as a node without endpoints of its own has them: `Recorder`, once for all nodes of a zone
-    cut         of a few Services, what the reference's programs hold          } `Recorder`s with the reference's ids,
-    own         of the same Services, what this node's programs hold           } for each node
+    reference   all Services as on a node without endpoints: one `PartsBackend` for all nodes of a zone
+    cut         a few Services' parts of the reference's programs    } `PartsBackend`s with the reference's ids,
+    own         the same Services' parts of this node's programs     } for each node
     hairpins    the node's endpoints that may connect to themselves
                         reference - cut + own + hairpins = the node's program, byte by byte
 
@@ -101,10 +101,10 @@ class Recorded:
         yield from (*self.endpoints.values(), *self.sticky, *self.settled.values(), *self.last)
 
 
-class Recorder(NftablesBackend):
+class PartsBackend(NftablesBackend):
     """A backend whose programs can be taken apart by Service.
 
-    `taken` collects the ids of cluster-wide pools by pool; `given` are those that another recorder has taken.
+    `taken` collects the ids of cluster-wide pools by pool; `given` are those that another backend has taken.
     """
 
     def __init__(self, family: int, config: ProxyConfig, given: Ids | None = None) -> None:

@@ -13,7 +13,7 @@ from engine.kernel.base import Applied, KernelError
 _TARGETS = frozenset(("", "ACCEPT", "DROP", "RETURN", "REJECT", "MARK", "MASQUERADE", "DNAT"))
 
 
-class Held:
+class MemoryTable:
     """One table: rules by chain, without their `-A CHAIN`, and how many of them jump to each chain."""
 
     def __init__(self, built_in: Iterable[str]) -> None:
@@ -25,12 +25,12 @@ class IptablesMemory:
     """`tables[family][table]` is the content of that table."""
 
     def __init__(self) -> None:
-        self.tables: dict[int, dict[str, Held]] = {}
+        self.tables: dict[int, dict[str, MemoryTable]] = {}
 
     def apply(self, program: IptablesProgram) -> Applied:
         """Apply all of a table or nothing; rejects the same errors as iptables-restore."""
         if program.family not in self.tables:
-            self.tables[program.family] = {name: Held(chains) for name, chains in BUILT_IN.items()}
+            self.tables[program.family] = {name: MemoryTable(chains) for name, chains in BUILT_IN.items()}
         held = self.tables[program.family]
         for table in program.tables:
             draft = _Draft(held[table.name])
@@ -53,7 +53,7 @@ class IptablesMemory:
 class _Draft:
     """The changed chains of one table; None for a deleted one."""
 
-    def __init__(self, held: Held) -> None:
+    def __init__(self, held: MemoryTable) -> None:
         self._held = held
         self._changed: dict[str, list[str] | None] = {}
 

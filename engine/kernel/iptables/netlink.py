@@ -25,7 +25,7 @@ from engine.kernel.netlink import (
     CREATE,
     ECHO,
     Connection,
-    Kind,
+    ErrorKind,
     NetlinkError,
     Refusal,
     attribute,
@@ -87,7 +87,7 @@ class ChainWriter:
         try:
             self._connection.ask(nfnetlink(_GETCHAIN, 0, NFPROTO[family], _of_chain(table, name)))
         except NetlinkError as error:
-            if error.kind is Kind.NOT_THERE:
+            if error.kind is ErrorKind.NOT_THERE:
                 return False
             raise error.about(f"chain {name} of {table} could not be read") from None
         return True
@@ -151,7 +151,7 @@ class ChainWriter:
         try:
             held = self._handles.held(place)
         except NetlinkError as error:
-            if error.kind is Kind.NOT_THERE:
+            if error.kind is ErrorKind.NOT_THERE:
                 return None
             raise
         wanted = iter([*bodies, None])
@@ -212,7 +212,7 @@ class ChainWriter:
                 return self._connection.transaction(parts, SUBSYSTEM, self._heard)
             except NetlinkError as error:
                 held = {refusal.request for refusal in error.refusals if _is_held(refusal)}
-                others = [r for r in error.refusals if r.request not in held and r.kind is not Kind.NO_ROOM]
+                others = [r for r in error.refusals if r.request not in held and r.kind is not ErrorKind.NO_ROOM]
                 if others or not held:
                     raise error.about(f"nf_tables refused {_refused((others or error.refusals)[0])}") from None
                 self._report(held)
@@ -251,7 +251,7 @@ def _table(request: bytes) -> str:
 
 
 def _is_held(refusal: Refusal) -> bool:
-    return refusal.kind is Kind.BUSY and _kind(refusal.request) == _DELCHAIN
+    return refusal.kind is ErrorKind.BUSY and _kind(refusal.request) == _DELCHAIN
 
 
 def _refused(refusal: Refusal) -> str:

@@ -31,7 +31,7 @@ from engine.kernel.iptables import probe, saved
 from engine.kernel.iptables.blob import Unchangeable
 from engine.kernel.iptables.netlink import ChainWriter
 from engine.kernel.iptables.variant import WAIT, detect, listed, tool
-from engine.kernel.iptables.xtables import LOCK, Tables
+from engine.kernel.iptables.xtables import LOCK, Xtables
 from engine.kernel.netlink import NETFILTER, NetlinkError
 from engine.kernel.tools import Run
 
@@ -62,7 +62,7 @@ class IptablesKernel:
         self._writer = (
             ChainWriter(make_socket(socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER), _report_left) if nft else None
         )
-        self._tables = None if nft else Tables(make_socket, lock or os.environ.get("XTABLES_LOCKFILE", LOCK))
+        self._tables = None if nft else Xtables(make_socket, lock or os.environ.get("XTABLES_LOCKFILE", LOCK))
 
     def close(self) -> None:
         """Close the sockets."""
@@ -160,7 +160,7 @@ class IptablesKernel:
             missing += [jump for jump in jumps if jump.rule in lacking and jump not in listed]
         return missing
 
-    def _by_replacing(self, program: IptablesProgram, tables: Tables) -> int:
+    def _by_replacing(self, program: IptablesProgram, tables: Xtables) -> int:
         """Replace one table after another; from the first that cannot be replaced, the tool does the rest."""
         sent = done = 0
         try:
@@ -174,7 +174,7 @@ class IptablesKernel:
             tables.forget()
         return sent + self._by_tool(dataclasses.replace(program, tables=program.tables[done:]))
 
-    def _replace(self, program: IptablesProgram, table: Table, tables: Tables) -> int:
+    def _replace(self, program: IptablesProgram, table: Table, tables: Xtables) -> int:
         if not table and not program.full:
             return 0
         blob = tables.table(program.family, table.name)

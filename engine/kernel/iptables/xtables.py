@@ -35,7 +35,7 @@ _OTHERS = 0x8 | 0x10 | 0x20 | 0x4 | 0x400 | 0x800
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class Tables:
+class Xtables:
     """The tables of one network namespace; OSError if the kernel refuses."""
 
     def __init__(self, make_socket: MakeSocket, lock: str = LOCK) -> None:

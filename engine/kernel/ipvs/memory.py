@@ -16,7 +16,7 @@ _SCHEDULERS = frozenset("rr wrr lc wlc lblc lblcr dh sh sed nq mh fo ovf".split(
 
 
 @dataclass
-class Held:
+class MemoryFamily:
     """The state of one family: weights by server and target, entries by the set's short name."""
 
     servers: dict[ServerKey, VirtualServer] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class IpvsMemory:
     """`held[family]` is the state; `connections` (by server and target) is set by tests that simulate clients."""
 
     def __init__(self) -> None:
-        self.held: dict[int, Held] = {}
+        self.held: dict[int, MemoryFamily] = {}
         self.connections: dict[tuple[ServerKey, Target], int] = {}
 
     def apply(self, program: IpvsProgram) -> Applied:
@@ -40,7 +40,7 @@ class IpvsMemory:
         if program.start:
             start = program.start
             entries: dict[str, set[str]] = {name: set() for name in TYPES}
-            self.held[program.family] = Held(entries=entries, jumps=start.jumps, sysctls=dict(start.sysctls))
+            self.held[program.family] = MemoryFamily(entries=entries, jumps=start.jumps, sysctls=dict(start.sysctls))
         held = self.held.get(program.family)
         if held is None:
             raise KernelError("a first program must start this family")
@@ -56,7 +56,7 @@ class IpvsMemory:
             _remove(held.entries[name], entry, f"entry of {name}")
         return Applied(_MESSAGE_BYTES * program.operations + len(program.rules))
 
-    def _servers(self, held: Held, program: IpvsProgram) -> None:
+    def _servers(self, held: MemoryFamily, program: IpvsProgram) -> None:
         for key, server in program.servers_added:
             if key in held.servers:
                 raise KernelError(f"virtual server {key.hex()} exists already")
@@ -95,13 +95,13 @@ class IpvsMemory:
         return waiting
 
 
-def _set_server(held: Held, key: ServerKey, server: VirtualServer) -> None:
+def _set_server(held: MemoryFamily, key: ServerKey, server: VirtualServer) -> None:
     if server.scheduler not in _SCHEDULERS:
         raise KernelError(f"can't use the IPVS proxier: no scheduler {server.scheduler!r}")
     held.servers[key] = server
 
 
-def _known(held: Held, key: ServerKey) -> dict[Target, int]:
+def _known(held: MemoryFamily, key: ServerKey) -> dict[Target, int]:
     if key not in held.servers:
         raise KernelError(f"virtual server {key.hex()} is absent")
     return held.destinations[key]

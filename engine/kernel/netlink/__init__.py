@@ -7,7 +7,7 @@ The caller provides the socket, which determines the network namespace.
 """
 
 from engine.kernel.netlink.connection import Connection, Dump
-from engine.kernel.netlink.errors import Kind, NetlinkError, Refusal
+from engine.kernel.netlink.errors import ErrorKind, NetlinkError, Refusal
 from engine.kernel.netlink.generic import family_number
 from engine.kernel.netlink.subscription import NEW_GENERATION, NFTABLES_GROUP, Notices, Subscription
 from engine.kernel.netlink.waiting import end_waits, ending, widen
@@ -46,7 +46,7 @@ __all__ = [
     "ROUTE",
     "Connection",
     "Dump",
-    "Kind",
+    "ErrorKind",
     "Message",
     "NetlinkError",
     "Notices",

@@ -13,7 +13,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterator, Sequence
 
-from engine.kernel.netlink.errors import Kind, NetlinkError, Refusal
+from engine.kernel.netlink.errors import ErrorKind, NetlinkError, Refusal
 from engine.kernel.netlink.waiting import ANSWER_SECONDS, CAP_ACK, EXT_ACK, discard, prefer, receive, widen
 from engine.kernel.netlink.wire import (
     ACK,
@@ -168,7 +168,7 @@ class Connection:
             try:
                 data = self._receive(0 if overrun else self._seconds)
             except NetlinkError as error:
-                if error.kind is Kind.NO_ROOM:
+                if error.kind is ErrorKind.NO_ROOM:
                     overrun = True
                     continue
                 return [*found, _LOST] if overrun else [*found, *error.refusals]

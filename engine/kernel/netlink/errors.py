@@ -11,7 +11,7 @@ from enum import Enum
 from engine.kernel.base import KernelError
 
 
-class Kind(Enum):
+class ErrorKind(Enum):
     """Why a request failed."""
 
     NOT_THERE = "not there"
@@ -26,23 +26,23 @@ class Kind(Enum):
 
 
 _KINDS = {
-    errno.ENOENT: Kind.NOT_THERE,
-    errno.ESRCH: Kind.NOT_THERE,
-    errno.ENODEV: Kind.NOT_THERE,
-    errno.EADDRNOTAVAIL: Kind.NOT_THERE,
-    errno.EEXIST: Kind.EXISTS,
-    errno.EBUSY: Kind.BUSY,
-    errno.EOPNOTSUPP: Kind.NOT_SUPPORTED,
-    errno.EAFNOSUPPORT: Kind.NOT_SUPPORTED,
-    errno.EPROTONOSUPPORT: Kind.NOT_SUPPORTED,
-    errno.ENOPROTOOPT: Kind.NOT_SUPPORTED,
-    errno.ECONNREFUSED: Kind.NOT_SUPPORTED,  # nothing in this kernel listens to the protocol
-    errno.ENOMEM: Kind.NO_MEMORY,
-    errno.ENOBUFS: Kind.NO_ROOM,
-    errno.EMSGSIZE: Kind.NO_ROOM,
-    errno.ETIMEDOUT: Kind.TIMED_OUT,
-    errno.EPERM: Kind.NOT_ALLOWED,
-    errno.EACCES: Kind.NOT_ALLOWED,
+    errno.ENOENT: ErrorKind.NOT_THERE,
+    errno.ESRCH: ErrorKind.NOT_THERE,
+    errno.ENODEV: ErrorKind.NOT_THERE,
+    errno.EADDRNOTAVAIL: ErrorKind.NOT_THERE,
+    errno.EEXIST: ErrorKind.EXISTS,
+    errno.EBUSY: ErrorKind.BUSY,
+    errno.EOPNOTSUPP: ErrorKind.NOT_SUPPORTED,
+    errno.EAFNOSUPPORT: ErrorKind.NOT_SUPPORTED,
+    errno.EPROTONOSUPPORT: ErrorKind.NOT_SUPPORTED,
+    errno.ENOPROTOOPT: ErrorKind.NOT_SUPPORTED,
+    errno.ECONNREFUSED: ErrorKind.NOT_SUPPORTED,  # nothing in this kernel listens to the protocol
+    errno.ENOMEM: ErrorKind.NO_MEMORY,
+    errno.ENOBUFS: ErrorKind.NO_ROOM,
+    errno.EMSGSIZE: ErrorKind.NO_ROOM,
+    errno.ETIMEDOUT: ErrorKind.TIMED_OUT,
+    errno.EPERM: ErrorKind.NOT_ALLOWED,
+    errno.EACCES: ErrorKind.NOT_ALLOWED,
 }
 
 
@@ -60,9 +60,9 @@ class Refusal:
     offset: int = 0
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> ErrorKind:
         """The class of the error."""
-        return _KINDS.get(self.code, Kind.OTHER)
+        return _KINDS.get(self.code, ErrorKind.OTHER)
 
     def __str__(self) -> str:
         words = f"{os.strerror(self.code)} ({errno.errorcode.get(self.code, self.code)})"
@@ -83,7 +83,7 @@ class NetlinkError(KernelError):
         return self.refusals[0]
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> ErrorKind:
         """The kind of the first error."""
         return self.first.kind
 

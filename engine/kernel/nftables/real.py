@@ -15,7 +15,7 @@ from functools import partial
 
 from engine.backends.nftables.program import NftablesProgram, Part
 from engine.kernel.base import Applied, Intact, KernelError
-from engine.kernel.netlink import Connection, Kind, NetlinkError
+from engine.kernel.netlink import Connection, ErrorKind, NetlinkError
 from engine.kernel.nftables import probe
 from engine.kernel.nftables.draft import Ahead, Draft, batches
 from engine.kernel.nftables.netlink import (
@@ -174,7 +174,7 @@ class NftablesKernel:
             with self._using:
                 return self._connection.ask(request)[_FAMILY_BYTES:]
         except NetlinkError as error:
-            if error.kind is Kind.NOT_THERE:
+            if error.kind is ErrorKind.NOT_THERE:
                 return None
             raise
 
@@ -190,7 +190,7 @@ class NftablesKernel:
             with self._using:
                 return self._connection.ask(GET_GENERATION)[_FAMILY_BYTES:]
         except NetlinkError as error:
-            if error.kind is Kind.TIMED_OUT:
+            if error.kind is ErrorKind.TIMED_OUT:
                 raise
             return None
 

@@ -33,7 +33,7 @@ class Regarding:
     apiVersion: str = "v1"
 
 
-class Recorder:
+class EventSender:
     """Sends events as `node`; if QUEUE_LIMIT events are queued, further ones are dropped."""
 
     def __init__(self, api: ApiClient, node: str, version: tuple[int, int] = NEWEST) -> None:

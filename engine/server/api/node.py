@@ -29,18 +29,18 @@ class NodeError(RuntimeError):
     """The Node object lacks required fields."""
 
 
-class Seen(NamedTuple):
+class OwnNode(NamedTuple):
     """This node's Node object: its manifest and decoded value."""
 
     manifest: bytes
     node: Node
 
 
-def get_node(api: ApiClient, name: str) -> Seen | None:
+def get_node(api: ApiClient, name: str) -> OwnNode | None:
     """The current Node object; None if it does not exist or is invalid.  ApiError for other failures."""
     try:
         manifest = api.get(f"/api/v1/nodes/{urllib.parse.quote(name)}")
-        return Seen(manifest, decode_node(manifest))
+        return OwnNode(manifest, decode_node(manifest))
     except ApiError as error:
         if error.status != 404:
             raise
@@ -57,7 +57,7 @@ def node_ips(
     version: tuple[int, int],
     sleep: Sleep = time.sleep,
     clock: Clock = time.monotonic,
-) -> tuple[Seen | None, NodeIPs]:
+) -> tuple[OwnNode | None, NodeIPs]:
     """The Node object and the node's addresses, once they are known or the wait has timed out."""
     waits = version >= WAITS_FOR_THE_API_SINCE
     seen = _wait_for_address(api, name, sleep, clock) if waits else _ask_for_address(api, name, bind_address, sleep)
@@ -69,7 +69,7 @@ def node_ips(
 
 def wait_for_pod_cidr(
     api: ApiClient, name: str, version: tuple[int, int], sleep: Sleep = time.sleep, clock: Clock = time.monotonic
-) -> Seen:
+) -> OwnNode:
     """The Node once it has pod CIDRs; NodeError after POD_CIDR_SECONDS."""
     deadline = clock() + POD_CIDR_SECONDS
     _log.info("Waiting for podCIDR", node=name)
@@ -82,7 +82,7 @@ def wait_for_pod_cidr(
         sleep(_POLL_SECONDS)
 
 
-def _no_pod_cidr(name: str, version: tuple[int, int], seen: Seen | None) -> str:
+def _no_pod_cidr(name: str, version: tuple[int, int], seen: OwnNode | None) -> str:
     """The message of the version (DET-02, DET-02a)."""
     if version < WAITS_FOR_THE_API_SINCE:
         return (
@@ -94,7 +94,7 @@ def _no_pod_cidr(name: str, version: tuple[int, int], seen: Seen | None) -> str:
     return f'timeout waiting for PodCIDR allocation on node "{name}"'
 
 
-def _wait_for_address(api: ApiClient, name: str, sleep: Sleep, clock: Clock) -> Seen | None:
+def _wait_for_address(api: ApiClient, name: str, sleep: Sleep, clock: Clock) -> OwnNode | None:
     """Wait for the API's first response without a limit, then up to ADDRESS_SECONDS for a Node with an address."""
     deadline, seen, reported = None, None, ""
     while True:
@@ -113,7 +113,7 @@ def _wait_for_address(api: ApiClient, name: str, sleep: Sleep, clock: Clock) -> 
         sleep(_POLL_SECONDS)
 
 
-def _ask_for_address(api: ApiClient, name: str, bind_address: str, sleep: Sleep) -> Seen | None:
+def _ask_for_address(api: ApiClient, name: str, bind_address: str, sleep: Sleep) -> OwnNode | None:
     """Try ATTEMPTS times, with exponential backoff."""
     seen = None
     for attempt in range(ATTEMPTS):
@@ -127,11 +127,11 @@ def _ask_for_address(api: ApiClient, name: str, bind_address: str, sleep: Sleep)
     return seen
 
 
-def _has_address(seen: Seen) -> bool:
+def _has_address(seen: OwnNode) -> bool:
     return bool(seen.node.addresses + seen.node.external_addresses)
 
 
-def _node_or_none(api: ApiClient, name: str) -> Seen | None:
+def _node_or_none(api: ApiClient, name: str) -> OwnNode | None:
     try:
         return get_node(api, name)
     except ApiError as error:

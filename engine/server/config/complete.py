@@ -28,7 +28,7 @@ from engine.server.config.duration import Duration
 from engine.server.config.field_errors import aggregate
 from engine.server.config.flags import FLAGS
 from engine.server.config.netaddr import with_port
-from engine.server.config.options import Options
+from engine.server.config.options import EngineOptions
 from engine.server.config.validation import ONE_PAIR_SINCE, validate
 from engine.server.config.validation_logging import logging_errors
 
@@ -47,7 +47,7 @@ class Note(NamedTuple):
 class Completed(NamedTuple):
     """The options, and notes for the log."""
 
-    options: Options
+    options: EngineOptions
     notes: tuple[Note, ...]
 
 
@@ -82,7 +82,7 @@ def complete(
     if version >= ONE_PAIR_SINCE:
         configuration = effective_block_only(configuration)
     values = line.values
-    options = Options(
+    options = EngineOptions(
         configuration=configuration,
         hostname="" if values.get("write-config-to") else node_name(configuration.hostname_override, host_name),
         config_file=values.get("config", ""),

@@ -22,7 +22,7 @@ _NUMBER = re.compile(
 )
 
 
-class Kind(NamedTuple):
+class ValueKind(NamedTuple):
     """A kind of value: its name in the help, its parser, and how repeated values are joined."""
 
     metavar: str
@@ -124,17 +124,17 @@ def read_vmodule(text: str) -> tuple[VModule, ...]:
     return tuple(items)
 
 
-TEXT = Kind("string", str)
-BOOL = Kind("bool", read_bool)
-INT32 = Kind("int32", read_int32)
-LEVEL = Kind("Level", read_level)
-KUBE_VERSION = Kind("version", parse_version)
-FLOAT = Kind("float", read_float)
-DURATION = Kind("duration", Duration.parse)
-QUANTITY = Kind("quantity", Quantity.parse)
-IP = Kind("ip", read_ip)
-IP_PORT = Kind("ipport", read_ip_port)
-PORT_RANGE = Kind("port-range", read_port_range)
-LIST = Kind("strings", read_list, lambda before, more: before + more)
-GATES = Kind("mapStringBool", read_gates, lambda before, more: before | more)
-VMODULE = Kind("pattern=N,...", read_vmodule, lambda before, more: before + more)
+TEXT = ValueKind("string", str)
+BOOL = ValueKind("bool", read_bool)
+INT32 = ValueKind("int32", read_int32)
+LEVEL = ValueKind("Level", read_level)
+KUBE_VERSION = ValueKind("version", parse_version)
+FLOAT = ValueKind("float", read_float)
+DURATION = ValueKind("duration", Duration.parse)
+QUANTITY = ValueKind("quantity", Quantity.parse)
+IP = ValueKind("ip", read_ip)
+IP_PORT = ValueKind("ipport", read_ip_port)
+PORT_RANGE = ValueKind("port-range", read_port_range)
+LIST = ValueKind("strings", read_list, lambda before, more: before + more)
+GATES = ValueKind("mapStringBool", read_gates, lambda before, more: before | more)
+VMODULE = ValueKind("pattern=N,...", read_vmodule, lambda before, more: before + more)

@@ -22,7 +22,7 @@ from engine.server.config.flag_values import (
     QUANTITY,
     TEXT,
     VMODULE,
-    Kind,
+    ValueKind,
 )
 
 _LATER = "This flag is deprecated and will be removed in a future release."
@@ -33,7 +33,7 @@ class Flag(NamedTuple):
     """One flag; `deprecated` is the message printed on use, `gone_since` the first version without the flag."""
 
     name: str
-    kind: Kind
+    kind: ValueKind
     targets: tuple[str, ...]
     help: str
     deprecated: str = ""
@@ -47,7 +47,7 @@ class Flag(NamedTuple):
 
 def _flag(
     name: str,
-    kind: Kind,
+    kind: ValueKind,
     targets: str,
     help: str,
     deprecated: str = "",

@@ -8,7 +8,7 @@ from engine.config import NEWEST, gate_default
 from engine.server.config.configuration import KubeProxyConfiguration
 
 
-class Options(Struct, frozen=True):
+class EngineOptions(Struct, frozen=True):
     """A complete, validated configuration, and options that have only flags.
 
     `configuration` has its mode and detectLocalMode resolved, never "".  `hostname` is this node's name

@@ -16,7 +16,7 @@ from engine.server.config.configuration import (
     effective_block,
     masquerade_block,
 )
-from engine.server.config.options import Options
+from engine.server.config.options import EngineOptions
 
 
 class Periods(NamedTuple):
@@ -33,7 +33,7 @@ def periods(configuration: KubeProxyConfiguration) -> Periods:
 
 
 def to_proxy_config(
-    options: Options,
+    options: EngineOptions,
     node: Node | None,
     node_ips: NodeIPs,
     local_addresses: tuple[Address, ...] = (),

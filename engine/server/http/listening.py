@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from engine.server.api.events import Recorder
-from engine.server.http.servers import Handler, Server
+from engine.server.api.events import EventSender
+from engine.server.http.servers import Handler, HttpListener
 from engine.server.runtime.logs import get_log
 
 RETRY_SECONDS = 5.0
@@ -31,7 +31,7 @@ class Listening:
         self,
         address: str,
         handler: Handler,
-        recorder: Recorder,
+        recorder: EventSender,
         stop: threading.Event,
         fail: Callable[[Exception], None] | None,
     ) -> None:
@@ -46,14 +46,14 @@ class Listening:
         self,
         address: str,
         handler: Handler,
-        recorder: Recorder,
+        recorder: EventSender,
         stop: threading.Event,
         fail: Callable[[Exception], None] | None,
     ) -> None:
         host, _, port = address.rpartition(":")
         while not stop.is_set():
             try:
-                Server(host.strip("[]"), int(port), handler)
+                HttpListener(host.strip("[]"), int(port), handler)
                 return
             except OSError as error:
                 problem = self.wrapped.format(address=address, error=error.strerror or error)

@@ -14,7 +14,7 @@ import msgspec
 
 from engine.config import NEWEST
 from engine.server.config.configuration import API_VERSION, KIND
-from engine.server.config.options import Options
+from engine.server.config.options import EngineOptions
 from engine.server.http.health import FamilyHealth, Health
 from engine.server.http.metrics import CONTENT_TYPE, IP_FAMILY, Metrics
 from engine.server.http.servers import NOT_FOUND, Answer, Handler
@@ -83,7 +83,7 @@ def _health_of_1_32(families: dict[int, FamilyHealth], now: float, well: bool, m
     return f'{{"lastUpdated": "{go_time(last)}","currentTime": "{go_time(now)}"{rest}}}'
 
 
-def operator_pages(options: Options, metrics: Metrics, clock: Callable[[], float]) -> Handler:
+def operator_pages(options: EngineOptions, metrics: Metrics, clock: Callable[[], float]) -> Handler:
     """/metrics and the other pages at its address (MET-01, MET-09); profiles only if configured."""
     mode, started = options.configuration.mode, clock()
     config_page = msgspec.json.encode({"kubeproxy.config.k8s.io": _configz(options)}, enc_hook=str)
@@ -103,7 +103,7 @@ def operator_pages(options: Options, metrics: Metrics, clock: Callable[[], float
     return _router(pages)
 
 
-def _configz(options: Options) -> dict[str, Any]:
+def _configz(options: EngineOptions) -> dict[str, Any]:
     """The configuration in effect; since 1.36 with the kind and version of a file (MET-10)."""
     fields: dict[str, Any] = msgspec.to_builtins(options.configuration, enc_hook=str)
     return {"kind": KIND, "apiVersion": API_VERSION} | fields if options.version >= (1, 36) else fields

@@ -39,7 +39,7 @@ Handler = Callable[[str, str], Answer]
 NOT_FOUND = Answer(404, b"404 page not found\n", headers=(("X-Content-Type-Options", "nosniff"),))
 
 
-class Server:
+class HttpListener:
     """Listens from its creation (OSError if it cannot) until `close`.
 
     `host` "", "0.0.0.0" and "::" mean all addresses of both families, as in Go programs: a kubelet that uses the

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from engine.model import ADDRESS_BYTES, Name
-from engine.server.api.events import Recorder, Regarding
-from engine.server.http.servers import Answer, Server
+from engine.server.api.events import EventSender, Regarding
+from engine.server.http.servers import Answer, HttpListener
 from engine.server.runtime.logs import get_log
 from engine.tracking import ClusterState
 
@@ -58,7 +58,7 @@ class _Checked:
     port: int
     addresses: tuple[str, ...]
     count: int = 0
-    servers: list[Server] = field(default_factory=list)
+    servers: list[HttpListener] = field(default_factory=list)
 
 
 class ServiceHealth:
@@ -68,7 +68,7 @@ class ServiceHealth:
         self,
         node: str,
         addresses: Callable[[int | None], tuple[str, ...]],
-        recorder: Recorder,
+        recorder: EventSender,
         healthy: Callable[[], bool],
     ) -> None:
         self._node = node
@@ -99,7 +99,9 @@ class ServiceHealth:
         name, checked = check.service, _Checked(port, addresses)
         try:
             for address in addresses:
-                checked.servers.append(Server(address, port, lambda *_: self._answer(name, checked), check.family))
+                checked.servers.append(
+                    HttpListener(address, port, lambda *_: self._answer(name, checked), check.family)
+                )
         except OSError as error:
             self._close(checked)
             note = f'node {self._node} failed to start healthcheck "{name}" on port {port}: {error.strerror}'

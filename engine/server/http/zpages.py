@@ -10,13 +10,13 @@ from typing import Any
 
 from engine.server.api.events import CONTROLLER
 from engine.server.config.flags import FLAGS
-from engine.server.config.options import Options
+from engine.server.config.options import EngineOptions
 
 _WARNING = "Warning: This page is for debugging. Its format may change at any time; do not parse it.\n"
 _TIME = "%a %b %e %H:%M:%S UTC %Y"
 
 
-def statusz(options: Options, paths: Iterable[str], started: float, clock: Callable[[], float]) -> str:
+def statusz(options: EngineOptions, paths: Iterable[str], started: float, clock: Callable[[], float]) -> str:
     """Start time, uptime, versions and paths of this process; times in seconds since 1970."""
     minutes, seconds = divmod(int(clock() - started), 60)
     hours, minutes = divmod(minutes, 60)
@@ -32,7 +32,7 @@ def statusz(options: Options, paths: Iterable[str], started: float, clock: Calla
     return _page("statusz", lines)
 
 
-def flagz(options: Options) -> str:
+def flagz(options: EngineOptions) -> str:
     """Every flag with the value in effect; with a configuration file, that of the file."""
     own = {
         "config": options.config_file,

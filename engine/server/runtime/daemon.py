@@ -24,12 +24,12 @@ from engine.modes import MODES
 from engine.pacing import Pacer
 from engine.proxier import Proxier
 from engine.server.api.client import ApiClient
-from engine.server.api.events import Recorder
+from engine.server.api.events import EventSender
 from engine.server.api.node_ips import choose_node_ips
 from engine.server.api.service_cidrs import ServiceNetworks
 from engine.server.api.watching import SERVICECIDRS, Follower, ObjectChange, endpointslices, own_node, services
 from engine.server.config.complete import DEFAULT_MODE_WARNED_SINCE
-from engine.server.config.options import Options
+from engine.server.config.options import EngineOptions
 from engine.server.config.settings import Periods, node_addresses, periods, pod_networks
 from engine.server.config.watchfile import WatchedFile
 from engine.server.http.health import Health
@@ -38,7 +38,7 @@ from engine.server.http.metrics import Metrics
 from engine.server.http.pages import health_pages, operator_pages
 from engine.server.http.service_health import ServiceHealth
 from engine.server.runtime.host import LocalAddresses
-from engine.server.runtime.kernels import Opened, open_conntrack, rejected_on_loopback
+from engine.server.runtime.kernels import OpenedKernel, open_conntrack, rejected_on_loopback
 from engine.server.runtime.localhost_ports import LocalhostPorts
 from engine.server.runtime.logs import get_log
 from engine.server.runtime.loop import Loop
@@ -79,12 +79,12 @@ class Daemon:
 
     def __init__(
         self,
-        options: Options,
+        options: EngineOptions,
         api: ApiClient,
-        recorder: Recorder,
+        recorder: EventSender,
         config: ProxyConfig,
         able: tuple[int, ...],
-        opened: Opened,
+        opened: OpenedKernel,
         milestones: Milestones,
     ) -> None:
         self._options = options

@@ -33,7 +33,7 @@ class PreflightError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedKernel:
     """An open kernel; `intact(family)` checks whether its rules still exist.
 
     `chores` are (period in seconds, work) to be run periodically for the mode.
@@ -44,7 +44,7 @@ class Opened:
     chores: tuple[tuple[float, Callable[[], object]], ...] = ()
 
 
-def open_kernel(mode: str, able: Collection[int]) -> Opened:
+def open_kernel(mode: str, able: Collection[int]) -> OpenedKernel:
     """The kernel of a mode, for these families; PreflightError if the machine does not meet its requirements."""
     try:
         return _OPENERS[mode](able)
@@ -98,7 +98,7 @@ def _lacking(mode: str, family: int) -> str | None:
     return " ".join(done.stderr.decode(errors="replace").split())
 
 
-def _nftables(able: Collection[int]) -> Opened:
+def _nftables(able: Collection[int]) -> OpenedKernel:
     done = answered(run(["nft", "--version"]))
     version = _version(done.stdout.decode())
     if done.returncode or version < (1, 0, 1):
@@ -109,17 +109,17 @@ def _nftables(able: Collection[int]) -> Opened:
     return _probed(kernel, able)
 
 
-def _iptables(able: Collection[int]) -> Opened:
+def _iptables(able: Collection[int]) -> OpenedKernel:
     return _probed(IptablesKernel(run), able)
 
 
-def _probed(kernel: NftablesKernel | IptablesKernel | IpvsKernel, able: Collection[int]) -> Opened:
+def _probed(kernel: NftablesKernel | IptablesKernel | IpvsKernel, able: Collection[int]) -> OpenedKernel:
     if lacking := kernel.missing(able):
         raise PreflightError(lacking)
-    return Opened(kernel, kernel.intact)
+    return OpenedKernel(kernel, kernel.intact)
 
 
-def _ipvs(able: Collection[int]) -> Opened:
+def _ipvs(able: Collection[int]) -> OpenedKernel:
     done = answered(run(["ipset", "--version"]))
     if done.returncode or _version(done.stdout.decode()) < (6, 0):
         found = _word(done.stdout.decode()) or done.stderr.decode().strip()
@@ -140,4 +140,8 @@ def _word(text: str) -> str:
     return found[0] if found else ""
 
 
-_OPENERS: dict[str, Callable[[Collection[int]], Opened]] = {"iptables": _iptables, "ipvs": _ipvs, "nftables": _nftables}
+_OPENERS: dict[str, Callable[[Collection[int]], OpenedKernel]] = {
+    "iptables": _iptables,
+    "ipvs": _ipvs,
+    "nftables": _nftables,
+}

@@ -28,7 +28,7 @@ OTHERS = ("engine", "py.warnings", "urllib3", "kubernetes")
 _SEVERITIES = {logging.INFO: "I", logging.WARNING: "W", logging.ERROR: "E"}
 
 
-class Log:
+class ModuleLog:
     """The log of one module; verbosity and format of the process are set by `configure`."""
 
     def __init__(self, module: str) -> None:
@@ -56,9 +56,9 @@ class Log:
         self._logger.log(level, message, extra=extra, stacklevel=3)
 
 
-def get_log(module: str) -> Log:
+def get_log(module: str) -> ModuleLog:
     """The log of a module, by its `__name__`."""
-    return Log(module)
+    return ModuleLog(module)
 
 
 class _Settings:

@@ -29,7 +29,7 @@ DELIVERY_LIMIT = 64
 _log = get_log(__name__)
 
 
-class Observer(Protocol):
+class LoopObserver(Protocol):
     """Receives notifications of the loop, in its thread."""
 
     def changed(self, resource: str, change: ObjectChange) -> None:
@@ -72,7 +72,7 @@ class Loop:
         proxier: Proxier,
         new_pacer: Callable[[], Pacer],
         clock: Callable[[], float],
-        observer: Observer,
+        observer: LoopObserver,
         needed: tuple[str, ...] = ("services", "endpointslices"),
     ) -> None:
         self._proxier = proxier

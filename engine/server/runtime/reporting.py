@@ -14,7 +14,7 @@ from engine.manifest import ManifestError
 from engine.model import Name
 from engine.modes import Mode
 from engine.proxier import Proxier, Sync
-from engine.server.api.events import Recorder, Regarding
+from engine.server.api.events import EventSender, Regarding
 from engine.server.api.watching import ObjectChange
 from engine.server.http.health import Health, eligible
 from engine.server.http.metrics import IP_FAMILY, Metrics
@@ -31,7 +31,7 @@ _log = get_log(__name__)
 
 
 class Reporter:
-    """`loop.Observer` for the daemon; `on_node` is called for each change of this node's Node object."""
+    """`loop.LoopObserver` for the daemon; `on_node` is called for each change of this node's Node object."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Reporter:
         mode: Mode,
         on_node: Callable[[ObjectChange], None],
         milestones: Milestones,
-        recorder: Recorder,
+        recorder: EventSender,
         localhost_ports: Mapping[int, LocalhostPorts],
     ) -> None:
         self._proxier = proxier

@@ -14,11 +14,11 @@ from engine.addresses import format_address, format_network
 from engine.model import Node
 from engine.modes import MODES
 from engine.server.api.client import ApiClient, ApiError, load_configuration
-from engine.server.api.events import Recorder
+from engine.server.api.events import EventSender
 from engine.server.api.node import NodeError, node_ips, wait_for_pod_cidr
 from engine.server.api.throttle import Throttle
 from engine.server.config.configuration import ConfigurationError
-from engine.server.config.options import Options
+from engine.server.config.options import EngineOptions
 from engine.server.config.sanity import INCOMPLETE, sanity
 from engine.server.config.settings import to_proxy_config
 from engine.server.http.listening import ListenError
@@ -46,7 +46,7 @@ KNOWN = (
 )
 
 
-def run(options: Options) -> int:
+def run(options: EngineOptions) -> int:
     """Run until the end; the process's exit code."""
     # Process 1 of a container receives only signals that it handles, and may wait long for its Node.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -62,7 +62,7 @@ def run(options: Options) -> int:
     return 0
 
 
-def _proxy(options: Options) -> None:
+def _proxy(options: EngineOptions) -> None:
     milestones = Milestones()
     milestones.mark("imports")
     gc.disable()  # objects loaded at start are long-lived; the loop enables it again
@@ -70,7 +70,7 @@ def _proxy(options: Options) -> None:
     set_oom_score(configuration.oom_score_adj)
     client = configuration.client_connection
     api = ApiClient(load_configuration(client.kubeconfig, options.master), Throttle(client.qps, client.burst))
-    recorder = Recorder(api, options.hostname, options.version)
+    recorder = EventSender(api, options.hostname, options.version)
     seen, ips = node_ips(api, options.hostname, configuration.bind_address, options.version)
     set_conntrack(configuration.conntrack, recorder, options.version)
     if configuration.detect_local_mode == "NodeCIDR":
@@ -93,7 +93,7 @@ def _proxy(options: Options) -> None:
     Daemon(options, api, recorder, config, able, opened, milestones).run(seen and seen.manifest)
 
 
-def _check_families(options: Options, family: int, dual_stack: bool, node: Node | None) -> None:
+def _check_families(options: EngineOptions, family: int, dual_stack: bool, node: Node | None) -> None:
     """Report lists of the wrong family; some are fatal (CFG-09, CFG-10)."""
     by_node = node if options.configuration.detect_local_mode == "NodeCIDR" else None
     cidrs = [format_network(network) for network in by_node.pod_networks] if by_node else []

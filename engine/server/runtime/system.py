@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from engine.config import NEWEST
-from engine.server.api.events import Recorder
+from engine.server.api.events import EventSender
 from engine.server.config.configuration import Conntrack
 from engine.server.runtime.host import load_module, read_sysctl, write_sysctl
 from engine.server.runtime.logs import get_log
@@ -47,7 +47,7 @@ def conntrack_max(settings: Conntrack, cpus: int, version: tuple[int, int] = NEW
     return MAX_BY_CPUS if by_cpus > MAX_BY_CPUS else max(by_cpus, settings.min)
 
 
-def set_conntrack(settings: Conntrack, recorder: Recorder, version: tuple[int, int] = NEWEST) -> None:
+def set_conntrack(settings: Conntrack, recorder: EventSender, version: tuple[int, int] = NEWEST) -> None:
     """Write the configured limits and timeouts; SetupError if one is rejected (CT-06b)."""
     try:
         _set_conntrack(settings, recorder, version)
@@ -57,7 +57,7 @@ def set_conntrack(settings: Conntrack, recorder: Recorder, version: tuple[int, i
         raise SetupError(f"could not set conntrack parameters from kube-proxy configuration: {error}") from None
 
 
-def _set_conntrack(settings: Conntrack, recorder: Recorder, version: tuple[int, int]) -> None:
+def _set_conntrack(settings: Conntrack, recorder: EventSender, version: tuple[int, int]) -> None:
     limit = conntrack_max(settings, _cpus(), version)
     if read_sysctl("net/netfilter/nf_conntrack_max") is None:
         load_module("nf_conntrack")
@@ -99,7 +99,7 @@ def _foreign_namespace() -> bool:
         return True
 
 
-def _set_hash_size(size: int, recorder: Recorder, version: tuple[int, int]) -> None:
+def _set_hash_size(size: int, recorder: EventSender, version: tuple[int, int]) -> None:
     """Grow the hash table if this namespace may.  Up to 1.35 a read-only /sys is only reported."""
     try:
         if int(HASH_SIZE.read_text()) < size:

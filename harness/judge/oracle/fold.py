@@ -10,7 +10,7 @@ import msgspec
 
 from harness.judge.behaviour import PROTOCOLS, Behaviour, Target
 from harness.judge.oracle import ipsets
-from harness.judge.oracle.frontends import Port, Ranges
+from harness.judge.oracle.frontends import OraclePort, Ranges
 from harness.judge.oracle.kept import Kept
 from harness.judge.oracle.merged import Claim, Merged, Name, Part
 from harness.judge.oracle.modes import TRAITS
@@ -303,9 +303,9 @@ class Oracle:
 
     def _rules(
         self, service: JsonObject, port: JsonObject, endpoints: dict[Target, JsonObject], accessible: bool
-    ) -> Port:
+    ) -> OraclePort:
         spec, settings = service["spec"], self.settings
-        rules = Port(
+        rules = OraclePort(
             self._traits,
             settings.tells_pods(self._size),
             settings.masquerade_all,

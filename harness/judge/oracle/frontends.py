@@ -19,7 +19,7 @@ _ALWAYS = (True, True, True)
 _Columns = tuple[Outcome, Outcome, Outcome]
 
 
-class Port:
+class OraclePort:
     """Endpoint sets and policies of one port, with the traits of the mode and the settings that apply."""
 
     def __init__(

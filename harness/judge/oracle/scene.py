@@ -20,7 +20,7 @@ Name = tuple[str, str]
 CLUSTER, EXTERNAL, BALANCER = "cluster IP", "external IP", "balancer IP"
 
 
-class Scene(NamedTuple):
+class FamilyAddresses(NamedTuple):
     """One family: the node's addresses, local and remote endpoint addresses, and roles of service addresses."""
 
     node: tuple[bytes, ...]
@@ -30,13 +30,13 @@ class Scene(NamedTuple):
     owners: dict[Name, frozenset[bytes]]
 
 
-def scene(oracle: Oracle, family: int) -> Scene:
+def scene(oracle: Oracle, family: int) -> FamilyAddresses:
     """The scene after the events so far."""
     size = 4 if family == 4 else 16
     services = oracle.derived("services", f"addresses {size}", partial(_Owners, size))
     pods = oracle.derived("endpointslices", f"pods {size} {oracle.node_name}", partial(_Pods, size, oracle.node_name))
     roles, owners = dict(services.roles), dict(services.owners)
-    return Scene(_node_addresses(oracle, size), tuple(pods.here), tuple(pods.elsewhere), roles, owners)
+    return FamilyAddresses(_node_addresses(oracle, size), tuple(pods.here), tuple(pods.elsewhere), roles, owners)
 
 
 class _Owners:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from harness.judge.behaviour import PROTOCOL_NAMES, Key, Target
 from harness.judge.oracle import Oracle
 from harness.judge.oracle.modes import TRAITS
-from harness.judge.oracle.scene import Name, Scene, scene
+from harness.judge.oracle.scene import FamilyAddresses, Name, scene
 from harness.judge.oracle.settings import packed
 from harness.judge.packets import spread
 from harness.judge.packets.attempts import Attempt, Attempts
@@ -38,7 +38,7 @@ ENOUGH = 20
 _SCTP, _SCTP_SYSCTL = 132, "net.netfilter.nf_conntrack_sctp_timeout_established"
 
 
-class Limits(NamedTuple):
+class SampleLimits(NamedTuple):
     """Limits per family and check: destinations, connections that look for every endpoint, and destinations whose
     distribution is tested.  Beyond these, a sample is checked.
     """
@@ -48,7 +48,7 @@ class Limits(NamedTuple):
     tested: int = 8
 
 
-FULL, EMULATED = Limits(), Limits(40, 400, 1)
+FULL, EMULATED = SampleLimits(), SampleLimits(40, 400, 1)
 """In an emulated machine a packet takes milliseconds, not microseconds."""
 
 
@@ -77,7 +77,7 @@ class PacketJudge:
         world: World,
         mode: str,
         families: Iterable[int] = (4, 6),
-        limits: Limits = FULL,
+        limits: SampleLimits = FULL,
         attempts: Attempts | None = None,
     ) -> None:
         self._world, self._mode, self._limits = world, mode, limits
@@ -153,7 +153,7 @@ class PacketJudge:
                 standing.renew(questions)
         return found
 
-    def _asking(self, oracle: Oracle, family: int, at: Scene) -> Asking:
+    def _asking(self, oracle: Oracle, family: int, at: FamilyAddresses) -> Asking:
         self._owners.setdefault(family, at.owners)
         return Asking(oracle, family, self._mode, at, self._world.own_address(family))
 
@@ -291,7 +291,7 @@ class PacketJudge:
             found.unchecked[f"by packets: destinations with more than {LARGEST} endpoints"] = None
 
 
-def _steady(question: Question, at: Scene) -> bool:
+def _steady(question: Question, at: FamilyAddresses) -> bool:
     """Whether it is a local pod's connection through a Service address to endpoints in pods."""
     fate = question.fate
     beyond = fate.kind == "dnat" and not any(address in at.node for address, _ in fate.endpoints)

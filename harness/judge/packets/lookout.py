@@ -36,7 +36,7 @@ class Generation(NamedTuple):
     removes: bool
 
 
-class Seen(NamedTuple):
+class WatchReport(NamedTuple):
     """One watch: generations in order, seconds without an arrival by target, connections attempted and lost.
 
     `apart`: by nf_tables set, the longest time that an element was missing before a later generation restored it.
@@ -100,13 +100,13 @@ class Lookout:
         except (NetlinkError, KeyError):
             return None
 
-    def report(self) -> Seen:
+    def report(self) -> WatchReport:
         """End the watch and return what was observed."""
         report = self._say(None)
         probes = report["probes"]
         lost = sum(not arrived for _, _, arrived in probes)
         found = tuple(Generation(*each) for each in report["generations"])
-        return Seen(found, gaps(probes), len(probes), lost, report["overrun"], report["apart"])
+        return WatchReport(found, gaps(probes), len(probes), lost, report["overrun"], report["apart"])
 
     def _say(self, what: list[Any] | None) -> dict[str, Any]:
         ours, theirs = self._process.stdin, self._process.stdout

@@ -15,7 +15,7 @@ from harness.judge.behaviour import PROTOCOL_NAMES, Behaviour, Destination, Key,
 from harness.judge.oracle import Oracle
 from harness.judge.oracle.modes import TRAITS
 from harness.judge.oracle.packets import Fate, fate
-from harness.judge.oracle.scene import CLUSTER, Scene
+from harness.judge.oracle.scene import CLUSTER, FamilyAddresses
 from harness.judge.oracle.settings import block
 from harness.judge.packet import Packet
 
@@ -51,7 +51,7 @@ class Question(NamedTuple):
 class Asking:
     """The questions of one family at one point in time; `own` is a node address that is in no Node object."""
 
-    def __init__(self, oracle: Oracle, family: int, mode: str, scene: Scene, own: bytes) -> None:
+    def __init__(self, oracle: Oracle, family: int, mode: str, scene: FamilyAddresses, own: bytes) -> None:
         self._oracle, self._family, self._mode, self.scene, self._own = oracle, family, mode, scene, own
         self.behaviour: Behaviour = oracle.behaviour(family, mode)
         self._local = {*scene.node, own}

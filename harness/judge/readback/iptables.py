@@ -27,7 +27,7 @@ from harness.judge.behaviour import (
 from harness.judge.oracle.settings import Settings
 from harness.judge.readback.iptables_names import chain_suffix
 from harness.judge.readback.iptables_options import Options, address_of, network_of, options_of, port_of
-from harness.judge.readback.iptables_text import Tables
+from harness.judge.readback.iptables_text import ParsedTables
 
 CLIENTS = POD, NODE, EXTERNAL = 0, 1, 2
 OWN = ("KUBE-SVC-", "KUBE-SVL-", "KUBE-EXT-", "KUBE-FW-", "KUBE-SEP-")
@@ -73,7 +73,7 @@ class Context(NamedTuple):
     everywhere: bool
 
 
-def behaviour_of(tables: Tables, context: Context | None = None) -> Behaviour:
+def behaviour_of(tables: ParsedTables, context: Context | None = None) -> Behaviour:
     """The behaviour of one family's rules; ValueError if no proxy with this configuration writes them."""
     return _Reading(tables, context).behaviour()
 
@@ -81,7 +81,7 @@ def behaviour_of(tables: Tables, context: Context | None = None) -> Behaviour:
 class _Reading:
     """Parses the rules of one family."""
 
-    def __init__(self, tables: Tables, context: Context | None) -> None:
+    def __init__(self, tables: ParsedTables, context: Context | None) -> None:
         self._tables, self._context, self._chains = tables, context, context.chains if context else None
         self._reached: set[str] = set()
         self._ways = cache(self._ways_of)

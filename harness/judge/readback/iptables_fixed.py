@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from harness.judge.behaviour import Behaviour
 from harness.judge.oracle.settings import Settings
 from harness.judge.readback.iptables_options import normal
-from harness.judge.readback.iptables_text import BUILT_IN, Tables
+from harness.judge.readback.iptables_text import BUILT_IN, ParsedTables
 
 TABLES = ("filter", "mangle", "nat")
 _OF_SERVICES = {("nat", "KUBE-SERVICES"), ("nat", "KUBE-NODEPORTS"), ("filter", "KUBE-SERVICES"),
@@ -36,7 +36,7 @@ _JUMPS = (
 Chains = dict[tuple[str, str], list[str]]
 
 
-def differences(family: int, tables: Tables, expected: Behaviour, settings: Settings, alone: bool) -> list[str]:
+def differences(family: int, tables: ParsedTables, expected: Behaviour, settings: Settings, alone: bool) -> list[str]:
     """A line for each rule and chain that differs; `alone`: no other program has rules here."""
     wanted = _wanted(family, expected, settings)
     found = [line for key, rules in wanted.items() for line in of_chain(key, rules, tables, alone)]
@@ -85,7 +85,7 @@ def _wanted(family: int, expected: Behaviour, settings: Settings) -> Chains:
     return wanted
 
 
-def of_chain(key: tuple[str, str], wanted: list[str], tables: Tables, alone: bool) -> Iterator[str]:
+def of_chain(key: tuple[str, str], wanted: list[str], tables: ParsedTables, alone: bool) -> Iterator[str]:
     """A line for each rule of one chain that is missing, unexpected, duplicate, or out of order."""
     table, chain = key
     if key not in tables.chains and chain not in BUILT_IN:
@@ -108,7 +108,7 @@ def of_chain(key: tuple[str, str], wanted: list[str], tables: Tables, alone: boo
         yield f"{table}: chain {chain} is in a different order: {'; '.join(lines)}"
 
 
-def foreign(tables: Tables, wanted: Chains) -> Iterator[str]:
+def foreign(tables: ParsedTables, wanted: Chains) -> Iterator[str]:
     """Rules in built-in chains that should have none."""
     for (table, chain), lines in sorted(tables.chains.items()):
         if chain in BUILT_IN and (table, chain) not in wanted:

@@ -9,7 +9,7 @@ from harness.judge.oracle.settings import Settings
 from harness.judge.readback import iptables_fixed
 from harness.judge.readback.compare import compare
 from harness.judge.readback.iptables import Context, behaviour_of
-from harness.judge.readback.iptables_text import Tables
+from harness.judge.readback.iptables_text import ParsedTables
 from harness.judge.readback.judged import Judged, attempted, nothing, settings_differ
 
 ROUTE_LOCALNET = "net.ipv4.conf.all.route_localnet"
@@ -18,7 +18,7 @@ ROUTE_LOCALNET = "net.ipv4.conf.all.route_localnet"
 class Held(NamedTuple):
     """One family's tables; `sysctls` is None if there are none; `alone`: no other program has rules there."""
 
-    tables: Tables
+    tables: ParsedTables
     sysctls: dict[str, str] | None
     alone: bool
 

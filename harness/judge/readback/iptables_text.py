@@ -13,7 +13,7 @@ BUILT_IN = frozenset(("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
 _COUNTERS = re.compile(r"\[\d+:\d+\] (?=-)")
 
 
-class Tables:
+class ParsedTables:
     """Chains of one family, built from any number of texts, as by `iptables-restore --noflush`.
 
     `chains`: the rules of each (table, chain); `policies`: the policies of built-in chains other than ACCEPT.

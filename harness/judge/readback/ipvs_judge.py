@@ -11,7 +11,7 @@ from harness.judge.oracle.settings import Block, Settings
 from harness.judge.readback import ipvs_rules
 from harness.judge.readback.compare import compare
 from harness.judge.readback.iptables_fixed import foreign, of_chain
-from harness.judge.readback.iptables_text import BUILT_IN, Tables
+from harness.judge.readback.iptables_text import BUILT_IN, ParsedTables
 from harness.judge.readback.ipvs import Read, behaviour_of, set_name
 from harness.judge.readback.judged import Judged, attempted, nothing, settings_differ
 
@@ -26,7 +26,7 @@ class Held(NamedTuple):
     """One family; `alone`: no other program has rules there."""
 
     read: Read
-    tables: Tables
+    tables: ParsedTables
     sysctls: dict[str, str]
     alone: bool
 

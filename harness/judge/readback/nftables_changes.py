@@ -147,7 +147,7 @@ class Follower:
             self._users[picked(data)].discard(unit)
 
 
-class Followed(Protocol):
+class FollowedFamily(Protocol):
     """A family whose elements are followed."""
 
     @property
@@ -155,7 +155,7 @@ class Followed(Protocol):
         """Its elements."""
 
 
-def hear(families: Mapping[int, Followed], kind: int, body: bytes) -> bool:
+def hear(families: Mapping[int, FollowedFamily], kind: int, body: bytes) -> bool:
     """Take in one notification; False if the elements of a whole table or set are no longer known."""
     subsystem, what = divmod(kind, 256)
     if subsystem != SUBSYSTEM or what == NEWGEN:

@@ -24,7 +24,7 @@ class Break(Exception):
     """The rule does not apply to this packet."""
 
 
-class Cursor:
+class WordCursor:
     """A cursor over the words of one rule."""
 
     def __init__(self, words: list[str]) -> None:
@@ -57,7 +57,7 @@ class Expressions:
         self._draw = draw
         self._lookup = lookup
 
-    def concat(self, cursor: Cursor) -> Key:
+    def concat(self, cursor: WordCursor) -> Key:
         """A concatenation, mapped if a map follows; Break if the map does not contain the key."""
         parts = [self._value(cursor)]
         while cursor.peek() == ".":
@@ -69,14 +69,14 @@ class Expressions:
             return self.found(cursor, key).data
         return key
 
-    def found(self, cursor: Cursor, key: Key) -> Element:
+    def found(self, cursor: WordCursor, key: Key) -> Element:
         """The element of the set named next; Break if there is none."""
         element = self._lookup(_reference(cursor), key)
         if element is None:
             raise Break
         return element
 
-    def match(self, cursor: Cursor) -> None:
+    def match(self, cursor: WordCursor) -> None:
         """One condition; Break unless it holds."""
         key = self.concat(cursor)
         negated = cursor.peek() == "!="
@@ -89,7 +89,7 @@ class Expressions:
         if holds == negated:
             raise Break
 
-    def _value(self, cursor: Cursor) -> Value:
+    def _value(self, cursor: WordCursor) -> Value:
         result = self._term(cursor)
         while cursor.peek() in _OPERATORS:
             operator = _OPERATORS[cursor.take()]
@@ -97,14 +97,14 @@ class Expressions:
             result = _bitwise(operator, result, operand)
         return result
 
-    def _hash(self, cursor: Cursor) -> int:
+    def _hash(self, cursor: WordCursor) -> int:
         hashed = self._term(cursor)
         cursor.take("mod")
         modulus = int(cursor.take())
         cursor.take("seed")
         return _hashed(hashed, value(cursor.take())) % modulus
 
-    def _term(self, cursor: Cursor) -> Value:
+    def _term(self, cursor: WordCursor) -> Value:
         word = cursor.take()
         if word == "numgen":
             cursor.take("random")
@@ -135,7 +135,7 @@ def _hashed(value: bytes, seed: int) -> int:
     return int.from_bytes(hashlib.blake2b(value, digest_size=8, salt=seed.to_bytes(4, "big")).digest(), "big")
 
 
-def _reference(cursor: Cursor) -> str:
+def _reference(cursor: WordCursor) -> str:
     cursor.take("@")
     return cursor.take()
 

@@ -14,9 +14,9 @@ import ipaddress
 from typing import Any
 
 from harness.judge.packet import Outcome, Packet, Trace
-from harness.judge.readback.iptables_text import Tables
+from harness.judge.readback.iptables_text import ParsedTables
 from harness.judge.trace.choices import Choices, merged
-from harness.judge.trace.iptables_rules import Around, Header, Rule, marked, read_rule
+from harness.judge.trace.iptables_rules import Around, PacketHeader, Rule, marked, read_rule
 
 _REFUSED = {"DROP": "drop", "REJECT": "reject"}
 _ENDS = {"ACCEPT", "DNAT", "MASQUERADE", *_REFUSED}
@@ -29,7 +29,7 @@ class IptablesTracer:
 
     def __init__(self, family: int, local_addresses: frozenset[bytes] = frozenset()) -> None:
         self.now = 0.0
-        self._tables = Tables()
+        self._tables = ParsedTables()
         self._local = local_addresses
         self._read: dict[str, Rule] = {}
         self._clients: dict[tuple[str, bytes], float] = {}
@@ -112,7 +112,7 @@ class _Walk:
         self.steps: list[str] = []
         self.noted: dict[tuple[str, bytes], float] = {}
         self._target: tuple[bytes, int] | None = None
-        self._header = Header(
+        self._header = PacketHeader(
             packet.source, packet.destination, packet.protocol, packet.port, packet.interface, 0,
             packet.source_local or tracer.is_local(packet.source),
             packet.destination_local,

@@ -18,7 +18,7 @@ _MODULES = {
 }  # fmt: skip
 
 
-class Header(NamedTuple):
+class PacketHeader(NamedTuple):
     """The fields that rules match.  `virtual` is the virtual server (address, protocol, port) that accepted the packet.
 
     `translated`: its destination is no longer the one that the client used.
@@ -48,12 +48,12 @@ class Around(NamedTuple):
     the given seconds; `None` seconds records it and matches.
     """
 
-    in_set: Callable[[str, str, Header], bool] = _absent
+    in_set: Callable[[str, str, PacketHeader], bool] = _absent
     drawn: Callable[[], bool] = _absent
     seen: Callable[[str, bytes, int | None], bool] = _absent
 
 
-Match = Callable[[Header, Around], bool]
+Match = Callable[[PacketHeader, Around], bool]
 
 
 class Rule(NamedTuple):
@@ -64,7 +64,7 @@ class Rule(NamedTuple):
     target: str
     argument: str
 
-    def holds(self, header: Header, around: Around) -> bool:
+    def holds(self, header: PacketHeader, around: Around) -> bool:
         """Whether every match does."""
         return all(match(header, around) for match in self.matches)
 
@@ -127,7 +127,7 @@ def _network(text: str, field: str) -> Match:
     size, shift = len(network.network_address.packed), network.max_prefixlen - network.prefixlen
     wanted = int(network.network_address) >> shift
 
-    def holds(header: Header, _: Around) -> bool:
+    def holds(header: PacketHeader, _: Around) -> bool:
         address = getattr(header, field)
         return len(address) == size and int.from_bytes(address) >> shift == wanted
 
@@ -210,7 +210,7 @@ _MATCHES: dict[str, tuple[int, Callable[..., Match]]] = {
 }
 
 
-def marked(header: Header, argument: str) -> Header:
+def marked(header: PacketHeader, argument: str) -> PacketHeader:
     """The packet after `-j MARK` with that argument."""
     option, text = argument.split()
     number, mask = _value_and_mask(text)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from harness.judge.behaviour import PROTOCOL_NAMES, PROTOCOL_NUMBERS
 from harness.judge.packet import Outcome, Packet, Trace
 from harness.judge.readback.ipvs import Read, endpoint
-from harness.judge.trace.iptables_rules import Around, Header, Rule, marked, read_rule
+from harness.judge.trace.iptables_rules import Around, PacketHeader, Rule, marked, read_rule
 
 Server = tuple[bytes, int, int]
 _SERVICE_FLAGS = {"-t": "tcp", "-u": "udp", "--sctp-service": "sctp"}
@@ -148,7 +148,7 @@ class IpvsTracer:
         """A chain's rules; an absent built-in chain has none."""
         return self._chains.get((table, chain), [])
 
-    def server(self, header: Header) -> tuple[Server, Weights] | None:
+    def server(self, header: PacketHeader) -> tuple[Server, Weights] | None:
         """The virtual server for a packet, with its destinations' weights."""
         server = (header.destination, header.protocol, header.port)
         return (server, self._read.servers[server]) if server in self._read.servers else None
@@ -158,7 +158,7 @@ class IpvsTracer:
         flag = {"tcp": "-t", "udp": "-u", "sctp": "--sctp-service"}[PROTOCOL_NAMES[server[1]]]
         return f"ipvs: -A {flag} {_socket(server[0], server[2])} {self._read.options[server]}"
 
-    def holds(self, name: str, directions: str, header: Header) -> bool:
+    def holds(self, name: str, directions: str, header: PacketHeader) -> bool:
         """Whether a set contains the packet, with each dimension from the source or the destination."""
         if name not in self._read.sets:
             raise ValueError(f"a rule matches set {name}, which does not exist")
@@ -184,7 +184,7 @@ class _Done(NamedTuple):
     """A verdict that ends the hook, and the packet at that point."""
 
     verdict: str
-    header: Header
+    header: PacketHeader
 
 
 class _Walk:
@@ -197,7 +197,7 @@ class _Walk:
 
     def run(self) -> Trace:
         packet, tracer = self._packet, self._tracer
-        header = Header(
+        header = PacketHeader(
             packet.source, packet.destination, packet.protocol, packet.port, packet.interface, 0,
             packet.source_local or tracer.is_local(packet.source),
             packet.destination_local or tracer.is_local(packet.destination),
@@ -205,7 +205,7 @@ class _Walk:
         header = self._hook("nat", "OUTPUT" if packet.source_local else "PREROUTING", header).header
         return Trace(self._deliver(header), tuple(self._steps))
 
-    def _deliver(self, header: Header) -> Outcome:
+    def _deliver(self, header: PacketHeader) -> Outcome:
         """From the routing decision on."""
         from_node = self._packet.source_local
         if not from_node and not header.destination_local:
@@ -224,7 +224,7 @@ class _Walk:
                 return Outcome(refused)
         return Outcome("no-op")
 
-    def _balance(self, header: Header, server: Server, weights: Weights) -> Outcome:
+    def _balance(self, header: PacketHeader, server: Server, weights: Weights) -> Outcome:
         """Handled by IP_VS: refused without destinations, else sent on through OUTPUT and POSTROUTING."""
         targets = sorted(target for target, weight in weights.items() if weight)
         text = self._tracer.server_text(server)
@@ -241,10 +241,10 @@ class _Walk:
             masqueraded |= self._hook("nat", "POSTROUTING", sent).verdict == "MASQUERADE"
         return Outcome("dnat", frozenset(targets), masqueraded)
 
-    def _hook(self, table: str, chain: str, header: Header) -> _Done:
+    def _hook(self, table: str, chain: str, header: PacketHeader) -> _Done:
         return self._chain(table, chain, header, 0) or _Done("ACCEPT", self._header)
 
-    def _chain(self, table: str, chain: str, header: Header, depth: int) -> _Done | None:
+    def _chain(self, table: str, chain: str, header: PacketHeader, depth: int) -> _Done | None:
         """The verdict of a chain, None if it ended without one or by RETURN; updates `_header`."""
         if depth > _DEPTH:
             raise ValueError(f"chains of table {table} form a loop at {chain}")

@@ -15,7 +15,7 @@ from typing import Any
 
 from harness.judge.packet import Outcome, Packet, Trace
 from harness.judge.trace.choices import Choices, merged
-from harness.judge.trace.expressions import Break, Cursor, Expressions, find
+from harness.judge.trace.expressions import Break, Expressions, WordCursor, find
 from harness.judge.trace.ruleset import Element, Key, Ruleset, Table, duration_seconds
 
 _TERMINAL = {"accept", "drop", "reject"}
@@ -190,7 +190,7 @@ class _Walk:
         self._note = []
         before = dict(self._fields), self._target, len(self.remembered)
         try:
-            verdict, target = self._apply(Cursor(words))
+            verdict, target = self._apply(WordCursor(words))
         except (_Verdict, _Return):
             self._step(chain, words)
             raise
@@ -200,7 +200,7 @@ class _Walk:
             self._chain(target)
         return target if verdict == "goto" else None
 
-    def _apply(self, cursor: Cursor) -> tuple[str | None, str]:
+    def _apply(self, cursor: WordCursor) -> tuple[str | None, str]:
         """Apply statement by statement; returns the jump or goto, (None, "") to continue with the next rule."""
         while cursor.peek() is not None:
             if cursor.peek() in ("goto", "jump"):
@@ -216,7 +216,7 @@ class _Walk:
             self._evaluate.match(cursor)
         return None, ""
 
-    def _statement(self, cursor: Cursor) -> bool:
+    def _statement(self, cursor: WordCursor) -> bool:
         """Apply the next statement; False if an expression follows instead."""
         word = cursor.peek()
         if word in _TERMINAL:
@@ -243,12 +243,12 @@ class _Walk:
             return False
         return True
 
-    def _set(self, cursor: Cursor) -> None:
+    def _set(self, cursor: WordCursor) -> None:
         name = "meta mark" if cursor.take() == "mark" else f"meta {cursor.take()}"
         cursor.take("set")
         (self._fields[name],) = self._evaluate.concat(cursor)
 
-    def _dnat(self, cursor: Cursor) -> None:
+    def _dnat(self, cursor: WordCursor) -> None:
         cursor.take()
         if cursor.peek() in ("ip", "ip6"):
             cursor.take()
@@ -260,7 +260,7 @@ class _Walk:
         self._fields["ct status"] = frozenset(("dnat",))
         raise _Verdict("accept")
 
-    def _dynamic(self, cursor: Cursor) -> None:
+    def _dynamic(self, cursor: WordCursor) -> None:
         """`update`, which renews the timeout of an existing element and keeps its data, or `delete`."""
         verb = cursor.take("update", "delete")
         cursor.take("@")

@@ -11,9 +11,12 @@ def add_background(store: Store, services: int, seed: int) -> None:
     """Add Services and their slices to the store."""
     if not services:
         return
-    from harness.log.synth import Options, generate  # most labs have none, and it takes as long to import as to start
+    from harness.log.synth import (  # most labs have none, and it takes as long to import as to start
+        SynthOptions,
+        generate,
+    )
 
-    _, events = generate(Options(services=services, churn=0, nodes=50, seed=seed))
+    _, events = generate(SynthOptions(services=services, churn=0, nodes=50, seed=seed))
     for event in events:
         if event.type == "ADDED" and event.resource == "endpointslices":
             store.put(event.resource, bytes(event.object), ordered=False)

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from engine.kernel.netlink import CREATE, EXCLUSIVE, NETFILTER, Connection, Kind, NetlinkError, attribute
+from engine.kernel.netlink import CREATE, EXCLUSIVE, NETFILTER, Connection, ErrorKind, NetlinkError, attribute
 from harness.lab.dataplane import network
 from harness.lab.dataplane.ctnetlink import DELETE, NEW, ORIGINAL, REPLY, direction, message
 
@@ -21,7 +21,7 @@ _STATUS = 1 << 1 | 1 << 2 | 1 << 3
 """Replied to, assured, confirmed: a full table evicts entries that are not assured for new flows."""
 _LIFETIME_SECONDS = 600
 _BATCH = 4096
-_EXPECTED = (Kind.EXISTS, Kind.NO_MEMORY)
+_EXPECTED = (ErrorKind.EXISTS, ErrorKind.NO_MEMORY)
 """Expected errors when filling: the entry exists, or the table is full."""
 _PORTS, _CLIENTS = 1 << 16, 0xC6120000
 _PLACE = 0xABCD

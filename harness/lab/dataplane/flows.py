@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterable
 
-from engine.kernel.netlink import NETFILTER, Connection, Kind, NetlinkError, Subscription, attributes
+from engine.kernel.netlink import NETFILTER, Connection, ErrorKind, NetlinkError, Subscription, attributes
 from harness.lab.answers import FlowEndpoint, FlowQuery
 from harness.lab.dataplane import network
 from harness.lab.dataplane.ctnetlink import DELETE, FAMILY_BYTES, GET, ORIGINAL, direction, message
@@ -115,7 +115,7 @@ class NodeFlows:
         try:
             return self._asking.ask(message(GET, 0, original))[_TUPLES.start + _TUPLE :]
         except NetlinkError as error:
-            if error.kind is Kind.NOT_THERE:
+            if error.kind is ErrorKind.NOT_THERE:
                 return b""
             raise
 

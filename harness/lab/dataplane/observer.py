@@ -22,9 +22,9 @@ from harness.kube.proxy import HEALTH_PORT
 from harness.lab.answers import Moments, Observation
 from harness.lab.dataplane import network
 from harness.lab.dataplane.account import Account
-from harness.lab.dataplane.rules_watcher import RulesWatcher, Snapshot, watcher_for
+from harness.lab.dataplane.rules_watcher import NodeAddresses, RulesWatcher, watcher_for
 from harness.modes import mode_of
-from harness.modes.opened import View
+from harness.modes.opened import ModeView
 from harness.places.place import Place
 
 GIVE_UP_SECONDS = 60.0
@@ -142,7 +142,7 @@ class KernelObserver:
     def _place(self) -> Place:
         return Place("netns", self._socket, lambda command, stdin: network.run(self.node, command, stdin))
 
-    def _view(self, stack: ExitStack) -> View:
+    def _view(self, stack: ExitStack) -> ModeView:
         mode = mode_of(self._mode)
         if mode.beside:
             return mode.beside(Account(self._address, HEALTH_PORT), self._place)
@@ -157,7 +157,7 @@ class KernelObserver:
         with self._asked:
             self._asked.wait_for(lambda: self._open or self._ended)
 
-    def _settle(self, snapshot: Snapshot, source: str) -> None:
+    def _settle(self, snapshot: NodeAddresses, source: str) -> None:
         with self._asked:
             now = self._clock()
             for address, (wanted, asked) in list(self._open.items()):

@@ -33,7 +33,7 @@ from harness.judge.readback import elements as readback
 from harness.lab.answers import Moments
 from harness.modes import mode_of
 from harness.modes.mode import Notifications
-from harness.modes.opened import View
+from harness.modes.opened import ModeView
 from harness.places.place import Place
 
 _DELTABLE, _DELSET, _NEWELEMENTS, _DELELEMENTS = (10 << 8 | n for n in (2, 11, 12, 14))
@@ -52,7 +52,7 @@ _ADDRESS = re.compile(rb"(?<![\w.])\d+\.\d+\.\d+\.\d+(?![\d.])")
 """Not within a chain's name: kube-proxy empties the chain of a removed endpoint at once, and deletes it later."""
 
 
-class Snapshot(NamedTuple):
+class NodeAddresses(NamedTuple):
     """The addresses that a node sends new connections to, None if they cannot be read now, and since when."""
 
     held: set[str] | None
@@ -73,7 +73,7 @@ class RulesWatcher(Protocol):
     @property
     def rewrites(self) -> list[float] | None: ...
 
-    def observe(self) -> Snapshot:
+    def observe(self) -> NodeAddresses:
         """The state after the next change, or after a short time."""
 
     def close(self) -> None:
@@ -93,7 +93,7 @@ def targets(behaviour: Behaviour | None) -> set[str]:
 
 
 def watcher_for(
-    mode: str, place: Place, view: View, clock: Callable[[], float], external: bool = False
+    mode: str, place: Place, view: ModeView, clock: Callable[[], float], external: bool = False
 ) -> RulesWatcher:
     """The best way available for the mode; `external`: the rules are those of an external proxy in an unknown form."""
     notices = mode_of(mode).notices(place)
@@ -194,7 +194,7 @@ class Elements:
         self._at = 0.0
         self._read()
 
-    def observe(self) -> Snapshot:
+    def observe(self) -> NodeAddresses:
         """As `RulesWatcher.observe`."""
         if self._notifications.consume(WAIT_SECONDS, self._take):
             self._at = self._notifications.last
@@ -202,7 +202,7 @@ class Elements:
             self._notifications.lost, self._at = False, self._clock()
             self._read()
         packed = {data[:4] for elements in self._maps.values() for data in elements.values()}
-        return Snapshot({socket.inet_ntoa(address) for address in packed}, self._at)
+        return NodeAddresses({socket.inet_ntoa(address) for address in packed}, self._at)
 
     def _read(self) -> None:
         for name in _MAPS:
@@ -257,7 +257,7 @@ class Transactions:
         self._held: set[str] | None = None
         self._read_at = -1.0
 
-    def observe(self) -> Snapshot:
+    def observe(self) -> NodeAddresses:
         """As `RulesWatcher.observe`; a reading interrupted by a transaction is repeated."""
         self._notifications.consume(WAIT_SECONDS)
         for _ in range(INTERRUPTED_READS):
@@ -268,7 +268,7 @@ class Transactions:
             if self._held is not None and at == self._read_at:
                 break
             self._held, self._read_at = self._read(), at
-        return Snapshot(self._held, self._read_at)
+        return NodeAddresses(self._held, self._read_at)
 
 
 class Polling:
@@ -280,19 +280,19 @@ class Polling:
         self._read, self._clock = read, clock
         self._took = 0.0
 
-    def observe(self) -> Snapshot:
+    def observe(self) -> NodeAddresses:
         """As `RulesWatcher.observe`."""
         time.sleep(max(POLL_SECONDS, RESTING * self._took))
         began = time.monotonic()
         held = self._read()
         self._took = time.monotonic() - began
-        return Snapshot(held, self._clock())
+        return NodeAddresses(held, self._clock())
 
     def close(self) -> None:
         """Nothing is open."""
 
 
-def _read(view: View) -> set[str] | None:
+def _read(view: ModeView) -> set[str] | None:
     try:
         return targets(view.behaviour(4))
     except (ValueError, LookupError, OSError, readback.KernelReadError):

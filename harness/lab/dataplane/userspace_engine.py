@@ -41,28 +41,28 @@ from harness.places.namespace import start
 from harness.places.place import Place
 
 
-class Observer:
+class HealthObserver:
     """The state of the loop that health depends on."""
 
     def __init__(self, health: Health) -> None:
         self._health = health
 
     def changed(self, resource: str, change: ObjectChange) -> None:
-        """As `loop.Observer`; ignored."""
+        """As `loop.LoopObserver`; ignored."""
 
     def queued(self) -> None:
         """An update is pending."""
         self._health.queued()
 
     def started(self, family: int) -> None:
-        """As `loop.Observer`; ignored."""
+        """As `loop.LoopObserver`; ignored."""
 
     def synced(self, family: int, sync: Sync, seconds: float) -> None:
         """The sockets match the last state."""
         self._health.updated((family,))
 
     def failed(self, family: int, error: Exception, full: bool, seconds: float) -> None:
-        """As `loop.Observer`; the loop has logged it and tries again."""
+        """As `loop.LoopObserver`; the loop has logged it and tries again."""
 
     def node(self, change: ObjectChange) -> None:
         """A deleted Node accepts no more traffic (HC-09)."""
@@ -84,13 +84,13 @@ def serve(configuration: KubeProxyConfiguration, node: str) -> None:
     proxier = Proxier("userspace", config, kernel, time.monotonic, node, families=(FAMILY,))
     health = Health(time.time, timing.sync_seconds, (FAMILY,))
     new_pacer = partial(Pacer, timing.min_sync_seconds, timing.sync_seconds)
-    loop = Loop(proxier, new_pacer, time.monotonic, Observer(health))
+    loop = Loop(proxier, new_pacer, time.monotonic, HealthObserver(health))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())
     if seen:
         loop.deliver("nodes", [ObjectChange("ADDED", seen.manifest)], False)
     host, _, port = configuration.healthz_bind_address.rpartition(":")
-    http.Server(host, int(port), pages(loop, kernel, health))
+    http.HttpListener(host, int(port), pages(loop, kernel, health))
     for resource in (services(), endpointslices(), own_node(node)):
         follower = Follower(api, resource, loop.deliver, stop)
         threading.Thread(target=follower.run, name=resource.name, daemon=True).start()

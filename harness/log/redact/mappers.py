@@ -9,7 +9,7 @@ from collections import Counter
 
 from harness.log.redact.address_text import AddressTexts
 from harness.log.redact.names import Pseudonyms, parts_of, paths_of, words_of
-from harness.log.redact.schema import ADDRESS, KEPT_KEYS, KEY, PORT, TIME, UID, VERSION, Kind
+from harness.log.redact.schema import ADDRESS, KEPT_KEYS, KEY, PORT, TIME, UID, VERSION, MappingKind
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
@@ -19,7 +19,7 @@ _NOT_SET = ("", "None")
 """The value of `clusterIP` without an address."""
 
 
-def stays(kind: Kind, text: str) -> bool:
+def stays(kind: MappingKind, text: str) -> bool:
     """Whether a text reveals nothing about its cluster."""
     form = _KEPT_FORMS.get(kind)
     if form is not None and form.fullmatch(text):
@@ -35,9 +35,9 @@ class Collector:
         self.names: set[str] = set()
         self.short: set[str] = set()
         self.words: set[str] = set()
-        self._seen: set[tuple[Kind, str]] = set()
+        self._seen: set[tuple[MappingKind, str]] = set()
 
-    def text(self, kind: Kind, text: str) -> str:
+    def text(self, kind: MappingKind, text: str) -> str:
         """Collect a text that needs a pseudonym."""
         if (kind, text) not in self._seen:
             self._seen.add((kind, text))
@@ -46,7 +46,7 @@ class Collector:
                 self._piece(kind, piece)
         return text
 
-    def _piece(self, kind: Kind, text: str) -> None:
+    def _piece(self, kind: MappingKind, text: str) -> None:
         if stays(kind, text) or (kind is UID and _UUID.fullmatch(text)):
             return
         if kind is PORT:
@@ -68,10 +68,10 @@ class Rewriter:
 
     def __init__(self, key: bytes, addresses: AddressTexts, pseudonyms: Pseudonyms) -> None:
         self._key, self._addresses, self._pseudonyms = key, addresses, pseudonyms
-        self._seen: dict[tuple[Kind, str], str] = {}
+        self._seen: dict[tuple[MappingKind, str], str] = {}
         self.dropped_fields: Counter[str] = Counter()
 
-    def text(self, kind: Kind, text: str) -> str:
+    def text(self, kind: MappingKind, text: str) -> str:
         """The replacement; KeyError if the collector has not seen the text."""
         found = self._seen.get((kind, text))
         if found is None:
@@ -82,7 +82,7 @@ class Rewriter:
         """Count it."""
         self.dropped_fields[path] += 1
 
-    def _piece(self, kind: Kind, text: str) -> str:
+    def _piece(self, kind: MappingKind, text: str) -> str:
         if stays(kind, text):
             return text
         if kind is UID and _UUID.fullmatch(text):
@@ -93,6 +93,6 @@ class Rewriter:
         return self._pseudonyms.name(text) if address is None else address
 
 
-def _pieces(kind: Kind, text: str) -> list[str]:
+def _pieces(kind: MappingKind, text: str) -> list[str]:
     """Lists of addresses come with commas."""
     return text.split(",") if kind is ADDRESS else [text]

@@ -17,7 +17,7 @@ from enum import Enum, auto
 from typing import Any
 
 
-class Kind(Enum):
+class MappingKind(Enum):
     """How the text in a field is mapped."""
 
     NAME = auto()
@@ -31,7 +31,7 @@ class Kind(Enum):
     TIME = auto()
 
 
-NAME, PORT, ADDRESS, KEY, LABELS, ANNOTATIONS, UID, VERSION, TIME = Kind
+NAME, PORT, ADDRESS, KEY, LABELS, ANNOTATIONS, UID, VERSION, TIME = MappingKind
 NUMBER: frozenset[str] = frozenset()
 """Fields for numbers or booleans: text is not kept."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from harness.log.redact.schema import ANNOTATIONS, KEPT_VALUES, KEY, LABELS, NAME, TIME, TIME_KEYS, Kind
+from harness.log.redact.schema import ANNOTATIONS, KEPT_VALUES, KEY, LABELS, NAME, TIME, TIME_KEYS, MappingKind
 
 PLAIN_VALUES = frozenset({"", "true", "false"})
 
@@ -17,7 +17,7 @@ PLAIN_VALUES = frozenset({"", "true", "false"})
 class Mapper(Protocol):
     """Handles each text, and each dropped value."""
 
-    def text(self, kind: Kind, text: str) -> str:
+    def text(self, kind: MappingKind, text: str) -> str:
         """The replacement of a text."""
 
     def dropped(self, path: str) -> None:
@@ -55,7 +55,7 @@ def _fields(schema: Mapping[str, Any], value: dict[str, Any], mapper: Mapper, pa
 def _text(schema: Any, text: str, mapper: Mapper) -> str:
     if isinstance(schema, frozenset):
         return text if text in schema or not text else mapper.text(NAME, text)
-    return mapper.text(schema if isinstance(schema, Kind) else NAME, text)
+    return mapper.text(schema if isinstance(schema, MappingKind) else NAME, text)
 
 
 def _pairs(value: Any, mapper: Mapper, path: str) -> Any:

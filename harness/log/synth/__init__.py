@@ -2,6 +2,6 @@
 
 from harness.log.synth.every_rule import every_rule
 from harness.log.synth.generate import generate
-from harness.log.synth.options import Options
+from harness.log.synth.options import SynthOptions
 
-__all__ = ["Options", "every_rule", "generate"]
+__all__ = ["SynthOptions", "every_rule", "generate"]

@@ -11,11 +11,11 @@ from harness.log import write_recording
 from harness.log.events import Event, Header
 from harness.log.synth.every_rule import every_rule
 from harness.log.synth.generate import generate
-from harness.log.synth.options import Options
+from harness.log.synth.options import SynthOptions
 
 COMMITTED: dict[str, Callable[[], tuple[Header, Iterable[Event]]]] = {
-    "10k-svc.jsonl": partial(generate, Options(services=10_000, churn=5_000, nodes=500, seed=1)),
-    "demo.jsonl": partial(generate, Options(services=41, churn=200, nodes=6, dual_stack=True, seed=19, rich=True)),
+    "10k-svc.jsonl": partial(generate, SynthOptions(services=10_000, churn=5_000, nodes=500, seed=1)),
+    "demo.jsonl": partial(generate, SynthOptions(services=41, churn=200, nodes=6, dual_stack=True, seed=19, rich=True)),
     "rules.jsonl": every_rule,
 }
 """File name to the function that generates its header and events."""

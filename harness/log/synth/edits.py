@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from harness.log.synth.model import Service
-from harness.log.synth.world import World
+from harness.log.synth.world import SyntheticCluster
 
 
-def edit(world: World, service: Service) -> None:
+def edit(world: SyntheticCluster, service: Service) -> None:
     """Change one thing about `service`; a label if the drawn edit does not apply to it."""
     drawn = world.rng.choice((_port, _node_port, _traffic_policy, _label))
     if not drawn(world, service):
         _label(world, service)
 
 
-def _port(world: World, service: Service) -> bool:
+def _port(world: SyntheticCluster, service: Service) -> bool:
     """Change the first port to a number that the Service does not use."""
     ports = service.spec.get("ports")
     if not ports:
@@ -24,7 +24,7 @@ def _port(world: World, service: Service) -> bool:
     return True
 
 
-def _node_port(world: World, service: Service) -> bool:
+def _node_port(world: SyntheticCluster, service: Service) -> bool:
     """Allocate another node port for the first port, and free the old one."""
     ports = service.spec.get("ports")
     if not ports or "nodePort" not in ports[0] or not len(world.shapes.node_ports):
@@ -35,7 +35,7 @@ def _node_port(world: World, service: Service) -> bool:
     return True
 
 
-def _traffic_policy(world: World, service: Service) -> bool:
+def _traffic_policy(world: SyntheticCluster, service: Service) -> bool:
     """Flip the external policy of a NodePort Service, else the internal one."""
     spec = service.spec
     # A LoadBalancer's external policy would bring a health check port along; leave it alone.
@@ -46,7 +46,7 @@ def _traffic_policy(world: World, service: Service) -> bool:
     return True
 
 
-def _label(world: World, service: Service) -> bool:
+def _label(world: SyntheticCluster, service: Service) -> bool:
     """Set the release label, which requires no action of a proxy."""
     service.labels["release"] = f"r{world.rng.randrange(1000)}"
     return True

@@ -11,8 +11,8 @@ from harness.kube.resources import PROXIED
 from harness.log.events import FORMAT, VERSION, Event, Header
 from harness.log.synth import addresses, manifests, stories
 from harness.log.synth.lost_node import node_lost
-from harness.log.synth.options import Options
-from harness.log.synth.world import World, WorldChange
+from harness.log.synth.options import SynthOptions
+from harness.log.synth.world import SyntheticCluster, WorldChange
 
 START = "2026-01-01T00:00:00Z"
 
@@ -23,7 +23,7 @@ GAP = SPAN * 6
 """Over the number of events: the longest wait between two stories' starts, so that churn fills SPAN."""
 
 
-def generate(options: Options) -> tuple[Header, Iterator[Event]]:
+def generate(options: SynthOptions) -> tuple[Header, Iterator[Event]]:
     """The header and a stream of events, the same for equal options on every machine.
 
     Events are generated lazily.  Raises ValueError if the churn exhausts the podCIDRs.
@@ -31,7 +31,7 @@ def generate(options: Options) -> tuple[Header, Iterator[Event]]:
     return header(options), _number(options)
 
 
-def header(options: Options) -> Header:
+def header(options: SynthOptions) -> Header:
     """A header with the seed and options, which suffice to regenerate the recording."""
     dual = options.dual_stack
     service_cidrs = [addresses.SERVICE_CIDR4, *([addresses.SERVICE_CIDR6] if dual else [])]
@@ -50,9 +50,9 @@ def header(options: Options) -> Header:
     )
 
 
-def _number(options: Options) -> Iterator[Event]:
+def _number(options: SynthOptions) -> Iterator[Event]:
     """Events with their `seq`, from 1: the initial list at t=0, then `options.churn` more."""
-    world = World(options)
+    world = SyntheticCluster(options)
     seq = 0
     for kind, resource, made in _initial(world):
         seq += 1
@@ -62,7 +62,7 @@ def _number(options: Options) -> Iterator[Event]:
         yield Event(seq, t, kind, resource, msgspec.Raw(msgspec.json.encode(made)))
 
 
-def _initial(world: World) -> Iterator[WorldChange]:
+def _initial(world: SyntheticCluster) -> Iterator[WorldChange]:
     """ADDED for every node, Service and slice, then a BOOKMARK for each resource."""
     for node in world.nodes:
         yield world.say_node("ADDED", node)
@@ -76,7 +76,7 @@ def _initial(world: World) -> Iterator[WorldChange]:
         yield "BOOKMARK", resource, manifests.bookmark(resource, world.version)
 
 
-def _churn(world: World, count: int) -> Iterator[tuple[int, WorldChange]]:
+def _churn(world: SyntheticCluster, count: int) -> Iterator[tuple[int, WorldChange]]:
     """`count` changes as (t in ns, change), t strictly rising; stories take turns by time."""
     now = done = 0
     gap = GAP // max(1, count)
@@ -99,7 +99,7 @@ def _churn(world: World, count: int) -> Iterator[tuple[int, WorldChange]]:
         heapq.heappush(heap, (max(now, due) + delay, order, story))
 
 
-def _draw(world: World) -> stories.Story:
+def _draw(world: SyntheticCluster) -> stories.Story:
     """A story of the mix."""
     drawn = world.rng.choices([story for story, _ in stories.MIX], weights=[weight for _, weight in stories.MIX])
     return drawn[0](world)

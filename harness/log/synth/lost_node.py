@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from harness.log.synth.model import Service
 from harness.log.synth.stories import MILLISECOND, SECOND, Story
-from harness.log.synth.world import World
+from harness.log.synth.world import SyntheticCluster
 
 
-def node_lost(world: World) -> Story:
+def node_lost(world: SyntheticCluster) -> Story:
     """A node stops reporting: its endpoints go unready, then it is deleted and its pods replaced."""
     if len(world.alive_nodes) < 2:
         return
@@ -22,7 +22,7 @@ def node_lost(world: World) -> Story:
         yield from _replace(world, service, node.index)
 
 
-def _unready(world: World, service: Service, node: int) -> Story:
+def _unready(world: SyntheticCluster, service: Service, node: int) -> Story:
     """Mark the Service's endpoints on node number `node` not ready, slice by slice."""
     for piece in list(service.slices):
         hit = [one for one in piece.endpoints if one.node == node]
@@ -32,7 +32,7 @@ def _unready(world: World, service: Service, node: int) -> Story:
             yield world.say_slice("MODIFIED", service, piece), 10 * MILLISECOND
 
 
-def _replace(world: World, service: Service, node: int) -> Story:
+def _replace(world: SyntheticCluster, service: Service, node: int) -> Story:
     """Swap the Service's endpoints on node number `node` for pods elsewhere, slice by slice."""
     for piece in list(service.slices):
         hit = [one for one in piece.endpoints if one.node == node]

@@ -18,7 +18,7 @@ LONG_TAIL_MEAN = 6
 
 
 @dataclass(frozen=True)
-class Options:
+class SynthOptions:
     """Shape of a recording; `endpoints_per_service` None draws from a long tail (0 to 250, median 3-5).
 
     `churn` counts the events after the initial list.  `rich` makes common what few Services have: node ports

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from harness.log.synth.edits import edit
 from harness.log.synth.model import Endpoint, Service
-from harness.log.synth.world import World, WorldChange
+from harness.log.synth.world import SyntheticCluster, WorldChange
 
 MILLISECOND = 1_000_000
 SECOND = 1_000 * MILLISECOND
@@ -18,12 +18,12 @@ SECOND = 1_000 * MILLISECOND
 Story = Iterator[tuple[list[WorldChange], int]]
 
 
-def seconds(world: World, low: int, high: int) -> int:
+def seconds(world: SyntheticCluster, low: int, high: int) -> int:
     """A wait of `low` to `high` seconds, in ns, down to the microsecond."""
     return world.rng.randrange(low * 1_000_000, high * 1_000_000) * 1_000
 
 
-def pick(world: World, with_endpoints: bool) -> Service | None:
+def pick(world: SyntheticCluster, with_endpoints: bool) -> Service | None:
     """A random existing Service, None if twenty tries found none with endpoints.
 
     Of two drawn the smaller: a change resends its whole slice, and large ones would swell the file.
@@ -36,13 +36,15 @@ def pick(world: World, with_endpoints: bool) -> Service | None:
     return None
 
 
-def any_endpoint(world: World, service: Service) -> Endpoint | None:
+def any_endpoint(world: SyntheticCluster, service: Service) -> Endpoint | None:
     """A random endpoint that is not terminating, or None."""
     staying = [one for piece in service.slices for one in piece.endpoints if not one.terminating]
     return staying[world.rng.randrange(len(staying))] if staying else None
 
 
-def set_conditions(world: World, service: Service, endpoint: Endpoint, **conditions: bool) -> list[WorldChange]:
+def set_conditions(
+    world: SyntheticCluster, service: Service, endpoint: Endpoint, **conditions: bool
+) -> list[WorldChange]:
     """Set conditions of an endpoint; no change if it or its Service is gone."""
     piece = service.holder(endpoint) if service.alive else None
     if piece is None or (endpoint.terminating and conditions["ready"]):
@@ -54,13 +56,13 @@ def set_conditions(world: World, service: Service, endpoint: Endpoint, **conditi
     return world.say_slice("MODIFIED", service, piece)
 
 
-def take_out(world: World, service: Service, endpoint: Endpoint) -> list[WorldChange]:
+def take_out(world: SyntheticCluster, service: Service, endpoint: Endpoint) -> list[WorldChange]:
     """Remove an endpoint; no change if it or its Service is gone."""
     piece = service.holder(endpoint) if service.alive else None
     return [] if piece is None else world.remove(service, piece, [endpoint])
 
 
-def rolling_update(world: World) -> Story:
+def rolling_update(world: SyntheticCluster) -> Story:
     """Replace up to six endpoints, one after the other: new one, ready, old one drains, gone."""
     service = pick(world, with_endpoints=True)
     if service is None:
@@ -78,7 +80,7 @@ def rolling_update(world: World) -> Story:
         yield take_out(world, service, old), seconds(world, 0, 2)
 
 
-def probe_flap(world: World) -> Story:
+def probe_flap(world: SyntheticCluster) -> Story:
     """A readiness probe fails, and passes again some seconds later."""
     service = pick(world, with_endpoints=True)
     endpoint = any_endpoint(world, service) if service else None
@@ -88,7 +90,7 @@ def probe_flap(world: World) -> Story:
     yield set_conditions(world, service, endpoint, ready=True, serving=True), 0
 
 
-def scale_up(world: World) -> Story:
+def scale_up(world: SyntheticCluster) -> Story:
     """Adds one to four pods, initially not ready."""
     service = pick(world, with_endpoints=False)
     if service is None or not service.slices:
@@ -101,7 +103,7 @@ def scale_up(world: World) -> Story:
         yield set_conditions(world, service, endpoint, ready=True, serving=True), seconds(world, 0, 2)
 
 
-def scale_down(world: World) -> Story:
+def scale_down(world: SyntheticCluster) -> Story:
     """Removes one to three pods; each drains first."""
     service = pick(world, with_endpoints=True)
     for _ in range(world.rng.randint(1, 3)):
@@ -112,7 +114,7 @@ def scale_down(world: World) -> Story:
         yield take_out(world, service, endpoint), seconds(world, 0, 2)
 
 
-def service_add(world: World) -> Story:
+def service_add(world: SyntheticCluster) -> Story:
     """A new Service, and its slices once the controller has seen it."""
     service = world.add_service()
     yield [world.say_service("ADDED", service)], seconds(world, 0, 1)
@@ -123,7 +125,7 @@ def service_add(world: World) -> Story:
     yield [change for piece in service.slices for change in world.say_slice("ADDED", service, piece)], 0
 
 
-def service_edit(world: World) -> Story:
+def service_edit(world: SyntheticCluster) -> Story:
     """A port, a policy or a label is changed."""
     service = pick(world, with_endpoints=False)
     if service is not None:
@@ -131,7 +133,7 @@ def service_edit(world: World) -> Story:
         yield [world.say_service("MODIFIED", service)], 0
 
 
-def service_delete(world: World) -> Story:
+def service_delete(world: SyntheticCluster) -> Story:
     """A Service is deleted, its slices first; the last one stays, so that churn can continue."""
     if len(world.services) > 1:
         changes = world.delete_service(world.rng.randrange(len(world.services)))

@@ -10,7 +10,7 @@ from harness.log.events import JsonObject
 from harness.log.synth import manifests
 from harness.log.synth.model import Endpoint, Node, Service, Slice
 from harness.log.synth.names import Names
-from harness.log.synth.options import Options
+from harness.log.synth.options import SynthOptions
 from harness.log.synth.shapes import Shapes, long_tail
 
 SLICE_LIMIT = 100
@@ -19,10 +19,10 @@ WorldChange = tuple[str, str, JsonObject]
 """(event type, resource, manifest)."""
 
 
-class World:
+class SyntheticCluster:
     """All state of one recording. Manifests are generated per change, and not kept."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: SynthOptions) -> None:
         """An empty cluster with its nodes; Services come with `add_service`."""
         self.options = options
         self.rng = random.Random(options.seed)

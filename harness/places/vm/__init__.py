@@ -9,9 +9,9 @@ are not needed.  KVM is used if it works, otherwise emulation.
 """
 
 from harness.places.vm.image import DEFAULT, UnknownImage, VmError, resolve
-from harness.places.vm.machine import Guest, Limits, accelerator, booted, inside, missing, patience, run
+from harness.places.vm.machine import Guest, TimeLimit, accelerator, booted, inside, missing, patience, run
 
 __all__ = [
-    "DEFAULT", "Guest", "Limits", "UnknownImage", "VmError", "accelerator", "booted", "inside", "missing",
+    "DEFAULT", "Guest", "TimeLimit", "UnknownImage", "VmError", "accelerator", "booted", "inside", "missing",
     "patience", "resolve", "run",
 ]  # fmt: skip

@@ -38,7 +38,7 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     _loopback()
     _load_modules()
-    port = Port(_port())
+    port = FramePort(_port())
     port.send(b"h")
     stdin = _file()
     while True:
@@ -78,7 +78,7 @@ def _port() -> int:
     raise LookupError(f"no serial port named {NAME}")
 
 
-class Port:
+class FramePort:
     """Frames over a descriptor."""
 
     def __init__(self, descriptor: int) -> None:
@@ -116,7 +116,7 @@ def _power_off() -> None:
 
 
 def _run(
-    port: Port,
+    port: FramePort,
     stdin: io.FileIO,
     command: list[str],
     cwd: str,
@@ -158,14 +158,14 @@ def _output(size: list[int] | None) -> tuple[int, int]:
     return ours, theirs
 
 
-def _pump(port: Port, process: subprocess.Popen[bytes], outputs: dict[int, bytes]) -> int:
+def _pump(port: FramePort, process: subprocess.Popen[bytes], outputs: dict[int, bytes]) -> int:
     """Forward everything until the command and its output have ended; returns its exit code as a shell would."""
     ended, ending = None, os.pipe()
     os.set_blocking(ending[1], False)
     signal.set_wakeup_fd(ending[1], warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     with selectors.DefaultSelector() as selector:
-        sources: list[int | Port] = [*outputs, port, ending[0]]
+        sources: list[int | FramePort] = [*outputs, port, ending[0]]
         for source in sources:
             selector.register(source, selectors.EVENT_READ)
         left = set(outputs)
@@ -188,7 +188,7 @@ def _pump(port: Port, process: subprocess.Popen[bytes], outputs: dict[int, bytes
     return ended if ended >= 0 else 128 - ended
 
 
-def _pass_on(port: Port, descriptor: int, letter: bytes) -> bool:
+def _pass_on(port: FramePort, descriptor: int, letter: bytes) -> bool:
     """Whether more may follow."""
     try:
         data = os.read(descriptor, CHUNK)

@@ -101,7 +101,7 @@ def run(
     machine does not start; or if it exceeds `limit_seconds` (including boot) or is `stopped` by another thread, in
     which cases it is killed.
     """
-    limits = Limits(limit_seconds, stopped)
+    limits = TimeLimit(limit_seconds, stopped)
     with booted(image, memory_mib=memory_mib, writable=writable, limits=limits, progress=progress) as guest:
         return guest.run(command, environment=environment, stdin=stdin, stdout=stdout, stderr=stderr, limits=limits)
 
@@ -112,7 +112,7 @@ def booted(
     *,
     memory_mib: int = 2048,
     writable: Sequence[str] = (),
-    limits: Limits | None = None,
+    limits: TimeLimit | None = None,
     progress: Callable[[str], object] = lambda line: None,
 ) -> Iterator[Guest]:
     """A machine for several commands in sequence; it is killed at the end.
@@ -124,7 +124,7 @@ def booted(
     found = resolve(image)
     progress(f"booting Linux {found.release} in a virtual machine")
     folders = sorted({os.path.abspath(folder) for folder in writable})
-    with _booted(found, memory_mib, folders, limits or Limits()) as machine:
+    with _booted(found, memory_mib, folders, limits or TimeLimit()) as machine:
         progress(f"the virtual machine is running (accelerator {machine.accelerator})")
         yield Guest(machine)
 
@@ -148,10 +148,10 @@ class Guest:
         stdin: bytes = b"",
         stdout: Sink | None = None,
         stderr: Sink | None = None,
-        limits: Limits | None = None,
+        limits: TimeLimit | None = None,
     ) -> int:
         """The command's exit code; VmError if the machine ends or a limit expires first, after which it is unusable."""
-        machine, check = self._machine, (limits or Limits()).check
+        machine, check = self._machine, (limits or TimeLimit()).check
         for start in range(0, len(stdin), 1 << 20):
             machine.send(b"i", stdin[start : start + (1 << 20)])
         longer = TOOL_LIMITS if machine.accelerator == "tcg" else {}
@@ -180,7 +180,7 @@ class Guest:
         self._machine.send(b"s", str(number).encode())
 
 
-class Limits:
+class TimeLimit:
     """Time limit of an operation in a machine, None for none; `stopped` reports a stop by another thread."""
 
     def __init__(self, seconds: float | None = None, stopped: Callable[[], bool] = lambda: False) -> None:
@@ -195,7 +195,7 @@ class Limits:
             raise VmError(f"the virtual machine's command had not ended after {self._seconds:g} s")
 
 
-def _booted(image: Image, memory_mib: int, writable: Sequence[str], limits: Limits) -> Machine:
+def _booted(image: Image, memory_mib: int, writable: Sequence[str], limits: TimeLimit) -> Machine:
     """A machine whose guest has answered, using KVM if it works, which is tried once per boot of the host."""
     mark = cache() / "no-kvm"
     this_boot = Path("/proc/sys/kernel/random/boot_id").read_text()
@@ -209,7 +209,7 @@ def _booted(image: Image, memory_mib: int, writable: Sequence[str], limits: Limi
 
 
 def _boot(
-    image: Image, accel: Sequence[str], memory_mib: int, writable: Sequence[str], limits: Limits, seconds: float
+    image: Image, accel: Sequence[str], memory_mib: int, writable: Sequence[str], limits: TimeLimit, seconds: float
 ) -> Machine:
     shares = [SharedFolder(f"w{number}", folder, "none") for number, folder in enumerate(writable)]
     shares += [SharedFolder("bytecode", folder, "loose") for folder in _bytecode().values()]

@@ -13,7 +13,7 @@ from harness.log.events import Event
 from harness.log.node_names import NodeNames
 from harness.log.state import State, folded
 from harness.log.window import Window
-from harness.replay.compare.upgrade import Row, upgrade
+from harness.replay.compare.upgrade import UpgradeRow, upgrade
 
 FAMILIES = (4, 6)
 
@@ -47,7 +47,7 @@ def upgrades(
     cluster_cidr: str | None,
     window: Window,
     versions: Sequence[tuple[int, int]],
-) -> list[Row]:
+) -> list[UpgradeRow]:
     """What each version of kube-proxy changes in the state at the end of the window."""
     with open_source(source) as recording:
         settings = _settings(recording.header.cluster, cluster_cidr)

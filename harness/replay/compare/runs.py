@@ -19,7 +19,7 @@ _END_SECONDS = 20
 
 
 @dataclass(frozen=True)
-class Run:
+class ModeRun:
     """The outcome of one mode: `result` as documented for `harness replay --json`, or the `reason` for its absence."""
 
     mode: str
@@ -32,7 +32,7 @@ class Run:
         return {"mode": self.mode, "exit_code": self.exit_code, "reason": self.reason, "result": self.result}
 
 
-def run_mode(source: str, mode: str, options: Sequence[str]) -> Run:
+def run_mode(source: str, mode: str, options: Sequence[str]) -> ModeRun:
     """Replay `source` in `mode`; `options` are those of `harness replay`. Ends with this process."""
     with tempfile.TemporaryDirectory(prefix="harness-compare-") as folder:
         path = Path(folder, "result.json")
@@ -42,14 +42,14 @@ def run_mode(source: str, mode: str, options: Sequence[str]) -> Run:
     return _judged(mode, code, result, complaint, "memory" in options)
 
 
-def _judged(mode: str, code: int, result: dict[str, Any] | None, complaint: str, memory: bool) -> Run:
+def _judged(mode: str, code: int, result: dict[str, Any] | None, complaint: str, memory: bool) -> ModeRun:
     """A replay that fell back to memory counts as having no figures."""
     reason = complaint.strip().removeprefix("error: ") if code else ""
     if result and result["kernel"]["kind"] == "memory" and not memory:
-        return Run(mode, 1, None, result["kernel"].get("reason", "no kernel is available"))
+        return ModeRun(mode, 1, None, result["kernel"].get("reason", "no kernel is available"))
     if result is None:
-        return Run(mode, code or 1, None, reason.splitlines()[-1] if reason else f"exit code {code}")
-    return Run(mode, code, result, reason)
+        return ModeRun(mode, code or 1, None, reason.splitlines()[-1] if reason else f"exit code {code}")
+    return ModeRun(mode, code, result, reason)
 
 
 def _finish(command: list[str]) -> tuple[int, str]:

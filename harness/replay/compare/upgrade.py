@@ -23,7 +23,7 @@ FAMILIES = (4, 6)
 Version = tuple[int, int]
 
 
-class Row(NamedTuple):
+class UpgradeRow(NamedTuple):
     """`where` is a destination, or anything else that changes; `service` is "" unless it concerns a single one."""
 
     mode: str
@@ -40,9 +40,9 @@ class Row(NamedTuple):
 
 def upgrade(
     events: Sequence[Event], node: str | None, settings: Settings, versions: Sequence[Version], modes: Sequence[str]
-) -> list[Row]:
+) -> list[UpgradeRow]:
     """Rows in the order of modes and versions; `versions` are ascending, and override the version in `settings`."""
-    rows: list[Row] = []
+    rows: list[UpgradeRow] = []
     oracles = {version: _oracle(events, node, settings, version) for version in versions}
     owners = _owners(events)
     for mode in modes:
@@ -55,7 +55,7 @@ def upgrade(
                     found += _hairpins(oracles[old], oracles[new], after, family)
                 if TRAITS[mode].rejects_on_loopback:
                     found += _loopback(oracles[old], oracles[new], after, family, owners)
-                rows += [Row(mode, since, *each) for each in found]
+                rows += [UpgradeRow(mode, since, *each) for each in found]
     return rows
 
 

@@ -11,7 +11,7 @@ Result = Mapping[str, Any]
 _VERIFIED = {True: "yes", False: "NO"}
 
 
-class Table(NamedTuple):
+class FigureTable(NamedTuple):
     """`columns` are (mode, whose figures); each of `rows` has a name and a text per column."""
 
     columns: list[tuple[str, str]]
@@ -19,7 +19,7 @@ class Table(NamedTuple):
     remarks: list[str]
 
 
-def table(comparison: Mapping[str, Any]) -> Table:
+def table(comparison: Mapping[str, Any]) -> FigureTable:
     """The engine in process first, then every proxy, mode by mode."""
     columns: list[tuple[str, str]] = []
     cells: list[list[str]] = []
@@ -34,7 +34,7 @@ def table(comparison: Mapping[str, Any]) -> Table:
                 columns.append((mode, run["name"]))
                 cells.append([_cell(from_outside, run) for _, _, from_outside in _ROWS])
     rows = [(name, [column[n] for column in cells]) for n, (name, _, _) in enumerate(_ROWS)]
-    return Table(columns, rows, list(_remarks(comparison)))
+    return FigureTable(columns, rows, list(_remarks(comparison)))
 
 
 def line_of(run: Mapping[str, Any]) -> str:

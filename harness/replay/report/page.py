@@ -59,7 +59,7 @@ class Column(NamedTuple):
     digest: str
 
 
-class Page(NamedTuple):
+class ReportPage(NamedTuple):
     """Everything that the template renders."""
 
     title: str
@@ -72,7 +72,7 @@ class Page(NamedTuple):
     differences: tuple[dict[str, Any], ...] | None
     environment: tuple[tuple[str, str], ...]
     command: str
-    outside: outside.Table | None = None
+    outside: outside.FigureTable | None = None
 
 
 def replay_page(result: Mapping[str, Any], command: str) -> str:
@@ -108,7 +108,7 @@ def changes_page(found: Mapping[str, Any], command: str) -> str:
     )
 
 
-def _document(page: Page) -> str:
+def _document(page: ReportPage) -> str:
     return render("harness.replay.report", "replay.html.j2", page=page, glossary=GLOSSARY)
 
 
@@ -116,7 +116,7 @@ def _run(result: Mapping[str, Any]) -> dict[str, Any]:
     return {"mode": result["engine"]["mode"], "result": result, "reason": "", "exit_code": 0}
 
 
-def _page(runs: Sequence[Mapping[str, Any]], differences: Any, command: str, about: str) -> Page:
+def _page(runs: Sequence[Mapping[str, Any]], differences: Any, command: str, about: str) -> ReportPage:
     results = [run["result"] for run in runs if run["result"]]
     on = pictures.scales(results)
     width = WIDE if len(results) < 2 else max(NARROW, (WIDE - 16 * (len(results) - 1)) // len(results))
@@ -124,7 +124,7 @@ def _page(runs: Sequence[Mapping[str, Any]], differences: Any, command: str, abo
     problems = tuple(_problems(runs))
     values = [column.value for column in columns] + [None for run in runs if not run["result"]]
     value = False if False in values else None if None in values else True
-    return Page(
+    return ReportPage(
         f"{about} {_source(results)}" if results else about.removesuffix(":"),
         _line(results),
         value,
