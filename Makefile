@@ -1,22 +1,22 @@
-# Everything goes through scripts/setup.sh: a .venv with locked dependencies and .venv/bin/harness.
+# scripts/setup.sh creates .venv with the locked dependencies, and with .venv/bin/harness.
 .PHONY: help setup test test-vm coverage replay chaos crash kernels mutants bench lint manual links page lock
 
 help:
-	@echo "make setup   a .venv with everything locked; apt packages when root"
+	@echo "make setup   create .venv with all locked dependencies; as root also install apt packages"
 	@echo "make replay  replay 10,000 Services into the real kernel"
-	@echo "make test    the tests; in a virtual machine only a few, which are quick"
-	@echo "make test-vm all tests in a virtual machine: mode ipvs and other kernels (long where it is emulated)"
-	@echo "make coverage the tests, and which lines of engine, harness and chaos they reach"
-	@echo "make chaos   the release gate: every fault under load, in modes nftables and iptables"
-	@echo "make crash   200 deaths of recorder and broker by kill -9: nothing lost, nothing doubled"
-	@echo "make kernels every mode on other kernels, in virtual machines, and the table in docs/kernels.md"
-	@echo "make mutants over 200 bugs put into the engine one at a time: which gate notices (hours; resumable)"
-	@echo "make bench   benchmarks, side by side with their references"
-	@echo "make lint    style, import directions and types"
-	@echo "make manual  the documentation as a site, in build/manual"
-	@echo "make links   whether the manual's links to other sites lead somewhere"
-	@echo "make page    the libraries of the page of harness explore, bundled again (npm)"
-	@echo "make lock    both requirements*.lock again from pyproject.toml"
+	@echo "make test    run the tests; of those in a virtual machine only a few quick ones"
+	@echo "make test-vm run all tests in a virtual machine: mode ipvs and other kernels (slow under emulation)"
+	@echo "make coverage run the tests and report their line coverage"
+	@echo "make chaos   run the release gate: every fault under load, in modes nftables and iptables"
+	@echo "make crash   kill recorder and broker 200 times (kill -9) and check that no event is lost or duplicated"
+	@echo "make kernels run every mode on other kernels in virtual machines, and update the table in docs/kernels.md"
+	@echo "make mutants inject over 200 bugs one at a time and report which gate detects each (hours; resumable)"
+	@echo "make bench   run the benchmarks, each with its reference"
+	@echo "make lint    check style, import directions and types"
+	@echo "make manual  build the documentation as a site, in build/manual"
+	@echo "make links   check the manual's external links"
+	@echo "make page    bundle the libraries of harness explore's page again (npm)"
+	@echo "make lock    compile both requirements*.lock from pyproject.toml"
 
 setup: .venv/.ready
 
@@ -24,13 +24,13 @@ setup: .venv/.ready
 	bash scripts/setup.sh
 	touch $@
 
-# What a replay needs is a part of it.
+# The dependencies of a replay are a subset of these.
 .venv/.replay: pyproject.toml requirements-replay.lock scripts/setup.sh
 	[ .venv/.ready -nt pyproject.toml ] || bash scripts/setup.sh replay
 	touch $@
 
-# Most tests wait, for probes, brokers or another kernel: more workers than cores.  They start thousands of interpreters,
-# each of which would compile every module where bytecode may not be written.
+# More workers than cores, since most tests wait for probes, brokers or another kernel.  They start thousands of
+# interpreters, each of which would compile every module if bytecode could not be written.
 PYTEST = env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -m pytest
 PARALLEL = -n 6 --dist loadgroup --no-loadscope-reorder -p no:benchmark
 
@@ -77,7 +77,7 @@ links: setup
 LOCK = .venv/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-emit-find-links \
 	--no-emit-index-url --no-emit-trusted-host --no-header
 
-# With the oldest Python that is supported, Debian 12's 3.11.2: a newer one picks versions that it cannot install.
+# Run it with the oldest supported Python, Debian 12's 3.11.2: a newer one selects versions that this one cannot install.
 lock: setup
 	$(LOCK) --extra chaos --extra cluster --extra kafka --extra fleet --extra dev --output-file requirements.lock pyproject.toml
 	mkdir -p build && grep -oE '^[A-Za-z0-9._-]+==[^ ;]+' requirements.lock > build/constraints.txt

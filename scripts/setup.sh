@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Makes .venv with the locked dependencies: of everything, or (`setup.sh replay`) of what a replay needs.
-# Installs the system packages when root, names them when not.
+# Creates .venv with all locked dependencies, or (`setup.sh replay`) with those of a replay.
+# Installs missing system packages as root; otherwise lists them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 for_what=${1:-everything}
 
-# command : package that brings it : what needs it
+# command : package that provides it : what needs it
 REPLAY="
 nft:nftables:replay
 iptables:iptables:replay
@@ -33,7 +33,7 @@ esac
 
 there() { command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ]; }
 
-# Its output is shown only when it fails: much of it frightens without reason.
+# Its output is shown only if it fails, since harmless lines of it look like errors.
 install() {
     local log
     log=$(mktemp)
@@ -50,23 +50,23 @@ done <<<"$needs"
 python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 
 echo "for $for_what: $(grep -c '^[a-zA-Z]' $lock) Python packages into .venv, about $megabytes MB;" \
-    "from the distribution: ${missing[*]:-nothing, all is there}"
+    "from the distribution: ${missing[*]:-nothing}"
 if [ ${#missing[@]} -gt 0 ]; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         apt-get update -qq
         apt-get install --assume-no --no-install-recommends "${missing[@]}" 2>/dev/null |
             grep -E '^(Need to get|After this operation)' || true
-        # One by one only where all at once fails: a package that is not available must not cost the others.
+        # One by one only if all at once fails: an unavailable package must not prevent the others.
         install "${missing[@]}" || for package in "${missing[@]}"; do install "$package" || true; done
     else
-        echo "please install what is missing: sudo apt-get install ${missing[*]}" >&2
+        echo "install the missing packages: sudo apt-get install ${missing[*]}" >&2
     fi
 fi
 failed=0
 while IFS=: read -r command package purpose; do
     [ -z "$command" ] || there "$command" && continue
-    echo "no $command (package $package): ${purpose} needs it" >&2
-    # On CI nothing is left out.
+    echo "missing $command (package $package), needed for ${purpose}" >&2
+    # On CI nothing may be missing.
     [ "$purpose" != replay ] && [ -z "${CI:-}" ] || failed=1
 done <<<"$needs"
 [ "$failed" = 0 ] || exit 1

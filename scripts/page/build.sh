@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Bundles what harness/explore/page uses of other people's libraries; run by `make page`, its result is committed.
+# Bundles the third-party libraries of harness/explore/page; run by `make page`, the result is committed.
 set -euo pipefail
 cd "$(dirname "$0")"
 npm ci --no-fund --no-audit
