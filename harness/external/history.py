@@ -66,23 +66,20 @@ class ExpectedHistory:
         named = [each["address"] for each in listed if each.get("type") in ("InternalIP", "ExternalIP")]
         self._settings = self.whole.settings = replace(self._settings, local_addresses=(*named, *also))
 
-    def touched(self, events: Iterable[Event]) -> set[Name] | None:
-        """The Services that events not yet observed may change; None for all of them."""
-        found: set[Name] = set()
-        for event in events:
-            if event.type not in OBJECT_TYPES:
-                continue
-            meta = _metadata(event)
-            name = meta.get("namespace") or "", meta["name"]
-            if event.resource == "services":
-                found.add(name)
-            elif event.resource == "endpointslices":
-                service = (meta.get("labels") or {}).get(SERVICE_NAME)
-                found |= {(name[0], service)} if service else set()
-                found |= {self._owner[name]} if name in self._owner else set()
-            elif event.resource == "nodes" and meta["name"] == self.whole.node_name and self._node_changes(event):
-                return None
-        return found
+    def touched(self, event: Event) -> frozenset[Name] | None:
+        """The Services that an event not yet observed may change; None for all of them."""
+        if event.type not in OBJECT_TYPES:
+            return frozenset()
+        meta = _metadata(event)
+        name = meta.get("namespace") or "", meta["name"]
+        if event.resource == "services":
+            return frozenset({name})
+        if event.resource == "endpointslices":
+            service = (meta.get("labels") or {}).get(SERVICE_NAME)
+            owners = {(name[0], service)} if service else set()
+            return frozenset(owners | ({self._owner[name]} if name in self._owner else set()))
+        own = event.resource == "nodes" and meta["name"] == self.whole.node_name
+        return None if own and self._node_changes(event) else frozenset()
 
     def _node_changes(self, event: Event) -> bool:
         """Whether the fields of its Node that a proxy reads have changed."""

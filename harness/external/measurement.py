@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.apiserver.pace import fold
-from harness.external.history import FAMILIES, Entry, ExpectedHistory, behaviours, changed
+from harness.external.changes import Keys, observe
+from harness.external.history import Entry, ExpectedHistory, behaviours
 from harness.external.own_word import own_word
 from harness.external.probing import PacketProbe
 from harness.external.size import Size, size
@@ -30,7 +31,7 @@ from harness.replay.session import kind_of
 UNHEARD_SECONDS, SILENT_SECONDS = 0.25, 0.02
 """How long to wait for a notification before sending packets: where the kernel sends notifications, and where not."""
 MOST_MISSED = 3
-"""Missed changes after which the run ends, as each takes the full timeout."""
+"""Missed batches after which the run ends, as each takes the full timeout."""
 CHANGE_SHARE = 0.1
 """The timeout of a change, as a share of the first sync's."""
 QUIET_SECONDS = 0.5
@@ -43,9 +44,10 @@ FIRST_QUESTIONS = 24
 class Figures:
     """The measurements; `state` is empty while everything is correct.
 
-    `unseen` counts changes that no packet can reveal, `unsettled` those whose latency is unknown.  `batches` has for
-    each timed batch the number of its first event, and its latency.  `size` is what the first sync has programmed,
-    `again` the seconds of each further start over existing rules, None if that changed nothing, and its CPU seconds.
+    `not_counted` are events that change nothing, `unseen` counts changes that no packet can reveal, `unsettled` those
+    whose latency is unknown, `missed_count` those of the batches in `missed`.  `batches` has for each timed batch the
+    number of its first event, and its latency.  `size` is what the first sync has programmed, `again` the seconds of
+    each further start over existing rules, None if that changed nothing, and its CPU seconds.
     """
 
     state: str = ""
@@ -57,6 +59,7 @@ class Figures:
     not_counted: int = 0
     unseen: int = 0
     unsettled: int = 0
+    missed_count: int = 0
     missed: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     packets: Counter[str] = field(default_factory=Counter)
@@ -151,30 +154,25 @@ class Measurement:
             moments.wait(max(self._patience, took))
 
     def _batch(self, batch: Batch) -> None:
-        history, figures = self._history, self.figures
-        names = history.touched(batch.events)
-        before = behaviours(history.part(names), self._stage.mode)
-        for event in batch.events:
-            history.observe(event)
-        part = history.part(names)
-        after = behaviours(part, self._stage.mode)
-        keys = {family: changed(before[family], after[family]) for family in FAMILIES}
-        questions = self._probe.about(part, keys)
-        if not questions or not self._probe.wrong(questions):
-            count = len(self._apply(batch.events))
-            figures.not_counted += 0 if questions else count
-            figures.unseen += count if questions else 0
-            return
-        self._touched |= names or set()
-        self._since_judged += 1
+        figures = self.figures
+        change = observe(self._history, batch.events, self._stage.mode)
+        questions = self._probe.about(change.part, change.keys)
+        seen = bool(questions and self._probe.wrong(questions))
         applied = self._apply(batch.events)
+        counted = [each for each in applied if each[0].seq in change.counted]
+        figures.not_counted += len(applied) - len(counted)
+        if not seen:
+            figures.unseen += len(counted)
+            return
+        self._touched |= change.names or set()
+        self._since_judged += 1
         self._stage.moments.wait(self._patience)
         at, _ = self._converged(questions, applied[0][1], time.monotonic() + self._give_up * CHANGE_SHARE)
         if at is None:
-            self._late(keys)
+            self._late(change.keys, len(counted))
             return
         figures.batches.append((batch.events[0].seq, max(0.0, at - applied[0][1])))
-        for event, given in applied:
+        for event, given in counted:
             seconds = max(0.0, at - given)
             figures.latency.record(seconds)
             figures.by_kind.setdefault(kind_of(event), Latencies()).record(seconds)
@@ -203,13 +201,14 @@ class Measurement:
     def _patience(self) -> float:
         return UNHEARD_SECONDS if self._stage.moments.times else SILENT_SECONDS
 
-    def _late(self, keys: dict[int, set[Entry]]) -> None:
+    def _late(self, keys: Keys, count: int) -> None:
         """Repeat the check with the whole cluster, as several Services may claim one address."""
         line = self._probe.wrong(self._probe.about(self._history.whole, keys))
         if line:
             self.figures.missed.append(line)
+            self.figures.missed_count += count
         else:
-            self.figures.unsettled += 1
+            self.figures.unsettled += count
 
     def _apply(self, events: list[Event]) -> list[tuple[Event, float]]:
         """Apply a batch to the API; returns each object's event with the time at which the API had it."""

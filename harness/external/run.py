@@ -124,6 +124,7 @@ def _as_json(figures: Figures) -> dict[str, Any]:
             "not_counted": figures.not_counted,
             "unseen": figures.unseen,
             "unsettled": figures.unsettled,
+            "missed": figures.missed_count,
             "latency_seconds": figures.latency.summary(),
             "by_kind": {
                 kind: {"count": found.count, **(found.summary() or {})}

@@ -71,7 +71,7 @@ def test_a_deletion_that_is_missed_is_named(small, kernel_namespaces):
     assert (found["state"], found["exit_code"]) == ("wrong", 5)
     assert len(missed) == 1 and "172.30.0.3 tcp/80" in missed[0] and "arrived at 10.0.1.3:8080" in missed[0]
     change = found["result"]["change"]
-    assert change["count"] + change["unseen"] == 6 and change["unseen"] <= 1
+    assert change["count"] + change["unseen"] == 6 and change["unseen"] <= 1 and change["missed"] == 1
 
 
 def test_compare_puts_everything_into_one_table(small, tmp_path, kernel_namespaces):
@@ -91,6 +91,8 @@ def test_compare_puts_everything_into_one_table(small, tmp_path, kernel_namespac
         ("broken", "iptables", "crashed"),
     ]
     assert found["external"][0]["result"]["own_metrics"]["syncs"] > 0
+    counts = next(line.split()[1:] for line in done.stdout.splitlines() if line.startswith(" changes "))
+    assert counts == ["7", "7", "7", "0"]
     for text in ("in process", "proxy-engine", "foreign", "broken", "first sync, s", "no licence was found"):
         assert text in done.stdout, done.stdout
         assert text in page.read_text()

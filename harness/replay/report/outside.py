@@ -103,6 +103,10 @@ def _count(key: str) -> Callable[[Result], str]:
     return lambda result: NONE if result.get(key) is None else f"{result[key]:,}"
 
 
+def _changes(*keys: str) -> Callable[[Result], str]:
+    return lambda result: f"{sum(result['change'].get(key, 0) for key in keys):,}"
+
+
 def _own(key: str, scale: float = 1.0, places: int = 0) -> Callable[[Result], str]:
     def figure(result: Result) -> str:
         value = (result["own_metrics"] or {}).get(key)
@@ -138,8 +142,9 @@ _ROWS: Sequence[tuple[str, Callable[[Result], str], Callable[[Result], str]]] = 
     ("  endpoint changes p99", _nothing, _kind("endpointslice-changes", "p99")),
     ("  service edits p99", _nothing, _kind("service-edits", "p99")),
     ("  deletes p99", _nothing, _kind("deletes", "p99")),
-    ("changes", lambda r: f"{r['change']['count']:,}", lambda r: f"{r['change']['count']:,}"),
-    ("  missed", _nothing, lambda r: f"{len(r['missed']):,}"),
+    ("changes", _changes("count"), _changes("count", "unseen", "unsettled", "missed")),
+    ("  timed", _changes("count"), _changes("count")),
+    ("  missed", _nothing, _changes("missed")),
     ("rules", _nothing, _count("rules")),
     ("elements", _nothing, _count("elements")),
     ("CPU of the first sync, s", _nothing, _cpu("first_sync")),
