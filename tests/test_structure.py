@@ -21,7 +21,7 @@ MODULE_LINES, FUNCTION_LINES = 400, 60
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_module_is_one_thing(path):
+def test_modules_and_functions_are_short(path):
     text = path.read_text()
     assert text.count("\n") <= MODULE_LINES
     tree = ast.parse(text)
@@ -72,7 +72,7 @@ def test_import_directions_hold():
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_teaches(name):
+def test_every_commands_help_has_examples_and_exit_codes(name):
     page = CliRunner().invoke(main, [name, "--help"])
     assert page.exit_code == 0
     assert f"harness {name}" in page.output, "an example"

@@ -68,7 +68,7 @@ def test_the_result_is_what_the_schema_says(finished):
     assert len((finished / "history.jsonl").read_text().splitlines()) == 1
 
 
-def test_its_json_is_pytest_benchmarks_own(finished):
+def test_json_has_the_format_of_pytest_benchmark(finished):
     held = json.loads((finished / "bench" / "benchmark.json").read_text())
     rounds = {each["name"]: each["stats"]["rounds"] for each in held["benchmarks"]}
     assert rounds == {
@@ -79,7 +79,7 @@ def test_its_json_is_pytest_benchmarks_own(finished):
     assert ours["min"] < medians[f"test_change[{STEADY}]"] < ours["p99"]
 
 
-def test_markdown_has_the_verdict_first(finished):
+def test_markdown_begins_with_the_verdict(finished):
     text = (finished / "out.markdown").read_text()
     assert text.startswith("## Benchmarks: passed\n") and "| nftables | 60 x 3 | steady | engine |" in text
 
@@ -105,7 +105,7 @@ def test_other_proxies_against_each_other(tmp_path, kernel_namespaces):
 
 
 @pytest.mark.parametrize("churn", CHURNS)
-def test_every_churn_changes_what_it_says(churn):
+def test_every_kind_of_churn_makes_its_changes(churn):
     collector = Collector()
     for _ in collector.watch(generate(SynthOptions(60, 4, 0, nodes=10))[1]):
         pass

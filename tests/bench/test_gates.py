@@ -47,7 +47,7 @@ def test_too_few_pairs_are_no_evidence():
     assert verdict(10, [], 0)["passed"] == "unknown"
 
 
-def test_a_longer_tail_alone_is_red():
+def test_a_longer_tail_alone_fails_the_gate():
     """Of the clock; CPU times are five different values, in which there is no tail."""
     longer = samples(count=640)
     longer.change = [s._replace(seconds=s.seconds * (1 if s.at[1] % 40 else 9 + s.at[1])) for s in longer.change]
@@ -56,13 +56,13 @@ def test_a_longer_tail_alone_is_red():
     assert by_pairs(run(samples(count=640), longer), 10)[0] == []
 
 
-def test_counts_and_memory_are_judged_as_they_are():
+def test_counts_and_memory_are_judged_without_pairs():
     larger = samples()
     larger.elements, larger.memory = 1_200, [130]
     assert red(by_pairs(run(larger, samples()), 10)[0]) == ["peak_memory_bytes", "elements"]
 
 
-def test_memory_from_outside_takes_as_many_pairs_as_times_do():
+def test_memory_measured_from_outside_needs_as_many_pairs_as_times():
     heavy, about = samples(), ({"json": {"seconds": 1.0, "cpu_seconds": 1.0}}, 1.0)
     heavy.memory = [200, 130]
     light = samples()
@@ -77,7 +77,7 @@ def test_a_row_that_only_the_baseline_can_do():
     assert red(found) == ["crashed"]
 
 
-def test_a_saved_result_of_a_machine_that_is_half_as_fast():
+def test_a_saved_result_of_a_slower_machine_is_scaled():
     assert red(by_saved(run(samples(2), machine=2), run(samples()), 10)[0]) == []
     assert red(by_saved(run(samples(2.4), machine=2), run(samples()), 10)[0]) == ["change.cpu_seconds"]
     assert red(by_saved(run(samples(clock=3)), run(samples()), 10)[0]) == [], "others may have used the machine"
@@ -121,7 +121,7 @@ def test_the_file_is_appended_to_and_bad_lines_are_named(tmp_path):
         read(path)
 
 
-def test_rows_are_what_their_ids_say():
+def test_row_ids_describe_their_rows():
     for profile in PROFILES:
         rows = rows_of(profile, ["kp"])
         assert [parsed(row.id) for row in rows] == rows and len(set(rows)) == len(rows)

@@ -15,7 +15,7 @@ from harness.bench.statistics import exponent, median_interval, nearest_rank, ta
 from harness.bench.steps import SHORTEST, best_cut, steps
 
 
-def test_the_interval_of_a_median_is_that_of_fair_coins():
+def test_the_interval_of_a_median_follows_the_binomial_distribution():
     for count in (8, 20, 101):
         interval = median_interval(range(count))
         outside = sum(math.comb(count, k) for k in range(int(interval.low) + 1)) / 2**count
@@ -38,7 +38,7 @@ def turns(seed: int, count: int = 640, slower: float = 1.0, every: int = 1) -> l
     return [(seconds() * (1.0 if n % every else slower), seconds()) for n in range(count)]
 
 
-def test_the_interval_of_a_tail_scales_and_can_be_turned_round():
+def test_the_interval_of_a_tail_scales_and_can_be_inverted():
     pairs = turns(1)
     found = tail_interval(pairs)
     assert found.low < found.ratio < found.high and found.pairs == 640
@@ -48,13 +48,13 @@ def test_the_interval_of_a_tail_scales_and_can_be_turned_round():
     assert (1 / inverse.high, 1 / inverse.low) == pytest.approx((found.low, found.high))
 
 
-def test_a_tail_needs_as_many_pairs_as_eleven_in_a_row_of_fair_coins():
+def test_a_tail_interval_needs_enough_pairs():
     assert 2**-11 < 0.0005 < 2**-10
     assert tail_interval(turns(1, 549))[1:] == (None, None, 549)
     assert tail_interval(turns(1, 550)).low is not None
 
 
-def test_noise_makes_no_tail_longer():
+def test_noise_is_not_a_longer_tail():
     assert [seed for seed in range(60) if tail_interval(turns(seed)).low > 1] == []
 
 
@@ -78,7 +78,7 @@ def energy(left: list[float], right: list[float]) -> float:
 
 
 @given(st.lists(st.floats(0, 10), min_size=2 * SHORTEST, max_size=12))
-def test_the_cut_is_where_the_energy_distance_is_largest(values):
+def test_a_series_is_split_where_the_energy_distance_is_largest(values):
     cuts = range(SHORTEST, len(values) - SHORTEST + 1)
     assert best_cut(values)[0] == pytest.approx(max(0.0, *(energy(values[:n], values[n:]) for n in cuts)), abs=1e-6)
 

@@ -26,12 +26,12 @@ def failures(verdict: dict) -> list:
 
 
 @EVERY
-def test_the_tracer_finds_what_is_expected(mode, case):
+def test_the_tracer_finds_the_expected_outcomes(mode, case):
     assert failures(judge(case, mode)) == [None]
 
 
 @EVERY
-def test_the_kernel_does_what_is_expected(mode, case, kernel_namespaces):
+def test_the_kernel_produces_the_expected_outcomes(mode, case, kernel_namespaces):
     verdict = judge(case, mode, open_observer)
     assert failures(verdict) == [None]
     assert all(flow["kernel"]["attempts"] == flow["kernel"].get("answered", flow["kernel"]["attempts"])
@@ -46,7 +46,7 @@ def changed(tmp_path: Path, name: str, change) -> Path:
     return path
 
 
-def test_a_wrong_expectation_fails_and_says_so(tmp_path):
+def test_a_wrong_expectation_fails_and_is_reported(tmp_path):
     def other(raw):
         raw["flows"][0]["expect"] = {"outcome": "drop", "endpoints": [], "masquerade": False}
 
@@ -84,7 +84,7 @@ def test_a_broken_affinity_fails(tmp_path):
         (lambda raw: raw.pop("config"), "a JSON object with config"),
     ],
 )
-def test_bad_cases_are_refused_before_any_is_run(tmp_path, change, words):
+def test_bad_cases_are_rejected_before_any_is_run(tmp_path, change, words):
     path = changed(tmp_path, "019-etp-local.json", change)
     with pytest.raises(CaseError, match="case.json"):
         list(load(path))
@@ -92,7 +92,7 @@ def test_bad_cases_are_refused_before_any_is_run(tmp_path, change, words):
     assert done.exit_code == 2 and words in done.output and str(path) in done.output
 
 
-def test_a_mode_that_is_not_there_has_not_passed(tmp_path):
+def test_an_unavailable_mode_has_not_passed(tmp_path):
     def elsewhere(raw):
         raw["config"]["modes"] = ["telepathy"]
 

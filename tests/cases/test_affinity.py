@@ -26,7 +26,7 @@ def wait_until_forgotten(observer, deadline: float) -> None:
         assert time.monotonic() < deadline, "the client was never forgotten"
 
 
-def test_a_client_keeps_its_endpoint_until_its_time_is_up(tmp_path, kernel_namespaces):
+def test_a_client_keeps_its_endpoint_until_the_affinity_timeout(tmp_path, kernel_namespaces):
     flows = [flow(POD, f"{CIP}:80", "dnat", E1, E2, E3), flow(POD, f"{LB}:80", "dnat+", E1, E2, E3)]
     read = case("x", [sticky(1), slice_(end(E1), end(E2), end(E3))], flows)
     with open_observer(read, "nftables") as observer:
@@ -42,7 +42,7 @@ def test_a_client_keeps_its_endpoint_until_its_time_is_up(tmp_path, kernel_names
         assert found != first, "thirty seconds of new draws among three never changed the endpoint"
 
 
-def test_an_endpoint_that_left_is_chosen_no_more(tmp_path):
+def test_a_removed_endpoint_is_no_longer_chosen(tmp_path):
     opened = nftables.memory()
     proxier = Proxier("nftables", ProxyConfig(), opened.kernel, time.perf_counter, "n1")
     read = case("x", [sticky(600), slice_(end(E1), end(E2))], [])
@@ -61,7 +61,7 @@ def test_an_endpoint_that_left_is_chosen_no_more(tmp_path):
     assert done.operations <= 8, "one endpoint for another costs a handful of elements"
 
 
-def test_the_last_service_gone_leaves_no_ticket(tmp_path):
+def test_deleting_the_last_service_leaves_no_ticket(tmp_path):
     opened = nftables.memory()
     proxier = Proxier("nftables", ProxyConfig(), opened.kernel, time.perf_counter, "n1")
     read = case("x", [sticky(600), slice_(end(E1), end(E2))], [])

@@ -61,7 +61,7 @@ def test_odd_values_anywhere_give_a_verdict_or_an_error_that_names_the_file(data
         json.dumps(judge(case, mode))
 
 
-def test_fields_that_are_not_known_are_named(tmp_path):
+def test_unknown_fields_are_named(tmp_path):
     raw = json.loads(RAW["019-etp-local.json"])
     raw["mood"] = raw["config"]["weather"] = raw["flows"][0]["colour"] = raw["flows"][0]["expect"]["speed"] = 1
     path, out = written(tmp_path, raw), tmp_path / "out.json"
@@ -91,7 +91,7 @@ def test_a_mode_without_cases_is_not_a_success(tmp_path):
     assert done.exit_code == 2 and "they are for iptables, nftables" in done.output
 
 
-def test_all_of_the_ipvs_block_counts(tmp_path):
+def test_every_field_of_the_ipvs_block_is_applied(tmp_path):
     raw = json.loads(RAW["113-ipvs-nodeport-tcp.json"])
     raw["config"]["ipvs"] = {"scheduler": "mh", "strictARP": True, "excludeCIDRs": ["9.0.0.0/8"], "tcpTimeout": "2m",
                              "tcpFinTimeout": 30, "udpTimeout": "1m30s", "syncPeriod": "30s"}  # fmt: skip
@@ -113,7 +113,7 @@ def test_persistence_of_virtual_servers_is_judged(tmp_path, change, wrong):
 
 @pytest.mark.parametrize("where", ["flow", "expect"])
 @pytest.mark.parametrize(("mode", "accepted"), [("iptables", True), ("nftables", False)])
-def test_an_accept_rule_may_be_asked_for_in_the_flow_or_its_expectation(tmp_path, where, mode, accepted):
+def test_an_accept_rule_can_be_required_by_the_flow_or_its_expectation(tmp_path, where, mode, accepted):
     raw = json.loads(RAW["019-etp-local.json"])
     expect = {"outcome": "no-op", "endpoints": [], "masquerade": False}
     flow = raw["flows"][2] | {"dest_ip": "192.168.0.2", "dest_port": 30000, "expect": expect}
@@ -123,7 +123,7 @@ def test_an_accept_rule_may_be_asked_for_in_the_flow_or_its_expectation(tmp_path
         assert judge(read(written(tmp_path, raw)), mode)["passed"] == (wanted == accepted)
 
 
-def test_a_sequence_after_changes_may_speak_of_the_first_flows(tmp_path):
+def test_a_sequence_after_changes_may_refer_to_the_first_flows(tmp_path):
     raw = json.loads(RAW["089-aff-clientip-sticky.json"])
     again = [{"t": 30000, "flow": 0, "expect_endpoint": "any"}]
     again.append({"t": 30001, "flow": 0, "expect_endpoint": "same-as-previous"})
@@ -153,7 +153,7 @@ def test_a_sequence_after_changes_may_speak_of_the_first_flows(tmp_path):
         (False, {"weather": "fine"}, False),
     ],
 )
-def test_what_partial_means(partial, asserts, passed):
+def test_a_partial_expectation_ignores_other_fields(partial, asserts, passed):
     facts = {"ipsets": {"A": ["1", "2"], "KUBE-6-LOAD-BALANCER-SOURCE-CID": ["4"]}}
     facts["virtual_servers"] = {"x": ["1", "2"], "y": [], "[::1]:80/TCP": ["[::2]:80"]}
     facts["metrics"] = {'m{a="1",b="2"}': 4}

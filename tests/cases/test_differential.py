@@ -50,7 +50,7 @@ def walk(events, again):
 
 
 @given(events=clusters(), wanted=settings_of_proxies)
-def test_tracer_oracle_and_read_back_agree(events, wanted):
+def test_tracer_oracle_and_readback_agree(events, wanted):
     opened = nftables.memory()
     tracers, oracle = told(events, wanted, opened.kernel)
     for packet in packets(events):
@@ -63,7 +63,7 @@ def test_tracer_oracle_and_read_back_agree(events, wanted):
 
 
 @given(events=clusters(), again=clusters(), wanted=settings_of_proxies, syncs=st.frozensets(st.integers(0, 40)))
-def test_state_step_by_step_is_state_at_once(events, again, wanted, syncs):
+def test_incremental_state_equals_state_from_scratch(events, again, wanted, syncs):
     path, straight = walk(events, again)
     stepwise, _ = told(path, wanted, syncs=syncs)
     at_once, _ = told(straight, wanted)

@@ -37,7 +37,7 @@ def opened(events):
 
 
 @given(events=clusters(largest=2), wanted=settings_of_proxies)
-def test_modes_differ_exactly_where_the_table_says(events, wanted):
+def test_modes_differ_exactly_where_the_table_lists_it(events, wanted):
     reference, open_one = tracers_of("iptables", events, wanted), tracers_of("iptables", opened(events), wanted)
     others = {mode: tracers_of(mode, events, wanted) for mode in ("nftables", "ipvs")}
     for packet in packets(events):
@@ -48,5 +48,5 @@ def test_modes_differ_exactly_where_the_table_says(events, wanted):
 
 
 @pytest.mark.parametrize("line", DIFFERENCES, ids=lambda line: f"{line.mode} {line.ids}")
-def test_the_table_speaks_of_rules_that_there_are(line):
+def test_the_table_names_existing_rules(line):
     assert set(line.ids.split()) <= IDS and re.match(r"CMP|LB", line.ids)

@@ -39,19 +39,19 @@ def ask(dump: str, source: str, target: str, *more: str):
         ("pod:10.0.0.9", "8.8.8.8:53/udp", "=> no-op: left alone"),
     ],
 )
-def test_the_outcome_is_said_in_a_sentence(dump, source, target, sentence):
+def test_the_outcome_is_printed_as_a_sentence(dump, source, target, sentence):
     code, output = ask(dump, source, target)
     assert code == 0 and sentence in output
 
 
-def test_the_rules_that_decide_are_shown_with_their_elements(dump):
+def test_the_deciding_rules_are_shown_with_their_elements(dump):
     _, output = ask(dump, "pod:client", "svc:ns/s1")
     assert "services: meta priority set ip daddr . meta l4proto . th dport map @services goto cluster-traffic" in output
     assert f"@services {{ {CIP} . tcp . 80 : 20:2000 }}" in output
     assert f"@tcp-endpoints {{ 0:2000 . 0 : {E1} . 80 }}" in output
 
 
-def test_iptables_rules_that_decide_are_shown_in_order(dump):
+def test_deciding_iptables_rules_are_shown_in_order(dump):
     code, output = ask(dump, f"external:{CLIENT}", f"{LB}:80", "--mode", "iptables")
     assert code == 0 and f"=> dnat to {E1}:80 or {E2}:80, source replaced" in output
     steps = [
@@ -62,13 +62,13 @@ def test_iptables_rules_that_decide_are_shown_in_order(dump):
     assert places == sorted(places)
 
 
-def test_localhost_is_asked_from_localhost(dump):
+def test_localhost_is_traced_from_localhost(dump):
     for mode, sentence in (("iptables", "=> dnat"), ("nftables", "=> no-op")):
         code, output = ask(dump, "node", "127.0.0.1:30001", "--mode", mode)
         assert code == 0 and "127.0.0.1 -> 127.0.0.1 tcp/30001" in output and sentence in output
 
 
-def test_json_says_the_same(dump):
+def test_json_has_the_same_content(dump):
     code, output = ask(dump, "node", f"{CIP}:80", "--json", "-")
     found = json.loads(output)
     assert code == 0 and found["outcome"] == {
@@ -93,12 +93,12 @@ def test_json_says_the_same(dump):
         ("external:fd00::1", f"{CIP}:80", "different IP families"),
     ],
 )
-def test_bad_questions_get_an_error_that_says_what_would_be_right(dump, source, target, words):
+def test_bad_arguments_get_an_error_with_a_correction(dump, source, target, words):
     code, output = ask(dump, source, target)
     assert code == 2 and words in output
 
 
-def test_a_moment_of_a_recording():
+def test_a_trace_at_a_time_of_a_recording():
     demo = str(Path(__file__).parents[2] / "recordings" / "demo.jsonl")
     question = [demo, "--from", "external:203.0.113.7", "--to", "10.96.0.1:443", "--json", "-", "--at", "50"]
     done = CliRunner().invoke(trace, question)

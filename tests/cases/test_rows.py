@@ -39,7 +39,7 @@ def each(pairs):
 
 
 @each(ALL)
-def test_tracer_and_oracle_say_the_same(mode, row, tmp_path):
+def test_tracer_and_oracle_agree(mode, row, tmp_path):
     read_back = read(row, tmp_path)
     assert failures(judge(read_back, mode)) == [None]
     oracle, seq = Oracle(read_back.node, read_back.settings()), 1
@@ -53,5 +53,5 @@ def test_tracer_and_oracle_say_the_same(mode, row, tmp_path):
 
 
 @each(BY_PACKETS)
-def test_the_kernel_does_so(mode, row, tmp_path, kernel_namespaces):
+def test_the_kernel_agrees(mode, row, tmp_path, kernel_namespaces):
     assert failures(judge(read(row, tmp_path), mode, open_observer)) == [None]

@@ -64,7 +64,7 @@ def who_answers(town: Town, where: Addresses, address: str, port: int = PORT) ->
 
 
 @pytest.mark.parametrize("where", [V4, V6], ids=lambda each: each.family)
-def test_a_client_stays_also_when_its_endpoint_has_left(town, where):
+def test_a_client_of_a_removed_endpoint_keeps_its_new_one(town, where):
     """AFF-01, AFF-04: with a new one of those left, for as long as that is there."""
     town.live(list(where.endpoints), PORT)
     everyone = [end(each) for each in where.endpoints]
@@ -78,7 +78,7 @@ def test_a_client_stays_also_when_its_endpoint_has_left(town, where):
 
 
 @pytest.mark.parametrize("where", [V4, V6], ids=lambda each: each.family)
-def test_a_client_of_the_cluster_ip_stays_at_the_other_addresses_too(town, where):
+def test_affinity_is_shared_by_all_addresses_of_a_port(town, where):
     """AFF-04: policy Local, and the client's endpoint is on another node."""
     town.live(list(where.endpoints), PORT)
     here, there = [end(each, "n1") for each in where.endpoints[:2]], end(where.endpoints[2], "n2")

@@ -283,7 +283,7 @@ def begin(target: Patient, case: Case) -> tuple[Watched, threading.Thread, list[
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.fault)
-def test_it_does_what_it_says_and_healing_undoes_it(calm, case):
+def test_every_fault_has_its_known_effect_and_is_healed(calm, case):
     settles(calm)
     target = Patient(calm)
     watched, thread, done = begin(target, case)
@@ -299,7 +299,7 @@ def test_it_does_what_it_says_and_healing_undoes_it(calm, case):
     assert all(eventually(lambda node=node: watched.serves(node)) for node in ADDRESS)
 
 
-def test_a_delay_is_seen_in_packets_or_refused_in_words(calm):
+def test_a_delay_is_measured_in_packets_or_rejected_with_a_reason(calm):
     """Not every kernel has netem: where it is missing the fault must not count as injected."""
     settles(calm)
     case = Case("packet-delay", 3, (), {"node": NODE, "milliseconds": 80})

@@ -87,7 +87,7 @@ def test_a_killed_pod_loses_requests_as_long_as_arithmetic_says_and_none_after(k
     assert set(finding.nodes_followed) == {"node-1", "node-2"}
 
 
-def test_every_lost_request_knows_whom_it_was_for(killed):
+def test_every_lost_request_has_its_target(killed):
     verdict, folder = killed
     rows = [msgspec.json.decode(line) for log in (folder / "load").glob("*.jsonl") for line in log.open("rb")]
     lost = [row for row in rows if row["kind"] == "failure"]

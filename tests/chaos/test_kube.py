@@ -66,14 +66,14 @@ def test_a_drain_cordons_evicts_and_uncordons(cluster):
     assert evicted == {*done.pods, f"till-{node}"}, "the daemon's pod stays"
 
 
-def test_a_budget_is_waited_for(cluster):
+def test_a_drain_waits_for_a_disruption_budget(cluster):
     cluster.budget = 2
     (done,) = perform(cluster, {"fault": "pod-terminate", "seconds": 1, "parameters": {"evict": True}})
     assert well([done]), done
     assert len([path for method, path in cluster.writes if path.endswith("/eviction")]) == 3
 
 
-def test_a_budget_is_not_waited_for_for_ever(cluster):
+def test_waiting_for_a_disruption_budget_is_bounded(cluster):
     cluster.budget = 1000
     (done,) = perform(cluster, {"fault": "node-drain", "seconds": 1}, evict_seconds=1.5)
     assert not done.injected and done.healed
@@ -104,13 +104,13 @@ def test_commands_run_in_containers(cluster):
     assert cluster.writes == []
 
 
-def test_a_command_that_fails_is_no_injection(cluster):
+def test_a_failed_command_counts_as_not_injected(cluster):
     (done,) = perform(cluster, {"fault": "pod-hang", "seconds": 0.5}, exec={**EXEC, "stop": ["nothing", "there"]})
     assert not done.injected
     assert f"`nothing there` in {NAMESPACE}/{done.pods[0]}: exit code 127: not found" in done.errors[0]
 
 
-def test_a_signal_that_the_kernel_drops_is_no_injection(cluster, monkeypatch):
+def test_a_signal_dropped_by_the_kernel_counts_as_not_injected(cluster, monkeypatch):
     """`kill -STOP 1` inside a container exits with 0 and does nothing."""
     monkeypatch.setattr("chaos.perform.EVIDENCE_SECONDS", 1.0)
     (done,) = perform(cluster, {"fault": "pod-hang", "seconds": 0.5}, exec={**EXEC, "stop": ["pass"]})
@@ -125,7 +125,7 @@ def test_a_deployment_is_scaled_and_scaled_back(cluster):
     assert cluster.replicas() == 6
 
 
-def test_a_right_that_is_lost_on_the_way_is_a_clear_error(cluster):
+def test_a_permission_lost_during_a_run_is_a_clear_error(cluster):
     cluster.reviews, cluster.denied = False, {"delete pods"}
     (done,) = perform(cluster, {"fault": "pod-terminate", "seconds": 0.5})
     assert not done.injected

@@ -47,7 +47,7 @@ TOO_FAR = {
 
 
 @pytest.mark.parametrize("case", TOO_FAR)
-def test_what_goes_too_far_is_refused_before_anything_happens(untouched, case, tmp_path):
+def test_a_run_beyond_its_bounds_is_rejected_before_it_starts(untouched, case, tmp_path):
     fault, limits, complaint = TOO_FAR[case]
     limits = {"namespaces": (NAMESPACE,), **limits}
     for number in range(limits.pop("others", 0)):
@@ -68,7 +68,7 @@ def test_what_goes_too_far_is_refused_before_anything_happens(untouched, case, t
 
 
 @pytest.mark.parametrize("name", sorted(FAULTS))
-def test_every_fault_is_done_as_it_says_or_refused_with_what_can_be_done(name):
+def test_every_fault_is_performed_or_rejected_with_alternatives(name):
     """With every command given, refused are those alone that no API call stands for."""
     nodes = tuple(NodeView(node, "127.0.0.1", True, True, False) for node in NODES)
     pods = tuple(pod_view(pod_manifest(f"web-{n}", NODES[n % 3])) for n in range(9))
@@ -95,7 +95,7 @@ def test_every_fault_is_done_as_it_says_or_refused_with_what_can_be_done(name):
     percent=st.integers(0, 100),
     seed=st.integers(0, 99),
 )
-def test_what_is_let_through_keeps_within_bounds(faults, per_node, others, percent, seed):
+def test_accepted_runs_stay_within_bounds(faults, per_node, others, percent, seed):
     """Whatever the plan: of no group more than the percentage, on no more than one node, nothing elsewhere."""
     nodes = tuple(NodeView(node, "127.0.0.1", True, True, False) for node in NODES)
     placed = [node for node, count in zip(NODES, per_node, strict=True) for _ in range(count)]
@@ -132,7 +132,7 @@ undos = st.builds(
 
 @settings(max_examples=30)
 @given(steps=st.lists(st.tuples(st.booleans(), undos), max_size=8), part=st.floats(0, 1))
-def test_a_heal_file_cut_off_anywhere_names_all_that_was_asked_for(steps, part, tmp_path_factory):
+def test_a_truncated_heal_file_names_every_requested_change(steps, part, tmp_path_factory):
     """A change is on the disk before it is asked for: what a longer file knows as open, its beginning knew too."""
     folder = tmp_path_factory.mktemp("heal")
     heal = HealFile(folder, UndoHeader("https://one"))
@@ -155,7 +155,7 @@ def test_a_heal_file_cut_off_anywhere_names_all_that_was_asked_for(steps, part, 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_deployed_roles_are_what_runs_take_and_no_more():
+def test_the_deployed_roles_grant_exactly_what_runs_need():
     """Every fault that a cluster target can do, by command and by gate, against deploy/chaos/rbac.yaml."""
     roles = [r for r in yaml.safe_load_all((ROOT / "deploy/chaos/rbac.yaml").read_text()) if "rules" in r]
     granted = {

@@ -45,7 +45,7 @@ def test_a_refusal_is_reported_and_exits_with_2(cluster):
     assert cluster.writes == []
 
 
-def test_the_cluster_has_to_be_named(cluster):
+def test_the_cluster_must_be_named(cluster):
     done = harness(
         command(cluster, "run", experiment({"fault": "pod-kill"}), "--really", "--out", str(cluster.folder / "o"))
     )
@@ -60,7 +60,7 @@ def test_an_unknown_context_is_refused(cluster):
     assert "prod" in done.stderr
 
 
-def test_a_missing_right_is_reported_before_anything_happens(cluster):
+def test_a_missing_permission_is_reported_before_anything_happens(cluster):
     cluster.denied = {"create pods/eviction"}
     raw = experiment({"fault": "pod-terminate", "parameters": {"evict": True}})
     done = harness(command(cluster, "run", raw, *REALLY, "--out", str(cluster.folder / "o")))
@@ -69,14 +69,14 @@ def test_a_missing_right_is_reported_before_anything_happens(cluster):
     assert cluster.writes == []
 
 
-def test_rights_that_cannot_be_queried_are_unknown(cluster):
+def test_permissions_that_cannot_be_queried_are_unknown(cluster):
     cluster.reviews = False
     done = harness(command(cluster, "plan", experiment({"fault": "pod-kill"})))
     assert done.returncode == 0
     assert "permissions: 0 granted" in done.stdout and "unknown" in done.stdout
 
 
-def test_a_cluster_that_is_not_well_is_left_alone(cluster):
+def test_an_unhealthy_cluster_is_not_touched(cluster):
     cluster.unready.add(sorted(cluster.names())[0])
     until(lambda: not all(map(is_ready, cluster.store.list("pods", NAMESPACE))), "a pod is not ready")
     done = harness(command(cluster, "run", experiment({"fault": "pod-kill"})))
@@ -84,7 +84,7 @@ def test_a_cluster_that_is_not_well_is_left_alone(cluster):
     assert "5 pods ready, 6 desired" in done.stderr
 
 
-def test_a_run_under_load_is_judged_by_what_a_cluster_shows(cluster):
+def test_a_run_under_load_is_judged_by_the_clusters_observations(cluster):
     objectives = {"error_budget_percent": 10, "node_convergence_seconds": 1, "failures_after_convergence": 0}
     raw = experiment({"fault": "pod-terminate", "seconds": 2}, objectives=objectives)
     out = cluster.folder / "out"
@@ -125,7 +125,7 @@ DRAIN = experiment({"fault": "node-drain", "seconds": 30}, {"fault": "pod-kill",
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_run_that_gets_a_signal_puts_everything_back(cluster, number):
+def test_a_run_that_gets_a_signal_heals_everything(cluster, number):
     process = begun(cluster, DRAIN)
     process.send_signal(number)
     words, _ = process.communicate(timeout=60)
@@ -140,7 +140,7 @@ def heal(cluster: Cluster, *words: str) -> subprocess.CompletedProcess[str]:
     return harness([str(HARNESS), "chaos", "heal", str(cluster.folder / "out"), *words])
 
 
-def test_after_a_kill_the_heal_command_puts_everything_back(cluster, tmp_path_factory):
+def test_after_a_kill_the_heal_command_heals_everything(cluster, tmp_path_factory):
     process = begun(cluster, DRAIN)
     process.kill()
     process.communicate(timeout=60)
@@ -171,7 +171,7 @@ def test_after_a_kill_the_heal_command_puts_everything_back(cluster, tmp_path_fa
     assert (twice.returncode, twice.stdout) == (0, "nothing to restore\n")
 
 
-def test_a_folder_of_no_run_cannot_be_healed(tmp_path):
+def test_a_folder_without_a_run_cannot_be_healed(tmp_path):
     done = harness([str(HARNESS), "chaos", "heal", str(tmp_path)])
     assert done.returncode == 2
     assert "--target kube" in done.stderr

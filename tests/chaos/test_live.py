@@ -31,7 +31,7 @@ def test_rate_and_losses_of_all_places_as_their_logs_grow(tmp_path):
     assert live.line() == "last 5 s: 100 requests per second, 0 lost; 2,100 sent, 3 lost so far"
 
 
-def test_a_log_that_is_written_from_scratch_is_read_from_its_beginning(tmp_path):
+def test_a_rewritten_log_is_read_from_its_beginning(tmp_path):
     log = tmp_path / "client.jsonl"
     log.write_text(row(1, 5, 5) * 10)
     live = LiveLoad(tmp_path, 100 * SECOND)

@@ -14,7 +14,9 @@ LATE = 'sleep 0.5; echo \'{"kind": "second"}\' > {out}; sleep 60'
 
 
 @pytest.mark.parametrize(("timeout_seconds", "begins"), [(30.0, True), (0.0, False)])
-def test_a_load_of_slow_requests_may_begin_late(tmp_path: Path, monkeypatch, timeout_seconds: float, begins: bool):
+def test_the_start_of_a_load_with_slow_requests_may_be_late(
+    tmp_path: Path, monkeypatch, timeout_seconds: float, begins: bool
+):
     """Its first second is written when none of its requests can be answered any more."""
     monkeypatch.setattr(load, "START_SECONDS", 0.1)
     out = tmp_path / "client.jsonl"

@@ -68,7 +68,7 @@ def test_an_action_probe_or_rollback_that_fails_is_unknown_and_named(tmp_path):
 
 
 @pytest.mark.parametrize("verb", ["validate", "plan", "run"])
-def test_somebody_else_s_experiment_is_refused_before_any_action(tmp_path, verb):
+def test_a_foreign_experiment_is_rejected_before_any_action(tmp_path, verb):
     done = CliRunner().invoke(main, ["chaos", verb, str(written("foreign-experiment", tmp_path))])
     assert done.exit_code == 2
     assert "the control chaos.control is missing and no activity of its method injects a fault" in done.output
@@ -90,7 +90,7 @@ def test_a_running_lab_of_another_mode_is_refused(tmp_path):
     assert "mode iptables is requested, but the lab in" in done.output and "runs nftables" in done.output
 
 
-def test_no_lab_there_is_refused(tmp_path):
+def test_a_folder_without_a_lab_is_rejected(tmp_path):
     done = CliRunner().invoke(main, ["chaos", "run", "pod-kill", "--lab", str(tmp_path)])
     assert done.exit_code == 2 and "no lab in" in done.output
 

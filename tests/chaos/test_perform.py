@@ -91,7 +91,7 @@ def test_an_interruption_heals_first(stop_at):
     assert target.notes == ["inject", "heal"]
 
 
-def test_what_was_missing_is_named():
+def test_missing_evidence_is_named():
     done = Performer(Stand(frozenset({"two"}))).perform(step(OPS, HEALS))
     assert "pod two has running True" in done.missing
     assert done.errors == ["two refused"]
@@ -123,7 +123,7 @@ def held(seconds: float) -> PlannedFault:
     return msgspec.structs.replace(step(OPS[:1], HEALS[:1]), seconds=seconds)
 
 
-def test_the_seconds_of_a_fault_count_from_when_its_evidence_was_seen():
+def test_the_duration_of_a_fault_counts_from_its_evidence():
     began = time.monotonic()
     done = Performer(Slow(takes=0.3)).perform(held(0.2))
     assert done.injected and done.healed
@@ -132,12 +132,12 @@ def test_the_seconds_of_a_fault_count_from_when_its_evidence_was_seen():
     assert done.confirmed - began >= 0.3
 
 
-def test_a_fault_that_was_over_before_its_heal_was_not_in_force_as_long_as_asked():
+def test_a_fault_that_ended_before_its_heal_was_too_short():
     done = Performer(Slow(takes=0, lasts=0.1)).perform(held(0.3))
     assert done.injected and done.healed
     assert done.in_force_seconds is None
 
 
-def test_a_script_that_moves_on_from_its_evidence_says_what_is_seen_at_its_end():
+def test_a_script_without_lasting_evidence_is_in_force_for_its_duration():
     late = PlannedFault(1, "fault", {}, 0.2, (), (), Script(held(0).script.inject, held(0).script.evidence, lasting=()))
     assert Performer(Slow(takes=0, lasts=0.1)).perform(late).in_force_seconds >= 0.2

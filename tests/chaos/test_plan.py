@@ -32,7 +32,7 @@ wanted = st.lists(
 
 
 @given(wanted=wanted, cluster=clusters, seed=st.integers(0, 1 << 32))
-def test_a_plan_is_its_seed_s_and_hits_only_whom_there_is(wanted, cluster, seed):
+def test_a_plan_depends_on_its_seed_and_names_existing_targets(wanted, cluster, seed):
     try:
         plan = make_plan(wanted, cluster, seed)
     except PlanError as error:
@@ -54,7 +54,7 @@ def test_a_plan_is_its_seed_s_and_hits_only_whom_there_is(wanted, cluster, seed)
 
 
 @given(cluster=clusters, seed=st.integers(0, 1000), other=st.sampled_from(sorted(FAULTS)))
-def test_editing_one_step_leaves_the_others_as_they_were(cluster, seed, other):
+def test_editing_one_step_does_not_change_the_others(cluster, seed, other):
     before = [Wanted("engine-crash", 1, {}), Wanted("readiness-flap", 9, {})]
     after = [Wanted(other, 3, {}), before[1]]
     if other in ("pod-terminate", "node-drain"):
@@ -72,7 +72,7 @@ def test_another_seed_is_another_plan():
 
 
 @given(nodes=st.integers(1, 6), pods=st.integers(0, 24))
-def test_the_predicted_cluster_is_the_one_that_the_replicas_make(nodes, pods):
+def test_the_predicted_cluster_follows_from_the_replicas(nodes, pods):
     options = LabOptions(nodes=nodes, pods=pods)
     manifests, there = [node_manifest(n) for n in nodes_of(options)], []
     for number in range(1, pods + 1):
@@ -104,7 +104,7 @@ def test_invalid_faults_are_refused_with_a_reason(fault, parameters, words):
         ("packet-loss", {"percent": 0}, "percent 0: must be 1 to 100"),
     ],
 )
-def test_what_cannot_be_planned_names_the_step(fault, parameters, words):
+def test_an_unplannable_experiment_is_an_error_that_names_the_step(fault, parameters, words):
     with pytest.raises(PlanError, match=words):
         make_plan([Wanted(fault, 5, parameters)], predicted(LabOptions()), 1)
 
@@ -121,7 +121,7 @@ def test_every_experiment_of_the_library_can_be_planned_in_every_mode_and_all_fa
     assert FAULTS.keys() == used
 
 
-def test_the_gate_has_every_fault_there_is():
+def test_the_gate_has_every_fault():
     gate = load_experiment(find("release-gate"))
     assert {want.fault for want in gate.faults} == FAULTS.keys()
     assert {want.fault for want in gate.faults if want.optional} == {"packet-delay", "broker-down"}
@@ -129,7 +129,7 @@ def test_the_gate_has_every_fault_there_is():
 
 
 @pytest.mark.parametrize("name", ["release-gate", "release-gate-short"])
-def test_what_the_gates_ask_for(name):
+def test_the_objectives_of_the_gates(name):
     """Engines must catch up with what changed while they could not see it; faults last as long as that takes."""
     gate = load_experiment(find(name))
     asked = gate.objectives
@@ -169,7 +169,7 @@ class Without:
         return "there is no broker" if op.name.startswith("broker.") else ""
 
 
-def test_an_optional_step_is_skipped_where_the_target_has_no_way_and_any_other_is_refused():
+def test_an_unsupported_step_is_skipped_if_optional_else_rejected():
     cluster = predicted(LabOptions())
     optional = make_plan([Wanted("pod-kill", 1, {}), Wanted("broker-down", 1, {}, optional=True)], cluster, 1)
     assert check(optional, Without()) == {2: "broker-down: there is no broker"}

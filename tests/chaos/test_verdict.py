@@ -56,7 +56,7 @@ def value(verdict: Verdict, objective: str) -> bool | None:
     return found.value
 
 
-def test_a_run_in_which_all_went_well_is_true(tmp_path):
+def test_a_run_without_problems_is_true(tmp_path):
     verdict = run(tmp_path)
     assert verdict.value is True, verdict.summary()
     assert all(f"from {judged.source}" in verdict.summary() for judged in verdict.judgements if judged.source)
@@ -75,7 +75,7 @@ def test_a_run_in_which_all_went_well_is_true(tmp_path):
     ],
     ids=["in time", "late", "undone at once", "undone soon", "undone late", "never"],
 )
-def test_what_was_not_followed_is_false_where_it_was_open_too_long_and_else_unknown(tmp_path, lag, seen, wanted):
+def test_a_change_not_followed_is_false_if_it_was_due_else_unknown(tmp_path, lag, seen, wanted):
     observations = [followed("node-1", 6.0, 0.02), followed("node-2", 6.0, lag, seen=seen)]
     assert value(run(tmp_path, observations=observations), "node convergence") is wanted
 
@@ -84,7 +84,7 @@ def test_no_change_to_follow_is_unknown(tmp_path):
     assert value(run(tmp_path, observations=[]), "node convergence") is None
 
 
-def test_a_node_is_asked_from_when_it_could_hear_again(tmp_path):
+def test_convergence_counts_from_when_a_node_could_receive_events(tmp_path):
     crash = fault(1, "engine-crash", 4.0, nodes=["node-2"], pods=[], kernels=WELL, engines_back=8.4)
     late = [followed("node-1", 6.0, 0.02), followed("node-2", 6.0, 2.9)]
     assert value(run(tmp_path, [], late, [crash]), "node convergence") is True
@@ -95,7 +95,7 @@ def test_a_node_is_asked_from_when_it_could_hear_again(tmp_path):
 
 
 @pytest.mark.parametrize("at", [3.0, 12.0], ids=["before the first fault", "after the last"])
-def test_what_is_lost_outside_of_faults_is_false(tmp_path, at):
+def test_losses_outside_of_faults_are_false(tmp_path, at):
     verdict = run(tmp_path, [*dead(), failure(at, pod="web-2")])
     assert value(verdict, "lost outside faults") is False
     assert verdict.value is False
@@ -120,7 +120,7 @@ def test_losses_to_a_dead_pod_after_all_nodes_removed_it_are_false(tmp_path):
 
 
 @pytest.mark.parametrize(("at", "word"), [(10.05, STAYED), (10.9, STAYED), (11.2, "")])
-def test_a_client_that_stays_loses_what_it_sent_until_kernels_had_to_remove_it(at, word):
+def test_a_sticky_client_may_lose_requests_until_kernels_had_to_remove_the_pod(at, word):
     """The pod terminates from 8 and is gone at 10; who waits for an answer learns a second later that none comes."""
     facts = SimpleNamespace(
         run=SimpleNamespace(lab=None, objectives=Objectives(node_convergence_seconds=1)),
@@ -131,7 +131,7 @@ def test_a_client_that_stays_loses_what_it_sent_until_kernels_had_to_remove_it(a
     assert wherever(lost, facts) == word
 
 
-def test_connections_that_are_older_than_a_pod_s_death_are_lost_with_it(tmp_path):
+def test_connections_older_than_a_pods_death_are_lost_with_it(tmp_path):
     """Long after it left the slices; a new connection that goes there is the engine's."""
     for number, fields in enumerate(({"flow": "clusterip-http-keepalive"}, {"older": True})):
         lost = failure(7.5, cause="timeout", **fields)
@@ -141,14 +141,14 @@ def test_connections_that_are_older_than_a_pod_s_death_are_lost_with_it(tmp_path
 
 
 @pytest.mark.parametrize(("flow", "wanted"), [("balancer-http", True), ("clusterip-udp-kept", False)])
-def test_a_port_that_a_lost_connection_had_before_leads_where_that_one_led(tmp_path, flow, wanted):
+def test_a_reused_port_is_attributed_to_the_lost_connection_before(tmp_path, flow, wanted):
     """Long after the fault, to an address that no pod has any more; stale flows of UDP are the proxy's to remove."""
     fields = {"flow": flow, "cause": "timeout", "endpoint": "10.120.1.9:8080", "pod": None}
     found = run(tmp_path, [*dead(), failure(9.6, older=True, **fields)])
     assert value(found, "lost outside faults") is wanted
 
 
-def test_requests_by_way_of_a_node_that_is_cut_off_are_not_held_against_it(tmp_path):
+def test_requests_through_a_partitioned_node_do_not_count_against_the_engine(tmp_path):
     cut = fault(1, "node-cut", 4.0, nodes=["node-1"], kernels=WELL, engines_back=8.2)
     lost = [failure(4.1 + n / 40, cause="timeout", pod=None, node="node-1") for n in range(150)]
     lost += [failure(4.5, cause="timeout", flow="balancer-http", node=None, pod=None)]
@@ -159,7 +159,7 @@ def test_requests_by_way_of_a_node_that_is_cut_off_are_not_held_against_it(tmp_p
     assert value(other, "lost without account") is False
 
 
-def test_a_balancer_that_takes_a_lossy_node_out_moves_connections(tmp_path):
+def test_a_load_balancer_that_removes_a_lossy_node_moves_connections(tmp_path):
     """Its health checks are lost as well; what goes straight to another node is nobody's loss but the engine's."""
     lossy = fault(1, "packet-loss", 4.0, nodes=["node-2"], pods=[], kernels=WELL, engines_back=8.2)
     moved = failure(5.0, cause="timeout", flow="balancer-http", node="node-3", pod="web-3")
@@ -169,11 +169,11 @@ def test_a_balancer_that_takes_a_lossy_node_out_moves_connections(tmp_path):
 
 
 @pytest.mark.parametrize("count", [0, 400], ids=["too few", "too many"])
-def test_losses_out_of_what_arithmetic_says_are_false(tmp_path, count):
+def test_losses_outside_the_bounds_are_false(tmp_path, count):
     assert value(run(tmp_path, dead(count)), "losses within bounds") is False
 
 
-def test_a_kernel_that_is_not_what_the_api_says_is_false_and_an_unseen_one_unknown(tmp_path):
+def test_a_kernel_that_differs_is_false_and_an_unread_one_unknown(tmp_path):
     wrong = run(tmp_path, faults=[killed() | {"kernels": WELL | {"node-2": ["10.0.0.1 tcp/80: expected ..."]}}])
     assert value(wrong, "kernels") is False and wrong.value is False
     assert value(run(tmp_path / "b", faults=[killed() | {"kernels": None}]), "kernels") is None
@@ -183,12 +183,12 @@ def test_a_kernel_that_is_not_what_the_api_says_is_false_and_an_unseen_one_unkno
 
 
 @pytest.mark.parametrize(("back", "wanted"), [(8.9, True), (19.0, False), (None, None)])
-def test_engines_that_come_back_late_are_false(tmp_path, back, wanted):
+def test_engines_that_restart_late_are_false(tmp_path, back, wanted):
     gone = fault(1, "gone-storm", 4.0, pods=[], kernels=WELL, engines_back=back)
     assert value(run(tmp_path, failures=[], faults=[gone]), "engines back") is wanted
 
 
-def test_whole_rewrites_that_no_fault_explains_are_false(tmp_path):
+def test_full_syncs_that_no_fault_explains_are_false(tmp_path):
     crash = fault(1, "engine-crash", 4.0, nodes=["node-2"], pods=[], kernels=WELL, engines_back=8.4)
     told = {"node-1": [9.0], "node-2": [8.3], "node-3": None}
     verdict = run(tmp_path, failures=[], faults=[crash], rewrites=told)
@@ -198,7 +198,7 @@ def test_whole_rewrites_that_no_fault_explains_are_false(tmp_path):
     assert "whole rewrites" not in {judged.objective for judged in unseen.judgements}
 
 
-def test_engines_that_leak_or_burn_are_false_and_unseen_ones_unknown(tmp_path):
+def test_engines_that_leak_or_use_too_much_cpu_are_false_and_unmeasured_ones_unknown(tmp_path):
     leaking = run(tmp_path, usage=usage(20.0, node_2={"memory_bytes": 60 << 20}))
     assert value(leaking, "engine memory growth") is False and value(leaking, "engine CPU") is True
     burning = run(tmp_path / "b", usage=usage(20.0, node_3={"cpu_seconds": 9.0}))
@@ -246,7 +246,7 @@ def test_a_load_generator_that_was_held_up_makes_the_run_unknown(tmp_path, raw, 
     assert any(words in problem for problem in verdict.problems), verdict.problems
 
 
-def test_where_nothing_was_sent_nothing_is_true(tmp_path):
+def test_a_run_without_requests_is_not_true(tmp_path):
     objectives = ALL | {"error_budget_percent": 1, "max_lost_requests": 0, "latency_p99_ms": 100}
     objectives["faults"] = {"pod-kill": {"max_lost_requests": 0}}
     nothing = {"sent": 0, "answered": 0, "failed": 0}
@@ -265,7 +265,7 @@ def test_a_fault_in_force_for_less_than_asked_proves_nothing(tmp_path, seconds):
     assert "1. pod-kill: " in verdict.problems[0]
 
 
-def test_what_was_skipped_is_said(tmp_path):
+def test_skipped_steps_are_reported(tmp_path):
     verdict = run(tmp_path, skipped={"2": "packet-delay: the kernel has no netem"})
     assert verdict.skipped == ["packet-delay: the kernel has no netem"]
     assert "SKIPPED packet-delay" in verdict.summary()

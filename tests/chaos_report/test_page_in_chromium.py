@@ -35,7 +35,7 @@ def pages(tmp_path_factory):
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", ["ordinary", "broken", "nothing"])
-def test_it_fits_is_quiet_alone_and_readable(chromium, pages, name, size, scheme):
+def test_a_page_fits_is_self_contained_and_readable(chromium, pages, name, size, scheme):
     chromium.show(pages[name], *SIZES[size], scheme)
     chromium.run("for (const d of document.querySelectorAll('details')) d.open = true")
     overflow, elements = chromium.run(OVERFLOW)
@@ -63,14 +63,14 @@ def test_pictures_have_a_size_and_a_name_and_the_right_one_is_shown(chromium, pa
     assert all(0 < width <= SIZES[size][0] for _, width in shown)
 
 
-def test_words_of_the_run_never_become_elements(chromium, pages):
+def test_texts_of_a_run_never_become_elements(chromium, pages):
     chromium.show(pages["broken"], *SIZES["desktop"], "light")
     assert chromium.run("return document.querySelectorAll('script').length") == 1, "our own"
     assert chromium.run("return document.querySelectorAll('h1 script, b').length") == 0
     assert "<script>alert('x')</script>" in chromium.run("return document.querySelector('h1').textContent")
 
 
-def test_dark_is_dark(chromium, pages):
+def test_the_dark_scheme_is_dark(chromium, pages):
     grounds = []
     for scheme in SCHEMES:
         chromium.show(pages["ordinary"], *SIZES["desktop"], scheme)
@@ -80,7 +80,7 @@ def test_dark_is_dark(chromium, pages):
     assert light > 600 and dark < 150
 
 
-def test_on_paper_it_is_light_and_whole(chromium, pages):
+def test_a_printed_page_is_light_and_complete(chromium, pages):
     chromium.show(pages["ordinary"], 760, 1000, "dark", medium="print")
     assert chromium.run("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     wide = (
@@ -89,7 +89,7 @@ def test_on_paper_it_is_light_and_whole(chromium, pages):
     assert chromium.run(wide) == [], "nothing to scroll on paper"
 
 
-def test_a_fault_that_is_pointed_at_is_marked_everywhere(chromium, pages):
+def test_hovering_over_a_fault_marks_it_everywhere(chromium, pages):
     chromium.show(pages["ordinary"], *SIZES["desktop"], "light")
     pointed = "return [...document.querySelectorAll('.pointed')].map(e => e.dataset.fault)"
     chromium.run("document.querySelector('#fault-2').dispatchEvent(new MouseEvent('mouseover', {bubbles: true}))")

@@ -46,7 +46,7 @@ def broken(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", [MARKDOWN, JUNIT, VERDICT])
-def test_an_ordinary_run_reads_like_this(ordinary, name):
+def test_reports_of_an_ordinary_run_equal_the_golden_files(ordinary, name):
     assert ordinary[name] == (GOLDEN / name).read_text()
 
 
@@ -56,7 +56,7 @@ def test_the_same_folder_gives_the_same_bytes(tmp_path, ordinary):
     assert files_of(folder) == ordinary, "made again over what is there"
 
 
-def test_the_page_says_everything_there_is_to_know(ordinary):
+def test_the_page_contains_all_facts(ordinary):
     page = ordinary[HTML]
     for words in (
         "Verdict: passed", "error budget", "seed 7", "at most 5.00 % of requests",
@@ -70,7 +70,7 @@ def test_the_page_says_everything_there_is_to_know(ordinary):
     assert page.count('id="') == len(set(re.findall(r' id="([^"]+)"', page))), "an id stands once"
 
 
-def test_hostile_words_stay_words(broken):
+def test_hostile_texts_are_escaped(broken):
     page = broken[HTML]
     assert "<script>alert" not in page and "<b>cut" not in page
     assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;" in page
@@ -97,7 +97,7 @@ def junit(text: str) -> ElementTree.Element:
     return suite
 
 
-def test_junit_fails_for_false_and_errs_for_unknown(broken):
+def test_junit_has_a_failure_for_false_and_an_error_for_unknown(broken):
     by_name = {case.get("name"): case for case in junit(broken[JUNIT]).findall("testcase")}
     assert by_name["error budget"].find("failure") is not None
     assert by_name["pod-hang"].find("error") is not None
@@ -121,7 +121,7 @@ UNPROVEN = {
 
 
 @pytest.mark.parametrize("raw", UNPROVEN.values(), ids=UNPROVEN)
-def test_what_proves_nothing_is_unknown_everywhere(tmp_path, raw):
+def test_missing_evidence_is_unknown_in_every_report(tmp_path, raw):
     folder = runs.write_run(tmp_path / "run", [runs.fault(1, "pod-kill", 4.0)], **raw)
     files = files_of(folder)
     assert json.loads(files[VERDICT])["value"] is None
@@ -131,7 +131,7 @@ def test_what_proves_nothing_is_unknown_everywhere(tmp_path, raw):
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", '{"version": 2}', '{"version": 1}'])
-def test_a_run_without_facts_has_reports_that_say_so(tmp_path, content):
+def test_a_run_without_facts_is_reported_as_such(tmp_path, content):
     (tmp_path / "journal.json").write_text("{}")
     if content is not None:
         (tmp_path / "run.json").write_text(content)
@@ -142,14 +142,14 @@ def test_a_run_without_facts_has_reports_that_say_so(tmp_path, content):
     assert junit((tmp_path / JUNIT).read_text()).get("errors") == "1"
 
 
-def test_facts_of_the_wrong_kind_are_said_to_be(tmp_path):
+def test_facts_of_the_wrong_type_are_reported(tmp_path):
     folder = runs.write_run(tmp_path / "run", [runs.fault(1, "pod-kill", 4.0)], objectives=3)
     result = CliRunner().invoke(main, ["chaos", "report", str(folder)])
     assert result.exit_code == 3 and f"{folder}/run.json: Expected `object`, got `int`" in result.output
     assert "without facts" in (folder / HTML).read_text()
 
 
-def test_the_command_judges_again_with_the_codes_of_run(tmp_path):
+def test_the_command_judges_again_with_the_exit_codes_of_run(tmp_path):
     run = ["chaos", "report"]
     for made, code, word in ((runs.ordinary, 0, "TRUE"), (runs.broken, 1, "FALSE")):
         folder = made(tmp_path / word)
@@ -179,7 +179,7 @@ def test_a_long_run_has_a_small_page(tmp_path):
     assert "40 more faults" in files[MARKDOWN]
 
 
-def test_a_fault_that_changes_nothing_says_so(tmp_path):
+def test_a_fault_without_effect_is_reported_as_such(tmp_path):
     """A row of dashes is never the result."""
     folder = runs.write_run(
         tmp_path / "run",
@@ -201,7 +201,7 @@ def test_lost_requests_are_listed_with_their_moment(ordinary):
     assert rows[-1]["cause"] == "timeout" and rows[-1]["to_node"] == "node-2"
 
 
-def test_a_long_list_of_losses_is_cut_and_says_so(broken):
+def test_a_long_list_of_losses_is_truncated_with_a_note(broken):
     assert "The first 50 of 90." in broken[HTML]
     assert len(broken[LOST].splitlines()) == 91
 
@@ -216,14 +216,14 @@ def test_a_cause_has_one_colour_on_every_page(tmp_path):
     assert colours == ["1", "1"]
 
 
-def test_the_page_explains_its_words(ordinary):
+def test_the_page_explains_its_terms(ordinary):
     page = ordinary[HTML]
     for word in ("in force", "slices changed", "kernel converged", "error budget"):
         assert f"<dt>{word}</dt>" in page
 
 
 @pytest.mark.parametrize("raw", [None, {"finished": False}])
-def test_a_run_that_ended_early_says_why_everywhere(tmp_path, raw):
+def test_every_report_states_why_a_run_ended_early(tmp_path, raw):
     folder = tmp_path / "run"
     if raw:
         runs.write_run(folder, [runs.fault(1, "pod-kill", 4.0)], **raw)

@@ -27,7 +27,7 @@ changes = st.lists(
 
 
 @given(failures, changes, st.sampled_from([20.0, 700.0, 3600.0]))
-def test_every_request_and_the_slowest_kernel_are_in_it(lost, followed, seconds):
+def test_the_series_contain_every_request_and_the_slowest_kernel(lost, followed, seconds):
     with tempfile.TemporaryDirectory() as folder:
         run = runs.write_run(
             Path(folder) / "run",

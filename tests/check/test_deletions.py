@@ -12,7 +12,7 @@ from .held import FAMILIES
 
 @pytest.mark.parametrize("recording", RECORDINGS)
 @pytest.mark.parametrize("mode", MODES)
-def test_what_is_missing_is_seen(mode, recording, kernel_namespaces):
+def test_a_missing_part_is_detected(mode, recording, kernel_namespaces):
     programs = read(mode, recording)
     for family in FAMILIES:
         some = sample(programs[family].things, 1)
@@ -20,7 +20,7 @@ def test_what_is_missing_is_seen(mode, recording, kernel_namespaces):
         assert [f"{thing.kind} {thing.name}" for thing in unseen(programs[family], some)] == []
 
 
-def test_what_is_idle_does_not_matter():
+def test_only_unused_parts_are_excused():
     """Else something would be excused that matters."""
     for mode, recording in (("userspace", "demo"), ("iptables", "demo")):
         program = read(mode, recording)[6]
@@ -28,7 +28,7 @@ def test_what_is_idle_does_not_matter():
         assert idle and unseen(program._replace(idle=frozenset()), idle) == idle
 
 
-def test_the_page_says_that_nothing_is_unseen():
+def test_every_deletion_on_the_page_is_detected():
     page = (ROOT / "docs" / "verification.md").read_text()
     rows = page[page.index(BEGIN) : page.index(END)].splitlines()[3:]
     assert {row.split(" | ")[0].strip("| ") for row in rows} == set(MODES)

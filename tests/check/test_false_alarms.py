@@ -18,7 +18,7 @@ INPUTS = sorted((Path(__file__).parent / "data").glob("*.json"))
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("path", [*map(str, INPUTS), RICH], ids=lambda path: Path(path).stem)
-def test_no_difference_where_there_is_none(mode, path):
+def test_no_false_differences(mode, path):
     programmed = program(mode_of(mode).memory(), mode, path)
     found = readback(programmed.view, programmed.oracle, mode)
     assert found.differences == [] and sum(found.checked.values()) > 0
@@ -50,7 +50,7 @@ def test_an_address_that_two_services_want_has_the_endpoints_of_one(mode, first,
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_what_cannot_be_read_is_a_difference(mode):
+def test_unreadable_state_is_a_difference(mode):
     programmed = program(mode_of(mode).memory(), mode, RICH)
 
     class Broken:

@@ -35,7 +35,7 @@ def _said(oracle, mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_following_and_starting_over_agree(mode, events):
+def test_incremental_and_full_comparison_agree(mode, events):
     following, moments = Oracle(None, SETTINGS), []
     for number, event in enumerate(events, 1):
         following.observe(event)

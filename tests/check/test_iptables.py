@@ -43,7 +43,7 @@ def unseen(programmed, change, family: int, each_kind: int) -> list[str]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_rule_that_is_there_twice_is_seen(remembered, family):
+def test_every_duplicate_rule_is_detected(remembered, family):
     assert unseen(remembered, lambda rules, place: rules.insert(place, rules[place]), family, each_kind=3) == []
 
 
@@ -64,7 +64,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("pattern", CHANGES)
-def test_every_change_of_this_kind_is_seen(remembered, pattern, family):
+def test_every_change_of_this_kind_is_detected(remembered, pattern, family):
     old, new = CHANGES[pattern]
 
     def change(rules: list[str], place: int) -> None:
@@ -74,7 +74,7 @@ def test_every_change_of_this_kind_is_seen(remembered, pattern, family):
 
 
 @pytest.mark.parametrize("variant", iptables.VARIANTS)
-def test_a_real_kernel_reads_like_the_remembered_one_and_what_is_missing_there_is_seen(namespace, variant):
+def test_real_and_in_memory_kernel_read_alike_and_missing_parts_are_detected(namespace, variant):
     place = Place("netns", namespace.socket, namespace.run)
     with iptables.real(place, variant) as opened:
         real = program(opened, "iptables", RICH)

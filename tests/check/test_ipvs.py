@@ -21,7 +21,7 @@ def remembered():
     ("old", "new"),
     [("-s rr", "-s wrr"), ("-p ", "-p 1"), ("-s rr", "-s rr -M 255.255.255.0"), ("-s rr", "-s rr -b flag-1")],
 )
-def test_options_of_virtual_servers_are_seen(remembered, old, new):
+def test_changed_options_of_virtual_servers_are_detected(remembered, old, new):
     held, expected, settings = remembered.view.held(4), remembered.expected[4], remembered.settings
     fitting = [server for server, text in held.read.options.items() if old in text]
     assert fitting
@@ -33,7 +33,7 @@ def test_options_of_virtual_servers_are_seen(remembered, old, new):
         held.read.options[server] = before
 
 
-def test_a_weight_and_another_way_to_forward_are_seen(remembered):
+def test_changed_weights_and_forwarding_methods_are_detected(remembered):
     held, expected, settings = remembered.view.held(4), remembered.expected[4], remembered.settings
     weights = next(weights for weights in held.read.servers.values() if len(weights) > 1)
     weights[next(iter(weights))] = 2
@@ -43,7 +43,7 @@ def test_a_weight_and_another_way_to_forward_are_seen(remembered):
     assert any("-g -w 1" in line for line in judge(4, held, expected, settings).differences)
 
 
-def test_sysctls_of_a_kernel_are_seen(remembered):
+def test_changed_sysctls_are_detected(remembered):
     held = remembered.view.held(4)._replace(sysctls={"net.ipv4.vs.conntrack": "0", "net.ipv4.ip_forward": "1"})
     found = judge(4, held, remembered.expected[4], remembered.settings).differences
     assert found[-3:] == [

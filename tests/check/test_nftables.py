@@ -48,7 +48,7 @@ def each_rule(held: Held):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_single_rule_that_is_there_twice_is_seen(real, family):
+def test_every_single_duplicate_rule_is_detected(real, family):
     programmed, held = real[0], real[1][family]
     assert seen(programmed, family, held) == []
     unseen = []
@@ -62,7 +62,7 @@ def test_every_single_rule_that_is_there_twice_is_seen(real, family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_chains_hooks_policies_sets_and_verdicts_are_seen(real, family):
+def test_changed_chains_hooks_policies_sets_and_verdicts_are_detected(real, family):
     programmed, right = real[0], real[1][family]
     for name, (kind, hook, priority) in right.table.hooks.items():
         for wrong in ((kind, hook, priority + 1), ("route", hook, priority), (kind, "ingress", priority)):
@@ -93,7 +93,7 @@ WORDS = {
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_word_of_this_kind_that_is_changed_is_seen(real, family):
+def test_every_changed_word_of_this_kind_is_detected(real, family):
     programmed, held = real[0], real[1][family]
     for chain, place in list(each_rule(held)):
         words = held.table.chains[chain][place]
@@ -104,7 +104,7 @@ def test_every_word_of_this_kind_that_is_changed_is_seen(real, family):
                 words[at] = word
 
 
-def test_a_chain_that_is_flushed_in_a_real_kernel_is_seen(namespace):
+def test_a_flushed_chain_of_a_real_kernel_is_detected(namespace):
     place = Place("netns", namespace.socket, namespace.run)
     with nftables.real(place) as opened:
         programmed = program(opened, "nftables", RICH)
@@ -135,7 +135,7 @@ class _OutOfStep(Wrapped):
         return self.left.pop() if self.left else self._sock.recv(size)
 
 
-def test_a_kernel_that_does_not_answer_or_answers_something_else(namespace, monkeypatch):
+def test_a_kernel_without_an_answer_or_with_an_unexpected_one(namespace, monkeypatch):
     """Sets are read to the end of their own dump, and not for ever."""
     rules = b"table ip kube-proxy {\n set s {\n type mark\n elements = { 1 }\n }\n}\n"
     assert namespace.run(["nft", "-f", "-"], rules).returncode == 0

@@ -32,7 +32,7 @@ def programmed():
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_an_element_that_goes_is_missed_by_the_part_as_by_the_whole(family, programmed):
+def test_a_missing_element_is_detected_by_partial_and_full_comparison(family, programmed):
     held, expected, settings = programmed.view.read(family), programmed.expected[family], programmed.settings
     missed = 0
     for name, elements in held.sets.items():
@@ -115,7 +115,7 @@ class _Family:
     (b"kube-proxy-shadow", 0, False, False),
     (b"filter", 2, True, False),
 ])  # fmt: skip
-def test_of_what_is_announced_only_some_means_that_everything_is_read_again(table, what, followed, listed):
+def test_lost_notifications_cause_a_full_reading(table, what, followed, listed):
     follower = Follower(4, {"picks": {}}, {})
     body = bytes((2, 0, 0, 0)) + struct.pack("=HH", 5 + len(table), 1) + table + b"\0"
     assert hear({4: _Family(follower)}, 10 << 8 | what, body + bytes(-len(body) % 4)) is followed

@@ -41,7 +41,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN.keys())
-def test_a_kubeconfig_that_is_none_is_one_line(tmp_path, content):
+def test_an_invalid_kubeconfig_is_one_line(tmp_path, content):
     path = tmp_path / "kubeconfig"
     if content is not None:
         path.write_bytes(content)
@@ -73,7 +73,7 @@ def _nobody(uid: int):
 
 
 @pytest.mark.usefixtures("homeless")
-def test_without_a_home_what_needs_one_says_so():
+def test_without_a_home_commands_that_need_one_report_it():
     with pytest.raises(home.NoHome, match="set HOME or XDG_CACHE_HOME"):
         home.cache_folder()
     with pytest.raises(RecordingError, match="set HOME or XDG_STATE_HOME, or choose a folder with --spool"):

@@ -68,14 +68,14 @@ def test_differences_are_counted_with_an_example(compared):
     assert drops["example"] in page
 
 
-def test_modes_of_one_kernel_are_not_said_to_differ_in_it(kernel_namespaces):
+def test_modes_on_one_kernel_are_not_reported_to_differ_in_kernels(kernel_namespaces):
     done = harness("compare", DEMO, "--modes", "iptables,nftables", "--until", "1s", "--json", "-")
     assert done.returncode == 0, done.stderr
     kernels = {run["result"]["kernel"]["release"] for run in json.loads(done.stdout)["modes"]}
     assert len(kernels) == 1 and "DIFFERENT KERNELS" not in done.stderr
 
 
-def test_kernels_that_differ_are_said_to():
+def test_different_kernels_are_reported():
     made = json.loads(harness("compare", DEMO, *QUICK, "--json", "-").stdout)
     for run, release in zip(made["modes"], ("6.1.0", "6.18.0"), strict=True):
         run["result"]["kernel"] |= {"kind": "netns", "release": release}
@@ -190,7 +190,7 @@ LOCAL = {"externalTrafficPolicy": "Local"}
         ("CMP-16", [service()], {"ipvs": "on kube-ipvs0", "userspace": "on lo", "nftables": "no"}),
     ],
 )
-def test_a_rule_is_shown_by_a_cluster_that_shows_it(rule, objects, told):
+def test_a_minimal_cluster_shows_each_difference(rule, objects, told):
     found = [row for row in differences(views_of(node(), *objects), True) if row.id == rule]
     assert found
     assert found[0].by_mode.items() >= told.items()

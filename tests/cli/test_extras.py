@@ -51,6 +51,6 @@ def test_the_engine_says_what_to_install(tmp_path):
     ],
     ids=lambda words: words[0],
 )
-def test_what_needs_none_of_them_works(arguments):
+def test_commands_without_extras_work(arguments):
     done = without_extras("harness.cli", *arguments)
     assert done.returncode == 0, done.stderr

@@ -28,7 +28,7 @@ def completed(*words: str) -> list[str]:
     ]
 
 
-def test_the_doctor_says_of_everything_whether_it_works_or_what_it_needs(kernel_namespaces):
+def test_the_doctor_reports_what_works_and_what_is_missing(kernel_namespaces):
     done = run("doctor", "-o", "json")
     assert done.exit_code == 0, done.output
     found = json.loads(done.output)
@@ -39,7 +39,7 @@ def test_the_doctor_says_of_everything_whether_it_works_or_what_it_needs(kernel_
     assert "yes  replay in mode nftables\n" in page and found["machine"]["kernel"] in page
 
 
-def test_the_doctor_says_what_a_replay_needs(monkeypatch):
+def test_the_doctor_reports_what_a_replay_needs(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     done = run("doctor")
     assert done.exit_code == 1
@@ -63,7 +63,7 @@ def test_completion_knows_commands_nodes_services_and_experiments():
 
 
 @pytest.mark.parametrize(("typed", "meant"), [("reply", "replay"), ("validat", "validate"), ("redactt", "redact")])
-def test_a_command_that_is_almost_right_is_answered_with_the_right_one(typed, meant):
+def test_a_mistyped_command_is_answered_with_the_right_one(typed, meant):
     done = run(typed)
     assert done.exit_code == 2 and f"no such command: {typed}; did you mean {meant}" in done.output
     assert "`harness --help`" in run("xyzzy").output

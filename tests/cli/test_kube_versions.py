@@ -32,7 +32,7 @@ def changes(source: str, mode: str, versions: str) -> list[tuple[str, ...]]:
     return [tuple(row[name] for name in ("since", "service", "where", "before", "after")) for row in rows]
 
 
-def test_what_an_upgrade_changes_for_a_cluster(tmp_path):
+def test_changes_of_an_upgrade_for_a_cluster(tmp_path):
     hidden = service(name="hidden", ip="172.30.0.42", meta={"labels": {HEADLESS: ""}})
     slices = slice_(end(E1, "n2")), slice_(end(E2, "n2"), name="hidden-1", of="hidden")
     source = dump(tmp_path, full(), hidden, *slices)
@@ -45,7 +45,7 @@ def test_what_an_upgrade_changes_for_a_cluster(tmp_path):
     assert changes(source, "iptables", "1.37,1.38") == []
 
 
-def test_each_step_of_several_versions_is_apart(tmp_path):
+def test_each_step_of_several_versions_is_listed_separately(tmp_path):
     source = dump(tmp_path, service(), slice_(hinted(E1, nodes=("n1",)), hinted(E2, nodes=("n2",))))
     found = changes(source, "iptables", "1.30,1.35,1.37")
     assert found == [("1.35", "ns/s1", "172.30.0.41 tcp/80", "forwarded", "to fewer endpoints")]
@@ -68,7 +68,7 @@ def test_a_page_without_changes_says_so(tmp_path):
         (("trace", "x", "--kube-version", "1"), "'1' is not a supported Kubernetes version"),
     ],
 )
-def test_versions_that_nobody_knows(words, said):
+def test_unknown_versions_are_rejected(words, said):
     done = run(*words)
     assert done.exit_code == 2
     assert said in done.output

@@ -45,7 +45,7 @@ def harness(command: tuple, out: Path, folder: Path) -> subprocess.CompletedProc
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS.keys())
-def test_a_link_is_followed_and_what_cannot_be_written_is_one_line(tmp_path, command):
+def test_a_symlink_is_followed_and_an_unwritable_target_is_one_line(tmp_path, command):
     """The second before any work is done, so nothing is printed of it."""
     (tmp_path / "real").write_text("keep")
     (tmp_path / "link").symlink_to("real")
@@ -86,14 +86,14 @@ def test_a_device_stays_a_device(device):
     assert stat.S_ISCHR(device.stat().st_mode) and sorted(device.parent.iterdir()) == [device]
 
 
-def test_a_link_to_a_device_stays_one(device):
+def test_a_symlink_to_a_device_stays_one(device):
     link = device.parent / "link"
     link.symlink_to(device)
     write_all(link)
     assert link.is_symlink() and stat.S_ISCHR(device.stat().st_mode)
 
 
-def test_links_are_followed_even_to_what_is_not_there_yet(tmp_path):
+def test_symlinks_to_missing_files_are_followed(tmp_path):
     (tmp_path / "sub").mkdir()
     (tmp_path / "link").symlink_to("sub/real")
     for _ in range(2):
@@ -114,7 +114,7 @@ def test_a_pipe_is_written_through(tmp_path):
     assert read == [b"through"] and stat.S_ISFIFO(pipe.stat().st_mode)
 
 
-def test_a_pipe_that_nobody_reads_is_not_waited_for_for_ever(tmp_path, monkeypatch):
+def test_waiting_for_the_reader_of_a_pipe_is_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr("harness.output.READER_SECONDS", 0.2)
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OutputError, match="pipe: cannot be written: no reader opened this pipe within 0.2 s"):
@@ -136,7 +136,7 @@ def test_standard_output_by_its_name(tmp_path):
     assert out.read_bytes() == b"before\nnew"
 
 
-def test_what_goes_wrong_meanwhile_leaves_what_was_there(tmp_path):
+def test_an_error_while_writing_keeps_the_old_file(tmp_path):
     path = tmp_path / "out"
     path.write_text("keep")
     path.chmod(0o640)

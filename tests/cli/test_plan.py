@@ -68,7 +68,7 @@ def applied(mode: str, dump: str, namespace: Namespace, *, and_then) -> object:
         return and_then(opened)
 
 
-def test_nft_takes_the_sections_and_holds_what_the_engine_makes_it_hold(kernel_namespaces, dump, tmp_path):
+def test_nft_loads_the_sections_with_the_same_result_as_the_engine(kernel_namespaces, dump, tmp_path):
     assert harness("plan", dump, "--mode", "nftables", "--dir", str(tmp_path / "nft")).returncode == 0
     with Namespace() as told, Namespace() as direct:
         fed(told, "", str(tmp_path / "nft" / "load.sh"))
@@ -81,7 +81,7 @@ def test_nft_takes_the_sections_and_holds_what_the_engine_makes_it_hold(kernel_n
     assert first == second
 
 
-def test_the_page_is_the_sections_in_order(dump):
+def test_the_page_consists_of_the_sections_in_order(dump):
     page = harness("plan", dump, "--mode", "nftables").stdout
     made = programs(dump, PlanOptions("nftables"))
     assert "".join(line for line in page.splitlines(True) if not line.startswith("# ")) == "".join(
@@ -90,7 +90,7 @@ def test_the_page_is_the_sections_in_order(dump):
 
 
 @pytest.mark.parametrize(("family", "tool"), [("4", "iptables"), ("6", "ip6tables")])
-def test_iptables_restore_takes_the_page_and_holds_what_the_engine_makes_it_hold(kernel_namespaces, dump, family, tool):
+def test_iptables_restore_loads_the_page_with_the_same_result_as_the_engine(kernel_namespaces, dump, family, tool):
     page = harness("plan", dump, "--mode", "iptables", "--family", family).stdout
     with Namespace() as told, Namespace() as direct:
         fed(told, page, f"{tool}-restore", "--noflush", "--counters")
@@ -101,7 +101,7 @@ def test_iptables_restore_takes_the_page_and_holds_what_the_engine_makes_it_hold
     assert sorted(first) == sorted(second)
 
 
-def test_userspace_takes_its_own_page(dump):
+def test_the_userspace_proxy_loads_its_page(dump):
     from engine.backends.userspace.tables import Tables
 
     page = json.loads(harness("plan", dump, "--mode", "userspace", "--family", "4").stdout)

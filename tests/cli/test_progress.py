@@ -31,7 +31,7 @@ EITHER = pytest.mark.parametrize("live", [True, False], ids=["terminal", "pipe"]
 
 
 @EITHER
-def test_what_is_quick_shows_nothing(live, monkeypatch):
+def test_a_quick_step_shows_no_progress(live, monkeypatch):
     shown = Terminal(live)
     monkeypatch.setattr("sys.stderr", shown)
     monkeypatch.delenv(progress.VARIABLE)
@@ -57,7 +57,7 @@ def test_a_mode_s_reason_is_free_of_progress():
 
 
 @EITHER
-def test_what_takes_long_is_shown_and_taken_away_again(live, monkeypatch):
+def test_progress_of_a_long_step_is_shown_and_removed(live, monkeypatch):
     shown = Terminal(live)
     monkeypatch.setattr("sys.stderr", shown)
     monkeypatch.delenv(progress.VARIABLE)

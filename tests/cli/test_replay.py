@@ -85,7 +85,7 @@ def test_senseless_options_are_refused_with_the_way_out(arguments, message):
     assert "Traceback" not in done.stderr
 
 
-def test_a_window_measures_its_part_only(tmp_path):
+def test_a_window_limits_the_measurement(tmp_path):
     def replayed(*window):
         path = tmp_path / "w.json"
         done = harness("replay", DEMO, *MEMORY, "--json", str(path), *window)

@@ -56,19 +56,19 @@ def test_two_replays_figure_by_figure(files, tmp_path):
 @pytest.mark.parametrize(
     ("before", "after", "limit", "code"), [("fast", "slow", 101, 0), ("fast", "slow", 99, 4), ("slow", "fast", 0, 0)]
 )
-def test_what_is_worse_is_a_gate(files, before, after, limit, code):
+def test_a_worse_figure_fails_its_gate(files, before, after, limit, code):
     done = harness("compare", files[before], files[after], "--max-worse", limit)
     assert done.returncode == code
     assert ("gate: --max-worse 99 %: nftables: compute + apply p50 +100.0 %" in done.stderr) == (code == 4)
 
 
-def test_modes_are_paired_by_name_and_a_single_one_with_a_single_one(files):
+def test_modes_are_paired_by_name_and_single_ones_with_each_other(files):
     done = harness("compare", files["both"], files["fast"], "--json", "-")
     assert {each["mode"] for each in json.loads(done.stdout)["figures"]} == {"nftables"}
 
 
 @pytest.mark.parametrize("name", ["upgrade", "list", "cut", "text", "absent"])
-def test_what_is_no_result_is_one_line(files, name):
+def test_a_file_that_is_no_result_is_one_line(files, name):
     done = harness("compare", files["fast"], files[name])
     assert done.returncode == 2 and done.stdout == ""
     assert len(done.stderr.splitlines()) == 1 and str(files[name]) in done.stderr
@@ -97,12 +97,12 @@ def test_two_chaos_runs(tmp_path, files):
         ((DEMO, "--baseline", "/absent"), "/absent: No such file or directory"),
     ],
 )
-def test_what_does_not_go_together_is_refused(arguments, words):
+def test_results_of_different_commands_are_rejected(arguments, words):
     done = harness("compare", *arguments)
     assert done.returncode == 2 and words in done.stderr
 
 
-def test_a_baseline_is_held_against_what_is_measured_now(files):
+def test_a_baseline_is_compared_with_a_new_measurement(files):
     done = harness("compare", DEMO, *QUICK, "--until", "10s", "--baseline", files["both"], "--max-worse", "1000000")
     assert done.returncode == 0, done.stderr
     assert "compute + apply p99, ms" in done.stdout and f"before: {files['both']}, after: now\n" in done.stdout

@@ -66,19 +66,19 @@ def test_a_quiet_command_prints_the_data_that_was_asked_for(words):
     assert quiet.stdout[:80] == usual.stdout[:80] and quiet.stdout
 
 
-def test_a_quiet_command_says_what_is_wrong():
+def test_a_quiet_command_reports_errors():
     done = CliRunner().invoke(main, ["validate", "nowhere.jsonl", "-q"])
     assert done.exit_code == 2 and done.stderr.startswith("nowhere.jsonl: cannot be read")
 
 
-def test_a_verbose_command_says_what_took_how_long_and_where_it_failed():
+def test_a_verbose_command_reports_durations_and_the_place_of_a_failure():
     assert re.search(r"^checking, took \d", CliRunner().invoke(main, ["validate", DEMO, "-v"]).stderr, re.MULTILINE)
     done = CliRunner().invoke(main, ["replay", "nowhere.jsonl", "-v"])
     assert done.exit_code == 2 and "error: nowhere.jsonl: cannot be read" in done.stderr and "reader.py" in done.stderr
     assert "reader.py" not in CliRunner().invoke(main, ["replay", "nowhere.jsonl"]).stderr
 
 
-def test_counts_in_words():
+def test_counts_have_their_plural():
     assert [plural(n, "event") for n in (0, 1, 2, 1000)] == ["0 events", "1 event", "2 events", "1,000 events"]
     assert plural(2, "stretch", "stretches") == "2 stretches"
 
@@ -106,7 +106,7 @@ def one_of_each(tmp_path):
      ["compare", "--kube-versions", "1.30,1.37"]],
     ids=lambda words: words[0],
 )  # fmt: skip
-def test_one_is_not_many(one_of_each, tmp_path, command):
+def test_a_count_of_one_is_singular(one_of_each, tmp_path, command):
     words = [command[0], str(one_of_each), *(str(tmp_path / "out.jsonl") if w == "OUT" else w for w in command[1:])]
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 0, done.output

@@ -27,13 +27,13 @@ def test_there_are_enough_cases_for_a_mode(mode, least):
     assert (protocols, families) == ({6, 17, 132}, {4, 16})
 
 
-def test_every_case_has_an_id_of_its_own_and_rules_that_are_there():
+def test_every_case_has_a_unique_id_and_existing_rules():
     assert len({entry.id for entry in ENTRIES}) == len(ENTRIES)
     assert {rule for entry in ENTRIES for rule in entry.rules} <= IDS | AREAS
 
 
 @pytest.mark.parametrize("mode", ["iptables", "nftables", "ipvs"])
-def test_the_oracle_says_the_same_of_every_packet(mode):
+def test_the_oracle_agrees_with_every_packet(mode):
     wrong = []
     for entry in ENTRIES:
         if mode not in entry.case.modes:
@@ -49,7 +49,7 @@ def test_the_oracle_says_the_same_of_every_packet(mode):
     assert wrong == []
 
 
-def test_cases_are_chosen_by_id_or_rule():
+def test_cases_are_selected_by_id_or_rule():
     some = chosen(ENTRIES, ["HAIR-01"])
     assert len(some) > 1 and all("HAIR-01" in entry.rules for entry in some)
     assert [entry.id for entry in chosen(ENTRIES, [some[0].id])] == [some[0].id]
@@ -57,7 +57,7 @@ def test_cases_are_chosen_by_id_or_rule():
         chosen(ENTRIES, ["HAIR-99"])
 
 
-def test_what_stands_or_drains_is_no_plain_flow():
+def test_standing_and_draining_flows_are_separate():
     names = [flow.name for entry in ENTRIES for step in entry.steps for flow in step.flows]
     assert not [name for name in names if name.startswith((STAND, DRAIN))]
     assert sum(bool(step.standing) for entry in ENTRIES for step in entry.steps) >= 10

@@ -35,7 +35,7 @@ def judged(target: ProxyUnderTest, *names: str) -> dict:
     return as_json(target, run(target, chosen(corpus(), names)), 1.0)
 
 
-def test_the_engine_passes_what_is_asked_and_all_forms_say_so(tmp_path, kernel_namespaces):
+def test_the_engine_passes_and_every_format_reports_it(tmp_path, kernel_namespaces):
     outs = {name: tmp_path / f"out.{name}" for name in ("json", "junit", "html")}
     cases = [
         "sync-01-a-udp-flow-leaves-an-endpoint-that-went-while-the-proxy-was-down",
@@ -56,7 +56,7 @@ def test_the_engine_passes_what_is_asked_and_all_forms_say_so(tmp_path, kernel_n
     assert "ITP-02" in done.stdout
 
 
-def test_a_proxy_of_another_make_passes_what_it_knows_and_fails_the_rest(kernel_namespaces):
+def test_another_proxy_passes_what_it_supports_and_fails_the_rest(kernel_namespaces):
     found = judged(foreign(), SIMPLE, "svc-03-protocols-apart")
     simple, protocols = found["cases"][1], found["cases"][0]
     assert (simple["id"], simple["state"]) == (SIMPLE, "passed"), simple
@@ -71,7 +71,7 @@ def test_a_proxy_of_another_make_passes_what_it_knows_and_fails_the_rest(kernel_
     ("fault", "packet", "happened"),
     [("keeps", "10.0.0.2 to 172.30.0.41:80", "dnat to 10.180"), ("crashes", "", "no licence was found")],
 )
-def test_a_broken_one_fails_with_what_happened(fault, packet, happened, kernel_namespaces):
+def test_a_broken_proxy_fails_with_the_observed_outcome(fault, packet, happened, kernel_namespaces):
     (case,) = judged(foreign(fault), SIMPLE)["cases"]
     assert case["state"] == "failed"
     assert packet in case["failures"][-1]["packet"] and happened in case["failures"][-1]["happened"]
@@ -104,7 +104,7 @@ def by_chance(folder: Path, *words: str) -> dict:
     return found
 
 
-def test_a_proxy_that_follows_nothing_is_not_tried_for_ever(kernel_namespaces):
+def test_a_proxy_that_follows_no_change_is_given_up(kernel_namespaces):
     results = fuzz(foreign("crashes"), 5, 1)
     assert [len(result.failures) for result in results] == [1] * 5
     assert [result.seconds > 0 for result in results] == [True] * 3 + [False] * 2

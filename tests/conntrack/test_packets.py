@@ -10,6 +10,6 @@ from .story import STORIES
 
 @pytest.mark.parametrize("mode", ["nftables", "iptables"])
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
-def test_flows_go_where_somebody_serves(story, mode, kernel_namespaces):
+def test_flows_reach_serving_endpoints(story, mode, kernel_namespaces):
     with clients(mode) as them:
         story(them)

@@ -151,7 +151,7 @@ def all_flows(*histories: list[tuple[str, str, bytes]]) -> set[Flow]:
 
 
 @given(events=clusters(), again=clusters(), syncs=st.frozensets(st.integers(0, 40)))
-def test_what_is_removed_is_what_no_rule_would_choose(events, again, syncs):
+def test_exactly_the_flows_that_no_rule_would_choose_are_removed(events, again, syncs):
     path, _ = walk(events, again)
     node = Node(all_flows(events, again))
     for number, event in enumerate(path):
@@ -212,14 +212,14 @@ GONE = [
 
 
 @pytest.mark.parametrize(("kind", "manifests", "left"), [each[1:] for each in GONE], ids=[each[0] for each in GONE])
-def test_what_goes_with_what(kind, manifests, left):
+def test_which_flows_each_change_makes_stale(kind, manifests, left):
     """Flows of what is gone go, whatever it was; strangers' flows never do."""
     node = served()
     node.put(*manifests, kind=kind)
     assert node.table == node.expected == left | STRANGE
 
 
-def test_what_was_never_translated_goes_with_the_service_and_not_after_it():
+def test_untranslated_flows_are_removed_when_the_service_appears():
     """It would keep a client from a new Service; without one it is nobody's business here."""
     node = Node(UNTRANSLATED | STRANGE)
     node.put(DNS)
@@ -230,7 +230,7 @@ def test_what_was_never_translated_goes_with_the_service_and_not_after_it():
     assert node.table == UNTRANSLATED | STRANGE
 
 
-def test_an_address_that_another_service_takes_over_keeps_what_it_serves():
+def test_flows_of_an_address_taken_over_stay_if_still_served():
     node = served()
     taker = service(name="s2", ip="172.30.0.42", ports=[("dns", "UDP", 53, 0)], externalIPs=[EXT])
     node.observe(("DELETED", "services", json.dumps(DNS).encode()))
@@ -238,7 +238,7 @@ def test_an_address_that_another_service_takes_over_keeps_what_it_serves():
     assert node.table == node.expected == STRANGE | {((EXT, 53), ("10.1.0.2", 53))}
 
 
-def test_an_address_that_no_longer_takes_node_ports():
+def test_an_address_that_no_longer_accepts_node_ports():
     """Its flows to our endpoints go; one that comes is looked at, whatever else is the same."""
     node = served()
     moved = "192.168.0.7"
@@ -247,7 +247,7 @@ def test_an_address_that_no_longer_takes_node_ports():
     assert node.table == STRANGE | {flow for flow in FLOWS if flow[0][0] != NODE}
 
 
-def test_rules_written_from_scratch_are_a_reason_to_look():
+def test_a_full_sync_checks_all_flows():
     """While they were gone, clients sent untranslated."""
     node = served()
     node.table |= UNTRANSLATED
@@ -258,7 +258,7 @@ def test_rules_written_from_scratch_are_a_reason_to_look():
     assert node.table == FLOWS | STRANGE
 
 
-def test_in_iptables_loopback_takes_node_ports_too():
+def test_in_iptables_loopback_accepts_node_ports():
     for mode, left in (("iptables", False), ("nftables", True)):
         tracker, state, dataplane = (
             FlowTracker(4, ProxyConfig(), MODES[mode]),
@@ -275,7 +275,7 @@ def test_in_iptables_loopback_takes_node_ports_too():
         assert stale(packed(("192.168.1.2", 30053)), packed(local)) != left, "not the node's own address"
 
 
-def test_a_services_own_address_says_more_than_a_node_port_of_the_same_number():
+def test_a_service_address_takes_precedence_over_a_node_port_of_the_same_number():
     """A cluster IP's port may be some other Service's node port; both have flows that stay."""
     flows = {((CIP, 30001), ("10.1.0.1", 53)), ((NODE, 30001), ("10.1.0.2", 53))}
     node = Node(flows)

@@ -74,7 +74,7 @@ def proxier(kernel, table):
     return made
 
 
-def test_only_a_change_of_udp_ports_is_worth_a_look(proxier, table):
+def test_only_changes_of_udp_ports_read_the_table(proxier, table):
     assert proxier.sync().conntrack_removed == 2 and table.asked == [4], "what is older than the Service goes"
     changed(proxier, "10.1.0.1")
     assert proxier.sync().conntrack_removed == 2 and table.asked == [4, 4]
@@ -84,7 +84,7 @@ def test_only_a_change_of_udp_ports_is_worth_a_look(proxier, table):
     assert proxier.sync().conntrack_removed == 0 and table.asked == [4, 4]
 
 
-def test_a_failure_is_logged_and_the_next_sync_looks_again(proxier, table, caplog):
+def test_a_failure_is_logged_and_the_next_sync_retries(proxier, table, caplog):
     """Whatever that one is about."""
     changed(proxier, "10.1.0.1")
     table.refuses = True
@@ -96,7 +96,7 @@ def test_a_failure_is_logged_and_the_next_sync_looks_again(proxier, table, caplo
     assert proxier.sync().conntrack_removed == 0
 
 
-def test_a_sync_that_fails_looks_at_nothing_and_the_next_makes_up_for_it(proxier, table, kernel):
+def test_a_failed_sync_removes_nothing_and_the_next_does(proxier, table, kernel):
     changed(proxier, "10.1.0.1")
     kernel.refuses = True
     with pytest.raises(KernelError):
@@ -108,7 +108,7 @@ def test_a_sync_that_fails_looks_at_nothing_and_the_next_makes_up_for_it(proxier
     assert table.asked == [4]
 
 
-def test_a_simulated_node_s_further_addresses_take_node_ports_too(table):
+def test_a_simulated_nodes_further_addresses_accept_node_ports(table):
     """Where every local address does: a replay's namespace has one that no Node object names."""
     own = bytes((198, 19, 255, 1))
     kernel = iptables.memory().kernel
@@ -157,14 +157,14 @@ def test_an_interrupted_dump_is_read_again_a_bounded_number_of_times(namespace, 
         assert len(seen) == looks
 
 
-def test_what_an_interrupted_dump_showed_is_deleted_all_the_same(namespace):
+def test_stale_flows_of_an_interrupted_dump_are_deleted(namespace):
     with namespace.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12) as filler:
         Connection(filler).require([new_flow(4, 17, 1000 + n, ENDS[4][0]) for n in range(9)])
     with namespace.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12) as sock:
         assert ConntrackTable(Interrupted(sock, 1)).remove(4, lambda *_: True) == 9
 
 
-def test_the_address_of_a_service_is_what_is_looked_for(proxier, table):
+def test_flows_are_matched_by_the_service_address(proxier, table):
     """The table's judge distinguishes by address, port and who answers."""
     judges = []
     table.remove = lambda family, stale: judges.append(stale) or 0

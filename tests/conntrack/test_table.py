@@ -61,7 +61,7 @@ def answered_by(end: str):
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_only_stale_flows_of_udp_and_of_the_family_go(namespace, sockets, family):
+def test_only_stale_udp_flows_of_the_family_are_deleted(namespace, sockets, family):
     stays, goes = ENDS[family]
     made = [new_flow(family, UDP, 1000 + n, goes if n % 3 == 0 else stays) for n in range(FLOWS)]
     made += [new_flow(family, TCP, 1000 + n, goes) for n in range(10)]
@@ -75,7 +75,7 @@ def test_only_stale_flows_of_udp_and_of_the_family_go(namespace, sockets, family
     assert table.remove(family, answered_by(goes)) == 0
 
 
-def test_a_flow_in_a_zone_of_its_own_goes_too(namespace, sockets):
+def test_a_flow_in_a_conntrack_zone_is_deleted(namespace, sockets):
     same_place = [new_flow(4, UDP, 1000, ENDS[4][0]), new_flow(4, UDP, 1000, ENDS[4][1], zone=7)]
     Connection(sockets()).require(same_place)
     assert ConntrackTable(sockets()).remove(4, answered_by(ENDS[4][1])) == 1
@@ -83,7 +83,7 @@ def test_a_flow_in_a_zone_of_its_own_goes_too(namespace, sockets):
     assert f"src={ENDS[4][0]}" in left and "zone=7" not in left
 
 
-def test_flows_that_are_gone_meanwhile_are_no_error(namespace, sockets):
+def test_flows_that_have_gone_are_no_error(namespace, sockets):
     Connection(sockets()).require([new_flow(4, UDP, 1000 + n, ENDS[4][1]) for n in range(5)])
     first, second = ConntrackTable(sockets()), ConntrackTable(sockets())
     taken = []

@@ -80,7 +80,7 @@ KUBEADM = Path(__file__).parent / "data" / "kubeadm"
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: str(path.relative_to(DEPLOY)))
-def test_published_schema(path, version):
+def test_manifests_match_the_published_schema(path, version):
     assert objects(path)
     for each in objects(path):
         assert kubernetes_validate.validate(each, version, strict=True).startswith(version)
@@ -94,7 +94,7 @@ def merged(value: Any, patch: Any) -> Any:
 
 
 @pytest.mark.parametrize("path", PATCHES, ids=lambda path: str(path.relative_to(DEPLOY)))
-def test_published_schema_of_what_is_patched(path):
+def test_patched_manifests_match_the_published_schema(path):
     assert path.name in [patch["path"] for patch in kustomization(path.parent)["patches"]]
     for patch in objects(path):
         names = (patch["kind"], patch["metadata"]["name"])
@@ -110,7 +110,7 @@ def test_the_schema_is_strict():
 
 
 @pytest.mark.parametrize("folder", KUSTOMIZATIONS, ids=lambda path: path.name)
-def test_every_file_is_named_and_every_name_is_a_file(folder):
+def test_every_file_is_listed_and_every_listed_file_exists(folder):
     said = kustomization(folder)
     named = {*said["resources"], *(patch["path"] for patch in said.get("patches", []))}
     for generator in said.get("configMapGenerator", []):
@@ -121,7 +121,7 @@ def test_every_file_is_named_and_every_name_is_a_file(folder):
 
 
 @pytest.mark.parametrize("folder", KUSTOMIZATIONS, ids=lambda path: path.name)
-def test_names_agree(folder):
+def test_names_in_the_manifests_agree(folder):
     """Accounts, roles, config maps, claims: what is referred to is there, in the namespace that is meant."""
     said, all_objects = kustomization(folder), list(resources(folder))
     there = {(each["kind"], each["metadata"]["name"]) for each in all_objects}
@@ -156,7 +156,7 @@ def test_volumes_are_there_and_the_root_is_read_only(name):
     assert container["image"] == "kube-proxy-harness", "its tag is the kustomization's business"
 
 
-def test_only_what_programs_the_node_runs_as_root():
+def test_only_what_programs_the_node_is_root():
     rooted = set()
     for name, (pod, container) in CONTAINERS.items():
         context = pod.get("securityContext", {}) | container["securityContext"]
@@ -174,7 +174,7 @@ def test_only_what_programs_the_node_runs_as_root():
 
 
 @pytest.mark.parametrize("folder", ["engine", "eks"])
-def test_our_own_loader_takes_the_configuration(folder):
+def test_the_engine_accepts_the_configuration(folder):
     read = decode((DEPLOY / folder / "config.conf").read_bytes())
     assert read.complaint == ""
     assert validate(read.configuration) == ()
@@ -200,7 +200,7 @@ def test_the_kubeconfig_that_is_named_is_mounted(folder):
 
 
 @pytest.mark.parametrize("folder", KUSTOMIZATIONS, ids=lambda path: path.name)
-def test_deleting_one_leaves_the_others_and_what_was_recorded(folder):
+def test_deleting_one_manifest_keeps_the_others_and_recordings(folder):
     """`kubectl delete -k`: no namespace that others are in, and no claim."""
     mine = {(each["kind"], each["metadata"]["name"]) for each in resources(folder)}
     assert "PersistentVolumeClaim" not in {kind for kind, _ in mine} or folder.name == "history"
@@ -231,7 +231,7 @@ def restricted(pod: dict[str, Any]) -> set[str]:
 
 
 @pytest.mark.parametrize("folder", KUSTOMIZATIONS, ids=lambda path: path.name)
-def test_pods_are_what_their_namespace_takes_without_a_warning(folder):
+def test_pods_meet_their_namespaces_security_level(folder):
     space = kustomization(folder).get("namespace")
     if space not in SPACES:
         return
@@ -251,7 +251,7 @@ def test_chaos_may_be_allowed_in_another_namespace():
     assert set(re.findall(r"--clusterrole (\S+)", told)) == granted - {"kube-proxy-harness-chaos-view"}
 
 
-def test_tags_are_those_that_are_built():
+def test_image_tags_are_those_that_are_built():
     """Of the package's version; with an extra's name where the image needs that; stated the same way everywhere."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     version, extras = project["version"], set(project["optional-dependencies"])
@@ -270,7 +270,7 @@ def test_tags_are_those_that_are_built():
             assert image["newTag"] == f"{version}{extra}"
 
 
-def test_the_engines_flags_are_flags():
+def test_the_manifests_engine_flags_exist():
     for name in ("engine/init", "engine/proxy-engine"):
         container = CONTAINERS[name][1]
         assert container["command"] == ["proxy-engine"]
@@ -281,7 +281,7 @@ def test_the_engines_flags_are_flags():
 
 
 @pytest.mark.parametrize("name", [name for name, (_, each) in CONTAINERS.items() if each["command"] == ["harness"]])
-def test_the_harness_takes_its_arguments(name):
+def test_the_manifests_harness_arguments_are_valid(name):
     command, *rest = CONTAINERS[name][1]["args"]
     # The files named are the container's; help ends parsing before anyone looks for them, after options are known.
     known = main.get_command(click.Context(main), command)
@@ -295,7 +295,7 @@ def test_the_harness_takes_its_arguments(name):
 
 
 @pytest.mark.parametrize("name", ["scheduler", "worker"])
-def test_dask_takes_its_arguments(name):
+def test_the_manifests_dask_arguments_are_valid(name):
     container = CONTAINERS[f"fleet/{name}"][1]
     kind, *arguments = container["args"]
     command = importlib.import_module(f"distributed.cli.dask_{kind}").main
@@ -307,7 +307,7 @@ def test_dask_takes_its_arguments(name):
     assert scheduler in arguments if name == "worker" else f"--scheduler={scheduler}" in told
 
 
-def test_the_image_is_made_of_what_is_there():
+def test_the_image_copies_existing_files():
     text = (DEPLOY / "Dockerfile").read_text()
     bases = re.findall(r"^FROM (\S+)", text, re.M)
     assert len(set(bases)) == 1 and re.fullmatch(r"python:3\.\d+\.\d+-slim-bookworm", bases[0]), "pinned, and one"

@@ -47,7 +47,7 @@ def wheel(sdist, tmp_path_factory) -> Path:
     return next(out.iterdir())
 
 
-def test_both_hold_everything_that_is_ours_and_no_tests(sdist, wheel, packaged):
+def test_packages_hold_all_our_modules_and_no_tests(sdist, wheel, packaged):
     """Templates, experiments, scripts and lists as well: what a package reads at run time."""
     with tarfile.open(sdist) as tar:
         names = {name.partition("/")[2] for name in tar.getnames()}
@@ -84,7 +84,7 @@ def test_an_installed_wheel_needs_no_checkout(installed, tmp_path, command, show
     assert done.returncode == 0 and shown in done.stdout, done.stdout + done.stderr
 
 
-def test_the_pythons_that_are_promised_are_those_that_are_required():
+def test_declared_python_versions_match_requires_python():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     named = [each.rpartition(" ")[2] for each in project["classifiers"] if "Python :: 3." in each]
     assert project["requires-python"] == f">={named[0]}" and len(named) >= 3

@@ -41,14 +41,14 @@ def granted(rbac: Path = RBAC) -> set[Right]:
     }
 
 
-def test_the_engine_may_do_what_it_does_and_no_more(lab):  # noqa: F811 (the fixture)
+def test_the_engines_role_grants_exactly_what_it_uses(lab):  # noqa: F811 (the fixture)
     """Lists, watches, a Node, Events; all that there is to ask has been asked once it runs."""
     daemon = lab.start([node(), service(), slice_(end("10.180.0.1"))], logging={"verbosity": 6})
     eventually(lambda: asked(daemon.text()) >= granted() or daemon.popen.poll() is not None, "every right in use")
     assert asked(daemon.text()) == granted()
 
 
-def test_the_recorder_may_do_what_it_does_and_no_more():
+def test_the_recorders_role_grants_exactly_what_it_uses():
     """Its lists and watches, and what its header is made of."""
     asked_for = {("list", "networking.k8s.io", "servicecidrs")}
     for kind in RECORDED:

@@ -56,11 +56,11 @@ def test_a_command_is_parsed(text):
     found.make_context(name, arguments, parent=context)
 
 
-def test_benchmarks_and_conformance_are_among_them():
+def test_workflows_run_benchmarks_and_conformance():
     assert {text.split()[0] for text in COMMANDS} >= {"bench", "conformance", "chaos", "replay"}
 
 
-def test_what_else_they_name_is_there():
+def test_files_named_by_workflows_exist():
     scripts = [step["run"] for _, step in jobs() if "run" in step]
     targets = {word for text in scripts for word in re.findall(r"^make (\S+)", text, re.M)}
     assert targets <= set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M)) and targets
@@ -72,7 +72,7 @@ def test_what_else_they_name_is_there():
     assert extras <= set(known)
 
 
-def test_our_action_gets_inputs_that_it_has():
+def test_workflows_pass_existing_inputs_to_the_action():
     for _, step in jobs():
         if step.get("uses") == "./":
             assert set(step["with"]) <= set(ACTION["inputs"])

@@ -15,7 +15,7 @@ PAGE = ROOT / "docs" / "kube-proxy.md"
 IDS = (ROOT / "tests" / "data" / "spec-ids.txt").read_text().split()
 CONTENTS = "<!-- contents: made by python -m tests.docs.rules -->"
 BY_ROWS = {
-    f"tests/{folder}/test_rows.py::test_tracer_and_oracle_say_the_same": rows
+    f"tests/{folder}/test_rows.py::test_tracer_and_oracle_agree": rows
     for folder, rows in (("cases", ROWS), ("ipvs", IPVS_ROWS))
 }
 """Tests that hold rules by rows, each of which names its rules."""

@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
 
 
 @named(RUN)
-def test_what_is_shown_runs(command, folder, monkeypatch, request):
+def test_commands_shown_on_pages_run(command, folder, monkeypatch, request):
     if command.words[1] in ("replay", "conformance") or "netns" in command.words:
         request.getfixturevalue("kernel_namespaces")
     monkeypatch.chdir(folder)
@@ -55,7 +55,7 @@ def test_the_tutorial_runs_from_top_to_bottom(folder, monkeypatch, kernel_namesp
 
 
 @named(PARSED)
-def test_what_is_not_run_is_parsed(command, folder, monkeypatch):
+def test_commands_that_are_not_run_are_parsed(command, folder, monkeypatch):
     monkeypatch.chdir(folder)
     program, *arguments = (word for word in command.words if word != "...")
     if program == "proxy-engine":
@@ -73,7 +73,7 @@ def test_commands_of_every_kind_are_found():
     assert all((ROOT / reason.rpartition(": ")[2]).exists() for reason in NOT_RUN.values()), "who runs them instead"
 
 
-def test_targets_of_make_are_there():
+def test_make_targets_on_pages_exist():
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M)
     assert {word for each in MAKE for word in each.words[1:]} <= set(targets)
 
@@ -82,6 +82,6 @@ WITH_OUTPUTS = [page for page in PAGES if OUTPUT.search(page.read_text())]
 
 
 @pytest.mark.parametrize("page", WITH_OUTPUTS, ids=lambda page: page.name)
-def test_what_a_page_shows_is_what_is_printed(page, folder, monkeypatch):
+def test_output_shown_on_pages_is_printed(page, folder, monkeypatch):
     monkeypatch.chdir(folder)
     assert renewed(page.read_text()) == page.read_text(), "run: python -m tests.docs.commands"

@@ -7,7 +7,7 @@ from harness.judge.trace.ruleset import Ruleset
 from .nftables import PAGE, Way, demo_table, general, renewed, translation, ways
 
 
-def test_the_pictures_are_what_the_program_yields():
+def test_the_pictures_match_the_program():
     page = PAGE.read_text()
     assert renewed(page) == page, "run: python -m tests.docs.nftables"
 
@@ -17,7 +17,7 @@ def test_every_chain_is_in_a_picture():
     assert [chain for chain in map(general, demo_table().chains) if chain not in page] == []
 
 
-def test_every_kind_of_rule_opens_its_way():
+def test_every_kind_of_rule_is_followed_to_its_targets():
     rules = Ruleset()
     rules.feed(
         """table ip t {

@@ -21,7 +21,7 @@ def anchors(text: str) -> set[str]:
 @pytest.mark.parametrize(
     "page", [*PAGES, ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name
 )
-def test_links_lead_somewhere(page):
+def test_links_of_pages_resolve(page):
     lost = []
     for path, anchor in LINK.findall(page.read_text()):
         target = page.parent / path if path else page
@@ -35,7 +35,7 @@ def test_every_page_is_linked_from_the_readme():
     assert [page.name for page in PAGES if page.parent.name == "docs" and f"docs/{page.name}" not in readme] == []
 
 
-def test_the_glossary_is_in_order_and_names_code_that_is_there():
+def test_the_glossary_is_sorted_and_names_existing_code():
     terms = re.findall(r"^### (.+)$", GLOSSARY, re.M)
     assert len(terms) > 50 and terms == sorted(terms)
     for entry in GLOSSARY.split("\n### ")[1:]:

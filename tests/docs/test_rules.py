@@ -22,17 +22,17 @@ def functions_of(path: str) -> frozenset[str]:
     return frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
 
 
-def test_every_rule_is_there_once_and_no_other():
+def test_every_rule_is_listed_exactly_once():
     assert sorted(re.findall(r"^### (.+)$", TEXT, re.M)) == sorted(IDS)
     assert [rule.id for rule in RULES] == re.findall(r"^### (.+)$", TEXT, re.M), "each has a sentence, code and test"
 
 
-def test_the_parts_that_are_made_are_as_made():
+def test_generated_parts_are_up_to_date():
     assert renewed(TEXT) == TEXT, "run: python -m tests.docs.rules"
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
-def test_what_a_rule_names_is_there(rule):
+def test_what_a_rule_names_exists(rule):
     assert re.match(r"(All modes|Modes? \w)", rule.modes)
     assert len(rule.sentence.split()) >= 4 and rule.sentence.rstrip().endswith((".", ")"))
     assert rule.code or len(rule.no_code.split()) >= 2, "why no code implements it"
@@ -45,7 +45,7 @@ def test_what_a_rule_names_is_there(rule):
         assert function in functions_of(path), name
 
 
-def test_rules_that_rows_hold_name_them():
+def test_rules_name_the_rows_that_cover_them():
     for test, rows in BY_ROWS.items():
         held = {each for row in rows for each in row.ids.split()}
         claimed = {rule.id for rule in RULES if test in rule.tests}

@@ -74,7 +74,7 @@ def written(command: list[str], folder: Path) -> Any:
 
 
 @pytest.mark.parametrize("schema", WRITTEN)
-def test_a_command_writes_what_its_schema_says(schema, tmp_path, monkeypatch):
+def test_output_of_every_command_matches_its_schema(schema, tmp_path, monkeypatch):
     monkeypatch.delenv("CI", raising=False)  # in memory nothing is verified, which CI refuses
     check(schema, written(WRITTEN[schema], tmp_path))
 

@@ -93,7 +93,7 @@ def test_a_cluster_is_recorded(command: Command, folder, served):
 
 
 @pytest.mark.parametrize("line", RUN, ids=lambda each: f"{each.page}:{each.number} {each.text}")
-def test_a_line_of_another_program_runs(line: Line, folder, served, kubectl):
+def test_a_command_line_of_another_program_runs(line: Line, folder, served, kubectl):
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     env = os.environ | {"KUBECONFIG": "kubeconfig", "PATH": path, "PYTHONPATH": str(ROOT)}
     command = ["bash", "-c", line.text.replace("URL", served)]
@@ -108,7 +108,7 @@ def test_a_line_of_another_program_runs(line: Line, folder, served, kubectl):
         assert json.loads(out)["seq"] >= 0
 
 
-def test_every_line_is_run_or_its_reason_names_who_does():
+def test_every_line_is_run_or_has_a_reason():
     assert {each.words[1] for each in SERVED} == {"explore", "record", "serve"} and len(RUN) > 12
     assert [part for part in NOT_RUN if not any(part in each.text for each in LINES)] == [], "reasons for nothing"
     assert all((ROOT / reason.rpartition(": ")[2]).exists() for reason in NOT_RUN.values()), "who runs them instead"

@@ -90,7 +90,7 @@ def refusal() -> NetlinkError:
     return NetlinkError([Refusal(-1, errno.ENOMEM)])
 
 
-def test_nothing_leads_to_a_table_before_it_is_complete(real, monkeypatch):
+def test_a_table_has_no_hooks_before_it_is_complete(real, monkeypatch):
     seen: dict[int, list[str]] = {4: [], 6: []}
     each_transaction(
         real.kernel, monkeypatch, lambda family, _: seen[family].append(state(real.kernel, family, "kube-proxy"))
@@ -114,7 +114,7 @@ def test_without_threads_the_program_is_sent_as_a_whole(real, monkeypatch, caplo
     assert {family: real.view.behaviour(family) for family in (4, 6)} == {f: expected()[f] for f in (4, 6)}
 
 
-def test_the_kernel_holds_the_same_as_of_a_program_in_one_piece(real):
+def test_a_program_sent_in_parts_has_the_same_result(real):
     loaded(real.kernel).sync()
     ahead = {family: held(real, family) for family in (4, 6)}
     loaded(Whole(real.kernel), prepared=False).sync()
@@ -155,7 +155,7 @@ def test_after_a_refusal_in_the_middle_everything_is_written_again(real, monkeyp
 
 
 @pytest.mark.parametrize("before", ["absent", "live"], ids=["first start", "restart"])
-def test_what_is_refused_for_good_leaves_nothing_and_the_other_family_alone(real, monkeypatch, before):
+def test_a_rejected_program_leaves_nothing_and_does_not_affect_the_other_family(real, monkeypatch, before):
     if before == "live":
         loaded(real.kernel).sync()
     refuse = True
@@ -201,7 +201,7 @@ def test_a_process_that_dies_in_the_middle_is_followed_by_a_clean_start(real, na
         assert {state(again.kernel, family, SHADOW) for family in (4, 6)} == {"absent"}
 
 
-def test_other_rules_than_those_prepared(real):
+def test_a_program_with_other_rules_than_prepared(real):
     """The networks of Services became known meanwhile."""
     proxier = loaded(real.kernel, ProxyConfig())
     proxier.reconfigure(CONFIG)
@@ -220,7 +220,7 @@ def test_parts_of_another_program_are_written_again(real):
     assert real.view.behaviour(4) == expected()[4]
 
 
-def test_what_is_abandoned_is_removed(real):
+def test_an_abandoned_table_is_removed(real):
     proxier = loaded(real.kernel)
     proxier.abandon()
     assert {state(real.kernel, family, "kube-proxy") for family in (4, 6)} == {"absent"}

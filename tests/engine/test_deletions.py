@@ -64,7 +64,7 @@ def told(*events: tuple[str, str, dict]):
 
 
 @pytest.mark.parametrize(("resource", "bad"), BAD)
-def test_deleted_with_a_bad_field_is_deleted(resource, bad):
+def test_a_deletion_with_an_invalid_field_is_applied(resource, bad):
     start = [("ADDED", name, manifest) for name, manifest in SAME.items()]
     _, held, wanted = told(*start, ("MODIFIED", resource, bad), ("DELETED", resource, bad))
     _, good, _ = told(*start, ("DELETED", resource, SAME[resource]))
@@ -90,7 +90,7 @@ def test_the_recorder_records_it(resource, bad):
         assert change.type == kind
 
 
-def test_one_object_that_nobody_thought_of_leaves_the_rest_alone(monkeypatch):
+def test_an_unexpected_object_does_not_affect_the_others(monkeypatch):
     """Not even another exception than ManifestError ends the daemon's loop, or loses what came with it."""
     opened = nftables.memory()
     proxier = Proxier("nftables", CONFIG, opened.kernel, time.perf_counter, "n1")

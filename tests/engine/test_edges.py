@@ -40,7 +40,7 @@ NO_ADDRESSES = ["", "10.0.0", "10.0.0.256", "10.0.0.1.2", "10.0.0.x", "fe80::1%e
 
 
 @pytest.mark.parametrize("text", NO_ADDRESSES)
-def test_what_is_no_address_is_refused(text):
+def test_an_invalid_address_is_rejected(text):
     with pytest.raises(ValueError):
         parse_address(text)
 
@@ -118,7 +118,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_manifest_that_the_api_would_never_send_says_what_is_wrong(name):
+def test_an_invalid_manifest_is_an_error_with_its_reason(name):
     decode, manifest = BAD[name]
     with pytest.raises(ManifestError) as error:
         decode(manifest if isinstance(manifest, bytes) else msgspec.json.encode(manifest))

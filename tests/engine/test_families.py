@@ -118,7 +118,7 @@ class Loops(Loop):
 
 
 @pytest.mark.parametrize("refusal", [KernelError("no"), OSError(105, "No buffer space"), struct.error("'I' format")])
-def test_a_family_that_is_refused_again_and_again_costs_the_other_nothing(proxier, kernel, refusal):
+def test_a_repeatedly_rejected_family_does_not_affect_the_other(proxier, kernel, refusal):
     """Whatever it is that comes out of the kernel's module: IPv4 is written once, IPv6 tried slower each time."""
     observe(proxier, dual("web", 1))
     kernel.raises[6] = refusal
@@ -133,7 +133,7 @@ def test_a_family_that_is_refused_again_and_again_costs_the_other_nothing(proxie
     assert loop.now >= sum(min(30, 2**n) for n in range(failures - 1)), "slower each time"
 
 
-def test_what_changed_meanwhile_is_not_lost(proxier, kernel):
+def test_changes_during_a_failure_are_not_lost(proxier, kernel):
     """A refused family gets in the end what changed while it was refused, the other at once."""
     observe(proxier, dual("web", 1))
     kernel.raises[6] = KernelError("no")

@@ -89,7 +89,7 @@ def ours(place: Place) -> dict[int, object]:
         return {family: real.view.behaviour(family) for family in (4, 6)}
 
 
-def test_nftables_there_and_back_again(namespace):
+def test_nftables_to_iptables_and_back(namespace):
     place = Place("netns", namespace.socket, namespace.run)
     assert any(b'"ClientIP"' in manifest for _, _, manifest in STORY)
     wanted = ours(place)

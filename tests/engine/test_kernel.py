@@ -43,7 +43,7 @@ def held(opened, family: int) -> dict[str, dict[bytes, bytes]]:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_memory_holds_what_the_kernel_holds(place, seed):
+def test_real_and_in_memory_kernel_hold_the_same(place, seed):
     events, memory = story(seed, churn=80), nftables.memory()
     with nftables.real(place) as real:
         proxiers = [Proxier("nftables", CONFIG, o.kernel, time.perf_counter, "node-0001") for o in (memory, real)]
@@ -81,7 +81,7 @@ def test_a_program_printed_and_loaded_by_nft_is_the_same_program(namespace, plac
             assert held(real, family) == {name: kernel.tables[family].get(name, {}) for name in SETS}
 
 
-def test_netlink_read_back_agrees_with_nft_json(place):
+def test_netlink_readback_agrees_with_nft_json(place):
     with nftables.real(place) as real:
         proxier = Proxier("nftables", CONFIG, real.kernel, time.perf_counter, "node-0001")
         for event in story(5, services=30):
@@ -116,7 +116,7 @@ def test_what_nft_lists_can_be_loaded_again(namespace, place):
     ],
     ids=["delete of the absent", "other data for the present"],
 )
-def test_both_kernels_refuse_the_same(place, change):
+def test_real_and_in_memory_kernel_reject_the_same(place, change):
     first = SetChange("services", add=[bytes([10, 96, 0, 9, 6, 0, 0, 0, 0, 80, 0, 0]) + b"\1\0\x10\0"], key_bytes=12)
     _, reference = run(story(1))
     memory = nftables.memory()

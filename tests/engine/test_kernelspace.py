@@ -61,7 +61,7 @@ def planned(family: int, events, config=CONFIG, syncs: frozenset[int] = frozense
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_the_page_is_the_golden_file(name):
+def test_the_plan_equals_the_golden_file(name):
     family, objects, options = PAGES[name]
     events = [("ADDED", RESOURCES[each["kind"]], json.dumps(each).encode()) for each in [node(), *objects]]
     [program] = planned(family, events, replace(CONFIG, **options))
@@ -69,7 +69,7 @@ def test_the_page_is_the_golden_file(name):
 
 
 @given(events=clusters(), again=clusters(), wanted=settings_of_proxies, syncs=st.frozensets(st.integers(0, 40)))
-def test_creating_and_deleting_leads_to_the_plan_from_scratch(events, again, wanted, syncs):
+def test_incremental_plans_equal_the_plan_from_scratch(events, again, wanted, syncs):
     path, straight = walk(events, again)
     config = proxy_config(wanted, NEWEST)
     for family in (4, 6):

@@ -133,7 +133,7 @@ def test_every_one_of_many_endpoints_gets_its_share(tmp_path, kernel_namespaces,
 
 
 @pytest.mark.parametrize("seconds", [0, 100])
-def test_a_set_may_grow_and_shrink_past_any_mark(seconds):
+def test_a_set_may_grow_and_shrink_across_every_limit(seconds):
     node = Node()
     marks = [1, COUNT_LIMIT, COUNT_LIMIT + 1, 5000, COUNT_LIMIT, 2, COUNT_LIMIT + 2]
     for count in marks:
@@ -147,7 +147,7 @@ def test_a_set_may_grow_and_shrink_past_any_mark(seconds):
     assert not {name for name, held in node.memory.tables[4].items() if held} - {"equal-bytes", *VERDICTS}
 
 
-def test_what_no_pick_can_count_is_said():
+def test_endpoints_beyond_the_limit_of_a_pick_are_reported():
     node, wanted = Node(), LARGE_LIMIT + 1
     node.sync({1: plan(1, wanted), 2: plan(2, 3), 3: plan(3, STICKY_LIMIT + 1, 100)})
     assert len(node.found(1)[0]) == LARGE_LIMIT
@@ -163,7 +163,7 @@ def test_what_no_pick_can_count_is_said():
     assert not node.backend.degraded
 
 
-def test_many_timeouts_are_all_kept(namespace):
+def test_many_timeouts_are_kept_exactly(namespace):
     with nftables.real(Place("netns", namespace.socket, namespace.run)) as real:
         node, count = Node(real.kernel), 600
         node.sync({number: plan(number, 2, 1000 + number) for number in range(1, count + 1)})
@@ -178,7 +178,7 @@ def test_many_timeouts_are_all_kept(namespace):
     assert not node.backend.degraded
 
 
-def test_one_timeout_too_many_gets_the_nearest(monkeypatch):
+def test_a_timeout_beyond_the_limit_uses_the_nearest_one(monkeypatch):
     monkeypatch.setattr(affinity, "Blocks", lambda: Blocks(4))
     node = Node()
     node.sync(
@@ -194,7 +194,7 @@ def test_one_timeout_too_many_gets_the_nearest(monkeypatch):
     assert node.found(4) == (ends(2), 90) and not node.backend.degraded, "its room was free again"
 
 
-def test_a_port_too_many_has_no_affinity_and_all_else(monkeypatch):
+def test_a_port_beyond_the_limit_works_without_affinity(monkeypatch):
     monkeypatch.setattr(affinity, "Blocks", lambda: Blocks(2))
     node = Node()
     node.sync({number: plan(number, 2, 10) for number in range(1, 18)})
@@ -206,7 +206,7 @@ def test_a_port_too_many_has_no_affinity_and_all_else(monkeypatch):
     assert node.found(17) == (ends(3), 10) and not node.backend.degraded
 
 
-def test_the_proxier_says_which_services_lack_something(monkeypatch):
+def test_the_proxier_reports_degraded_services(monkeypatch):
     monkeypatch.setattr(affinity, "Blocks", lambda: Blocks(2))
     proxier = Proxier("nftables", ProxyConfig(), NftablesMemory(), time.perf_counter, "n1")
     spec = {"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 60}}}
@@ -224,7 +224,7 @@ def test_the_proxier_says_which_services_lack_something(monkeypatch):
     assert proxier.degraded(4) == {Name("ns", "s17"): lacks}, "written from scratch, the same"
 
 
-def test_a_set_too_many_is_refused_and_the_others_are_served(monkeypatch):
+def test_a_set_beyond_the_limit_is_rejected_and_the_others_are_served(monkeypatch):
     node = Node()
     node.backend._ids[False, False] = layout._Ids(LARGE_IDS, LARGE_IDS + 2)
     node.sync({number: plan(number, 2, node_port=30000 + number) for number in (1, 2, 3)})
@@ -235,7 +235,7 @@ def test_a_set_too_many_is_refused_and_the_others_are_served(monkeypatch):
     assert node.found(3)[0] == ends(3) and not node.backend.degraded
 
 
-def test_an_old_ticket_never_meets_an_endpoint_of_the_next_port(monkeypatch):
+def test_an_old_ticket_never_selects_an_endpoint_of_a_new_port(monkeypatch):
     monkeypatch.setattr(affinity, "Blocks", lambda: Blocks(2))
     node = Node()
     seen: set[bytes] = set()
@@ -255,7 +255,7 @@ def test_an_old_ticket_never_meets_an_endpoint_of_the_next_port(monkeypatch):
     st.integers(1, LARGE_IDS - 1),
     st.integers(1, STICKY_LIMIT),
 )
-def test_numbers_of_different_kinds_are_never_taken_for_each_other(count, number, large_count, large_number, ticket):
+def test_picks_and_tickets_never_collide(count, number, large_count, large_number, ticket):
     small, large = pick(count, number), pick(large_count, large_number)
     assert (small >> ID_BITS, small & (1 << ID_BITS) - 1) == (count, number)
     assert (large & ~(3 << 30)) >> LARGE_ID_BITS == large_count
@@ -266,7 +266,7 @@ def test_numbers_of_different_kinds_are_never_taken_for_each_other(count, number
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 4)), max_size=120))
-def test_blocks_are_of_one_timeout_and_ids_of_one_owner(steps):
+def test_blocks_have_one_timeout_and_ids_one_owner(steps):
     blocks, held = Blocks(5), {}
     for take, seconds in steps:
         if take:

@@ -17,7 +17,7 @@ steps = st.lists(
 
 
 @given(steps)
-def test_periods_hold_and_nothing_is_forgotten(script):
+def test_periods_are_kept_and_no_request_is_lost(script):
     """`run` and `fail` wait until a run is due, if one ever is, and let it take a while."""
     pacer, now = Pacer(MIN, RETRY, FULL), 0.0
     assert pacer.due() == inf

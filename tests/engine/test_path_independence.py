@@ -12,7 +12,7 @@ from .worlds import RETELLINGS, places, run, story
 
 
 @given(seed=st.integers(0, 50), rewritten=st.sampled_from(RETELLINGS), where=places, syncs=places)
-def test_another_history_of_the_same_state_ends_the_same(seed, rewritten, where, syncs):
+def test_different_histories_of_a_state_have_the_same_behaviour(seed, rewritten, where, syncs):
     events = story(seed)
     _, reference = run(events)
     _, told = run(rewritten(events, where), syncs)
@@ -40,7 +40,7 @@ def test_deleting_everything_leaves_no_element(seed, syncs):
 
 
 @given(seed=st.integers(0, 50))
-def test_the_same_events_again_ask_for_nothing(seed):
+def test_repeated_events_request_no_sync(seed):
     events = story(seed)
     proxier, _ = run(events)
     for event in events:
@@ -50,7 +50,7 @@ def test_the_same_events_again_ask_for_nothing(seed):
 
 
 @given(seed=st.integers(0, 50), syncs=places)
-def test_written_again_it_is_the_same(seed, syncs):
+def test_a_full_sync_gives_the_same_state(seed, syncs):
     """SYNC-04: after a refusal, or when the kernel has lost its rules."""
     proxier, opened = run(story(seed), syncs)
     before = [opened.view.behaviour(family) for family in (4, 6)]

@@ -35,7 +35,7 @@ def test_rules_are_those_of_the_golden_file(name, family, config):
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in GOLDEN.glob("*.nft")))
-def test_nft_takes_them(namespace, name):
+def test_nft_accepts_the_rules(namespace, name):
     done = namespace.run(["nft", "-f", "-"], (GOLDEN / name).read_bytes())
     assert done.returncode == 0, done.stderr.decode()
 
@@ -47,7 +47,7 @@ def test_every_value_of_every_byte_equals_itself_only(family, size):
     assert all(key[:size] == key[size:] for key in keys)
 
 
-def test_a_kernel_that_does_not_tell_its_generation_is_looked_at(monkeypatch):
+def test_without_a_generation_the_rules_are_listed(monkeypatch):
     kernel = NftablesKernel.__new__(NftablesKernel)
     kernel._made, kernel._seen = {4: (b"rules", 1)}, {}
     monkeypatch.setattr(kernel, "_generation", lambda: None)

@@ -36,7 +36,7 @@ def test_a_tool_that_hangs_has_failed(run, command):
         tools.answered(done)
 
 
-def test_a_slow_machine_may_grant_more_time(monkeypatch):
+def test_the_time_limit_of_tools_is_configurable(monkeypatch):
     assert machine.TOOL_LIMITS.keys() == {tools.VARIABLE}
     monkeypatch.setenv(tools.VARIABLE, "30")
     assert tools.run(["sh", "-c", "sleep 1; echo done"]).stdout == b"done\n"

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.xdist_group("axe")
 
 
 @pytest.mark.parametrize("tab", ["endpoints", "rules", "trace"])
-def test_nothing_is_found_on_a_recordings_page(chromium, page, tab):
+def test_axe_finds_nothing_on_a_recordings_page(chromium, page, tab):
     for width, scheme in LOOKS:
         opened(chromium, page, f"{MOMENT}&tab={tab}&{TRACE}", width, scheme)
         eventually(chromium, LANES, 2)
@@ -30,7 +30,7 @@ def test_nothing_is_found_on_a_recordings_page(chromium, page, tab):
         assert violations(chromium) == [], width
 
 
-def test_nothing_is_found_on_a_runs_page(chromium, tmp_path):
+def test_axe_finds_nothing_on_a_runs_page(chromium, tmp_path):
     folder = ordinary(tmp_path / "run")
     finding = {"fault": "pod-kill", "began": 4.0, "ended": 8.0, "pods": ["web-1"], "nodes": [], "lost": 20}
     (folder / "verdict.json").write_text(json.dumps({"value": False, "findings": [finding]}))
@@ -43,7 +43,7 @@ def test_nothing_is_found_on_a_runs_page(chromium, tmp_path):
             assert violations(chromium) == [], width
 
 
-def test_a_name_that_is_missing_is_found(chromium, page):
+def test_axe_finds_a_missing_name(chromium, page):
     opened(chromium, page)
     chromium.run("document.querySelector('input[type=range]').removeAttribute('aria-label')")
     assert [each.partition(":")[0] for each in violations(chromium)] == ["label"]

@@ -28,7 +28,7 @@ def result(tmp_path_factory):
     return path
 
 
-def test_it_is_measured_when_it_is_asked_for(chromium, page, demo, result):
+def test_convergence_is_measured_on_request(chromium, page, demo, result):
     opened(chromium, page)
     assert chromium.run(LANE) is None, "nothing is replayed unasked"
     chromium.run("document.querySelector('[aria-label=Convergence] button').click()")

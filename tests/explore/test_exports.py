@@ -77,7 +77,7 @@ def test_one_service_is_saved_alone(page):
     assert [each["kind"] for each in yaml.safe_load_all(text)] == ["Namespace", "Service", "EndpointSlice"]
 
 
-def test_the_difference_makes_the_rules_after_of_those_before(page, demo, tmp_path):
+def test_the_saved_difference_is_a_valid_patch(page, demo, tmp_path):
     at = next(n for n in range(demo.initial + 1, len(demo)) if get(page, f"api/moment?at={n}")["event"]["service"])
     service = quote(get(page, f"api/moment?at={at}")["event"]["service"])
     files = {name: tmp_path / name for name in ("before.txt", "after.txt", "rules.diff")}
@@ -88,7 +88,7 @@ def test_the_difference_makes_the_rules_after_of_those_before(page, demo, tmp_pa
     assert files["before.txt"].read_text() == files["after.txt"].read_text()
 
 
-def test_tables_are_those_of_the_page(page, demo):
+def test_saved_tables_equal_those_of_the_page(page, demo):
     whole = rows(saved(page, "services.csv?at=150"))
     shown = get(page, "api/services?at=150&count=500")["rows"]
     assert whole == [{name: str(value) for name, value in row.items()} for row in shown]
@@ -102,7 +102,7 @@ def test_tables_are_those_of_the_page(page, demo):
     assert events[150 - 1]["name"] and not events[98]["name"], "a bookmark is of no object"
 
 
-def test_convergence_is_what_was_measured(page):
+def test_saved_convergence_equals_the_measurement(page):
     measured = get(page, "api/convergence?mode=nftables")["points"]
     found = rows(saved(page, "convergence.csv?mode=nftables"))
     assert [(int(row["seq"]), float(row["seconds"])) for row in found] == [
@@ -126,7 +126,7 @@ LINKS = "return [...document.querySelectorAll('a[download]')].map(e => e.href)"
 
 
 @pytest.mark.parametrize("tab", ["endpoints", "rules", "trace"])
-def test_every_link_that_saves_leads_to_a_file(chromium, page, tab):
+def test_every_save_link_downloads_a_file(chromium, page, tab):
     opened(chromium, page, f"{MOMENT}&measured=300&tab={tab}&{TRACE}")
     eventually(chromium, "return document.querySelectorAll('#details a[download]').length > 0", True)
     eventually(chromium, "return !!document.querySelector('[aria-label=Convergence] a[download]')", True)

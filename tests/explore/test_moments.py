@@ -41,7 +41,7 @@ def test_each_change_is_what_diff_prints(demo):
         assert views.change(demo.moment(count), facts)["changes"] == expected
 
 
-def test_times_and_seqs_lead_to_events(demo):
+def test_times_and_seqs_select_events(demo):
     assert [demo.index_of(("seq", n)) for n in (0, 1, 300, 999)] == [0, 1, 300, 300]
     assert demo.index_of(("t", demo.duration)) == len(demo)
     middle = demo.events[200]

@@ -97,7 +97,7 @@ TRACE_OPTIONS = ["--from", "external:203.0.113.7", "--to", "svc:contingency-team
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("tab", ["endpoints", "rules", "trace"])
-def test_it_fits_and_is_readable(chromium, page, tab, scheme):
+def test_the_page_fits_and_is_readable(chromium, page, tab, scheme):
     for width in (400, 1400, 2500):
         opened(chromium, page, f"{MOMENT}&tab={tab}&{TRACE}", width, scheme)
         eventually(chromium, "return !!document.querySelector('#details table, #details pre, #details ol')", True)
@@ -114,7 +114,7 @@ SCROLLED = """return [...document.querySelectorAll('#page *')]
   && !(e.tabIndex === 0 && e.ariaLabel && e.role)).map(e => e.outerHTML.slice(0, 80))"""
 
 
-def test_what_scrolls_can_be_reached_and_keys_work_from_wherever_a_click_left_them(chromium, page):
+def test_scroll_areas_are_focusable_and_keys_work_after_a_click(chromium, page):
     """`make accessibility` looks at everything that axe-core knows of."""
     opened(chromium, page, MOMENT, 400)
     eventually(chromium, "return document.getElementById('page').ariaBusy", "false")
@@ -128,7 +128,7 @@ def test_what_scrolls_can_be_reached_and_keys_work_from_wherever_a_click_left_th
     eventually(chromium, AT, "122")
 
 
-def test_everything_that_can_be_used_has_a_name(chromium, page):
+def test_every_control_has_a_name(chromium, page):
     opened(chromium, page, MOMENT)
     nameless = "return [...document.querySelectorAll('button, input, select, a')].filter(e => !e.textContent.trim()" \
         " && !e.ariaLabel && !e.closest('label')).map(e => e.outerHTML)"  # fmt: skip
@@ -146,7 +146,7 @@ def test_texts_of_a_recording_never_become_elements(chromium, demo, tmp_path):
         assert chromium.run("return document.querySelectorAll('img').length") == 0
 
 
-def test_the_server_answers_only_what_is_asked_right_and_here(page, demo):
+def test_the_server_rejects_invalid_requests_and_foreign_hosts(page, demo):
     assert get(page, "api/index?position=20s") == {"at": demo.index_of(("t", 20_000_000_000))}
     assert get(page, "api/service?service=no/such") is None
     for path, message in {

@@ -49,7 +49,7 @@ def test_a_result_is_the_page_of_its_command(made, name):
     assert page_of(str(result), this_command()) == page.read_text()
 
 
-def test_two_results_compared_are_one_too(made):
+def test_a_comparison_of_two_results_has_a_page(made):
     replayed = str(made("replay")[0])
     result, page = made("changes", "compare", replayed, replayed)
     assert page_of(str(result), this_command()) == page.read_text()
@@ -79,7 +79,7 @@ def test_a_results_page_fits_and_is_accessible(chromium, made, name):
         assert violations(chromium) == [], width
 
 
-def test_what_is_no_result_is_left_to_others_and_a_broken_one_is_told(made, tmp_path):
+def test_other_files_are_ignored_and_a_broken_result_is_reported(made, tmp_path):
     assert page_of(DUMP, "") is None and page_of("recordings/demo.jsonl", "") is None and page_of("-", "") is None
     path = tmp_path / "broken.json"
     path.write_text(json.dumps(json.loads(made("fleet")[0].read_text()) | {"recording": None}))

@@ -31,7 +31,7 @@ def printed(*words: str) -> str:
     return done.stdout
 
 
-def test_what_is_clicked_is_what_the_commands_print(chromium, tmp_path):
+def test_clicked_views_show_what_the_commands_print(chromium, tmp_path):
     with serving(RECORDING) as url:
         at = next(n for n in range(PLACE, PLACE + 100) if changes_a_slice(get(url, f"api/moment?at={n}")["event"]))
         opened(chromium, url)

@@ -36,7 +36,7 @@ def small(tmp_path_factory) -> str:
 
 
 @pytest.mark.parametrize("variant", ["nft", "legacy"])
-def test_a_proxy_of_another_make_is_measured_and_verified(small, variant, kernel_namespaces):
+def test_another_proxy_is_measured_and_verified(small, variant, kernel_namespaces):
     found = run(small, foreign(), "iptables", ExternalOptions(give_up_seconds=60, variant=variant))
     result = found["result"]
     assert (found["state"], found["exit_code"], result["missed"], result["wrong"]) == ("verified", 0, [], [])
@@ -58,7 +58,7 @@ def test_a_proxy_of_another_make_is_measured_and_verified(small, variant, kernel
         ("wrong", "wrong", 5, "arrived at 10.0.1.101:8080, it should arrive at 10.0.1.1:8080"),
     ],
 )
-def test_a_broken_one_is_a_row_that_says_so(small, fault, state, code, words, kernel_namespaces):
+def test_a_broken_proxy_is_a_row_with_a_reason(small, fault, state, code, words, kernel_namespaces):
     found = run(small, foreign(fault), "iptables", HASTY)
     assert (found["state"], found["exit_code"]) == (state, code)
     assert words in found["reason"]
@@ -74,7 +74,7 @@ def test_a_deletion_that_is_missed_is_named(small, kernel_namespaces):
     assert change["count"] + change["unseen"] == 6 and change["unseen"] <= 1 and change["missed"] == 1
 
 
-def test_compare_puts_everything_into_one_table(small, tmp_path, kernel_namespaces):
+def test_compare_has_one_table_for_engine_and_proxies(small, tmp_path, kernel_namespaces):
     written, page = tmp_path / "c.json", tmp_path / "c.html"
     line = " ".join(FOREIGN)
     arguments = ["--modes", "iptables", "--verify", "none", "--json", str(written), "--html", str(page)]
@@ -115,13 +115,13 @@ def test_a_command_that_cannot_be_started_is_refused(texts, words):
         commands(texts)
 
 
-def test_places_are_filled_in_and_other_braces_left_alone():
+def test_placeholders_are_replaced_and_other_braces_kept():
     found = command("x", "sh -c 'awk \"{print}\" {config}' {node}")
     assert found.filled(config="/c.yaml", node="n1", api="") == ["sh", "-c", 'awk "{print}" /c.yaml', "n1"]
     assert found.takes_modes and not command("x", "sh {api}").takes_modes
 
 
-def test_its_own_word_is_read_over_families():
+def test_a_proxys_own_metrics_are_added_over_families():
     page = "\n".join(
         line.replace("NAME", "kubeproxy_sync_proxy_rules_duration_seconds")
         for family in ("IPv4", "IPv6")
@@ -137,7 +137,7 @@ def test_its_own_word_is_read_over_families():
     assert own_word("") is None
 
 
-def test_what_a_process_and_its_children_take_is_counted():
+def test_usage_includes_child_processes():
     child = "x = b'x' * (64 << 20)\nfor _ in range(9**7): pass"
     burn = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
     with subprocess.Popen([sys.executable, "-c", burn + "; input()"], stdin=subprocess.PIPE) as process:
@@ -148,7 +148,7 @@ def test_what_a_process_and_its_children_take_is_counted():
     assert usage.cpu_seconds() >= 0.1 and usage.peak_bytes() >= 64 << 20
 
 
-def test_a_clients_port_is_used_once_whichever_way_its_packets_come_in(kernel_namespaces):
+def test_a_client_port_is_used_once_on_every_path(kernel_namespaces):
     packet = Packet(bytes((10, 0, 0, 2)), bytes((172, 30, 0, 1)), 6, 80, interface="pods0")
     with World() as world:
         attempts = Attempts(world)
@@ -169,7 +169,7 @@ def test_children_in_a_session_of_their_own_end_with_the_proxy(small, tmp_path, 
     until(lambda: not child.exists())
 
 
-def test_what_a_proxy_prints_does_not_fill_the_disk(kernel_namespaces):
+def test_a_proxys_output_is_bounded(kernel_namespaces):
     line = f"sh -c 'yes | head -c {MOST_LOG_BYTES + 2}; echo the end; exec sleep 600'"
     with ProxyEnvironment(command("loud", line), "nftables", "n1", {}) as stage:
         stage.start()

@@ -40,7 +40,7 @@ def test_a_node_is_up_to_date_when_the_rules_name_an_address(namespace):
         watcher.close()
 
 
-def test_it_is_filled_in_and_need_not_serve_health(tmp_path):
+def test_placeholders_are_replaced_and_a_health_port_is_optional(tmp_path):
     options = LabOptions(nodes=1, external=("sh", "-c", "exec {mode} {node} {api}"))
     node = nodes_of(options)[0]
     engine = Engine(node, options, tmp_path / "e", tmp_path / "kubeconfig")
@@ -48,7 +48,7 @@ def test_it_is_filled_in_and_need_not_serve_health(tmp_path):
     assert asyncio.run(engine.synced()) is False, "it does not run"
 
 
-def test_a_run_puts_it_on_the_nodes_of_its_lab(tmp_path, kernel_namespaces):
+def test_a_chaos_run_starts_the_proxy_on_every_node(tmp_path, kernel_namespaces):
     line = "sh -c 'echo {node} in {mode}: no licence, process $$; exit 4'"
     command = [sys.executable, "-m", "harness", "chaos", "run", "pod-kill", "--out", str(tmp_path / "run")]
     done = subprocess.run([*command, "--external", line], capture_output=True, text=True)
@@ -67,7 +67,7 @@ def test_a_run_puts_it_on_the_nodes_of_its_lab(tmp_path, kernel_namespaces):
         (["--external", sys.executable, "--target", "kube"], "--external is for a lab"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_runs(arguments, words, tmp_path):
+def test_invalid_options_are_rejected_before_anything_runs(arguments, words, tmp_path):
     done = CliRunner().invoke(main, ["chaos", "run", "pod-kill", "--out", str(tmp_path / "run"), *arguments])
     assert done.exit_code == 2
     assert words in done.output

@@ -55,7 +55,7 @@ def run(command: list[str], folder: Path, script: str = 'exec "$@"', **variables
     )  # fmt: skip
 
 
-def test_all_commands_are_walked():
+def test_every_command_is_covered():
     assert set(PRINTING) | set(WRITING) | RUNNING == set(main.list_commands(click.Context(main)))
 
 
@@ -66,7 +66,7 @@ def test_standard_output_that_is_full_is_one_line(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", PRINTING)
-def test_closed_streams_few_files_and_no_home_matter_to_none(kernel_namespaces, tmp_path, name):
+def test_closed_streams_few_descriptors_and_no_home_are_handled(kernel_namespaces, tmp_path, name):
     done = run(PRINTING[name], tmp_path, 'ulimit -n 64; exec "$@" <&- >&- 2>&-')
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert list(tmp_path.iterdir()) == []
@@ -83,7 +83,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(kernel_namespaces, tmp_path,
 
 
 @pytest.mark.parametrize("name", WRITING)
-def test_a_folder_that_takes_no_files_is_one_line(kernel_namespaces, tmp_path, name):
+def test_an_unwritable_folder_is_one_line(kernel_namespaces, tmp_path, name):
     barred = 'mount -t tmpfs -o ro tmpfs . && cd "$PWD" && exec "$@"'
     done = run(WRITING[name], tmp_path, f"exec unshare -Urm bash -c '{barred}' bash \"$@\"")
     assert done.returncode == 2, done.stderr

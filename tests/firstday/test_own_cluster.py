@@ -55,13 +55,13 @@ def own(user: Account) -> Account:
     ],
     ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else None,
 )
-def test_each_answer_is_one_command_away(own, arguments, shown):
+def test_each_question_is_answered_by_one_command(own, arguments, shown):
     done = own.harness(*arguments)
     assert done.returncode == 0, done.stderr
     assert shown in done.stdout, done.stdout
 
 
-def test_what_may_leave_the_company_replays_all_the_same(own):
+def test_a_redacted_recording_replays(own):
     done = own.harness("redact", "watch.json", "public.jsonl")
     assert done.returncode == 0, done.stderr
     assert "users-gateway" not in (own.home / "public.jsonl").read_text()

@@ -27,7 +27,7 @@ def pipeline(user):
     ],
     ids=["gate", "digest", "kernel", "CI"],
 )
-def test_a_kernel_that_was_asked_for_and_is_not_there_is_an_error(pipeline, options, variables):
+def test_a_requested_kernel_that_is_missing_is_an_error(pipeline, options, variables):
     done = pipeline.harness("replay", DEMO, *options, **variables)
     assert done.returncode == 1 and not done.stdout
     assert len(done.stderr.splitlines()) == 1 and all(way in done.stderr for way in WAYS_OUT)
@@ -43,20 +43,20 @@ def test_without_a_gate_page_and_result_say_that_nothing_is_verified(pipeline):
     assert result["verified"] == "unknown" and result["kernel"]["kind"] == "memory" and result["kernel"]["reason"]
 
 
-def test_memory_that_was_asked_for_is_enough(pipeline):
+def test_a_replay_into_requested_memory_succeeds(pipeline):
     done = pipeline.harness("replay", DEMO, "--kernel", "memory", "--max-p99", "60", CI="true")
     assert done.returncode == 0, done.stderr
     assert "NO KERNEL" in done.stdout.splitlines()[0]
 
 
-def test_a_comparison_says_once_why_there_are_no_figures(pipeline):
+def test_a_comparison_states_once_why_figures_are_missing(pipeline):
     done = pipeline.harness("compare", DEMO, "--modes", "nftables,iptables")
     assert done.returncode == 1
     assert done.stdout.startswith("nftables, iptables: no figures: cannot make")
     assert all(way in done.stdout.splitlines()[0] for way in WAYS_OUT)
 
 
-def test_a_lab_and_a_chaos_run_name_the_way_out(pipeline):
+def test_a_lab_and_a_chaos_run_suggest_a_solution(pipeline):
     done = pipeline.harness("lab", "up")
     assert done.returncode == 1 and "user.max_user_namespaces" in done.stderr
     done = pipeline.harness("chaos", "run", "pod-kill", "--out", "run")

@@ -31,7 +31,7 @@ def written(tmp_path_factory):
     return done, json.loads((folder / "result.json").read_text()), (folder / "page.html").read_text()
 
 
-def test_a_gate_that_fails_says_so_and_the_sample_agrees(written):
+def test_a_failed_gate_is_reported_and_the_sample_agrees(written):
     done, result, _ = written
     assert done.exit_code == 4 and "gate: --max-p99 0.5 s exceeded: " in done.output
     assert [each["agrees"] for each in result["samples"]] == [True]
@@ -52,7 +52,7 @@ def test_figures_add_up(written):
     assert heat == recorded["operations"]
 
 
-def test_the_page_has_both_pictures_and_asks_nothing_of_the_network(written):
+def test_the_page_has_both_pictures_and_is_self_contained(written):
     page = written[2]
     assert page.count("<svg") == 4 and 'class="heat-' in page and 'class="bar-convergence"' in page
     assert "src=" not in page and 'href="http' not in page
@@ -83,5 +83,5 @@ def test_a_digest_that_differs_fails_with_3_and_an_unverified_kernel_is_unknown(
     assert kernels.verdict is None and "not verified" in kernels.why
 
 
-def test_shades_are_logarithmic():
+def test_colours_are_logarithmic():
     assert [shade(value, 1000) for value in (0, 1, 30, 1000)] == [0, 1, 3, 6]

@@ -29,7 +29,7 @@ def watched(*changes: Observed):
     return dead.found
 
 
-def test_draining_is_not_dead_and_not_serving_is():
+def test_draining_endpoints_are_alive_and_unready_ones_dead():
     assert watched(piece(UP), piece(DRAINING)) == []
     [died] = watched(piece(UP), piece(DRAINING), piece(DOWN), piece())
     assert (died.change, died.endpoints, died.back) == (2, 1, None)
@@ -40,7 +40,7 @@ def test_an_endpoint_that_is_removed_or_whose_slice_is_deleted_is_dead():
     assert [each.change for each in watched(piece(UP), piece(), piece(UP), slice_gone)] == [1, 3]
 
 
-def test_one_that_comes_back_says_when():
+def test_an_endpoint_that_returns_has_its_time():
     assert [each.back for each in watched(piece(UP), piece(), piece(UP))] == [200]
 
 

@@ -47,7 +47,7 @@ def forms(listing: dict) -> dict[str, str]:
     }
 
 
-def test_every_form_says_the_same(listing, tmp_path):
+def test_every_input_format_gives_the_same_recording(listing, tmp_path):
     wanted = sorted((i["metadata"].get("namespace", ""), i["metadata"]["name"]) for i in listing["items"])
     for name, text in forms(listing).items():
         source, out = tmp_path / "in", tmp_path / "out.jsonl"
@@ -67,7 +67,7 @@ def test_compressed_sources_are_read(listing, tmp_path, pack):
     assert len(events_of(tmp_path / "out.jsonl.zst")) == len(listing["items"])
 
 
-def test_a_watch_keeps_its_order_and_gets_a_second_an_event(listing, tmp_path):
+def test_a_watch_keeps_its_order_with_one_second_per_event(listing, tmp_path):
     first, second = listing["items"][:2]
     watch = [("ADDED", first), ("ADDED", second), ("BOOKMARK", {}), ("MODIFIED", second), ("DELETED", first)]
     text = "\n".join(json.dumps({"type": kind, "object": item}) for kind, item in watch)
@@ -78,7 +78,7 @@ def test_a_watch_keeps_its_order_and_gets_a_second_an_event(listing, tmp_path):
     assert report.dropped == {"watch event BOOKMARK": 1} and report.changes == 2
 
 
-def test_managed_fields_go_and_times_stay_text(tmp_path):
+def test_managed_fields_are_dropped_and_times_stay_text(tmp_path):
     (tmp_path / "in").write_text(
         "kind: Node\nmetadata:\n  name: n1\n"
         "  creationTimestamp: 2026-01-01T00:00:00Z\n  managedFields: [{manager: x}]\n"
@@ -110,7 +110,7 @@ NODE = "kind: Node\nmetadata: {name: n1}\n"
         ("kind: Node\nmetadata: &a {name: n1, self: *a}\n", "document 1: "),
     ],
 )
-def test_bad_input_says_where_and_leaves_nothing_behind(tmp_path, text, message):
+def test_bad_input_is_reported_with_its_place_and_leaves_nothing(tmp_path, text, message):
     (tmp_path / "in").write_text(text)
     with pytest.raises(RecordingError) as caught:
         convert(str(tmp_path / "in"), tmp_path / "out.jsonl")
@@ -124,7 +124,7 @@ def test_a_source_without_slices_gets_a_warning(tmp_path):
     assert done.exit_code == 0 and "contains no EndpointSlice" in done.output
 
 
-def test_not_text_and_cut_off_archives(tmp_path):
+def test_binary_input_and_truncated_archives(tmp_path):
     for content in (b"kind: \xff\xfe\n", gzip.compress(NODE.encode() * 100)[:40], b"\x28\xb5\x2f\xfdnonsense"):
         (tmp_path / "in").write_bytes(content)
         with pytest.raises(RecordingError):

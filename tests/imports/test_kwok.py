@@ -58,7 +58,7 @@ def imported(tmp_path, *documents):
     return convert(str(source), out), told(out)
 
 
-def test_the_history_comes_back(tmp_path):
+def test_the_history_survives_a_round_trip(tmp_path):
     report = convert(str(DATA / "kwok.yaml"), tmp_path / "out.jsonl", START)
     assert told(tmp_path / "out.jsonl") == told(DATA / "history.jsonl")
     assert report.dropped == {}
@@ -67,7 +67,7 @@ def test_the_history_comes_back(tmp_path):
         assert recording.header.resources == ("nodes", "services", "endpointslices", "pods")
 
 
-def test_times_count_from_the_start_that_is_given(tmp_path):
+def test_times_count_from_the_given_start(tmp_path):
     created = service() | {"metadata": {"name": "web", "creationTimestamp": "$(time-offset-nanosecond -1500000000)"}}
     source = tmp_path / "in.json"
     source.write_text(json.dumps(created))
@@ -75,7 +75,7 @@ def test_times_count_from_the_start_that_is_given(tmp_path):
     assert told(tmp_path / "out.jsonl")[0][3]["metadata"]["creationTimestamp"] == "2026-02-28T22:59:58.500000Z"
 
 
-def test_what_has_no_place_is_counted(tmp_path):
+def test_left_out_events_are_counted(tmp_path):
     deployment = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}}
     foreign = {"apiVersion": "serving.knative.dev/v1", "kind": "Service", "metadata": {"name": "web"}}
     changed = patch("delete", resource="deployments")
@@ -87,7 +87,7 @@ def test_what_has_no_place_is_counted(tmp_path):
     assert len(events) == 1
 
 
-def test_a_change_that_comes_late_is_put_where_it_comes(tmp_path):
+def test_a_late_change_keeps_its_position(tmp_path):
     _, events = imported(
         tmp_path, service(), patch("patch", {"spec": {"a": 1}}, t=9), patch("patch", {"spec": {"a": 2}}, t=7)
     )

@@ -69,7 +69,7 @@ def programs(seed: int) -> list[IptablesProgram]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_what_is_edited_is_what_would_be_read(seed):
+def test_an_edited_blob_equals_the_kernels(seed):
     """Chains, offsets and jumps after each change are those found in the bytes; every old entry is reported."""
     blobs = {(family, table): bare(family, table) for family in (4, 6) for table in BUILT_IN}
     for program in programs(seed):
@@ -88,7 +88,7 @@ def test_what_is_edited_is_what_would_be_read(seed):
     assert len(blobs[4, "nat"].chains) > 20
 
 
-def test_a_jump_to_what_goes_is_not_made():
+def test_a_jump_to_a_deleted_chain_is_rejected():
     blob = bare(4, "nat")
     kernel = Keeping()
     synced(kernel, service(), slice_(*BOTH))
@@ -108,7 +108,7 @@ def held(place: Namespace, family: int) -> list[bytes]:
 
 
 @pytest.mark.parametrize("cluster", CLUSTERS)
-def test_byte_for_byte_what_the_tool_makes(cluster):
+def test_the_blob_equals_the_tools_byte_for_byte(cluster):
     kernel = Keeping()
     synced(kernel, *CLUSTERS[cluster])
     with Namespace() as tooled, Namespace() as ours:
@@ -122,7 +122,7 @@ def test_byte_for_byte_what_the_tool_makes(cluster):
             assert held(ours, family) == held(tooled, family)
 
 
-def test_a_history_needs_no_tool(kernel, tools):
+def test_syncs_do_not_run_the_tool(kernel, tools):
     for program in programs(1)[:60]:
         kernel.apply(program)
     assert tools.restores == 0
@@ -173,7 +173,7 @@ def test_counters_are_kept(kernel, tools, namespace):
     assert len(re.findall(r"^\[0:0\] -A KUBE-", saved, re.MULTILINE)) > 5
 
 
-def test_what_cannot_be_replaced_the_tool_does(namespace, tools):
+def test_the_tool_is_the_fallback(namespace, tools):
     def refuse(*_):
         raise PermissionError("no raw sockets here")
 

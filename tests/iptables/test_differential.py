@@ -33,7 +33,7 @@ def check_saved(view, asked, oracle) -> None:
 
 
 @given(events=clusters(), wanted=settings_of_proxies)
-def test_tracer_oracle_and_read_back_agree(events, wanted):
+def test_tracer_oracle_and_readback_agree(events, wanted):
     opened, tracers = iptables.memory(), Tracers("iptables", OWN)
     synced("iptables", events, wanted, opened.kernel, tracers)
     oracle, asked = oracle_of(events, wanted), packets(events)
@@ -43,7 +43,7 @@ def test_tracer_oracle_and_read_back_agree(events, wanted):
 
 
 @given(events=clusters(), again=clusters(), wanted=settings_of_proxies, syncs=st.frozensets(st.integers(0, 40)))
-def test_state_step_by_step_is_state_at_once(events, again, wanted, syncs):
+def test_incremental_state_equals_state_from_scratch(events, again, wanted, syncs):
     path, straight = walk(events, again)
     stepwise, at_once, fed = iptables.memory(), iptables.memory(), Tracers("iptables", OWN)
     synced("iptables", path, wanted, stepwise.kernel, fed, syncs=syncs)
@@ -57,7 +57,7 @@ def test_state_step_by_step_is_state_at_once(events, again, wanted, syncs):
 
 
 @given(events=clusters(), again=clusters(), wanted=settings_of_proxies, syncs=st.frozensets(st.integers(0, 40)))
-def test_programs_are_the_same_every_time(events, again, wanted, syncs):
+def test_programs_are_deterministic(events, again, wanted, syncs):
     path, _ = walk(events, again)
     first, second = (synced("iptables", path, wanted, iptables.memory().kernel, syncs=syncs).digest for _ in range(2))
     assert first == second

@@ -43,7 +43,7 @@ def lead_to(place: Place, variant: str, real, *prefixes: str, from_: str = OTHER
 
 @VARIANTS
 @pytest.mark.parametrize("from_", [OTHERS, "OUTPUT"])
-def test_a_change_that_cannot_delete_a_chain_takes_place(place, variant, from_, caplog):
+def test_a_change_that_cannot_delete_a_chain_is_applied(place, variant, from_, caplog):
     """The endpoint and then the Service go; another Service that comes meanwhile is programmed."""
     more = service(name="more", ip="172.30.0.60"), slice_(end(E2, "n1"), name="more-a", of="more")
     with iptables.real(place, variant) as real:
@@ -67,7 +67,7 @@ def test_a_change_that_cannot_delete_a_chain_takes_place(place, variant, from_, 
 
 
 @VARIANTS
-def test_a_start_leaves_what_it_cannot_delete(place, variant, caplog):
+def test_a_start_keeps_chains_that_it_cannot_delete(place, variant, caplog):
     with iptables.real(place, variant) as real:
         synced(real.kernel, service(), slice_(*BOTH), service(name="old", ip="172.30.0.9"), slice_(of="old", name="o"))
         held = lead_to(place, variant, real, "KUBE-SVC-")
@@ -84,7 +84,7 @@ def test_a_start_leaves_what_it_cannot_delete(place, variant, caplog):
 
 
 @VARIANTS
-def test_clean_up_leaves_what_it_cannot_delete(place, variant):
+def test_clean_up_keeps_chains_that_it_cannot_delete(place, variant):
     with iptables.real(place, variant) as real:
         synced(real.kernel, service(), slice_(*BOTH))
         iptables_of(place, variant, "-N", "MINE")
@@ -96,7 +96,7 @@ def test_clean_up_leaves_what_it_cannot_delete(place, variant):
 
 
 @VARIANTS
-def test_what_is_refused_for_another_reason_is_still_refused(place, variant):
+def test_other_rejections_are_still_errors(place, variant):
     """A held chain must not hide that rules are missing which an edit counts on."""
     with iptables.real(place, variant) as real:
         proxier = synced(real.kernel, service(), slice_(*BOTH))

@@ -41,7 +41,7 @@ def plain(saved: str) -> list[str]:
 
 @VARIANTS
 @pytest.mark.parametrize("seed", range(3))
-def test_memory_holds_what_the_kernel_holds(place, variant, seed):
+def test_real_and_in_memory_kernel_hold_the_same(place, variant, seed):
     memory = iptables.memory()
     with iptables.real(place, variant) as real:
         proxiers = [Proxier("iptables", CONFIG, o.kernel, time.perf_counter, "node-0001") for o in (memory, real)]
@@ -73,7 +73,7 @@ def rules_of(place: Place, family: int) -> dict[tuple[bytes, bytes], list[tuple[
     return held
 
 
-def test_by_netlink_rules_are_byte_for_byte_what_the_tool_makes(place):
+def test_rules_by_netlink_equal_the_tools_byte_for_byte(place):
     config = ProxyConfig(pod_interface="pod", detect_local_mode="InterfaceNamePrefix")
     several = [
         service(name=f"s{i}", ip=f"172.30.0.{50 + i}", ports=[("http", protocol, 80, 30100 + i)], **more)
@@ -143,7 +143,7 @@ def test_a_refused_program_is_named_and_followed_by_a_full_one(place, variant):
 
 
 @VARIANTS
-def test_a_flush_of_tables_is_noticed_and_mended(place, variant):
+def test_a_flush_of_tables_is_detected_and_repaired(place, variant):
     """SYNC-05; then all is removed again (CLN-02)."""
     with iptables.real(place, variant) as real:
         proxier = synced(real.kernel, service(), slice_(*BOTH))
@@ -186,7 +186,7 @@ def test_an_unknown_rule_is_shown(place, variant):
 
 
 @VARIANTS
-def test_the_variant_with_rules_is_the_one(place, variant):
+def test_the_variant_with_more_rules_is_used(place, variant):
     other = {"legacy": "nft", "nft": "legacy"}[variant]
     with iptables.real(place, variant) as real:
         synced(real.kernel)
@@ -195,7 +195,7 @@ def test_the_variant_with_rules_is_the_one(place, variant):
         assert detect(place.run) == other
 
 
-def test_another_holder_of_the_lock_is_waited_for(namespace, tmp_path):
+def test_the_lock_of_another_program_is_waited_for(namespace, tmp_path):
     """IPT-08."""
     path = tmp_path / "xtables.lock"
     released = threading.Event()

@@ -33,7 +33,7 @@ def kernel(namespace, lock):
     return IptablesKernel(run, "legacy", namespace.socket, lock.name)
 
 
-def test_a_lock_that_is_held_is_not_taken_for_rules_that_are_gone(kernel, lock, namespace):
+def test_a_held_lock_is_not_mistaken_for_lost_rules(kernel, lock, namespace):
     proxier = synced(kernel, service(), slice_(*BOTH))
     assert kernel.intact(4) is Intact.YES
     fcntl.flock(lock, fcntl.LOCK_EX)
@@ -49,12 +49,12 @@ def test_a_lock_that_is_held_is_not_taken_for_rules_that_are_gone(kernel, lock, 
     assert kernel.intact(4) is Intact.NO
 
 
-def test_a_lock_that_is_held_is_not_taken_for_what_a_machine_lacks(kernel, lock):
+def test_a_held_lock_is_not_mistaken_for_a_missing_feature(kernel, lock):
     fcntl.flock(lock, fcntl.LOCK_EX)
     assert kernel.missing((4,)) is None
 
 
-def test_a_tool_that_is_missing_says_nothing_of_the_rules(namespace):
+def test_a_missing_tool_leaves_the_state_of_the_rules_unknown(namespace):
     kernel = IptablesKernel(lambda *_: subprocess.CompletedProcess([], 127, b"", b"not installed"), "legacy")
     assert kernel.intact(4) is Intact.UNKNOWN
 
@@ -69,5 +69,5 @@ def test_a_tool_that_is_missing_says_nothing_of_the_rules(namespace):
         ("", "yes"),
     ],
 )
-def test_one_part_that_is_gone_decides(parts, whole):
+def test_one_missing_part_means_lost_rules(parts, whole):
     assert Intact.of(map(Intact, parts.split())) is Intact(whole)

@@ -33,7 +33,7 @@ def running(read: Case, **config) -> Iterator[PacketObserver]:
         yield observer
 
 
-def test_what_is_translated_passes_a_default_drop_and_health_checks_do(tmp_path, kernel_namespaces):
+def test_translated_packets_and_health_checks_pass_a_default_drop(tmp_path, kernel_namespaces):
     """MASQ-02, IPT-06, CMP-10: accepted by mark, as an answer, or by its own rule; nothing else is."""
     wanted = [
         flow(CLIENT, NP, "dnat+", E1),
@@ -54,7 +54,7 @@ def test_what_is_translated_passes_a_default_drop_and_health_checks_do(tmp_path,
 
 
 @pytest.mark.parametrize("liberal", [False, True])
-def test_packets_of_no_connection_are_dropped_unless_conntrack_is_liberal(tmp_path, kernel_namespaces, liberal):
+def test_invalid_packets_are_dropped_unless_conntrack_is_liberal(tmp_path, kernel_namespaces, liberal):
     """MASQ-03."""
     read = case("x", [full(), slice_(end(E1, "n1"))], [flow(POD, f"{CIP}:80", "dnat", E1)])
     with running(read, conntrack_tcp_be_liberal=liberal) as observer:
@@ -63,7 +63,7 @@ def test_packets_of_no_connection_are_dropped_unless_conntrack_is_liberal(tmp_pa
     assert [s.place for s in seen] == (["pods0"] if liberal else [])
 
 
-def test_a_client_keeps_its_endpoint_until_its_time_is_up(tmp_path, kernel_namespaces):
+def test_a_client_keeps_its_endpoint_until_the_affinity_timeout(tmp_path, kernel_namespaces):
     """AFF-02: by the kernel's own clock; each connection restarts the timeout, whatever address it uses."""
     config = {"clientIP": {"timeoutSeconds": 1}}
     sticky = service("LoadBalancer", lb=[LB], sessionAffinity="ClientIP", sessionAffinityConfig=config)
@@ -86,7 +86,7 @@ def test_a_client_keeps_its_endpoint_until_its_time_is_up(tmp_path, kernel_names
         assert found != first, "new draws among three never changed the endpoint"
 
 
-def test_an_endpoint_that_left_is_chosen_no_more(tmp_path, kernel_namespaces):
+def test_a_removed_endpoint_is_no_longer_chosen(tmp_path, kernel_namespaces):
     """AFF-04: the client's endpoint goes; the next connection draws among those that are left."""
     config = {"clientIP": {"timeoutSeconds": 600}}
     sticky = service("NodePort", sessionAffinity="ClientIP", sessionAffinityConfig=config)

@@ -18,7 +18,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 @pytest.mark.parametrize("cluster", CLUSTERS)
-def test_first_programs_are_as_written_down(cluster):
+def test_first_programs_equal_the_golden_files(cluster):
     """UPDATE_GOLDEN=1 writes them again; read the difference before it is committed."""
     path, text = GOLDEN / f"{cluster}.rules", program_of(cluster).text()
     if os.environ.get("UPDATE_GOLDEN"):
@@ -26,11 +26,11 @@ def test_first_programs_are_as_written_down(cluster):
     assert path.read_text() == text
 
 
-def test_no_golden_file_is_left_over():
+def test_every_golden_file_is_used():
     assert {path.stem for path in GOLDEN.iterdir()} == set(CLUSTERS)
 
 
-def test_known_names():
+def test_chain_names_are_those_of_kube_proxy():
     """IPT-02: the name, then the protocol, then for an endpoint its address and port."""
     assert chain_hash("ns1/svc1:p80" + "tcp") == "XPGD46QRK7WJZT7O"
     assert chain_hash("ns1/svc1:p80" + "tcp" + "10.180.0.1:80") == "SXIVWICOYRO3J4NJ"
@@ -49,7 +49,7 @@ def test_rules_are_counted_as_users_count_them():
         assert sum(line.startswith("-A") for line in written) == program.rules_total["nat"]
 
 
-def test_one_endpoint_more_writes_its_chain_and_its_service():
+def test_a_new_endpoint_writes_its_chain_and_its_services():
     kernel = Keeping()
     proxier = synced(kernel, service(), slice_(*BOTH), service(name="other", ip="172.30.0.42"))
     observe(proxier, slice_(*BOTH, end(E3, "n2")), event="MODIFIED")
@@ -63,7 +63,7 @@ def test_one_endpoint_more_writes_its_chain_and_its_service():
     assert program.rules_total["nat"] == kernel.programs[0].rules_total["nat"] + 3
 
 
-def test_the_last_endpoint_gone_leaves_a_refusal():
+def test_removing_the_last_endpoint_leaves_a_reject_rule():
     kernel = Keeping()
     proxier = synced(kernel, service(), slice_(end(E1, "n1")))
     observe(proxier, slice_(), event="MODIFIED")
@@ -98,7 +98,7 @@ def test_a_large_cluster_has_no_comments_on_endpoints():
     assert sum(" -> " in rule for rules in kernel.tables[4]["nat"].chains.values() for rule in rules) == 2
 
 
-def test_conntrack_that_is_liberal_keeps_invalid_packets():
+def test_liberal_conntrack_accepts_invalid_packets():
     """MASQ-03."""
     kernel = Keeping()
     synced(kernel, config=dataclasses.replace(CONFIG, conntrack_tcp_be_liberal=True))
@@ -106,7 +106,7 @@ def test_conntrack_that_is_liberal_keeps_invalid_packets():
     assert "INVALID" not in kernel.programs[0].text()
 
 
-def test_endpoints_are_taken_in_the_order_of_their_texts():
+def test_endpoints_are_in_the_order_of_their_texts():
     """EPS-07: as plain strings, by which 10.1.1.11:11 comes before 10.1.1.1:11."""
     kernel = Keeping()
     synced(kernel, service(), slice_(*(end(address) for address in ("10.1.1.2", "10.1.1.1", "10.1.1.11"))))
@@ -120,7 +120,7 @@ def test_endpoints_are_taken_in_the_order_of_their_texts():
     ]  # fmt: skip
 
 
-def test_refusals_name_the_service_port():
+def test_reject_rules_name_the_service_port():
     """NOEP-06: with its port's name, and without where it has none."""
     kernel = Keeping()
     bare = service(name="s2", ip="172.30.0.42", ports=[("", "TCP", 80, 0)])

@@ -70,7 +70,7 @@ def test_a_packet_through_kube_proxys_own_rules(source, target, kind, ends, masq
     assert shown(fed(FIRST).trace(asked(source, target)).outcome) == (kind, ends, masquerade)
 
 
-def test_the_steps_are_the_rules_that_held_and_accepting_is_one():
+def test_the_steps_are_the_matching_rules_including_accept():
     steps = fed(FIRST).trace(asked(CLIENT, f"{NODE}:32100")).steps
     assert steps[-1].startswith("filter: -A KUBE-NODEPORTS") and steps[-1].endswith("-j ACCEPT")
     assert fed(FIRST).facts() == {"martian_firewall_rule": True}
@@ -94,14 +94,14 @@ def test_a_client_is_remembered_by_the_tracers_clock_and_forgotten_with_the_rule
     assert shown(tracer.trace(question).outcome)[1] == WEB, "its list went with its last rule"
 
 
-def test_partial_texts_change_what_they_name_alone():
+def test_partial_texts_change_only_the_chains_they_name():
     tracer = fed(FIRST, SECOND)
     assert shown(tracer.trace(asked(POD, "172.30.0.41:80")).outcome) == ("dnat", {"10.180.0.8:8080"}, False)
     assert shown(tracer.trace(asked(CLIENT, "1.2.3.4:80")).outcome) == ("dnat", {"10.180.0.1:80"}, False)
 
 
 @pytest.mark.parametrize("variant", iptables.VARIANTS)
-def test_the_kernel_prints_what_means_the_same(namespace, variant):
+def test_rules_printed_by_the_kernel_are_equivalent(namespace, variant):
     place = Place("netns", namespace.socket, namespace.run)
     text = "".join(line for line in FIRST.splitlines(keepends=True) if "nfacct" not in line)
     with iptables.real(place, variant) as opened:
@@ -140,13 +140,13 @@ def line(begin: str) -> str:
         ("*nat\n", "*nat\n:KUBE-SEP-STALE - [0:0]\n", "KUBE-SEP-STALE"),
     ],
 )  # fmt: skip
-def test_read_back_refuses_rules_that_contradict_each_other(old, new, words):
+def test_readback_rejects_contradictory_rules(old, new, words):
     assert old in FIRST
     with pytest.raises(ValueError, match=words):
         behaviour_of(ParsedTables(FIRST.replace(old, new, 1)))
 
 
-def test_read_back_sees_every_difference_in_behaviour():
+def test_readback_detects_every_difference_in_behaviour():
     right = behaviour_of(ParsedTables(FIRST))
     for old, new in (
         ("10.180.0.9:8080\n", "10.180.0.9:8081\n"),
@@ -177,13 +177,13 @@ def test_read_back_sees_every_difference_in_behaviour():
         ("-A KUBE-X -j KUBE-X", "form a loop"),
     ],
 )
-def test_the_tracer_skips_no_rule_in_silence(text, words):
+def test_the_tracer_skips_no_rule_silently(text, words):
     tracer = fed(f"*nat\n:KUBE-X - [0:0]\n{text}\n-A PREROUTING -j KUBE-X\nCOMMIT\n")
     with pytest.raises(ValueError, match=words):
         tracer.trace(asked(CLIENT, "8.8.8.8:53"))
 
 
-def test_the_policy_of_a_builtin_chain_counts():
+def test_the_policy_of_a_builtin_chain_applies():
     tracer = fed("*filter\n:FORWARD DROP [0:0]\n:INPUT DROP [0:0]\nCOMMIT\n", FIRST)
     assert tracer.trace(asked(CLIENT, f"{NODE}:30001")).outcome.kind == "dnat", "marked packets are accepted (MASQ-02)"
     assert tracer.trace(asked(CLIENT, f"{NODE}:32100")).outcome.kind == "no-op", "accepted (IPT-06)"

@@ -48,7 +48,7 @@ def kernel(namespace, tools):
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_a_history_needs_no_tool_once_the_tables_are_there(kernel, tools, seed):
+def test_syncs_do_not_run_the_tool_once_the_tables_exist(kernel, tools, seed):
     memory = iptables.memory()
     proxiers = [Proxier("iptables", CONFIG, each, time.perf_counter, "node-0001") for each in (memory.kernel, kernel)]
     edits = 0
@@ -75,7 +75,7 @@ def test_a_history_needs_no_tool_once_the_tables_are_there(kernel, tools, seed):
         ["-A", "POSTROUTING", "-p", "udp", "-j", "RETURN"],
     ],
 )
-def test_rules_of_others_in_our_chains_stay(kernel, tools, meanwhile):
+def test_other_programs_rules_in_our_chains_stay(kernel, tools, meanwhile):
     more = service(name="more", ip="172.30.0.60"), slice_(*BOTH, of="more", name="more-a")
     proxier = synced(kernel, service(), slice_(*BOTH), *more)
     assert tools([tool("nft", 4), "-t", "nat", *meanwhile]).returncode == 0
@@ -89,7 +89,7 @@ def test_rules_of_others_in_our_chains_stay(kernel, tools, meanwhile):
     assert "172.30.0.41/32" in rules and "172.30.0.60" not in rules
 
 
-def test_rules_that_others_took_out_and_put_back_are_found_by_the_tool(kernel, tools):
+def test_rules_reinserted_by_other_programs_are_found_by_the_tool(kernel, tools):
     """Another handle, the same rule."""
     more = service(name="more", ip="172.30.0.60"), slice_(*BOTH, of="more", name="more-a")
     proxier = synced(kernel, service(), slice_(*BOTH), *more)
@@ -103,7 +103,7 @@ def test_rules_that_others_took_out_and_put_back_are_found_by_the_tool(kernel, t
     assert "172.30.0.41" not in kernel.save(4)
 
 
-def test_what_kernel_and_tool_refuse_is_an_error(kernel, tools):
+def test_a_program_rejected_by_kernel_and_tool_is_an_error(kernel, tools):
     more = service(name="more", ip="172.30.0.60"), slice_(*BOTH, of="more", name="more-a")
     proxier = synced(kernel, service(), slice_(*BOTH), *more)
     tools([tool("nft", 4), "-t", "nat", "-F", "KUBE-SERVICES"])
@@ -132,7 +132,7 @@ def test_a_chain_that_only_loses_rules_is_not_written_again(kernel, tools):
 
 
 @pytest.mark.parametrize("cluster", CLUSTERS)
-def test_jumps_are_there_once(kernel, cluster, tools):
+def test_jumps_exist_once(kernel, cluster, tools):
     """IPT-03: those that the tool has made are known again."""
     keeping = Keeping()
     synced(keeping, *CLUSTERS[cluster])

@@ -18,7 +18,7 @@ from tests.cases.test_differential import outcome, walk
 
 
 @given(events=clusters(), wanted=settings_of_proxies)
-def test_tracer_oracle_and_read_back_agree(events, wanted):
+def test_tracer_oracle_and_readback_agree(events, wanted):
     opened, tracers = ipvs.memory(), Tracers("ipvs", frozenset(map(packed, LOCAL)))
     synced("ipvs", events, wanted, opened.kernel, tracers)
     oracle = oracle_of(events, wanted)
@@ -29,7 +29,7 @@ def test_tracer_oracle_and_read_back_agree(events, wanted):
 
 
 @given(events=clusters(), again=clusters(), wanted=settings_of_proxies, syncs=st.frozensets(st.integers(0, 40)))
-def test_state_step_by_step_is_state_at_once(events, again, wanted, syncs):
+def test_incremental_state_equals_state_from_scratch(events, again, wanted, syncs):
     path, straight = walk(events, again)
     stepwise, at_once = ipvs.memory(), ipvs.memory()
     synced("ipvs", path, wanted, stepwise.kernel, syncs=syncs)
@@ -39,7 +39,7 @@ def test_state_step_by_step_is_state_at_once(events, again, wanted, syncs):
 
 
 @given(events=clusters(), again=clusters(), wanted=settings_of_proxies, syncs=st.frozensets(st.integers(0, 40)))
-def test_programs_are_the_same_every_time(events, again, wanted, syncs):
+def test_programs_are_deterministic(events, again, wanted, syncs):
     path, _ = walk(events, again)
     first, second = (synced("ipvs", path, wanted, ipvs.memory().kernel, syncs=syncs).digest for _ in range(2))
     assert first == second
@@ -48,7 +48,7 @@ def test_programs_are_the_same_every_time(events, again, wanted, syncs):
 @pytest.mark.vm
 @settings(max_examples=2, derandomize=True, phases=(Phase.generate,), deadline=None)
 @given(events=clusters(), wanted=settings_of_proxies)
-def test_the_kernel_holds_what_the_oracle_demands(node, events, wanted):
+def test_the_kernel_state_equals_the_oracles(node, events, wanted):
     node.memory = ipvs.memory()
     node.proxier(proxy_config(wanted, NEWEST), events)
     assert node.differences() == []

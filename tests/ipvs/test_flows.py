@@ -9,6 +9,6 @@ from ..conntrack.story import a_client_leaves_an_endpoint_that_is_gone
 
 
 @pytest.mark.vm
-def test_flows_go_where_somebody_serves():
+def test_flows_reach_serving_endpoints():
     with clients("ipvs") as them:
         a_client_leaves_an_endpoint_that_is_gone(them, counted=False)

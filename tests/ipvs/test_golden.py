@@ -63,7 +63,7 @@ def texts(family: str) -> list[str]:
 
 @pytest.mark.parametrize("family", ADDRESSES)
 @pytest.mark.parametrize(("step", "name"), list(enumerate(["start", "endpoint-goes", "service-goes"])))
-def test_programs_read_as_the_tools_write(family, step, name):
+def test_programs_have_the_tools_format(family, step, name):
     path, found = GOLDEN / f"{family}-{name}.txt", texts(family)[step]
     if os.environ.get("UPDATE_GOLDEN"):
         path.write_text(found)

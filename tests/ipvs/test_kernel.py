@@ -104,7 +104,7 @@ def test_schedulers(node):
         assert weights(node) == {E1: 1, E2: 1}
 
 
-def test_a_scheduler_that_is_not_there_is_found_out_first(node):
+def test_a_missing_scheduler_is_detected_first(node):
     """IPVS-04: nothing of it stays behind."""
     with pytest.raises(KernelError, match="can't use the IPVS proxier: no scheduler 'nosuch'"):
         node.proxier(config(ipvs_scheduler="nosuch"), WEB)
@@ -123,7 +123,7 @@ def test_affinity_is_changed_in_place(node):
     assert node.held().options[SERVER] == "-s rr" and node.kernel._dump_servers() == before
 
 
-def test_step_by_step_is_at_once(node):
+def test_incremental_state_equals_state_from_scratch(node):
     """IPVS-21: what the kernel holds after many changes is what it holds after a start with their sum."""
     full = service("LoadBalancer", externalIPs=[EXT], lb=[LB], externalTrafficPolicy="Local")
     path = [service(), slice_(end(E1, "n1")), full, slice_(end(E2), end(E1, "n1")), service("NodePort"),
@@ -185,7 +185,7 @@ def test_a_connection_outlives_its_endpoint(node, backend):
     assert weights(node) == {E2: 1}
 
 
-def test_a_second_start_on_a_destination_that_waits(node, backend):
+def test_a_restart_with_a_destination_pending_deletion(node, backend):
     """INV-03, IPVS-07: a proxy that restarts while destinations drain uses them again, or lets them drain."""
     proxier = node.proxier(CONFIG, [*added(service()), *added(slice_(end("10.181.0.2")))])
     with node.place.make_socket(socket.AF_INET, socket.SOCK_STREAM, 0) as client:
@@ -209,7 +209,7 @@ def wait_until_nothing_waits(node: IpvsNode) -> None:
         time.sleep(0.1)
 
 
-def test_sets_that_another_proxy_left_are_replaced(node):
+def test_sets_of_another_proxy_are_replaced(node):
     """INV-03: whatever their size and content; those that are as they should be stay the same sets."""
     node.proxier(CONFIG, WEB)
     node.command("ipset", "add", "KUBE-CLUSTER-IP", "172.30.9.9,tcp:9")
@@ -240,7 +240,7 @@ SETS = (
 )  # fmt: skip
 
 
-def test_another_proxy_takes_over_and_gives_back(node):
+def test_another_proxy_takes_over_and_back(node):
     """IPVS-09, IPVS-10: it empties the chains and sets that it knows, and clears the servers; nothing else is left."""
     for _ in range(2):
         node.proxier(CONFIG, WEB)
@@ -272,7 +272,7 @@ def test_checking_for_rules_creates_none(node):
     assert asked and all({"-N", "-X", "restore"}.isdisjoint(command) for command in asked)
 
 
-def test_a_machine_that_has_all_lacks_nothing_and_keeps_nothing(node):
+def test_a_probe_finds_every_feature_and_leaves_nothing(node):
     kernel = IpvsKernel(node.place.make_socket, node.place.run)
     before = [node.command("ipset", "list", "-n"), node.command("ip", "-br", "link")]
     assert kernel.missing((4, 6)) is None

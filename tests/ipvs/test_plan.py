@@ -11,7 +11,7 @@ from ..cli.test_plan import dump, harness  # noqa: F401 (a fixture)
 
 
 @pytest.mark.vm
-def test_the_sections_load(dump, tmp_path: Path):  # noqa: F811 (the fixture)
+def test_the_tools_load_the_sections(dump, tmp_path: Path):  # noqa: F811 (the fixture)
     folder = tmp_path / "ipvs"
     assert harness("plan", dump, "--mode", "ipvs", "--dir", str(folder)).returncode == 0
     # As proxy-engine does before it starts: the sections' sysctls are the module's.

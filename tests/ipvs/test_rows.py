@@ -45,7 +45,7 @@ def failures(verdict: dict) -> list:
 
 
 @each_row
-def test_tracer_and_oracle_say_the_same(row, tmp_path):
+def test_tracer_and_oracle_agree(row, tmp_path):
     made = read(row, tmp_path)
     assert failures(judge(made, "ipvs")) == [None]
     oracle, seq = Oracle(made.node, made.settings()), 1
@@ -64,7 +64,7 @@ def test_the_tracer_finds_what_a_case_expects(case):
 
 @pytest.mark.vm
 @pytest.mark.parametrize("row", KERNEL_ROWS, ids=lambda row: f"{row.ids.split()[0]} {row.name}")
-def test_the_kernel_does_so(row, tmp_path, node):
+def test_the_kernel_agrees(row, tmp_path, node):
     made = read(row, tmp_path)
     assert failures(judge(made, "ipvs", node.observer_of)) == [None]
     if row.asserts or KERNEL_ROWS is ROWS:

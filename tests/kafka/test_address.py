@@ -9,7 +9,7 @@ from harness.log import RecordingError
 from harness.log.kafka.address import ENVIRONMENT, SETTINGS, parse_address, settings_from
 
 
-def test_an_address_with_everything(tmp_path):
+def test_a_complete_address_is_parsed(tmp_path):
     (tmp_path / "c.properties").write_text("security.protocol=SASL_SSL\n")
     address = parse_address(f"kafka://a:9092,[::1]:9093/prod.eu?from=12&until=5m&config={tmp_path}/c.properties")
     assert address.bootstrap == ("a:9092", "[::1]:9093") and address.topic == "prod.eu"
@@ -37,7 +37,7 @@ def test_a_bad_address_is_named(url):
     assert BAD[url] in str(raised.value)
 
 
-def test_settings_in_the_words_of_every_client(tmp_path, monkeypatch):
+def test_settings_have_the_names_of_every_client(tmp_path, monkeypatch):
     file = tmp_path / "client.properties"
     file.write_text(
         "# Kafka's own\n! and so\n\nsecurity.protocol = SASL_SSL\nsasl.mechanism=SCRAM-SHA-512\n"
@@ -68,7 +68,7 @@ def test_settings_in_the_words_of_every_client(tmp_path, monkeypatch):
         ("nonsense", "is not KEY=VALUE"),
     ],
 )
-def test_what_cannot_be_set_is_named(pair, text):
+def test_unknown_settings_are_named(pair, text):
     with pytest.raises(ValueError, match="--kafka-config") as raised:
         settings_from(None, (pair,))
     assert text in str(raised.value)

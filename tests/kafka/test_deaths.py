@@ -40,7 +40,7 @@ def record(cluster, broker, tmp_path):
     broker.up()
 
 
-def test_file_and_topic_are_the_same_though_the_broker_dies(cluster, broker, record, tmp_path):
+def test_file_and_topic_agree_although_the_broker_is_killed(cluster, broker, record, tmp_path):
     """Recorder goes on, is stopped and is started again, all while the broker is away."""
     out, url = tmp_path / "a.jsonl", f"kafka://{broker.bootstrap}/dies"
     recorder = record("dies", "--out", out)
@@ -65,7 +65,7 @@ def test_file_and_topic_are_the_same_though_the_broker_dies(cluster, broker, rec
     assert events_of(url) == events_of(out) and folded(url) == cluster.truth()
 
 
-def test_a_bounded_spool_then_a_clear_stop_and_nothing_lost(cluster, broker, record):
+def test_a_full_spool_stops_the_recorder_without_losses(cluster, broker, record):
     """The topic only: the spool outlives the recorder, and is gone when the topic has it."""
     url, spool = f"kafka://{broker.bootstrap}/spooled", cluster.folder / "state/kube-proxy-harness/spool/spooled"
     recorder = record("spooled", "--spool-limit", "40KiB")

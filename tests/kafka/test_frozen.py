@@ -44,7 +44,7 @@ def opened(broker, freeze):
     writer.close(0)
 
 
-def test_a_copy_to_a_broker_that_answers_nothing_says_so(broker, freeze, monkeypatch):
+def test_a_copy_to_an_unresponsive_broker_is_an_error(broker, freeze, monkeypatch):
     monkeypatch.setattr(topic, "TIMEOUT_MS", 2_000)
     freeze()
     began = time.monotonic()
@@ -53,7 +53,7 @@ def test_a_copy_to_a_broker_that_answers_nothing_says_so(broker, freeze, monkeyp
     assert "the broker does not answer: it accepts connections but does not answer requests" in done.stderr
 
 
-def test_a_transaction_that_nobody_answers_ends(freeze, opened):
+def test_an_unanswered_transaction_times_out(freeze, opened):
     writer, events = opened
     freeze()
     began = time.monotonic()
@@ -62,7 +62,7 @@ def test_a_transaction_that_nobody_answers_ends(freeze, opened):
     assert time.monotonic() - began < SOON
 
 
-def test_looking_for_the_end_of_a_topic_ends(broker, freeze, opened, monkeypatch):
+def test_looking_for_the_end_of_a_topic_times_out(broker, freeze, opened, monkeypatch):
     writer, _ = opened
     read = sink._records
 

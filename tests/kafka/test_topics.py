@@ -71,7 +71,7 @@ def test_a_topic_replays_like_its_file(url):
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.zst"])
-def test_there_and_back_again_it_is_the_same(url, tmp_path, suffix):
+def test_a_recording_survives_the_round_trip_through_a_topic(url, tmp_path, suffix):
     back = tmp_path / f"back{suffix}"
     run("copy", DEMO, url)
     run("copy", url, str(back))
@@ -82,7 +82,7 @@ def test_there_and_back_again_it_is_the_same(url, tmp_path, suffix):
     assert json.loads(run("inspect", url, "--json"))["events"] == 300
 
 
-def test_a_copy_is_continued_and_never_doubled(url):
+def test_a_copy_is_continued_without_duplicates(url):
     assert copy(f"{DEMO}", url, None, lambda n: None) == 300
     assert copy(DEMO, url, None, lambda n: None) == 0
     other = f"{url}-half"
@@ -162,7 +162,7 @@ def test_an_event_too_large_for_the_topic_names_the_setting(url, broker):
     assert done.returncode == 2 and "raise max.message.bytes" in done.stderr, done.stderr
 
 
-def test_what_is_no_recording_is_said(url, broker, tmp_path):
+def test_a_topic_that_is_no_recording_is_reported(url, broker, tmp_path):
     with pytest.raises(RecordingError, match="there is no such topic"):
         open_source(url)
     run("copy", DEMO, url)
@@ -201,7 +201,7 @@ def test_a_page_follows_a_topic(url):
     writer.close()
 
 
-def test_who_opens_last_writes_alone(url):
+def test_the_last_producer_fences_the_others(url):
     """A dead recorder's batches that are still on their way must not arrive after its successor's."""
     first = TopicWriter(parse_address(url), HEADER, b"one")
     first.write([event(1), event(2)])
@@ -215,7 +215,7 @@ def test_who_opens_last_writes_alone(url):
     assert seqs(url) == [1, 2, 3]
 
 
-def test_an_open_transaction_of_the_dead_is_never_read(url):
+def test_an_open_transaction_of_a_killed_producer_is_never_read(url):
     first = TopicWriter(parse_address(url), HEADER, b"one")
     first.write([event(1)])
     first._producer.begin_transaction()
@@ -230,7 +230,7 @@ def test_an_open_transaction_of_the_dead_is_never_read(url):
         assert [bytes(found.object) for found in recording][1] == bytes(event(2, size=11).object)
 
 
-def test_objects_as_large_as_etcd_takes_them(url):
+def test_objects_of_etcds_maximum_size(url):
     writer = TopicWriter(parse_address(url), HEADER, b"me")
     writer.write([event(1, size=1_500_000), event(2, size=3_000_000)])
     writer.close()
@@ -257,7 +257,7 @@ def test_a_live_topic_is_followed(url, tmp_path):
     assert json.loads(out)["digest"] == replayed(DEMO, "--until", str(events[-1].seq - 1))["digest"]
 
 
-def test_a_follower_ends_in_good_order(url, tmp_path):
+def test_a_follower_ends_cleanly(url, tmp_path):
     run("copy", DEMO, url)
     mirror = tmp_path / "mirror.jsonl"
     child = subprocess.Popen([sys.executable, "-m", "harness", "copy", url, str(mirror), "--follow"])
@@ -291,13 +291,13 @@ def test_a_growing_file_is_followed_line_by_line(tmp_path):
 @pytest.mark.parametrize(
     ("command", "code"), [(["inspect"], 2), (["copy", "--follow", DEMO], 1)], ids=["inspect", "copy"]
 )
-def test_a_broker_that_is_not_there_is_said_soon(command, code):
+def test_a_missing_broker_is_reported_soon(command, code):
     """Before the client's own patience, which is 10 s, begins."""
     done = CliRunner().invoke(main, [*command, "kafka://127.0.0.1:1/nothing"])
     assert done.exit_code == code and "the broker does not answer" in done.output
 
 
-def test_an_event_log_is_shipped_while_it_grows_though_the_broker_dies(url, broker, tmp_path):
+def test_a_growing_log_is_shipped_although_the_broker_is_killed(url, broker, tmp_path):
     """The file is the spool: what happened while the broker was away arrives once it is back, and only once."""
     path, store = tmp_path / "run.jsonl", LiveStore()
     with Journal(path, store, {"name": "lab"}) as log:

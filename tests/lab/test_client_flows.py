@@ -34,7 +34,7 @@ SEEN = """table ip seen {
 """
 
 
-def test_the_balancer_leads_a_connection_that_tries_again_to_the_same_node(cluster):
+def test_the_load_balancer_sends_a_retransmission_to_the_same_node(cluster):
     """An address of the test's own, whose route does not follow the engines' health meanwhile."""
     nodes = ("node-1", "node-2")
     hops = [word for n in cluster.status().nodes for word in ("nexthop", "via", n.address)]
@@ -63,7 +63,7 @@ print(since)
 """
 
 
-def test_a_connection_that_ended_is_not_another_s_from_the_same_port(cluster):
+def test_an_ended_connection_is_not_mistaken_for_a_new_one_from_its_port(cluster):
     done = cluster.run("client", ["python3", "-c", ASKS])
     assert not done.returncode, done.stderr.decode()
     since_ns = int(done.stdout)
@@ -92,7 +92,7 @@ Connection(sock).require([message(DELETE, 0, bytes.fromhex(sys.argv[1]))])
 """
 
 
-def test_a_datagram_by_an_older_flow_is_known_also_when_that_was_removed_since(cluster):
+def test_a_datagram_of_an_older_flow_is_recognised_after_its_removal(cluster):
     done = cluster.run("client", ["python3", "-c", ASKS_TWICE])
     assert not done.returncode, done.stderr.decode()
     flow = FlowQuery("udp", CLIENT_ADDRESS, 1025, "10.10.0.11", 30082, "node-1", since_ns=int(done.stdout))

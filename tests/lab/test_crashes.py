@@ -65,7 +65,7 @@ def test_a_lab_whose_supervisor_was_killed_is_reported_and_can_be_ended(tmp_path
     assert not folder.exists()
 
 
-def test_two_labs_at_once_know_nothing_of_each_other_and_a_folder_holds_one(tmp_path):
+def test_two_labs_are_independent_and_a_folder_holds_one(tmp_path):
     with lab(SMALL, tmp_path / "one") as one, lab(SMALL, tmp_path / "two") as two:
         two.perform("pod.signal", pod="web-1", number="SIGKILL")
         eventually(lambda: not curl(two, "client", "http://10.10.0.11:30080/"))
@@ -75,7 +75,7 @@ def test_two_labs_at_once_know_nothing_of_each_other_and_a_folder_holds_one(tmp_
         assert curl(one, "client", "http://10.10.0.11:30080/").startswith("web-1")
 
 
-def test_a_folder_is_taken_from_the_first_moment_on(tmp_path):
+def test_a_folder_is_locked_from_the_start_of_a_lab(tmp_path):
     begun, go_on = threading.Event(), threading.Event()
 
     def slowly(line: str) -> None:
@@ -96,7 +96,7 @@ def test_a_folder_is_taken_from_the_first_moment_on(tmp_path):
     stop(tmp_path / "lab")
 
 
-def test_it_needs_no_privileges_but_to_make_user_namespaces(tmp_path):
+def test_a_lab_needs_no_privileges_but_user_namespaces(tmp_path):
     """Everything by a user who is not root, which root is too in a namespace where it is somebody else."""
     lower = ["unshare", "-U", "--map-user=1000", "--map-group=1000"] if os.geteuid() == 0 else []
     words = f"{sys.executable} -m harness lab"

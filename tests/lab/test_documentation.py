@@ -17,7 +17,7 @@ PAGE = Path("docs/lab.md").read_text()
 COMMANDS = re.findall(r"^    (harness .*)$", PAGE, re.MULTILINE)
 
 
-def test_its_commands_run_in_order(kernel_namespaces, tmp_path):
+def test_documented_commands_run_in_order(kernel_namespaces, tmp_path):
     """As written, with a state directory of their own."""
     env = os.environ | {"XDG_STATE_HOME": str(tmp_path / "state"), "PYTHONPATH": os.getcwd()}
 
@@ -54,7 +54,7 @@ def test_every_option_of_up_is_in_its_table_with_its_default():
             assert told[name] == str(option.default), name
 
 
-def test_its_addresses_are_the_lab_s():
+def test_documented_addresses_are_those_of_a_lab():
     for node in nodes_of(LabOptions(nodes=2)):
         assert f"{node.name} {node.address}" in PAGE and node.pod_network in PAGE
     for service in service_manifests():

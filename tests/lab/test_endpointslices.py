@@ -23,7 +23,7 @@ def pod(number: int, ready: bool = True, terminating: bool = False, address: boo
     return manifest
 
 
-def test_conditions_are_those_of_the_pod():
+def test_endpoint_conditions_follow_the_pod():
     pods = [pod(1), pod(2, ready=False), pod(3, terminating=True), pod(4, ready=False, terminating=True)]
     (piece,) = slices_of(WEB, pods, ZONES)
     told = [tuple(e["conditions"][word] for word in ("ready", "serving", "terminating")) for e in piece["endpoints"]]
@@ -32,7 +32,7 @@ def test_conditions_are_those_of_the_pod():
     assert piece["endpoints"][0]["zone"] == "zone-a"
 
 
-def test_pods_without_an_address_or_of_another_app_are_not_in_it():
+def test_pods_without_an_address_or_of_another_app_are_left_out():
     other = pod(2)
     other["metadata"]["labels"] = {"app": "other"}
     (piece,) = slices_of(WEB, [pod(1, address=False), other], ZONES)
@@ -46,7 +46,7 @@ def test_ports_are_the_targets_by_name():
     ]  # fmt: skip
 
 
-def test_hints_only_where_asked_for_and_every_zone_is_known():
+def test_hints_need_the_policy_and_every_zone():
     near = {**WEB, "spec": {**WEB["spec"], "trafficDistribution": "PreferClose"}}
     (piece,) = slices_of(near, [pod(1), pod(2, node="node-2")], ZONES)
     assert [e["hints"]["forZones"][0]["name"] for e in piece["endpoints"]] == ["zone-a", "zone-b"]
@@ -55,19 +55,19 @@ def test_hints_only_where_asked_for_and_every_zone_is_known():
 
 
 @given(count=st.integers(0, 3 * LARGEST_SLICE))
-def test_slices_are_full_but_for_the_last_and_lose_nobody(count):
+def test_only_the_last_slice_is_not_full_and_no_pod_is_missing(count):
     pieces = slices_of(WEB, [pod(n) for n in range(1, count + 1)], ZONES)
     assert all(len(piece["endpoints"]) == LARGEST_SLICE for piece in pieces[:-1])
     assert sum(len(piece["endpoints"]) for piece in pieces) == count
     assert len({piece["metadata"]["name"] for piece in pieces}) == len(pieces)
 
 
-def test_same_looks_past_the_time_of_writing():
+def test_slices_are_compared_without_their_timestamp():
     assert same(slices_of(WEB, [pod(1)], ZONES, "a")[0], slices_of(WEB, [pod(1)], ZONES, "b")[0])
     assert not same(slices_of(WEB, [pod(1)], ZONES)[0], slices_of(WEB, [pod(1, ready=False)], ZONES)[0])
 
 
-def test_questions_are_what_every_kernel_must_do():
+def test_questions_cover_every_expected_change():
     assert questions({"a": True, "b": True}, {"a": False, "b": True}) == {"a": False}
     assert questions({"a": False, "b": True}, {"a": True, "b": True}) == {"a": True}
     assert questions({"a": True, "b": True}, {"b": True, "c": True}) == {"a": False, "c": True}
@@ -80,7 +80,7 @@ def test_used_addresses_are_those_of_the_conditions():
     assert used_addresses(pieces, "node-1") == {"10.120.1.1": True, "10.120.1.2": False}
 
 
-def test_a_node_whose_endpoints_all_drain_goes_on_using_them_itself():
+def test_a_node_with_only_draining_endpoints_keeps_using_them():
     """For policy Local (KEP-1669); other policies stop using them at once."""
     piece = slices_of(WEB, [pod(1), pod(2)], ZONES)[0]
     for endpoint, node in zip(piece["endpoints"], ("node-1", "node-2"), strict=True):

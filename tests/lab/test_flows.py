@@ -42,14 +42,14 @@ def announced(begun=(), removed=(), table: bytes = b"", flow: bytes = FLOW) -> N
         (500, 600, None),
     ],
 )
-def test_a_port_that_is_kept_is_asked_about_up_to_when_the_request_was_lost(since, until, endpoint):
+def test_a_reused_client_port_is_queried_until_the_loss(since, until, endpoint):
     """Its flow began at 200, was removed, and began again at 400, to somebody else."""
     flows = announced(begun=[("10.120.3.10", 200), ("10.120.2.10", 400)])
     assert flows.find(FLOW, since, until) == (endpoint and (endpoint, 9091, False))
 
 
 @pytest.mark.parametrize(("state", "found"), [(1, True), (3, True), (7, False), (8, False), (None, True)])
-def test_a_new_connection_is_taken_for_an_older_one_unless_that_has_ended(state, found):
+def test_a_connection_is_attributed_to_an_older_one_unless_that_has_ended(state, found):
     """By the state that connection tracking has for the port: SYN_SENT, ESTABLISHED, TIME_WAIT, CLOSE, none of UDP."""
     tcp = b"" if state is None else nested(4, nested(1, attribute(1, bytes([state]))))
     flows = announced(begun=[("10.120.3.10", 200)], table=reply("10.120.3.10") + attribute(3, bytes(4)) + tcp)
@@ -59,7 +59,7 @@ def test_a_new_connection_is_taken_for_an_older_one_unless_that_has_ended(state,
 @pytest.mark.parametrize(
     ("protocol", "removed", "found"), [("udp", 350, True), ("udp", 250, False), ("tcp", 350, False)]
 )
-def test_a_request_by_an_older_flow_of_udp_that_was_removed_meanwhile_is_known(protocol, removed, found):
+def test_a_request_of_an_older_udp_flow_is_recognised_after_its_removal(protocol, removed, found):
     """The proxy removes what leads to an endpoint that is gone: before anybody asks, and after the request was lost."""
     flow = FlowQuery(protocol, "10.120.1.2", 1025, "10.112.0.10", 82)
     flows = announced(removed=[("10.120.3.10", removed)], flow=tuple_of(flow))

@@ -63,7 +63,7 @@ def ready(client: LabClient, name: str, wanted: bool = True) -> None:
     eventually(lambda: pod(client, name).ready is wanted)
 
 
-def test_tcp_probe_sees_a_dead_process_and_not_a_hanging_one(noticing):
+def test_a_tcp_probe_detects_a_dead_process_but_not_a_hanging_one(noticing):
     make(noticing, "tcp", {"tcpSocket": {"port": 9090}, "periodSeconds": 1, "failureThreshold": 1})
     ready(noticing, "tcp")
     noticing.perform("pod.health", pod="tcp", word="fail")
@@ -74,7 +74,7 @@ def test_tcp_probe_sees_a_dead_process_and_not_a_hanging_one(noticing):
     ready(noticing, "tcp", False)
 
 
-def test_exec_probe_is_what_its_command_exits_with_and_one_that_hangs_has_failed(noticing):
+def test_an_exec_probe_follows_the_exit_code_and_a_hanging_one_fails(noticing):
     flag = noticing.folder / "pods" / "exec" / "flag"
     command = ["sh", "-c", f"test $(cat {flag}) = good || sleep 60"]
     probe = {"exec": {"command": command}, "periodSeconds": 1, "timeoutSeconds": 1, "failureThreshold": 1}
@@ -106,7 +106,7 @@ def test_without_a_probe_a_pod_is_ready_until_its_end_is_seen(noticing):
     assert pod(noticing, "bare").restarts == 1
 
 
-def test_each_end_of_a_process_is_seen_and_counted(noticing):
+def test_every_exit_of_a_process_is_counted(noticing):
     for count in (1, 2):
         noticing.perform("pod.signal", pod="web-1", number="SIGKILL")
         eventually(lambda count=count: pod(noticing, "web-1").restarts == count)
@@ -115,7 +115,7 @@ def test_each_end_of_a_process_is_seen_and_counted(noticing):
     assert (status["restartCount"], status["ready"]) == (2, True)
 
 
-def test_a_kubelet_that_is_gone_starts_nothing(noticing):
+def test_a_dead_kubelet_starts_nothing(noticing):
     noticing.perform("node.kubelet", node="node-2", running=False)
     noticing.perform("pod.signal", pod="web-2", number="SIGKILL")
     eventually(lambda: not pod(noticing, "web-2").running)
@@ -126,7 +126,7 @@ def test_a_kubelet_that_is_gone_starts_nothing(noticing):
     assert pod(noticing, "web-2").restarts == 1
 
 
-def test_pods_that_nobody_asked_for_are_left_alone_and_those_without_a_node_wait(noticing):
+def test_foreign_pods_are_not_touched_and_unscheduled_ones_wait(noticing):
     make(noticing, "nowhere", None, node=None)
     make(noticing, "somebody-s", None)
     ready(noticing, "somebody-s")
@@ -136,7 +136,7 @@ def test_pods_that_nobody_asked_for_are_left_alone_and_those_without_a_node_wait
     assert pod(noticing, "web-1").running
 
 
-def test_a_probe_that_cannot_be_fails_its_pod_and_nothing_else(noticing):
+def test_an_invalid_probe_fails_only_its_pod(noticing):
     make(noticing, "senseless", {"tcpSocket": {"port": 70000}})
     status = eventually(lambda: send(noticing, "GET", f"{PODS}/senseless").get("status"))
     assert (status["phase"], status["reason"]) == ("Failed", "InvalidProbe")
@@ -170,7 +170,7 @@ class Recorded:
         self.written[name] = change({"metadata": {"name": name}})["status"]
 
 
-def test_a_node_that_is_full_refuses_a_pod_as_kubelets_do_and_goes_on(tmp_path):
+def test_a_full_node_rejects_a_pod_and_continues(tmp_path):
     options = LabOptions(nodes=1)
     (node,) = nodes_of(options)
     more = {"metadata": {"name": "more"}, "spec": {"nodeName": node.name}, "status": {}}
@@ -185,7 +185,7 @@ def test_a_node_that_is_full_refuses_a_pod_as_kubelets_do_and_goes_on(tmp_path):
     assert len(kubelet.containers) == MAX_PODS
 
 
-def test_up_s_options_reach_the_kubelets(kernel_namespaces, tmp_path):
+def test_options_of_up_reach_the_kubelets(kernel_namespaces, tmp_path):
     folder = ["--lab", str(tmp_path / "lab")]
     words = ["--nodes", "1", "--pods", "2", "--probe", "none", "--exit-notice", "200ms", "--restart-after", "300ms"]
     up = CliRunner().invoke(main, ["lab", "up", *folder, *words])

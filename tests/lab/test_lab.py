@@ -35,7 +35,7 @@ def ready_count(client: LabClient) -> int:
     return len(pods(client, ready=True, terminating=False))
 
 
-def test_every_way_in_reaches_every_pod(cluster):
+def test_every_service_address_reaches_every_pod(cluster):
     names = {pod.name for pod in cluster.status().pods}
     ways = [
         ("client", "http://10.10.0.11:30080/"), ("client", "http://10.10.0.12:30080/"),
@@ -93,7 +93,7 @@ def test_a_deleted_pod_terminates_and_is_replaced(cluster):
     eventually(lambda: ready_count(cluster) == 4)
 
 
-def test_what_cannot_be_done_is_refused_in_words(cluster):
+def test_impossible_operations_are_rejected_with_a_reason(cluster):
     with pytest.raises(LabError, match="no pod 'nobody' runs in the lab"):
         cluster.perform("pod.signal", pod="nobody", number="SIGKILL")
     with pytest.raises(LabError, match="no node 'node-9'; there are: node-1, node-2"):
@@ -150,7 +150,7 @@ def test_a_service_that_a_client_creates_works_and_goes_with_its_slices(cluster)
     eventually(lambda: '"mine-0"' not in curl(cluster, None, slices))
 
 
-def test_its_log_is_a_recording_that_folds_to_its_state(cluster):
+def test_a_labs_log_folds_to_its_state(cluster):
     cluster.fault_note({"fault": "none", "pod": "web-1", "phase": "inject"})
     with open_source(cluster.folder / "events.jsonl") as recording:
         state = State()
@@ -220,7 +220,7 @@ def test_the_command_up_status_exec_down(kernel_namespaces, tmp_path):
     assert CliRunner().invoke(main, ["replay", recording, "--kernel", "memory"]).exit_code == 0
 
 
-def test_senseless_labs_are_refused(tmp_path):
+def test_invalid_labs_are_rejected(tmp_path):
     done = CliRunner().invoke(main, ["lab", "up", "--nodes", "0", "--lab", str(tmp_path / "lab")])
     assert done.exit_code == 2
     assert "0 nodes; 1 to 30 fit a lab" in done.output
@@ -247,7 +247,7 @@ def test_a_port_inside_can_be_reached_from_outside(cluster):
         process.stdout.close()
 
 
-def test_every_kernel_is_held_against_what_the_api_says(cluster):
+def test_every_kernel_is_compared_with_the_api(cluster):
     eventually(lambda: not any(judged.differences for judged in cluster.kernels_judge().values()))
     cluster.perform("engine.signal", node="node-2", number="SIGSTOP")
     changes = "flush map ip kube-proxy nodeports", "delete table ip6 kube-proxy", "add table ip kube-proxy-shadow"
@@ -267,7 +267,7 @@ def test_every_kernel_is_held_against_what_the_api_says(cluster):
     eventually(lambda: not cluster.kernels_judge(["node-2"])["node-2"].differences)
 
 
-def test_spare_services_and_slices_go_and_come_back(cluster):
+def test_additional_services_and_slices_are_deleted_and_restored(cluster):
     for services, slices in ((2, 1), (60, 60), (3, 3)):
         cluster.perform("spares.set", services=services, slices=slices)
         eventually(lambda wanted=[services, slices]: cluster.status().spares == wanted)

@@ -40,7 +40,7 @@ def sockets(kernel_namespaces, tmp_path_factory):
         yield client
 
 
-def test_userspace_leads_every_way_in_to_every_pod(sockets):
+def test_in_userspace_every_service_address_reaches_every_pod(sockets):
     names = {pod.name for pod in sockets.status().pods}
     for where, url in [
         ("client", "http://10.10.0.11:30080/"), ("client", "http://198.51.100.10/"),
@@ -53,7 +53,7 @@ def test_userspace_leads_every_way_in_to_every_pod(sockets):
         assert done.stdout.startswith(b"web-"), (where, done.stderr)
 
 
-def test_userspace_is_witnessed_by_its_sockets_and_comes_back_after_a_crash(sockets):
+def test_userspace_convergence_is_seen_in_sockets_and_survives_a_crash(sockets):
     status = sockets.status()
     pod = status.pods[0]
     sockets.perform("pod.health", pod=pod.name, word="fail")
@@ -80,7 +80,7 @@ def test_a_lab_s_recording_replays_in_every_mode(sockets, tmp_path, mode):
     assert done.exit_code == 0, done.output
 
 
-def test_a_mode_that_the_kernel_lacks_is_refused_at_once_and_in_words(kernel_namespaces, tmp_path):
+def test_a_mode_that_the_kernel_lacks_is_rejected_at_once(kernel_namespaces, tmp_path):
     if ipvs.missing(Place("host", socket.socket, partial(network.run, None))) is None:
         pytest.skip("this kernel has IP_VS")
     command = [sys.executable, "-m", "harness", "lab", "up", "--mode", "ipvs", "--lab", str(tmp_path / "lab")]

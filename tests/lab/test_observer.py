@@ -13,7 +13,7 @@ pytestmark = pytest.mark.xdist_group("lab")
 
 
 @pytest.mark.parametrize("mode", ["nftables", "iptables"])
-def test_a_change_is_timed_by_the_transaction_that_brought_it(kernel_namespaces, tmp_path, mode):
+def test_a_change_is_timed_by_its_transaction(kernel_namespaces, tmp_path, mode):
     options = LabOptions(nodes=2, pods=4, mode=mode, failure_threshold=1, background_services=300)
     with lab(options, tmp_path / "lab") as client:
         since = client.status().seconds

@@ -23,7 +23,7 @@ def spelled_out(results: list[bool], success: int, failure: int) -> bool:
 
 
 @given(results=st.lists(st.booleans(), max_size=40), success=thresholds, failure=thresholds)
-def test_ready_as_the_thresholds_say(results, success, failure):
+def test_readiness_follows_the_thresholds(results, success, failure):
     readiness = Readiness(Probe(TcpSocket(80), success_threshold=success, failure_threshold=failure))
     changes = 0
     for number, result in enumerate(results, 1):
@@ -35,7 +35,7 @@ def test_ready_as_the_thresholds_say(results, success, failure):
     assert changes <= len(results) // min(success, failure) + 1
 
 
-def test_without_a_probe_ready_at_once_and_with_one_not():
+def test_a_container_is_ready_at_once_only_without_a_probe():
     assert Readiness(None).ready
     assert not Readiness(Probe(TcpSocket(80))).ready
 
@@ -65,7 +65,7 @@ def test_defaults_are_the_api_s():
         ({"tcpSocket": {"port": 80}, "periodSeconds": 0.5}, "readinessProbe.periodSeconds: 0.5"),
     ],
 )
-def test_what_the_api_refuses_is_refused_by_name(manifest, words):
+def test_invalid_probes_are_rejected_by_field(manifest, words):
     if words is None:
         assert parse_probe(manifest) is None
         return

@@ -22,19 +22,19 @@ def asked(delays: list[float], held_up: list[float]) -> tuple[bool, int]:
     return asyncio.run(holds(ask, 0.2)), count
 
 
-def test_an_answer_that_does_not_come_is_not_awaited_again():
+def test_a_timeout_is_not_repeated():
     assert asked([5], [0]) == (False, 1)
 
 
-def test_an_answer_in_time_holds():
+def test_an_answer_in_time_is_used():
     assert asked([0.01], [0]) == (True, 1)
 
 
-def test_a_loop_that_was_held_up_asks_again():
+def test_a_stalled_loop_asks_again():
     late = 0.2 + 2 * LATE_SECONDS
     assert asked([5, 0.01], [late, 0]) == (True, 2)
 
 
-def test_a_loop_that_is_always_held_up_ends():
+def test_a_loop_that_always_stalls_ends():
     late = 0.2 + 2 * LATE_SECONDS
     assert asked([5] * 3, [late] * 3) == (False, 3)

@@ -43,7 +43,7 @@ def test_a_stream_is_even_and_never_drifts(rate, seed, start):
 
 
 @given(rate=st.floats(0.1, 2000), each=st.floats(0.5, 50))
-def test_whole_users_make_any_rate(rate, each):
+def test_any_rate_is_split_into_whole_users(rate, each):
     users, rate_of_each = users_for(rate, each)
     assert abs(users * rate_of_each - rate) < 1e-6 * rate
     assert rate_of_each <= each * (1 + 1e-9)
@@ -57,7 +57,7 @@ def test_a_stream_whose_rate_changes_goes_on_from_where_it_is():
     assert abs(made.next_ns - first - 150_000_000) <= 2
 
 
-def test_every_flow_finds_its_way():
+def test_every_flow_has_its_destinations():
     for name in FLOWS:
         flow = flow_of(name, SPEC)
         assert flow.destinations
@@ -67,7 +67,7 @@ def test_every_flow_finds_its_way():
     assert str(flow_of("balancer-http", SPEC).destinations[0]) == "198.51.100.1:80"
 
 
-def test_what_is_no_flow_or_spec_is_refused_in_words(tmp_path):
+def test_an_invalid_flow_or_spec_is_rejected_with_a_reason(tmp_path):
     with pytest.raises(SpecError, match="unknown flow 'smoke'; there are: nodeport-http"):
         flow_of("smoke", SPEC)
     with pytest.raises(SpecError, match="no Service web with a port http"):
@@ -115,7 +115,7 @@ def test_every_request_is_in_one_row_and_in_its_flow_s_summary(requests, times):
             assert max(row["max_us"] for row in mine if row["max_us"] is not None) == latencies[-1]
 
 
-def test_held_is_what_was_answered_in_time_of_all_that_was_due(tmp_path):
+def test_the_held_rate_counts_requests_answered_in_time(tmp_path):
     tally = Tally(("a", "b"))
     for flow, latency_us in (("a", 500), ("a", 999_000), ("a", 1_200_000), ("b", 10)):
         tally.answered(flow, 0, 0, latency_us * 1000, "web-1 node-1")

@@ -114,7 +114,7 @@ def test_every_kind_of_request_is_answered_and_counted(tmp_path):
     assert rows[-1]["kind"] == "end"
 
 
-def test_refusals_are_failures_with_their_cause(tmp_path):
+def test_refused_requests_are_failures_with_their_cause(tmp_path):
     rows = load(tmp_path, free_ports(3), ["nodeport-http", "nodeport-udp"], seconds=3)
     lost = [row for row in rows if row["kind"] == "failure"]
     assert lost
@@ -123,7 +123,7 @@ def test_refusals_are_failures_with_their_cause(tmp_path):
     assert sum(row["failed"] for row in rows if row["kind"] == "flow") == len(lost)
 
 
-def test_a_rate_that_is_no_whole_number_of_users_is_sent_as_asked(tmp_path):
+def test_a_fractional_rate_is_sent_exactly(tmp_path):
     with served(tmp_path) as (_, ports):
         rows = load(tmp_path, ports, ["nodeport-tcp"], lambda: time.sleep(5), arrivals_per_second=6)
     sent = [row["sent"] for row in rows if row["kind"] == "second"][1:-1]
@@ -139,7 +139,7 @@ def test_a_client_that_keeps_its_port_is_answered(tmp_path):
     assert flow["due"] == flow["sent"] + flow["not_sent"]
 
 
-def test_what_a_stalled_load_never_sent_is_counted(tmp_path):
+def test_requests_that_a_stalled_load_never_sent_are_counted(tmp_path):
     """Stopped until its end: what was due meanwhile is late, or not sent; nothing vanishes."""
     with served(tmp_path) as (_, ports):
 
@@ -156,7 +156,7 @@ def test_what_a_stalled_load_never_sent_is_counted(tmp_path):
     assert late + flow["not_sent"] >= RATE * 2
 
 
-def test_a_bad_spec_is_an_error_in_words(tmp_path):
+def test_a_bad_spec_is_an_error_with_a_reason(tmp_path):
     (tmp_path / "spec.json").write_text("{}")
     words = [sys.executable, "-m", "loadtests.run", str(tmp_path / "spec.json"), str(tmp_path / "out.jsonl")]
     done = subprocess.run(words, capture_output=True, stdin=subprocess.DEVNULL, check=False)

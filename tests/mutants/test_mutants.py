@@ -57,7 +57,7 @@ def test_an_edit_that_does_not_fit_is_refused(old, count, tmp_path):
         edited(Mutant("made-up", "nftables", "", "shared", (Edit("engine/x.py", old, ""),)), tmp_path)
 
 
-def test_the_copy_alone_has_the_bug_and_is_what_gets_imported():
+def test_only_the_copy_has_the_bug_and_it_is_imported():
     mutant = next(m for m in ALL if m.id == "sel-unready")
     code = "import engine.topology as t, harness.judge.oracle as o; print(t.__file__, o.__file__)"
     with private_copy(mutant) as folder:
@@ -101,7 +101,7 @@ def test_the_page_holds_the_table():
     assert all(f"| {reason} |" in table for reason in survivors().values()), "make it again with --table"
 
 
-def test_what_once_slipped_through_is_held_by_what_is_there():
+def test_bugs_missed_earlier_are_detected_now():
     page = (ROOT / "docs" / "verification.md").read_text()
     (section,) = re.findall(r"^## [^\n]*once[^\n]*\n(.*?)^## ", page, re.MULTILINE | re.DOTALL)
     rows = section.splitlines()

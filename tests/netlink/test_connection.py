@@ -48,7 +48,7 @@ def anyone(request, kernel_namespaces):
 
 
 @pytest.mark.parametrize("wrapped", [Recording, Older])
-def test_the_last_request_inside_is_what_is_acknowledged(sock, wrapped):
+def test_the_last_request_of_a_transaction_is_acknowledged(sock, wrapped):
     """Kernels before 6.10 never answer the end of a batch."""
     connection = Connection(wrapped(sock), answer_seconds=2)
     assert connection.transaction([new_table("a"), new_chain("a", "c"), new_chain("a", "d")], NFT) > 0
@@ -60,13 +60,13 @@ def test_the_last_request_inside_is_what_is_acknowledged(sock, wrapped):
         assert last[2] & 4 and not end[2] & 4
 
 
-def test_an_empty_transaction_asks_nothing(sock):
+def test_an_empty_transaction_sends_nothing(sock):
     recording = Recording(sock)
     assert Connection(recording).transaction([], NFT) == 0
     assert recording.sent == []
 
 
-def test_acknowledgements_keep_step_after_a_refusal(sock):
+def test_acknowledgements_stay_in_order_after_an_error(sock):
     """What one transaction was answered is never taken for the answer to the next."""
     connection = Connection(sock)
     for turn in range(5):
@@ -94,14 +94,14 @@ def test_a_refused_transaction_of_thousands_overruns_the_buffer_and_no_more(anyo
     assert len(connection.dump(ANY_FAMILY)) == 1
 
 
-def test_each_of_thousands_that_are_refused_by_themselves_is_found(anyone):
+def test_each_of_thousands_of_failed_requests_is_reported(anyone):
     missing = [nfnetlink(0x0A04, 0, 1, get_table(f"t{n}")[20:]) for n in range(5000)]
     refused = Connection(anyone).perform(missing)
     assert [refusal.index for refusal in refused] == list(range(5000))
     assert {refusal.kind for refusal in refused} == {ErrorKind.NOT_THERE}
 
 
-def test_answers_to_requests_that_were_given_up_are_passed_over(sock):
+def test_replies_to_abandoned_requests_are_skipped(sock):
     connection = Connection(sock)
     connection.transaction([new_table("t")], NFT)
     sock.send(get_table("absent"))
@@ -109,7 +109,7 @@ def test_answers_to_requests_that_were_given_up_are_passed_over(sock):
     assert attributes(connection.ask(get_table("t"))[4:])[1] == b"t\0"
 
 
-def test_a_dump_that_was_given_up_does_not_stop_the_next(sock):
+def test_an_abandoned_dump_does_not_block_the_next(sock):
     connection = Connection(sock)
     connection.transaction([new_table("t"), *(new_chain("t", f"c{n}") for n in range(3000))], NFT)
     for _ in Dump(connection, ANY_FAMILY):
@@ -191,7 +191,7 @@ except NetlinkError as error:
 """
 
 
-def test_sigterm_gets_through_a_wait():
+def test_sigterm_ends_a_wait():
     command = [sys.executable, "-c", textwrap.dedent(WAITS_FOR_EVER)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -213,7 +213,7 @@ def notices(namespace):
     subscription.close()
 
 
-def test_what_the_kernel_announces_arrives_in_order(sock, notices):
+def test_notifications_arrive_in_order(sock, notices):
     assert notices.receive(0.01).messages == []
     Connection(sock).transaction([new_table("t"), new_chain("t", "c")], NFT)
     kinds = []
@@ -222,7 +222,7 @@ def test_what_the_kernel_announces_arrives_in_order(sock, notices):
     assert kinds == [0x00, 0x03, 0x0F], "table, chain, generation"
 
 
-def test_announcements_that_did_not_fit_are_said_to_be_lost(sock, notices):
+def test_an_overrun_is_reported_as_lost_notifications(sock, notices):
     connection = Connection(sock)
     connection.transaction([new_table("t")], NFT)
     for n in range(100):

@@ -54,7 +54,7 @@ def test_addresses_are_added_replaced_and_deleted(namespace, route, device):
         device.delete(SIX[:1])
 
 
-def test_an_address_is_waited_for_until_packets_to_it_are_taken(device):
+def test_adding_an_address_waits_until_it_accepts_packets(device):
     device.add(SIX)
     device.until_local(SIX)
     device.until_local(())

@@ -42,7 +42,7 @@ def ruleset(namespace) -> bytes:
     return namespace.run(["nft", "list", "ruleset"]).stdout
 
 
-def test_a_machine_that_has_all_lacks_nothing_and_keeps_nothing(namespace, sock):
+def test_a_probe_finds_every_feature_and_leaves_nothing(namespace, sock):
     assert NftablesKernel(sock, namespace.run).missing((4, 6)) is None
     assert ruleset(namespace) == b""
     for variant in ("legacy", "nft"):
@@ -66,7 +66,7 @@ def test_what_nf_tables_lacks_is_named(namespace, sock, words, named):
 
 
 @pytest.mark.parametrize("feature", probe._FEATURES)
-def test_each_feature_is_tried_by_rules_that_a_good_kernel_takes(namespace, feature):
+def test_each_feature_is_probed_by_valid_rules(namespace, feature):
     for family in (4, 6):
         assert probe._refused(namespace.run, probe._table(family, probe._FEATURES[feature])) == ""
 
@@ -97,7 +97,7 @@ def test_sets_and_rules_of_ipvs_that_are_missing_are_named(namespace, family):
     assert b"KUBE" not in namespace.run([f"{tool}-save"]).stdout
 
 
-def test_the_reason_is_not_a_warning():
+def test_warnings_are_not_taken_for_the_error():
     """iptables-legacy 1.8.9 warns of an option on the first line."""
 
     def run(command: list[str], stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:

@@ -16,7 +16,7 @@ SMALL = st.binary(max_size=40)
 
 
 @given(st.lists(st.tuples(st.integers(16, 0xFFFF), st.integers(0, 0xFFFF), SMALL), max_size=6))
-def test_what_was_packed_is_read(made):
+def test_messages_survive_a_round_trip(made):
     data = b"".join(message(kind, flags, body + bytes(-len(body) % 4)) for kind, flags, body in made)
     found = messages(data)
     assert [(m.kind, m.flags, m.body) for m in found] == [(k, f | 1, b + bytes(-len(b) % 4)) for k, f, b in made]
@@ -34,20 +34,20 @@ def test_anything_is_read_or_refused(data):
 
 
 @given(st.binary(min_size=4, max_size=120), st.integers(0, 0xFFFF))
-def test_any_refusal_is_one(body, flags):
+def test_every_error_is_decoded(body, flags):
     data = bytes(16) + body
     found = refusal(data, (2, flags, 0, HEADER_BYTES, len(data)), 3, b"")
     assert found.index == 3 and isinstance(found.kind, ErrorKind) and str(found)
 
 
 @pytest.mark.parametrize("data", [bytes(5), bytes(16), struct.pack("=IHHII", 4000, 16, 0, 0, 0)])
-def test_what_is_cut_off_is_refused(data):
+def test_truncated_messages_are_rejected(data):
     with pytest.raises(NetlinkError, match="truncated message"):
         spans(data)
 
 
 @given(st.dictionaries(st.integers(1, 0x3FFF), SMALL, max_size=6))
-def test_attributes_are_read_as_they_were_packed(given_):
+def test_attributes_survive_a_round_trip(given_):
     packed = b"".join(attribute(kind, payload) for kind, payload in given_.items())
     assert attributes(packed) == given_
     assert attributes(nested(5, packed)) == {5: packed}

@@ -29,7 +29,7 @@ def seqs(path) -> list[int]:
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=6), st.floats(0, 1), st.sampled_from([".jsonl", ".jsonl.zst"]))
-def test_cut_anywhere_it_holds_what_was_flushed_and_goes_on(tmp_path_factory, flushes, where, suffix):
+def test_a_journal_truncated_anywhere_keeps_flushed_events_and_continues(tmp_path_factory, flushes, where, suffix):
     path = tmp_path_factory.mktemp("journal") / f"a{suffix}"
     journal = LogFile(path)
     journal.begin(HEADER)
@@ -53,7 +53,7 @@ def test_cut_anywhere_it_holds_what_was_flushed_and_goes_on(tmp_path_factory, fl
 
 
 @pytest.mark.parametrize("size", [0, 1, 30])
-def test_killed_in_its_first_line_it_starts_from_scratch(tmp_path, size):
+def test_a_journal_truncated_in_its_first_line_starts_again(tmp_path, size):
     path = tmp_path / "a.jsonl"
     path.write_bytes(msgspec.json.encode(HEADER)[:size])
     journal = LogFile(path)
@@ -101,7 +101,7 @@ def test_a_spool_of_an_earlier_run_is_read_and_continued(tmp_path, monkeypatch):
     log.close()
 
 
-def test_a_full_disk_leaves_a_whole_recording(tmp_path):
+def test_a_full_disk_leaves_a_complete_recording(tmp_path):
     """What could not be written whole is taken back."""
     import subprocess
     import sys

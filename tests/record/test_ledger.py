@@ -51,7 +51,7 @@ def plain(decoded: dict) -> dict:
 
 
 @given(st.lists(watched | listed, max_size=12))
-def test_the_fold_is_what_was_said_last(messages):
+def test_the_fold_is_the_last_observed_state(messages):
     ledger, world, truth = Ledger(), {}, {}
     for what, said in messages:
         if isinstance(said, list):
@@ -68,7 +68,7 @@ def test_the_fold_is_what_was_said_last(messages):
 
 
 @given(st.lists(watched, max_size=12))
-def test_a_recalled_ledger_goes_on_like_the_one_that_wrote(messages):
+def test_a_restored_ledger_continues_like_the_original(messages):
     first, again = Ledger(), Ledger()
     for kind, said in messages:
         for change in first.watched(kind, "services", manifest(*said)):
@@ -90,7 +90,7 @@ def test_an_object_replaced_unseen_is_deleted_first():
     assert [change.type for change in changes] == ["DELETED", "ADDED"]
 
 
-def test_managed_fields_go_and_everything_else_stays_to_the_letter():
+def test_managed_fields_are_dropped_and_all_else_stays_unchanged():
     told = '{"kind":"Service","metadata":{"name":"a","managedFields":[{"f":{}}],"labels":{"n":"1"}},"x":1.50e3}'
     kept = '{"kind":"Service","apiVersion":"v1","metadata":{"name":"a","labels":{"n":"1"}},"x":1.50e3}'
     assert json.loads(cleaned("services", told.encode())) == json.loads(kept)
@@ -113,7 +113,7 @@ def test_an_invalid_manifest_is_reported(bad):
         list(Ledger().watched("ADDED", "services", bad))
 
 
-def test_one_reason_is_said_once():
+def test_a_repeated_reason_is_reported_once():
     healths = [
         WatchHealth(ResourceScope("nodes")),
         WatchHealth(ResourceScope("services", "shop")),

@@ -75,7 +75,7 @@ def test_a_broken_connection_is_resumed_and_nothing_is_missed(cluster, record, t
     assert '"type":"GAP"' not in text
 
 
-def test_an_api_that_comes_back_as_another_is_listed_again(cluster, record, tmp_path):
+def test_a_replaced_api_is_listed_again(cluster, record, tmp_path):
     out = tmp_path / "a.jsonl"
     recorder = record(cluster, "--out", out)
     recorder.until_like(cluster, out)
@@ -102,7 +102,7 @@ def test_a_version_that_was_compacted_away_is_a_gap(record, tmp_path):
         assert any(kind == "GAP" for _, _, kind, *_ in events_of(out))
 
 
-def test_only_what_was_asked_for(cluster, record, tmp_path):
+def test_only_the_requested_resources_are_recorded(cluster, record, tmp_path):
     cluster.store.apply("pods", {"metadata": {"name": "p", "namespace": "shop", "labels": {"app": "a1"}}, "spec": {}})
     out = tmp_path / "a.jsonl"
     resources = (*RESOURCES, "pods")
@@ -146,7 +146,7 @@ def test_a_token_in_a_file_is_read_again_when_it_was_renewed(record, tmp_path):
         assert recorder.stop() == 0
 
 
-def test_without_rights_it_says_which(record, tmp_path):
+def test_missing_permissions_are_named(record, tmp_path):
     with Cluster(tmp_path, token="s3cret") as cluster:
         text = cluster.kubeconfig.read_text()
         cluster.kubeconfig.write_text(text.replace("s3cret", "stale"))
@@ -155,7 +155,7 @@ def test_without_rights_it_says_which(record, tmp_path):
         assert "401" in recorder.said and "Traceback" not in recorder.said
 
 
-def test_no_api_no_recording(record, tmp_path):
+def test_without_an_api_nothing_is_recorded(record, tmp_path):
     with Cluster(tmp_path) as cluster:
         cluster.proxy.target = None
         recorder = record(cluster, "--out", tmp_path / "a.jsonl")
@@ -164,7 +164,7 @@ def test_no_api_no_recording(record, tmp_path):
         assert not (tmp_path / "a.jsonl").exists(), "nothing half-done is left behind"
 
 
-def test_what_is_no_recording_is_left_alone(cluster, record, tmp_path):
+def test_a_file_that_is_no_recording_is_not_touched(cluster, record, tmp_path):
     for name, content in (("notes.jsonl", b"dear diary\nno newline"), ("x.jsonl.zst", b"\x28\xb5\x2f\xfdrubbish....")):
         out = tmp_path / name
         out.write_bytes(content)
@@ -173,7 +173,7 @@ def test_what_is_no_recording_is_left_alone(cluster, record, tmp_path):
         assert "Traceback" not in recorder.said and out.read_bytes() == content
 
 
-def test_one_writer_a_file(cluster, record, tmp_path):
+def test_a_file_has_one_writer(cluster, record, tmp_path):
     out = tmp_path / "a.jsonl"
     first = record(cluster, "--out", out)
     first.until_like(cluster, out)
@@ -183,7 +183,7 @@ def test_one_writer_a_file(cluster, record, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["words", "a: [", "", "[]", "clusters: 3", "kind: Config\n"])
-def test_what_is_no_kubeconfig_is_said(tmp_path, text):
+def test_an_invalid_kubeconfig_is_reported(tmp_path, text):
     file = tmp_path / "kubeconfig"
     file.write_text(text)
     done = CliRunner().invoke(main, ["record", "--out", str(tmp_path / "a.jsonl"), "--kubeconfig", str(file)])
@@ -191,7 +191,7 @@ def test_what_is_no_kubeconfig_is_said(tmp_path, text):
     assert isinstance(done.exception, SystemExit) and not (tmp_path / "a.jsonl").exists()
 
 
-def test_an_unknown_context_is_said(cluster, tmp_path):
+def test_an_unknown_context_is_reported(cluster, tmp_path):
     options = ["--out", str(tmp_path / "a.jsonl"), "--kubeconfig", str(cluster.kubeconfig), "--context", "nowhere"]
     done = CliRunner().invoke(main, ["record", *options])
     assert done.exit_code == 1 and "nowhere" in done.output
@@ -214,7 +214,7 @@ class Forbidding(BaseHTTPRequestHandler):
         pass
 
 
-def test_what_the_header_lacks_for_want_of_a_right_is_reported(tmp_path):
+def test_header_fields_missing_for_lack_of_permission_are_reported(tmp_path):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Forbidding)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     kubeconfig = tmp_path / "kubeconfig"

@@ -13,7 +13,7 @@ def test_the_table_is_complete():
 
 
 @given(st.lists(st.tuples(st.sampled_from(sorted(WatchOutcome, key=str)), st.booleans()), max_size=40), st.floats(0, 1))
-def test_a_gap_is_kept_until_a_list_came(outcomes, chance):
+def test_a_gap_is_kept_until_a_list_succeeds(outcomes, chance):
     recovery, open_gap = Recovery(lambda: chance), False
     for outcome, progress in outcomes:
         step = recovery.after(outcome, "why", progress)
@@ -22,7 +22,7 @@ def test_a_gap_is_kept_until_a_list_came(outcomes, chance):
         assert 0 <= step.wait_seconds <= MOST_SECONDS
 
 
-def test_a_server_that_expires_every_watch_is_not_stormed():
+def test_a_server_that_expires_every_watch_is_not_flooded():
     recovery, waits = Recovery(lambda: 0.0), []
     for _ in range(12):
         waits.append(recovery.after(WatchOutcome.EXPIRED, "410").wait_seconds)
@@ -31,7 +31,7 @@ def test_a_server_that_expires_every_watch_is_not_stormed():
     assert waits[-1] == MOST_SECONDS / 2
 
 
-def test_a_watch_that_worked_is_resumed_soon():
+def test_a_watch_that_delivered_events_is_resumed_soon():
     recovery = Recovery(lambda: 1.0)
     for _ in range(10):
         recovery.after(WatchOutcome.AWAY, "down")
@@ -39,7 +39,7 @@ def test_a_watch_that_worked_is_resumed_soon():
     assert recovery.after(WatchOutcome.ENDED, "", progress=True).wait_seconds == 0
 
 
-def test_waits_are_spread():
+def test_waits_are_jittered():
     assert (
         Recovery(lambda: 0.0).after(WatchOutcome.AWAY).wait_seconds
         < Recovery(lambda: 1.0).after(WatchOutcome.AWAY).wait_seconds

@@ -77,7 +77,7 @@ UNSEEN_BY_INSPECT = {"endpoint with a bad address"}
 
 @pytest.mark.parametrize("command", ["replay", "inspect", "validate"])
 @pytest.mark.parametrize("kind", BAD)
-def test_the_error_names_file_line_and_what_would_be_right(tmp_path, kind, command):
+def test_the_error_names_file_line_and_correction(tmp_path, kind, command):
     if command == "inspect" and kind in UNSEEN_BY_INSPECT:
         return
     content, message = BAD[kind]
@@ -96,7 +96,7 @@ NO_FILES = [("{}", "is a directory"), ("{}/none.jsonl", "cannot be read: No such
 
 @pytest.mark.parametrize("command", ["replay", "inspect", "validate"])
 @pytest.mark.parametrize(("path", "message"), NO_FILES)
-def test_what_is_no_file(tmp_path, command, path, message):
+def test_a_path_that_is_no_file_is_an_error(tmp_path, command, path, message):
     done = CliRunner().invoke(main, [command, path.format(tmp_path)])
     assert done.exit_code == 2
     assert message in done.stderr
@@ -154,7 +154,7 @@ def watched(*events: tuple[str, dict]) -> bytes:
 
 
 @pytest.mark.parametrize("content", [json.dumps(DUMP).encode(), lines(HEADER, event(1))], ids=["a dump", "a recording"])
-def test_a_byte_order_mark_is_taken(tmp_path, content):
+def test_a_byte_order_mark_is_accepted(tmp_path, content):
     for name, mark in (("plain", b""), ("marked", codecs.BOM_UTF8)):
         (tmp_path / name).write_bytes(mark + content)
     with open_source(tmp_path / "plain") as plain, open_source(tmp_path / "marked") as marked:
@@ -168,14 +168,14 @@ def test_utf_16_is_named(tmp_path, encoding):
         open_source(tmp_path / "dump")
 
 
-def test_importing_takes_a_mark_and_names_utf_16(tmp_path):
+def test_importing_accepts_a_byte_order_mark_and_names_utf_16(tmp_path):
     for encoding, code, said in (("utf-8-sig", 0, "events"), ("utf-16", 2, "UTF-16 text")):
         (tmp_path / "dump").write_text(json.dumps(DUMP, indent=1), encoding=encoding)
         done = CliRunner().invoke(main, ["import", str(tmp_path / "dump"), str(tmp_path / "out.jsonl")])
         assert done.exit_code == code and said in done.output, done.output
 
 
-def test_a_watch_is_taken_up_to_its_error_which_is_reported(tmp_path, capsys):
+def test_a_watch_is_read_up_to_its_error_which_is_reported(tmp_path, capsys):
     path = tmp_path / "watch"
     path.write_bytes(watched(("ADDED", NODE), ("MODIFIED", NODE), ("ERROR", ENDED), ("ADDED", NODE)))
     for _ in range(2):
@@ -185,7 +185,7 @@ def test_a_watch_is_taken_up_to_its_error_which_is_reported(tmp_path, capsys):
     assert capsys.readouterr().err.splitlines()[0] == f"warning: {path}: {said}"
 
 
-def test_an_object_that_is_there_twice_is_a_watch_that_does_not_say_what_happened(tmp_path):
+def test_a_repeated_object_means_a_watch_without_event_types(tmp_path):
     changed = NODE | {"spec": {"unschedulable": True}}
     for content in (lines(NODE, changed), lines({"kind": "List", "items": [NODE]}, changed)):
         (tmp_path / "plain").write_bytes(content)

@@ -98,7 +98,7 @@ def test_both_ways_round_the_same_fields_differ(before, after):
     ("start", "until"),
     [("120", "180"), ("0s", "20s"), ("100", "60s"), ("5s", "1h"), ("1h", "2h")],
 )
-def test_points_of_one_recording_are_the_states_there(start, until):
+def test_two_points_of_one_recording_are_compared(start, until):
     with open_source(DEMO) as recording:
         before, after = two_states(recording, position(start), position(until))
     for where, objects in ((start, before), (until, after)):
@@ -106,7 +106,7 @@ def test_points_of_one_recording_are_the_states_there(start, until):
             assert state_at(recording, position(where)).objects == objects
 
 
-def test_a_time_and_the_last_event_until_then_are_one_place():
+def test_a_time_selects_the_last_event_until_then():
     with open_source(DEMO) as recording:
         last = max(event.seq for event in recording if event.t <= 10_000_000_000)
     listings = [CliRunner().invoke(main, ["inspect", DEMO, "--at", at]).output for at in ("10s", str(last))]
@@ -127,7 +127,7 @@ def test_exit_codes_are_those_of_diff(tmp_path):
         assert run(*arguments).exit_code == 2, arguments
 
 
-def test_the_page_and_the_json_tell_the_same(tmp_path):
+def test_the_page_and_the_json_agree(tmp_path):
     def write(name: str, *objects: tuple[str, dict]) -> str:
         events = [
             Event(n, 0, "ADDED", resource, msgspec.Raw(msgspec.json.encode(manifest)))

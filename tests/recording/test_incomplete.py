@@ -60,7 +60,7 @@ def harness(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     ],
     ids=["slices", "nodes", "ServiceList", "watch", "clusterIP", "services", "whole"],
 )
-def test_what_is_missing_is_said_in_one_line(tmp_path, text, said):
+def test_missing_input_is_reported_in_one_line(tmp_path, text, said):
     path = tmp_path / "dump.json"
     path.write_text(text)
     done = harness("replay", path, "--kernel", "memory", "--verify", "none")
@@ -78,7 +78,7 @@ def test_what_is_missing_is_said_in_one_line(tmp_path, text, said):
     ],
     ids=["kind", "YAML", "documents"],
 )
-def test_what_cannot_be_taken_names_the_way(tmp_path, text, said):
+def test_unsupported_input_is_rejected_with_an_alternative(tmp_path, text, said):
     path = tmp_path / "dump.txt"
     path.write_text(text)
     done = harness("replay", path, "--kernel", "memory")
@@ -95,7 +95,7 @@ def test_what_cannot_be_taken_names_the_way(tmp_path, text, said):
     ],
     ids=lambda words: words[0],
 )
-def test_nodes_are_offered_for_one_that_is_not_there_and_one_that_is_deleted_is_said(tmp_path, command):
+def test_an_unknown_node_is_answered_with_names_and_a_deleted_one_reported(tmp_path, command):
     path = tmp_path / "watch.json"
     objects = [("ADDED", item) for item in (SERVICE, SLICE, *NODES)]
     path.write_text(watched(*objects, ("DELETED", NODES[1])))

@@ -64,7 +64,7 @@ def histories(draw) -> list[Event]:
 
 
 @given(events=histories(), suffix=st.sampled_from([".jsonl", ".jsonl.zst"]))
-def test_what_is_written_is_read(tmp_path_factory, events, suffix):
+def test_a_written_recording_is_read_back(tmp_path_factory, events, suffix):
     path = tmp_path_factory.mktemp("round") / f"trip{suffix}"
     header = Header(FORMAT, VERSION, start="2026-01-01T00:00:00Z", cluster={"name": "c"})
     write_recording(path, header, events)
@@ -154,7 +154,7 @@ def test_killed_while_writing_leaves_no_file_of_that_name(tmp_path):
     assert not out.exists()
 
 
-def test_nothing_is_read_beyond_what_is_asked(tmp_path):
+def test_reading_stops_at_the_requested_point(tmp_path):
     """inspect --at must work on a recording that is damaged later on."""
     text = open("recordings/demo.jsonl", "rb").read().splitlines(keepends=True)
     path = tmp_path / "damaged.jsonl"

@@ -52,7 +52,7 @@ def test_the_manual_has_a_row_for_every_version():
     assert [int(number) for number in rows] == list(range(1, VERSION + 1))
 
 
-def test_an_older_file_is_read_as_today(older):
+def test_an_older_file_is_read_as_the_current_version(older):
     raw = msgspec.Raw(msgspec.json.encode(NODE))
     with open_source(older) as recording:
         assert recording.version == 0
@@ -60,7 +60,7 @@ def test_an_older_file_is_read_as_today(older):
         assert list(recording) == [Event(1, 0, "ADDED", "nodes", raw), Event(2, 3_000_000, "DELETED", "nodes", raw)]
 
 
-def test_what_is_wrong_in_an_older_file_is_reported_with_its_line(older):
+def test_errors_in_an_older_file_are_reported_with_their_line(older):
     text = older.read_text()
     for line, why in (
         ('{"seq":1,"ms":9,"type":"ADDED","resource":"nodes","object":{}}', "seq 1 after 2"),

@@ -51,7 +51,7 @@ def network_of(version: int, value: int):
 
 
 @given(KEYS, pairs())
-def test_shared_bits_stay_exactly_as_many(key, pair):
+def test_the_length_of_shared_prefixes_is_kept(key, pair):
     version, first, second = pair
     addresses = AddressMap(key)
     mapped = addresses.value(version, first), addresses.value(version, second)
@@ -59,7 +59,7 @@ def test_shared_bits_stay_exactly_as_many(key, pair):
 
 
 @given(KEYS, st.sampled_from([4, 6]), st.data())
-def test_ranges_map_onto_themselves_and_nothing_moves_in(key, version, data):
+def test_special_ranges_map_onto_themselves(key, version, data):
     value = data.draw(integers(version))
     mapped = AddressMap(key).value(version, value)
     assert network_of(version, mapped) == network_of(version, value)
@@ -126,13 +126,13 @@ def test_another_key_is_another_map(one, other):
         ("::/0", "::/0"),
     ],
 )
-def test_odd_forms_stay_odd_in_the_same_way(text, form):
+def test_unusual_notations_keep_their_form(text, form):
     mapped = AddressTexts(AddressMap(b"a key of sixteen")).mapped(text)
     assert re.fullmatch(form, mapped), mapped
 
 
 @pytest.mark.parametrize("text", ["", "None", "1.2.3", "300.1.1.1", "1.2.3.4.5", "fe80::1%eth0", "10.0.0.0/x", "web"])
-def test_what_is_no_address_is_none(text):
+def test_an_invalid_address_is_not_mapped(text):
     assert AddressTexts(AddressMap(b"a key of sixteen")).mapped(text) is None
 
 

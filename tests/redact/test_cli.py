@@ -44,7 +44,7 @@ def test_the_report_counts_what_was_dropped(tmp_path):
     assert "1  header.generator" in done.output
 
 
-def test_refusals_name_the_way_out(tmp_path):
+def test_rejections_name_a_solution(tmp_path):
     (tmp_path / "short").write_text("hush\n")
     (tmp_path / "bad.jsonl").write_text('{"format":"kube-proxy-harness/recording","version":1}\n{"seq":1\n')
     out = tmp_path / "out.jsonl"
@@ -64,7 +64,7 @@ def test_refusals_name_the_way_out(tmp_path):
         assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.jsonl", "short"], "nothing is left behind"
 
 
-def test_a_destination_that_cannot_be_written_is_2(tmp_path):
+def test_an_unwritable_destination_exits_with_2(tmp_path):
     done = run(DEMO, tmp_path / "none" / "out.jsonl")
     assert done.exit_code == 2 and "cannot be written" in done.output
 

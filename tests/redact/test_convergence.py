@@ -64,7 +64,7 @@ def both(request, tmp_path_factory):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_every_mode_does_as_much_and_the_oracle_agrees(both, mode):
+def test_a_redacted_recording_costs_the_same_in_every_mode(both, mode):
     source, redacted = both
     assert replayed(redacted, mode, verify=True) == replayed(source, mode)
 
@@ -90,7 +90,7 @@ def name_of(event: tuple[str, str, bytes]) -> tuple[str, str]:
 @pytest.mark.parametrize("mode", MODES)
 @settings(max_examples=12 if settings.default.max_examples < 1_000 else 300)
 @given(history=histories(), key=KEYS)
-def test_clusters_of_every_kind_cost_as_much(tmp_path_factory, mode, history, key):
+def test_redaction_does_not_change_the_cost_of_any_cluster(tmp_path_factory, mode, history, key):
     costs_the_same(tmp_path_factory.mktemp("history"), mode, history, key)
 
 
@@ -135,7 +135,7 @@ def rival_slice(namespace: str, name: str, number: int) -> bytes:
 @pytest.mark.parametrize("mode", MODES)
 @settings(max_examples=15 if settings.default.max_examples < 1_000 else 300)
 @given(history=rivalries(), key=KEYS)
-def test_services_that_want_the_same_cost_as_much(tmp_path_factory, mode, history, key):
+def test_redaction_does_not_change_the_cost_of_conflicting_services(tmp_path_factory, mode, history, key):
     costs_the_same(tmp_path_factory.mktemp("rivals"), mode, history, key)
 
 
@@ -157,7 +157,7 @@ targets = st.lists(st.integers(0, 40).map(lambda n: n.to_bytes(6, "big")), uniqu
 
 
 @given(targets, targets)
-def test_moves_are_what_slots_cost_beyond_what_came_and_went(before, after):
+def test_moves_between_slots_are_counted_separately(before, after):
     slots = reslotted(before, sorted(after))
     elements = 0
     for slot in range(max(len(before), len(slots))):

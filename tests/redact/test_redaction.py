@@ -141,7 +141,7 @@ def test_no_address_of_the_original_is_left(both):
     assert len(was & now) < max(3, len(was) / 10), "images of others are few"
 
 
-def test_uids_are_others(both):
+def test_uids_are_replaced(both):
     source, out, _ = both
     was, now = (set(UID.findall(open(path).read())) for path in (source, out))
     assert not was & now and len(was) == len(now)
@@ -156,7 +156,7 @@ def test_order_times_and_shape_stay(both):
     assert lines(out)[0].get("start") == lines(source)[0].get("start")
 
 
-def test_what_was_valid_is_valid(both):
+def test_a_valid_recording_stays_valid(both):
     source, out, _ = both
     was, now = (CliRunner().invoke(main, ["validate", str(path)]) for path in (source, out))
     assert was.exit_code == now.exit_code
@@ -212,7 +212,7 @@ def test_names_that_are_words_of_the_format_are_gone_from_their_places(tmp_path)
     assert line["spec"]["ports"][0]["name"] != "http"
 
 
-def test_what_hangs_together_still_does(tmp_path):
+def test_references_between_objects_are_kept(tmp_path):
     nasty.write(tmp_path / "in.jsonl")
     report = redact(str(tmp_path / "in.jsonl"), tmp_path / "out.jsonl", KEY)
     header, node, service, piece, fqdn, pod, odd, *_ = lines(tmp_path / "out.jsonl")

@@ -36,7 +36,7 @@ def of(samples) -> dict:
 
 
 @pytest.mark.parametrize(("fast", "slow"), [(98, 1), (197, 2), (99, 1), (9, 1), (999, 11)])
-def test_a_p99_shows_what_more_than_one_percent_suffered(fast, slow):
+def test_the_p99_is_exceeded_by_at_most_one_percent(fast, slow):
     """Of 99 changes one took 59 s: that is more than one percent of them."""
     percentile = of([0.008] * fast + [59.0] * slow)["p99"]
     assert percentile == (59.0 if slow / (fast + slow) > 0.01 else 0.008)
@@ -192,7 +192,7 @@ def test_limits_that_nothing_can_exceed_are_refused(command, arguments, message)
     assert message in done.stderr
 
 
-def test_an_empty_digest_is_not_one():
+def test_an_empty_digest_is_rejected():
     done = harness("replay", DEMO, "--kernel", "memory", "--expect-digest", "")
     assert done.returncode == 2
     assert "'' is not a digest" in done.stderr
@@ -218,7 +218,7 @@ def test_compare_has_the_same_code_for_unknown():
     assert harness("compare", DEMO, *arguments).returncode == EXIT_UNKNOWN
 
 
-def test_memory_is_no_kernel_that_agreed_with_anyone():
+def test_a_replay_into_memory_is_not_verified():
     done = harness("replay", DEMO, "--kernel", "memory")
     assert done.returncode == 0
     assert "the kernel agreed" not in done.stdout
@@ -262,7 +262,7 @@ def test_what_time_allows_is_spread_over_the_recording(monkeypatch):
     assert len(syncs) < found.syncs and len(middle) > len(syncs) / 5
 
 
-def test_what_an_engine_ignores_is_checked_before_it_is_undone(tmp_path, monkeypatch):
+def test_ignored_changes_are_checked_before_they_are_undone(tmp_path, monkeypatch):
     """It does not ask for a sync, so none is counted: the check must not wait for one."""
     path = recording(
         tmp_path / "r.jsonl", (5, "MODIFIED", edited(a_slice(), 1, 1)), (10, "MODIFIED", edited(a_slice(), 2))
@@ -291,5 +291,5 @@ class Moody:
         return self._inner.apply(program)
 
 
-def test_a_fault_in_the_middle_that_heals_is_seen():
+def test_a_temporary_difference_in_the_middle_is_detected():
     assert replayed(Path(DEMO), Moody, check_every=1).verified is False

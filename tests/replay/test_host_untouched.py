@@ -27,7 +27,7 @@ def test_a_replay_leaves_the_host_as_it_was(kernel_namespaces, arguments):
     assert host() == before
 
 
-def test_the_host_is_refused_where_a_proxy_is_already(kernel_namespaces, namespace):
+def test_the_host_is_rejected_if_it_has_a_proxy(kernel_namespaces, namespace):
     """Inside a throwaway namespace `host` means that namespace, so this harms nobody."""
     script = "nft add table ip kube-proxy; exec $0 -m harness replay recordings/demo.jsonl --kernel host"
     enter = ["nsenter", "-t", str(namespace.pid), "-U", "-n", "--preserve-credentials", "--"]
@@ -36,7 +36,7 @@ def test_the_host_is_refused_where_a_proxy_is_already(kernel_namespaces, namespa
     assert "already has table `ip kube-proxy`" in done.stderr
 
 
-def test_the_host_is_programmed_when_spelled_out_and_cleaned_up(kernel_namespaces, namespace):
+def test_the_host_is_programmed_on_explicit_request_and_cleaned_up(kernel_namespaces, namespace):
     script = "$0 -m harness replay recordings/demo.jsonl --kernel host && nft list tables"
     enter = ["nsenter", "-t", str(namespace.pid), "-U", "-n", "--preserve-credentials", "--"]
     done = subprocess.run([*enter, "sh", "-c", script, sys.executable], capture_output=True, text=True)

@@ -29,7 +29,7 @@ def test_the_namespace_holds_rules_of_that_variant_alone(kernel_namespaces, vari
 
 
 @each_variant
-def test_the_command_says_which_it_was(kernel_namespaces, variant):
+def test_the_command_names_the_variant(kernel_namespaces, variant):
     asked = ["--mode", "iptables", "--iptables-variant", variant, "--kernel", "netns", "--until", "3s"]
     command = [sys.executable, "-m", "harness", "replay", DEMO, *asked]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -37,7 +37,7 @@ def test_the_command_says_which_it_was(kernel_namespaces, variant):
     assert f"({variant})" in done.stdout.splitlines()[0]
 
 
-def test_a_comparison_asks_its_mode_iptables_alone(kernel_namespaces):
+def test_a_comparison_uses_the_variant_only_in_mode_iptables(kernel_namespaces):
     asked = ["--modes", "iptables,nftables", "--iptables-variant", "legacy", "--kernel", "netns", "--until", "3s"]
     command = [sys.executable, "-m", "harness", "compare", DEMO, *asked, "--json", "-"]
     done = subprocess.run(command, capture_output=True, text=True)

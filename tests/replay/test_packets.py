@@ -51,7 +51,7 @@ IPVS = pytest.param("ipvs", marks=pytest.mark.vm)
 
 
 @pytest.mark.parametrize("mode", [*MODES, IPVS])
-def test_a_correct_node_is_not_accused(tmp_path, mode):
+def test_a_correct_node_has_no_differences(tmp_path, mode):
     result = replayed(recording(tmp_path / "r.jsonl", *CHANGES), mode)
     assert result.differences == []
     assert result.verified is True
@@ -88,7 +88,7 @@ def base_chains(kind: str, hook: str) -> str:
         ("filter", "forward", "it should be refused"),
     ],
 )
-def test_a_hook_without_rules_is_seen_in_nftables(tmp_path, kind, hook, sign):
+def test_a_hook_without_rules_is_detected_in_nftables(tmp_path, kind, hook, sign):
     script = base_chains(kind, hook).replace("\x00", " ")
     path = tmp_path / "meddle.sh"
     path.write_text(script)
@@ -111,7 +111,7 @@ def test_a_hook_without_rules_is_seen_in_nftables(tmp_path, kind, hook, sign):
         ("-t filter -F KUBE-SERVICES", "it should be refused"),
     ],
 )
-def test_a_chain_without_rules_is_seen_in_iptables(tmp_path, command, sign):
+def test_a_chain_without_rules_is_detected_in_iptables(tmp_path, command, sign):
     result = replayed(recording(tmp_path / "r.jsonl"), "iptables", [f"iptables-nft {command}"])
     assert result.verified is False
     assert any(sign in line for line in result.differences), result.differences
@@ -126,7 +126,7 @@ def test_a_chain_without_rules_is_seen_in_iptables(tmp_path, command, sign):
         ("iptables -t filter -F KUBE-IPVS-FILTER", "it should be refused"),
     ],
 )
-def test_what_is_taken_away_is_seen_in_ipvs(tmp_path, command, sign):
+def test_a_removed_part_is_detected_in_ipvs(tmp_path, command, sign):
     result = replayed(recording(tmp_path / "r.jsonl"), "ipvs", [command])
     assert result.verified is False
     assert any(sign in line for line in result.differences), result.differences
@@ -140,14 +140,14 @@ def test_a_packet_that_cannot_be_sent_is_a_difference(tmp_path):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_stale_flows_that_stay_are_seen(tmp_path, mode, monkeypatch):
+def test_stale_flows_that_stay_are_detected(tmp_path, mode, monkeypatch):
     monkeypatch.setattr(ConntrackTable, "remove", lambda *_: 0)
     result = replayed(recording(tmp_path / "r.jsonl", CHANGES[0]), mode)
     assert any("a flow of UDP still goes to" in line for line in result.differences), result.differences
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_flows_to_a_service_that_is_gone_are_seen(tmp_path, mode, monkeypatch):
+def test_flows_to_a_deleted_service_are_detected(tmp_path, mode, monkeypatch):
     path = recording(tmp_path / "r.jsonl", (10.0, "DELETED", OBJECTS[3]))
     assert replayed(path, mode).differences == []
     monkeypatch.setattr(ConntrackTable, "remove", lambda *_: 0)
@@ -163,7 +163,7 @@ def draining(name: str, addresses: list[str]) -> dict:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_flows_that_are_cut_although_their_endpoint_only_drains_are_seen(tmp_path, mode, monkeypatch):
+def test_removed_flows_to_draining_endpoints_are_detected(tmp_path, mode, monkeypatch):
     path = recording(tmp_path / "r.jsonl", (10.0, "MODIFIED", draining("dns", HERE + AWAY)))
     assert replayed(path, mode).differences == []
     monkeypatch.setattr(conntrack, "endpoints_of", lambda *_: {})  # none of them drains
@@ -172,7 +172,7 @@ def test_flows_that_are_cut_although_their_endpoint_only_drains_are_seen(tmp_pat
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_flows_that_stay_when_the_last_endpoint_goes_are_seen(tmp_path, mode, monkeypatch):
+def test_flows_that_outlive_the_last_endpoint_are_detected(tmp_path, mode, monkeypatch):
     """Also those of a Service that had none at first."""
     late = service("late", "10.96.0.7", 53, "UDP")
     changes = [
@@ -186,7 +186,7 @@ def test_flows_that_stay_when_the_last_endpoint_goes_are_seen(tmp_path, mode, mo
     assert any("10.96.0.7" in line and "which serves no more" in line for line in result.differences)
 
 
-def test_flows_that_are_removed_although_their_endpoint_serves_are_seen(tmp_path, monkeypatch):
+def test_removed_flows_to_serving_endpoints_are_detected(tmp_path, monkeypatch):
     remove = ConntrackTable.remove
     monkeypatch.setattr(ConntrackTable, "remove", lambda self, family, stale: remove(self, family, lambda *_: True))
     # Among many endpoints a flow that begins again does not come to the same one by chance.
@@ -197,14 +197,14 @@ def test_flows_that_are_removed_although_their_endpoint_serves_are_seen(tmp_path
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_established_connections_that_are_cut_are_seen(tmp_path, mode):
+def test_broken_established_connections_are_detected(tmp_path, mode):
     path = recording(tmp_path / "r.jsonl", *CHANGES[:2])
     rule = "iptables-nft -t raw -A PREROUTING -p tcp ! --syn -s 10.128.0.0/9 -d 10.96.0.1 -j DROP"
     result = replayed(path, mode, [rule])
     assert any("an established connection" in line and "was cut" in line for line in result.differences)
 
 
-def test_a_connection_that_the_kernel_has_forgotten_says_nothing(tmp_path, monkeypatch):
+def test_an_expired_connection_is_not_judged(tmp_path, monkeypatch):
     """On a machine that takes minutes between two looks, conntrack has rightly forgotten it."""
     monkeypatch.setitem(standing.IDLE_SECONDS, standing.TCP, 1.0)
     forgetful = "sysctl -qw net.netfilter.nf_conntrack_tcp_timeout_syn_recv=1"
@@ -224,13 +224,13 @@ def weighted(path, skew: str):
 
 
 @pytest.mark.parametrize(("skew", "sign"), [("0.25", "got between"), ("1.0", "got none of")])
-def test_uneven_shares_are_seen(tmp_path, skew, sign):
+def test_an_uneven_distribution_is_detected(tmp_path, skew, sign):
     """A quarter more for the first of three gives it twice the share of each other."""
     result = replayed(recording(tmp_path / "r.jsonl"), "iptables", [weighted(tmp_path / "w.sh", skew)])
     assert any(sign in line for line in result.differences), result.differences
 
 
-def test_nobody_who_is_sticky_is_seen(tmp_path):
+def test_missing_session_affinity_is_detected(tmp_path):
     script = tmp_path / "s.sh"
     script.write_text("iptables-nft-save -t nat | grep -v -- '--rcheck' | iptables-nft-restore\n")
     result = replayed(recording(tmp_path / "r.jsonl"), "iptables", [f"sh {script}"])
@@ -241,11 +241,11 @@ def test_nobody_who_is_sticky_is_seen(tmp_path):
     ("statistic", "freedom", "chance"),
     [(3.841, 1, 0.05), (18.307, 10, 0.05), (124.342, 100, 0.05), (29.588, 10, 0.001)],
 )
-def test_the_tail_is_that_of_the_tables(statistic, freedom, chance):
+def test_the_chi_square_tail_equals_the_tables(statistic, freedom, chance):
     assert math.isclose(spread.tail(statistic, freedom), chance, rel_tol=5e-3)
 
 
-def test_even_draws_alarm_as_rarely_as_said_and_double_shares_always():
+def test_even_draws_rarely_fail_and_double_shares_always_do():
     draw = random.Random(7)
 
     def counts(weights, n):
@@ -276,7 +276,7 @@ class Gap:
         return self._target.kernel.apply(program)
 
 
-def test_a_moment_without_rules_is_seen_and_measured(tmp_path):
+def test_a_moment_without_rules_is_detected_and_measured(tmp_path):
     path = recording(tmp_path / "r.jsonl", (10.0, "MODIFIED", piece("web", HERE, version=2)))
     with open_kernel("netns", "iptables", packets=True) as target:
         gone = ReplayTarget(Gap(target, 0.1), target.view, target.facts, target.place, target.conntrack)
@@ -310,7 +310,7 @@ def test_a_kernel_that_announces_nothing_received_nothing(tmp_path):
     assert any("the kernel announced no change" in line for line in result.differences)
 
 
-def test_an_element_that_is_replaced_by_two_transactions_is_seen(tmp_path):
+def test_an_element_replaced_in_two_transactions_is_detected(tmp_path):
     """However shortly it is away: nobody needs to connect in between."""
     path = recording(tmp_path / "r.jsonl", *CHANGES[:2])
     with open_kernel("netns", "nftables", packets=True) as target:
@@ -328,6 +328,6 @@ def test_an_element_that_is_replaced_by_two_transactions_is_seen(tmp_path):
     assert result.as_json()["between_syncs"]["half_done_seconds"] > 0
 
 
-def test_gaps_are_counted_target_by_target():
+def test_gaps_are_measured_per_target():
     probes = [(0, 1.0, True), (1, 1.1, False), (0, 1.2, True), (1, 1.3, False), (0, 1.35, False), (1, 1.5, True)]
     assert gaps(probes) == {1: pytest.approx(0.4), 0: pytest.approx(0.0)}

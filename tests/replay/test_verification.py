@@ -50,7 +50,7 @@ def forget_a_reject(change) -> None:
 
 
 @pytest.mark.parametrize("lose", [lose_one_endpoint, swap_two_services, forget_a_reject])
-def test_what_the_kernel_lacks_is_seen(lose):
+def test_parts_missing_in_the_kernel_are_detected(lose):
     opened = nftables.memory()
     target = ReplayTarget(Forgetful(opened.kernel, lose), opened.view, {"kind": "memory"}, None)
     result = ReplaySession(DEMO, INITIAL_ONLY, target, lambda *_: None).run()

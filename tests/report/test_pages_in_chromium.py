@@ -45,7 +45,7 @@ def pages(tmp_path_factory):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", ["replay", "failed", "nothing", "compare", "no figures", "upgrade"])
-def test_it_fits_is_quiet_alone_and_readable(chromium, pages, name, scheme):
+def test_a_page_fits_is_self_contained_and_readable(chromium, pages, name, scheme):
     for width in (400, 768, 1400):
         chromium.show(pages[name], width, 900, scheme)
         assert chromium.run(OVERFLOW) == [0, []], width
@@ -57,13 +57,13 @@ def test_it_fits_is_quiet_alone_and_readable(chromium, pages, name, scheme):
         assert chromium.requests_from(pages[name].as_uri()) == [pages[name].as_uri()], "nothing else is asked for"
 
 
-def test_words_of_the_run_never_become_elements(chromium, pages):
+def test_texts_of_a_run_never_become_elements(chromium, pages):
     for name in pages:
         chromium.show(pages[name], 1400, 900, "light")
         assert chromium.run("return document.querySelectorAll('script, b').length") == 0
 
 
-def test_the_verdict_stands_first_and_differences_are_bounded(chromium, pages):
+def test_the_verdict_comes_first_and_differences_are_bounded(chromium, pages):
     verdicts = {"replay": "passed", "failed": "failed", "compare": "unknown", "no figures": "unknown"}
     for name, word in verdicts.items():
         chromium.show(pages[name], 1400, 900, "light")
@@ -81,7 +81,7 @@ def test_modes_stand_side_by_side_where_there_is_room(chromium, pages):
     assert len(set(chromium.run(place))) == 3
 
 
-def test_no_title_of_a_picture_is_cut_off(chromium, pages):
+def test_titles_of_pictures_are_not_truncated(chromium, pages):
     titles = """
     return [...document.querySelectorAll('svg .panel')].filter(t => t.getClientRects().length).map(t =>
       t.getBoundingClientRect().right - t.ownerSVGElement.getBoundingClientRect().right)"""

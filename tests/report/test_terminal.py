@@ -40,14 +40,14 @@ def test_every_width_has_whole_words_and_whole_figures(result, width):
     assert figure in words
 
 
-def test_what_the_engine_takes_stands_before_what_it_adds_up_to(result):
+def test_parts_of_a_figure_come_before_their_sum(result):
     text = "\n".join(page(result, 118))
     assert text.index("compute + apply") < text.index("queue wait") < text.index("all changes")
     assert "minSyncPeriod 1 s accounts for" in text and "▁" in text
     assert f"{result['change']['queued']} of" in text and f"{result['change']['count']} changes" in text
 
 
-def test_terminal_and_page_say_where_figures_come_from_and_what_was_excluded(result):
+def test_terminal_and_page_state_the_origin_of_figures_and_what_was_excluded(result):
     for text in ("\n".join(page(result, 1000)), replay_page(result, "harness replay")):
         assert "he end of a change is taken from" in text and "percentiles are nearest-rank" in text
         assert "uring syncs: " in text
@@ -55,7 +55,7 @@ def test_terminal_and_page_say_where_figures_come_from_and_what_was_excluded(res
         assert left and all(f"{count:,} {name}" in text for name, count in left.items())
 
 
-def test_a_comparison_begins_with_it_too(result):
+def test_a_comparison_begins_with_the_origin_of_figures(result):
     console = Console(width=118, file=io.StringIO())
     print_comparison(compared(result, slower(result, "iptables", 40)), console)
     text = console.file.getvalue()
@@ -75,7 +75,7 @@ def test_a_histogram_holds_every_sample_in_its_range():
     assert Latencies().histogram() == []
 
 
-def test_a_timeline_stays_small_and_loses_nothing():
+def test_a_timeline_is_bounded_and_keeps_every_sync():
     timeline = Timeline()
     for second in range(10_000):
         timeline.add(TimelineInterval(float(second), 1, 2, 3, second / 1e6, 0.0, 0.5))

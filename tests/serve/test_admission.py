@@ -31,7 +31,7 @@ def piece(*addresses: str, ports=(), **more) -> dict:
     }  # fmt: skip
 
 
-def test_a_service_without_anything_gets_what_a_proxy_needs(store):
+def test_a_minimal_service_gets_its_defaults(store):
     assert store.create("services", service())["spec"] == {
         "type": "ClusterIP", "clusterIP": "10.112.255.254", "clusterIPs": ["10.112.255.254"],
         "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack", "internalTrafficPolicy": "Cluster",
@@ -59,7 +59,7 @@ def test_families(store):
     assert "clusterIP" not in name and "ipFamilies" not in name
 
 
-def test_an_update_keeps_what_it_leaves_out_and_a_new_type_drops_it(store):
+def test_an_update_keeps_allocated_fields_and_a_new_type_drops_them(store):
     made = store.create("services", service(type="NodePort"))["spec"]
     again = store.update("services", service(type="NodePort", selector={"app": "web"}))["spec"]
     assert again == made | {"selector": {"app": "web"}}
@@ -72,7 +72,7 @@ def test_an_update_keeps_what_it_leaves_out_and_a_new_type_drops_it(store):
     assert back["clusterIP"] == made["clusterIP"], "it was free again"
 
 
-def test_the_control_plane_writes_past_admission_and_what_it_wrote_is_taken(store):
+def test_writes_of_the_control_plane_bypass_admission(store):
     store.apply(
         "services", service("own", clusterIP="10.112.255.254", type="NodePort", ports=[HTTP | {"nodePort": 32767}])
     )
@@ -146,7 +146,7 @@ BAD_SERVICES = {
 
 
 @pytest.mark.parametrize(("spec", "said"), BAD_SERVICES.values(), ids=BAD_SERVICES)
-def test_a_bad_service_is_refused_with_field_and_reason(store, spec, said):
+def test_a_bad_service_is_rejected_with_field_and_reason(store, spec, said):
     taken = service("taken", type="NodePort", clusterIP="10.112.0.10", ports=[{"port": 80, "nodePort": 30080}])
     store.create("services", taken)
     with pytest.raises(ApiError) as refused:
@@ -170,7 +170,7 @@ BAD_SLICES = {
 
 
 @pytest.mark.parametrize(("manifest", "said"), BAD_SLICES.values(), ids=BAD_SLICES)
-def test_a_bad_slice_is_refused_with_field_and_reason(store, manifest, said):
+def test_a_bad_slice_is_rejected_with_field_and_reason(store, manifest, said):
     with pytest.raises(ApiError, match='EndpointSlice.discovery.k8s.io "web-1" is invalid') as refused:
         store.create("endpointslices", manifest)
     assert refused.value.code == 422 and said in refused.value.message
@@ -183,7 +183,7 @@ def test_a_slice_gets_its_defaults_and_keeps_its_address_type(store):
         store.update("endpointslices", piece("fd00::1", addressType="IPv6"))
 
 
-def test_what_an_update_may_not_change(store):
+def test_immutable_fields_are_rejected(store):
     store.create("services", service())
     with pytest.raises(ApiError, match='spec.clusterIPs.0.: Invalid value: "10.112.0.9": may not change once set'):
         store.update("services", service(clusterIP="10.112.0.9"))
@@ -203,7 +203,7 @@ def test_a_balancers_address_has_a_mode(store):
         store.patch("services", "web", "shop", lambda old: old | ingress, "status")
 
 
-def test_types_are_looked_at_first(store):
+def test_types_are_validated_first(store):
     with pytest.raises(ApiError, match="cannot be handled as a Service: Expected `int . null`, got `str`") as refused:
         store.create("services", service(ports=[{"port": "80"}]))
     assert refused.value.code == 400

@@ -116,7 +116,7 @@ def test_a_port_that_is_taken():
     assert code == 1 and "address already in use" in errors.lower()
 
 
-def test_kubectls_dump_is_served_too(serve, tmp_path):
+def test_a_kubectl_dump_is_served(serve, tmp_path):
     listed = ask(serve(DEMO, "--start-paused").url + "/api/v1/services").body
     dump = tmp_path / "dump.json"
     dump.write_text(json.dumps(listed | {"kind": "List"}))

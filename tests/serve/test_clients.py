@@ -56,7 +56,7 @@ def test_kubectl_get(demo, kubectl):
     assert "endpointslices" in kubectl(path, "api-resources") and "Server Version" in kubectl(path, "version")
 
 
-def test_kubectl_asks_nobody_for_credentials_where_the_server_asks_for_none(kubectl, tmp_path):
+def test_kubectl_does_not_prompt_for_credentials(kubectl, tmp_path):
     with LiveApi(tls=True) as made:
         write_kubeconfig(tmp_path / "kubeconfig", made.kubeconfig())
         assert kubectl(tmp_path / "kubeconfig", "get", "svc", "-A", "-o", "name") == ""

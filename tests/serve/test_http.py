@@ -71,7 +71,7 @@ def demo():
 
 
 @pytest.mark.parametrize("method, path, headers, code, reason, message", REFUSALS.values(), ids=REFUSALS.keys())
-def test_a_refusal_is_the_apis_own(demo, method, path, headers, code, reason, message):
+def test_a_rejection_has_the_apis_status(demo, method, path, headers, code, reason, message):
     answer = ask(demo.url + path, method, {} if method in ("POST", "PUT", "PATCH") else None, **headers)
     assert answer.code == code and message in answer.body["message"]
     assert answer.body["kind"] == "Status" and answer.body["reason"] == reason and answer.body["code"] == code
@@ -98,7 +98,7 @@ def test_health_and_discovery(demo):
     assert core["events"]["verbs"] == ["create", "get", "list", "watch"]
 
 
-def test_the_recording_is_there_whole(demo):
+def test_the_whole_recording_is_served(demo):
     """Every list holds the very objects of the recording's initial list, in the API's order."""
     events = [json.loads(line) for line in DEMO.read_text().splitlines()[1:]]
     for resource, path in (
@@ -116,7 +116,7 @@ def test_the_recording_is_there_whole(demo):
     }
 
 
-def test_forms_of_an_answer(demo):
+def test_every_representation_of_a_response(demo):
     name = ask(demo.url + "/api/v1/services?limit=1").body["items"][0]["metadata"]["name"]
     partial = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
     body = ask(demo.url + "/api/v1/services", Accept=partial).body
@@ -128,7 +128,7 @@ def test_forms_of_an_answer(demo):
     assert table.body["kind"] == "Table" and set(table.body["rows"][0]) == {"cells"}
 
 
-def test_events_are_taken_and_listed_under_both_names(serve):
+def test_events_are_accepted_and_listed_in_both_api_groups(serve):
     served = serve(DEMO, "--start-paused")
     event = {
         "metadata": {"generateName": "node-"},
@@ -170,7 +170,7 @@ def test_a_watch_ends_by_its_timeout_with_a_bookmark(api):
     assert lines_of(f"{api.url}/api/v1/nodes?watch=true&timeoutSeconds=1&resourceVersion=1")[0]["type"] == "ADDED"
 
 
-def test_a_streamed_list_says_where_it_ends(api):
+def test_a_streamed_list_ends_with_a_bookmark(api):
     for name in ("a", "b"):
         api.store.apply("nodes", {"metadata": {"name": name}})
     query = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&timeoutSeconds=1"
@@ -196,7 +196,7 @@ def test_the_server_ends_watches_cleanly_when_it_stops():
     assert not reader.is_alive() and len(seen) == 1, "the stream ended, whole"
 
 
-def test_a_client_that_leaves_is_forgotten(serve):
+def test_a_disconnected_client_is_removed(serve):
     served = serve(DEMO, "--start-paused")
     reply = urllib.request.urlopen(f"{served.url}/api/v1/nodes?watch=1", timeout=60)
     assert ask(served.url + "/control/status").body["watchers"] == 1
@@ -248,7 +248,7 @@ def test_an_api_that_was_down_comes_back_where_it_was(api):
     assert api.url == url and len(ask(f"{url}/api/v1/nodes").body["items"]) == 2
 
 
-def test_the_control_endpoint_disturbs_too(serve):
+def test_the_control_endpoint_injects_faults(serve):
     served = serve(DEMO, "--start-paused")
 
     def watch():

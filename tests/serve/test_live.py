@@ -34,7 +34,7 @@ def store():
     return LiveStore(clock=lambda: datetime(2030, 1, 1, tzinfo=UTC), new_uid=lambda: f"uid-{next(numbers)}")
 
 
-def test_what_is_created_gets_its_marks(store):
+def test_a_created_object_gets_its_metadata(store):
     made = store.apply("pods", POD)
     marks = {"uid": "uid-0", "creationTimestamp": "2030-01-01T00:00:00Z", "generation": 1, "resourceVersion": "2"}
     assert made["metadata"] == POD["metadata"] | marks
@@ -42,7 +42,7 @@ def test_what_is_created_gets_its_marks(store):
     assert store.get("namespaces", "shop")["status"] == {"phase": "Active"}
 
 
-def test_generation_counts_changes_of_what_is_desired(store):
+def test_generation_counts_changes_of_the_spec(store):
     store.apply("pods", POD)
     assert store.apply("pods", POD | {"status": {"phase": "Running"}})["metadata"]["generation"] == 1
     assert store.apply("pods", POD | {"spec": {"nodeName": "node-2"}})["metadata"]["generation"] == 2
@@ -63,7 +63,7 @@ def test_a_stale_update_conflicts(store):
     assert store.get("services", "web", "shop") == new
 
 
-def test_status_and_the_rest_are_written_apart(store):
+def test_status_and_spec_are_written_separately(store):
     pod = store.apply("pods", POD | {"status": {"phase": "Pending"}})
     changed = pod | {"spec": {"nodeName": "other"}, "status": {"phase": "Running"}}
     assert store.update("pods", changed)["status"] == {"phase": "Pending"}
@@ -86,7 +86,7 @@ def test_a_pod_on_a_node_ends_gracefully(store):
         store.get("pods", "web-1", "shop")
 
 
-def test_what_no_node_runs_goes_at_once(store):
+def test_an_unscheduled_pod_is_deleted_at_once(store):
     store.apply("pods", POD | {"spec": {}})
     assert store.delete("pods", "web-1", "shop") is None
     store.apply("services", {"metadata": {"name": "web"}})
@@ -112,7 +112,7 @@ def test_watch_blocks_until_something_comes(store):
     assert [c.type for c in store.watch("pods", since=1, timeout=0)] == ["ADDED"]
 
 
-def test_writers_in_many_threads_lose_nothing(api):
+def test_concurrent_writers_lose_no_update(api):
     """While the API goes down and comes back, and clients ask."""
 
     def write(number: int) -> None:
@@ -243,7 +243,7 @@ def with_pod():
 
 
 @pytest.mark.parametrize("method, path, body, headers, code, said", ODD_WRITES.values(), ids=ODD_WRITES.keys())
-def test_an_odd_write_is_refused(with_pod, method, path, body, headers, code, said):
+def test_an_invalid_write_is_rejected(with_pod, method, path, body, headers, code, said):
     before = with_pod.store.list("pods")
     answer = ask(with_pod.url + path, method, body, **headers)
     assert answer.code == code and said in answer.body["message"] and answer.body["kind"] == "Status"
@@ -278,7 +278,7 @@ values = st.recursive(
     form=st.sampled_from(["application/json", "application/yaml", MERGE, STRATEGIC, JSON_PATCH, PROTOBUF]),
     body=values | st.lists(values, max_size=2) | st.fixed_dictionaries({"metadata": values, "spec": values}),
 )
-def test_no_body_breaks_the_server(with_pod, method, path, form, body):
+def test_no_request_body_causes_a_server_error(with_pod, method, path, form, body):
     answer = ask(with_pod.url + path, method, body, Content_Type=form)
     assert answer.code < 500
     assert isinstance(answer.body, dict) and answer.body.get("kind")

@@ -76,7 +76,7 @@ def test_steps_and_seeking_show_the_recordings_own_state(serve, events):
     assert served_state(served.url) == recorded_state(max(e.seq for e in events if e.t <= at))
 
 
-def test_seeking_back_sends_watchers_away(serve, events):
+def test_seeking_back_ends_watches(serve, events):
     served = serve(DEMO, "--start-paused", "--speed", "max")
     served.control("seek", to=events[-1].seq)
     listed = ask(served.url + PATHS["services"]).body["metadata"]["resourceVersion"]
@@ -122,7 +122,7 @@ def test_its_clock_is_the_recordings(serve, events):
     "action, said",
     [("jump", "no action"), ("step?count=0", "count is '0'"), ("seek?to=x", "'x'"), ("speed?factor=-1", "'-1'")],
 )
-def test_odd_control_requests_are_refused(serve, action, said):
+def test_invalid_control_requests_are_rejected(serve, action, said):
     served = serve(DEMO, "--start-paused")
     answer = ask(f"{served.url}/control/{action}", "POST")
     assert answer.code in (400, 404) and said in answer.body["message"]
@@ -130,7 +130,7 @@ def test_odd_control_requests_are_refused(serve, action, said):
 
 
 @given(st.integers(0, 10**15), st.sampled_from(["ns", "us", "ms", "s", "m", "h"]))
-def test_places_are_read_back(value, unit):
+def test_positions_survive_a_round_trip(value, unit):
     assert position(str(value)) == ("seq", value)
     assert position(f"{value}{unit}") == ("t", duration(f"{value}{unit}"))
     assert duration(f"{value}ns") == value

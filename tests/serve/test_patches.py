@@ -150,12 +150,12 @@ STRATEGIC = {
 
 
 @pytest.mark.parametrize("patch, expected", STRATEGIC.values(), ids=STRATEGIC.keys())
-def test_named_things_merge(patch, expected):
+def test_elements_with_a_merge_key_are_merged(patch, expected):
     result = strategic_merge_patch(NAMED, patch)["containers"]
     assert [item["name"] + item["image"] for item in result] == expected
 
 
-def test_other_lists():
+def test_lists_without_a_merge_key():
     assert strategic_merge_patch({"args": [1, 2]}, {"args": [3]}) == {"args": [3]}
     assert strategic_merge_patch({"finalizers": ["a"]}, {"finalizers": ["a", "b"]}) == {"finalizers": ["a", "b"]}
     removed = {"$deleteFromPrimitiveList/finalizers": ["a"]}

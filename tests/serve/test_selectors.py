@@ -37,12 +37,12 @@ ROWS = {
 
 
 @pytest.mark.parametrize("text, expected", ROWS.values(), ids=ROWS.keys())
-def test_a_label_selector(text, expected):
+def test_label_selectors(text, expected):
     assert parse_labels(text).matches(WEB) is expected
 
 
 @pytest.mark.parametrize("text", ["a=b=c", "a in b", "in (a)", "=b", "a,,b", "-a", "a in (b", "a=b c", "a>x", "a=%"])
-def test_an_odd_label_selector_is_shown(text):
+def test_an_invalid_label_selector_is_quoted(text):
     with pytest.raises(ValueError, match="unable to parse requirement"):
         parse_labels(text)
 

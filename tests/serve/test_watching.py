@@ -187,7 +187,7 @@ def test_one_encoding_serves_all_watchers():
     assert frames[0] is frames[1] is frames[2]
 
 
-def test_a_watch_from_before_what_is_remembered_is_gone():
+def test_a_watch_from_before_the_history_is_expired():
     store = Store(history=2)
     for number in range(10):
         store.put("services", service(f"s{number}"))
@@ -211,7 +211,7 @@ def test_a_watch_from_the_future_waits_for_it():
     assert json.loads(watcher.pending()[0])["object"]["metadata"]["name"] == "late"
 
 
-def test_paging_shows_one_moment():
+def test_pages_show_one_snapshot():
     store, lister = Store(), Lister()
     for name in "abcde":
         store.put("services", service(name))
@@ -240,7 +240,7 @@ def test_a_server_may_have_smaller_pages_than_are_asked_for():
 
 
 @pytest.mark.parametrize("history", [1, 2, 3, 5, 100])
-def test_history_is_whole_or_gone(history):
+def test_the_history_is_complete_or_expired(history):
     """From any resourceVersion: every later change, or 410; never a part. And a reader knows how far it is."""
     store, told = Store(history), []
     store.subscribe(lambda change: change.object.kind is SERVICES and told.append(change))

@@ -34,7 +34,7 @@ def test_the_daemon_imports_no_models_and_leaves_the_client_whole():
     assert done.returncode == 0, done.stderr
 
 
-def test_who_has_the_client_already_shares_it():
+def test_an_imported_client_is_shared():
     program = (
         "import kubernetes, engine.server.api.access as a; assert a.Configuration is kubernetes.client.Configuration"
     )

@@ -91,12 +91,12 @@ def test_every_flag_of_kube_proxy_and_no_other():
 
 
 @pytest.mark.parametrize("line", READ)
-def test_read(line):
+def test_flags_are_parsed(line):
     assert parse(line.split(" ")).values == READ[line]
 
 
 @pytest.mark.parametrize("line", REFUSED)
-def test_refused(line):
+def test_invalid_settings_are_rejected(line):
     with pytest.raises(FlagError) as error:
         parse(line.split(" "))
     assert REFUSED[line] in str(error.value)

@@ -33,7 +33,7 @@ def refusal(line: str, file: str | None = None, host: str = "h") -> str:
     return str(error.value)
 
 
-def test_blank_means_iptables_and_cluster_cidr():
+def test_the_defaults_are_iptables_and_cluster_cidr():
     options, notes = completed("")
     assert (options.configuration.mode, options.configuration.detect_local_mode) == ("iptables", "ClusterCIDR")
     assert options.default_mode and Note("Using iptables proxy") not in notes, "since 1.37 an error and an Event"
@@ -42,7 +42,7 @@ def test_blank_means_iptables_and_cluster_cidr():
     assert options.configuration.node_port_addresses == ()
 
 
-def test_a_mode_that_was_asked_for_is_not_replaced():
+def test_a_requested_mode_is_not_replaced():
     options, notes = completed("--proxy-mode ipvs --detect-local-mode NodeCIDR")
     assert (options.configuration.mode, options.configuration.detect_local_mode) == ("ipvs", "NodeCIDR")
     assert [note.message for note in notes] == ["DetectLocalMode"]
@@ -70,12 +70,12 @@ def test_flags_beside_a_file():
     assert (options.master, options.cleanup, options.init_only, options.config_file) == ("http://api", True, True, PATH)
 
 
-def test_the_files_logging_stands_without_flags():
+def test_the_files_logging_is_used_without_flags():
     logging = configuration(f"--config {PATH}", "logging: {verbosity: 2, format: json}").logging
     assert (logging.verbosity, logging.format) == (2, "json")
 
 
-def test_every_flag_sets_a_field_or_is_known_to_count_elsewhere():
+def test_every_flag_sets_a_field_or_is_used_elsewhere():
     bare = {name for name, flag in FLAGS.items() if not flag.targets}
     assert bare == {*BESIDE_CONFIG, "config", "healthz-port", "metrics-port"}
 
@@ -129,7 +129,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("line", "file"), REFUSED)
-def test_refused(line, file):
+def test_invalid_settings_are_rejected(line, file):
     assert refusal(line, file) == REFUSED[line, file]
 
 
@@ -143,7 +143,7 @@ def test_names():
         complete(blank, lambda path: b"", lambda: "h")
 
 
-def test_leniently_read_files_say_so():
+def test_a_leniently_read_file_is_logged():
     _, notes = completed(f"--config {PATH}", "foo: 1")
     expected = {"err": 'strict decoding error: unknown field "foo"'}
     assert notes[0] == Note("Using lenient decoding as strict decoding failed", pairs=expected)

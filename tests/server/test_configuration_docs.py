@@ -10,7 +10,7 @@ from tests.server.reference import PAGE, fields, renewed
 ROOT = PAGE.parents[1]
 
 
-def test_the_tables_are_what_the_code_says():
+def test_the_tables_match_the_code():
     page = PAGE.read_text()
     assert page == renewed(page), "run: python -m tests.server.reference"
 
@@ -21,12 +21,12 @@ def test_every_field_and_flag_is_on_the_page():
     assert [name for name in FLAGS if f"`--{name}`" not in page] == []
 
 
-def test_every_flag_sets_fields_that_there_are():
+def test_every_flag_sets_existing_fields():
     paths = {each.path for each in fields()}
     assert {target for flag in FLAGS.values() for target in flag.targets} <= paths
 
 
-def test_what_the_page_about_a_node_lists_is_there():
+def test_files_listed_on_the_page_about_a_node_exist():
     page = (PAGE.parent / "node.md").read_text()
     rules = (ROOT / "tests" / "engine" / "golden" / "ip.nft").read_text()
     named = re.findall(r"^ *\$? ?nft (?:list|get) (map|set|element) ip kube-proxy ([\w-]+)", page, re.M)
@@ -35,7 +35,7 @@ def test_what_the_page_about_a_node_lists_is_there():
     assert [(kind, name) for kind, name in named if f"{kinds.get(kind, kind)} {name} {{" not in rules] == []
 
 
-def test_the_pages_name_folders_and_files_that_there_are():
+def test_the_pages_name_existing_folders_and_files():
     for page in ("node.md", "deploy.md", "configuration.md"):
         text = (PAGE.parent / page).read_text()
         paths = re.findall(r"\b(?:deploy|docs|engine)/[\w./-]*\w", text)

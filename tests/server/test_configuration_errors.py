@@ -340,7 +340,7 @@ def test_the_defaults_are_valid_in_every_version():
     assert [validate(KubeProxyConfiguration(), (1, minor)) for minor in range(30, 39)] == [()] * 9
 
 
-def test_all_errors_come_at_once_each_once():
+def test_all_errors_are_reported_at_once():
     wrong = with_flags(KubeProxyConfiguration(), {"oom-score-adj": 2000, "config-sync-period": Duration(0)})
     errors = validate(wrong)
     assert len(errors) == 2

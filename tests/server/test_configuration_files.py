@@ -73,7 +73,7 @@ def test_an_empty_file_is_all_defaults():
 
 
 @given(configurations())
-def test_what_is_written_is_read_back(configuration):
+def test_a_written_configuration_is_read_back(configuration):
     assert decode(encode(configuration)) == (configuration, "")
     assert with_defaults(configuration) == configuration
 
@@ -167,7 +167,7 @@ LENIENT = {
 
 
 @pytest.mark.parametrize("name", LENIENT)
-def test_leniently(name):
+def test_lenient_reading(name):
     text, complaint, fields = LENIENT[name]
     assert decode(HEAD + text) == (configured(fields), f"strict decoding error: {complaint}")
 
@@ -247,7 +247,7 @@ def test_durations_are_read_back(nanoseconds):
 @pytest.mark.parametrize(
     "text", ["", "-", "+", ".", "1", "1x", "s", "1.s.", "1h-1m", " 1s", "1s ", "9223372036854775808ns", "١s"]
 )
-def test_durations_that_are_none(text):
+def test_invalid_durations_are_rejected(text):
     with pytest.raises(ValueError, match="time: "):
         Duration.parse(text)
 

@@ -35,7 +35,7 @@ NOWHERE = ApiClient(load_configuration("", "http://127.0.0.1:1"))
     ("per_core", "minimum", "cpus", "limit"),
     [(0, 131072, 4, 0), (32768, 131072, 2, 131072), (32768, 131072, 8, 262144), (1, 0, 3, 3)],
 )
-def test_how_many_connections_may_be_tracked(per_core, minimum, cpus, limit):
+def test_the_conntrack_limit_follows_the_configuration(per_core, minimum, cpus, limit):
     """CT-06: a minimum counts only where there is a limit a core."""
     assert system.conntrack_max(Conntrack(max_per_core=per_core, min=minimum), cpus) == limit
 
@@ -44,7 +44,7 @@ def test_how_many_connections_may_be_tracked(per_core, minimum, cpus, limit):
     ("per_core", "minimum", "before", "since"),
     [(2**20, 5, 2**20 * 2, 2**20), (2**20, 2**21 + 1, 2**21 + 1, 2**20), (2**19, 2**20 + 1, 2**20 + 1, 2**20 + 1)],
 )
-def test_what_cpus_ask_for_is_capped_since_1_36(per_core, minimum, before, since):
+def test_the_limit_per_cpu_is_capped_since_1_36(per_core, minimum, before, since):
     """CT-06a: above the cap the minimum does not count any more."""
     settings = Conntrack(max_per_core=per_core, min=minimum)
     assert [system.conntrack_max(settings, 2, version) for version in ((1, 35), (1, 36))] == [before, since]
@@ -122,7 +122,7 @@ def test_timeouts_that_are_set_are_written(tmp_path, monkeypatch):
         (-1.0, 1, [0] * 9),
     ],
 )
-def test_how_many_requests_the_api_gets(qps, burst, waits):
+def test_the_request_rate_to_the_api(qps, burst, waits):
     """CFG-01's qps and burst: a burst at once, the rest one by one; a minute's rest fills the bucket."""
     now, waited = [100.0], []
 
@@ -189,7 +189,7 @@ BARE = {"metadata": {"name": "n1"}}
 ADDRESSED = BARE | {"status": {"addresses": [{"type": "InternalIP", "address": "10.0.0.1"}]}}
 
 
-def test_a_node_that_cannot_be_had_is_asked_for_six_times():
+def test_a_missing_node_is_requested_six_times():
     """CFG-20: each wait twice the last, with jitter; then loopback."""
     waits: list[float] = []
     seen, ips = node_ips(NOWHERE, "n1", "0.0.0.0", (1, 33), waits.append)
@@ -204,7 +204,7 @@ def test_a_node_that_cannot_be_had_is_asked_for_six_times():
 
 @pytest.mark.parametrize("bind", ["0.0.0.0", "10.0.0.7"])
 @pytest.mark.parametrize("absent", [ABSENT, BARE])
-def test_the_first_answer_and_then_30_s_for_an_address(bind, absent):
+def test_a_node_without_an_address_is_waited_for_30_s(bind, absent):
     """CFG-20a: whatever the bind address; the API's first answer is waited for without end."""
     clock = Clock()
     seen, ips = node_ips(NodeApi(*[UNREACHABLE] * 1000, absent), "n1", bind, (1, 34), clock.sleep, clock)
@@ -213,7 +213,7 @@ def test_the_first_answer_and_then_30_s_for_an_address(bind, absent):
     assert ips.unknown == (bind == "0.0.0.0")
 
 
-def test_a_node_whose_address_comes_late():
+def test_a_node_whose_address_is_added_late():
     clock = Clock()
     answers = [UNREACHABLE, ABSENT, BARE, UNREACHABLE, ADDRESSED]
     seen, ips = node_ips(NodeApi(*answers), "n1", "0.0.0.0", (1, 37), clock.sleep, clock)
@@ -230,7 +230,7 @@ def test_a_node_whose_address_comes_late():
         ((1, 37), ADDRESSED, 'timeout waiting for PodCIDR allocation on node "n1"'),
     ],
 )
-def test_pod_cidrs_that_never_come(version, answer, words):
+def test_pod_cidrs_that_are_never_assigned(version, answer, words):
     """DET-02, DET-02a: five minutes."""
     clock = Clock()
     with pytest.raises(NodeError, match=f"^{words}"):
@@ -282,7 +282,7 @@ def test_a_host_without_ipv6_has_one_family(monkeypatch):
 
 
 @pytest.mark.parametrize("disabled", ["0", "1", None])
-def test_ipv6_that_is_disabled_is_not_there(tmp_path, monkeypatch, disabled):
+def test_disabled_ipv6_counts_as_absent(tmp_path, monkeypatch, disabled):
     """DS-02a; a kernel without the sysctl has it only by the list of addresses."""
     if disabled:
         (tmp_path / "net/ipv6/conf/all").mkdir(parents=True)
@@ -295,7 +295,7 @@ def test_ipv6_that_is_disabled_is_not_there(tmp_path, monkeypatch, disabled):
 
 
 @pytest.mark.parametrize(("version", "uid"), [((1, 34), {"uid": "n1"}), ((1, 35), {})])
-def test_whom_an_event_regards(monkeypatch, version, uid):
+def test_the_object_of_an_event(monkeypatch, version, uid):
     """MET-11: since 1.35 without the name as uid."""
     sent: queue.Queue = queue.Queue()
     monkeypatch.setattr(EventSender, "_try", lambda _, event: sent.put(event))
@@ -303,7 +303,7 @@ def test_whom_an_event_regards(monkeypatch, version, uid):
     assert sent.get(timeout=60)["regarding"] == {"kind": "Node", "name": "n1", "apiVersion": "v1"} | uid
 
 
-def test_what_is_removed_of_iptables_and_what_is_kept():
+def test_clean_up_removes_only_our_iptables_chains():
     """CLN-03, CLN-03a: jumps and chains that a proxy made; others' stay, and what others still point to is emptied."""
     saved = """*nat
 :PREROUTING ACCEPT [0:0]

@@ -119,7 +119,7 @@ STORIES = {
 
 
 @pytest.mark.parametrize("story", STORIES)
-def test_what_is_delivered_adds_up(story, monkeypatch):
+def test_delivered_changes_add_up_to_the_state(story, monkeypatch):
     """Folding the changes gives the truth, whatever happened; `synced` comes with the first list's end."""
     monkeypatch.setattr(watching, "_BACKOFF_SECONDS", 0.01)
     told: queue.Queue = queue.Queue()
@@ -169,7 +169,7 @@ def test_a_quiet_watch_that_worked_ends_the_backoff(ending, monkeypatch):
         server.shutdown()
 
 
-def test_a_watch_that_ends_at_once_is_not_opened_again_and_again(monkeypatch):
+def test_a_watch_that_ends_at_once_is_reopened_with_backoff(monkeypatch):
     """It waits longer each time, be it cut off or ended."""
     monkeypatch.setattr(watching, "_BACKOFF_SECONDS", 0.01)
     told: queue.Queue = queue.Queue()
@@ -218,7 +218,7 @@ def test_master_wins_over_the_kubeconfig(tmp_path):
         server.shutdown()
 
 
-def test_what_an_api_server_lacks_holds_up_nobody(monkeypatch):
+def test_a_resource_missing_in_the_api_does_not_block_the_others(monkeypatch):
     """An optional resource that is not there, or forbidden, counts as listed."""
     told: queue.Queue = queue.Queue()
     with Scripted([gone(404)]) as server:

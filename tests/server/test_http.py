@@ -62,7 +62,7 @@ def test_a_health_check_port_that_is_taken_is_tried_again(lab):
 
 
 @pytest.mark.parametrize("change", [{"spec": {"taints": [TAINT]}}, {"deletionTimestamp": "2026-01-01T00:00:00Z"}])
-def test_a_node_that_will_go_gets_no_traffic(lab, change):
+def test_a_node_to_be_deleted_is_not_healthy(lab, change):
     """/healthz says so and /livez does not (HC-07 to HC-09); it recovers, and a deleted Node is as it was last."""
     going = node(**change) if "spec" in change else {**node(), "metadata": node()["metadata"] | change}
     lab.record(OBJECTS, [("MODIFIED", going), ("DELETED", going), ("ADDED", node())])
@@ -110,7 +110,7 @@ def test_an_update_that_waits_too_long_is_unhealthy(lab):
     eventually(lambda: lab.says(HEALTHZ, "/healthz", 200), "well again")
 
 
-def test_operators_pages(lab):
+def test_pages_for_operators(lab):
     """/proxyMode, /configz, /healthz, /metrics/slis; no profiles unless asked for (MET-01)."""
     lab.start(OBJECTS)
     pages = {path: lab.http(METRICS, path) for path in ("/proxyMode", "/healthz", "/configz", "/metrics/slis")}
@@ -172,7 +172,7 @@ def family(name: str, *more: str) -> str:
     return f"kubeproxy_{name}{{{labels}}}"
 
 
-def test_what_a_version_has(lab):
+def test_pages_by_version(lab):
     """MET-09, MET-10, MODE-01a, MET-11: before 1.36 no such pages, before 1.37 no warning of a default."""
     lab.record(OBJECTS)
     lab.serve()

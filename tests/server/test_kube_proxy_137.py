@@ -47,13 +47,13 @@ def test_as_kube_proxy_does(row):
 
 
 @pytest.mark.parametrize("name", OTHERWISE)
-def test_otherwise_where_it_is_meant(name):
+def test_deliberate_differences_from_kube_proxy(name):
     row = next(row for row in ROWS if row["name"] == name)
     written, error = outcome(row["config"])
     assert written is None and error.startswith(row["error"]) and "configSyncPeriod" in error
 
 
-def test_there_are_many_of_each():
+def test_both_lists_of_cases_are_long():
     assert len(ROWS) == 94
     assert sum(row["accepted"] for row in ROWS) > 40
 
@@ -71,7 +71,7 @@ def test_there_are_many_of_each():
         ("KubeProxyNFTablesLocalhostNodePorts", range(36, 39), range(0)),
     ],
 )
-def test_gates_come_lock_and_go(gate, known, locked):
+def test_feature_gates_are_added_locked_and_removed(gate, known, locked):
     text = f"{HEAD}featureGates: {{{gate}: false}}\n"
     for minor in range(30, 39):
         try:

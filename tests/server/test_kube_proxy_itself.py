@@ -98,11 +98,11 @@ def test_as_kube_proxy_does(name):
 
 
 @pytest.mark.parametrize("name", OTHERWISE, ids=lambda name: name[-60:])
-def test_otherwise_where_it_is_meant(name):
+def test_deliberate_differences_from_kube_proxy(name):
     row = ROWS[name]
     assert outcome(row) != (row["status"], row.get("written"), row.get("said", ""))
 
 
-def test_there_are_many_of_each():
+def test_both_lists_of_cases_are_long():
     assert sum(row["status"] for row in ROWS.values()) > 40
     assert sum(1 for row in ROWS.values() if row.get("written")) > 15

@@ -165,7 +165,7 @@ def test_a_tool_that_hangs_ends_the_start(tmp_path, namespace, certificate, mode
         assert daemon.count("timed out") == 1
 
 
-def test_a_family_that_is_broken_leaves_the_other_alone(lab):
+def test_a_broken_family_does_not_affect_the_other(lab):
     """IPv4 is written once and follows changes, however often IPv6 is refused; then both are as they should be."""
     daemon = lab.start(OBJECTS, [("MODIFIED", slice_(end("10.180.2.1")))], periods={"syncPeriod": "1s"})
     lab.forbid_ipv6()
@@ -344,7 +344,7 @@ def with_pods(network: str) -> dict:
     return node(spec={"podCIDR": network, "podCIDRs": [network]})
 
 
-def test_what_the_machine_cannot_do_ends_the_start(tmp_path, namespace, certificate):
+def test_a_missing_kernel_feature_ends_the_start(tmp_path, namespace, certificate):
     """No fallback to another mode (MODE-03, IPVS-04), not before the module that may be missing was asked for."""
     with Lab(tmp_path, namespace, certificate) as lab:
         lab.record(OBJECTS)
@@ -381,7 +381,7 @@ def test_what_a_start_does_to_the_machine(lab):
     assert daemon.count("full=true") == 2, "one per family"
 
 
-def test_no_one_asks_the_api_when_it_ends(lab):
+def test_sigint_ends_the_daemon_at_once(lab):
     """SIGINT ends as SIGTERM does, at once, though watches are open."""
     daemon = lab.start(OBJECTS)
     daemon.popen.send_signal(signal.SIGINT)

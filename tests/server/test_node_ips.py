@@ -62,7 +62,7 @@ def node_of(listed: list[tuple[str, str]] | None) -> Node | None:
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_choice(name):
+def test_the_node_ips_are_chosen(name):
     row = ROWS[name]
     chosen = choose_node_ips(node_of(row.node), row.bind)
     texts = {family: format_address(address) for family, address in chosen.addresses.items()}
@@ -74,7 +74,7 @@ ADDRESSES = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).map(str)
 
 
 @given(st.lists(st.tuples(st.sampled_from("IE"), ADDRESSES), max_size=5), st.one_of(st.just("0.0.0.0"), ADDRESSES))
-def test_every_family_has_an_address_of_its_own_and_the_lead_is_where_it_should_be(listed, bind):
+def test_every_family_has_its_address_and_the_first_is_primary(listed, bind):
     chosen = choose_node_ips(node_of(listed), bind)
     assert {family: len(address) for family, address in chosen.addresses.items()} == {4: 4, 6: 16}
     internal_first = sorted(listed, key=lambda each: each[0] != "I")

@@ -96,7 +96,7 @@ ROWS = {
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_said(name):
+def test_a_suspicious_configuration_is_warned_about(name):
     row = ROWS[name]
 
     def said():

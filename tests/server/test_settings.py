@@ -120,7 +120,7 @@ VALID = st.fixed_dictionaries(
 
 
 @given(VALID)
-def test_what_is_valid_can_be_run_on(fields):
+def test_every_valid_configuration_can_be_run(fields):
     configuration = configured(fields)
     assert validate(configuration) == ()
     config = to_proxy_config(EngineOptions(configuration, "n"), NODE, choose_node_ips(NODE, configuration.bind_address))

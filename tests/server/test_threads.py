@@ -123,7 +123,7 @@ def test_a_server_that_gets_no_thread_leaves_no_socket(monkeypatch):
     eventually(lambda: answered(port) == 200, "the second attempt's answer")
 
 
-def test_an_event_that_cannot_be_sent_keeps_no_other(monkeypatch):
+def test_an_unsent_event_does_not_block_others(monkeypatch):
     """Whatever it is that it raises."""
     sent = []
 
@@ -232,7 +232,7 @@ def test_a_thread_that_does_not_start_ends_the_process(lab, thread):
     assert (failed["msg"], failed["err"]) == ("Command failed", "failed to start a thread: can't start new thread")
 
 
-def test_a_service_that_breaks_the_making_of_rules_is_reported_and_harms_no_other(lab):
+def test_a_service_that_breaks_the_backend_is_reported_and_does_not_affect_others(lab):
     """By log, metric and Event; once it has gone, so has the report."""
     (lab.folder / "sitecustomize.py").write_text(
         "from engine.backends.nftables import NftablesBackend as Backend\n"

@@ -55,7 +55,7 @@ def test_a_token_is_used_for_a_minute_and_not_once_it_was_refused(tmp_path):
         TokenFile(tmp_path / "none")
 
 
-def test_whose_token_a_kubeconfig_names(tmp_path):
+def test_the_source_of_a_kubeconfigs_token(tmp_path):
     """The current context's user's, relative to the file; of several files the first that knows a name."""
     (tmp_path / "sub").mkdir()
     for name in ("sub/mine", "other"):

@@ -33,7 +33,7 @@ def test_changes_are_followed_one_by_one(lab):
     assert daemon.end() == 0
 
 
-def test_the_api_goes_and_comes_back(lab):
+def test_the_api_is_down_and_returns(lab):
     """Rules and health stay meanwhile (INV-02); what was missed, a delete too, is the new list's difference."""
     lab.record(OBJECTS, STORY)
     api, daemon = lab.serve(), lab.daemon()
@@ -82,7 +82,7 @@ def test_a_node_that_never_appears_is_not_eligible(lab):
     assert lab.http(10256, "/healthz").json()["nodeEligible"] is False
 
 
-def test_versions_that_are_gone(lab):
+def test_expired_resource_versions(lab):
     """An API server set back, as from a backup, ends watches with 410: the difference is delivered, also backwards."""
     daemon = lab.start(OBJECTS, STORY[:2])
     lab.step(2)

@@ -54,7 +54,7 @@ def test_ddmin_finds_what_is_needed_and_nothing_else(needed, size):
 
 
 @given(st.lists(st.integers(0, 9), max_size=25), st.integers(1, 30))
-def test_nothing_more_can_be_left_out_one_by_one(parts, least):
+def test_the_result_is_minimal_by_single_removals(parts, least):
     def holds(kept):
         return sum(kept) >= least
 
@@ -63,7 +63,7 @@ def test_nothing_more_can_be_left_out_one_by_one(parts, least):
         assert holds(found) and not any(holds(found[:at] + found[at + 1 :]) for at in range(len(found)))
 
 
-def test_fields_that_do_not_matter_go_too():
+def test_irrelevant_fields_are_removed():
     manifest = {
         "metadata": {"name": "a", "labels": {"x": "y"}},
         "spec": {"ports": [{"port": 1}, {"port": 2}], "type": "T"},
@@ -87,7 +87,7 @@ def test_a_recording_becomes_the_three_events_that_matter(tmp_path, fails):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fails.sh", "small.jsonl"]
 
 
-def test_of_the_demo_one_sticky_service_is_left_with_other_names(tmp_path):
+def test_the_demo_is_reduced_to_one_renamed_sticky_service(tmp_path):
     small = tmp_path / "small.jsonl"
     done = shrunk(DEMO, small, "--while", "grep sessionAffinity.*ClientIP {source}", "--exit-code", 0, "--redact")
     assert done.exit_code == 0, done.output
@@ -130,7 +130,7 @@ def test_what_was_tried_before_an_interruption_is_not_tried_again(tmp_path, fail
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_a_command_that_does_not_fit_is_one_line(tmp_path, arguments, code, message):
+def test_an_unsuitable_command_is_one_line(tmp_path, arguments, code, message):
     done = shrunk(DEMO, tmp_path / "small.jsonl", *arguments)
     assert (done.exit_code, done.output) == (code, f"error: {message}\n")
     assert not (tmp_path / "small.jsonl").exists()

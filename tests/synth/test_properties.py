@@ -66,7 +66,7 @@ def check_live(live, options):
 
 @settings(max_examples=25, deadline=None)
 @given(OPTIONS)
-def test_consistent(options):
+def test_generated_objects_are_consistent(options):
     live, version, markers = {}, 0, []
     recording = read(options)
     for event, manifest in recording:

@@ -19,7 +19,7 @@ WAIT_SECONDS = 60
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_no_process_stays(kernel_namespaces, ending):
+def test_no_process_outlives_a_run(kernel_namespaces, ending):
     harness = subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     proxies = until(lambda: [p for p in below(harness.pid) if "engine.kernel.userspace.server" in p.cmdline()])
     harness.send_signal(ending)
@@ -27,7 +27,7 @@ def test_no_process_stays(kernel_namespaces, ending):
     assert until(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in proxies))
 
 
-def test_it_never_starts_where_no_process_may_stay(namespace):
+def test_userspace_is_rejected_where_processes_could_outlive_a_run(namespace):
     place = Place("netns", namespace.socket, namespace.run)
     with pytest.raises(KernelError, match="only whole connections"), userspace.real(place):
         pass

@@ -33,7 +33,7 @@ def dns(*ends: dict) -> dict:
     return slice_(*ends, ports=[{"name": "dns", "protocol": "UDP", "port": 5353}])
 
 
-def test_connections_go_round_and_come_from_the_node(town):
+def test_connections_are_round_robin_and_come_from_the_node(town):
     town.live([E1, E2, E3], 8080)
     town.sync(node(), service(), http(end(E1), end(E2), end(E3)))
     said = [town.ask(OTHER_POD, CIP, 80) for _ in range(6)]
@@ -42,14 +42,14 @@ def test_connections_go_round_and_come_from_the_node(town):
     assert town.ask(None, CIP, 80)[0] == E1
 
 
-def test_what_has_no_endpoints_and_wrong_ports_are_refused(town):
+def test_services_without_endpoints_and_other_ports_are_rejected(town):
     town.endpoints.start()
     town.sync(node(), service())
     assert town.ask(OTHER_POD, CIP, 80) == ["refused"]
     assert town.ask(OTHER_POD, CIP, 81) == ["refused"]
 
 
-def test_a_local_policy_asks_where_a_client_comes_from(town):
+def test_policy_local_depends_on_the_client(town):
     town.live([E1, E2], 8080)
     balancer = service("LoadBalancer", lb=[LB], externalTrafficPolicy="Local")
     town.sync(node(), balancer, http(end(E1, "n1"), end(E2, "n2")))
@@ -59,14 +59,14 @@ def test_a_local_policy_asks_where_a_client_comes_from(town):
         assert {town.ask(None, address, port)[0] for _ in range(4)} == {E1, E2}
 
 
-def test_a_local_policy_without_local_endpoints_refuses_strangers_only(town):
+def test_policy_local_without_local_endpoints_rejects_only_external_clients(town):
     town.live([E2], 8080)
     town.sync(node(), service("NodePort", externalTrafficPolicy="Local"), http(end(E2, "n2")))
     assert town.ask(EXTERNAL, NODE, NODE_PORT) == ["refused"]
     assert town.ask(OTHER_POD, NODE, NODE_PORT)[0] == E2
 
 
-def test_source_ranges_hold_for_the_load_balancer_alone(town):
+def test_source_ranges_apply_only_to_the_load_balancer(town):
     town.live([E1], 8080)
     ranges = ["10.0.0.0/8"]
     town.sync(node(), service("LoadBalancer", lb=[LB], loadBalancerSourceRanges=ranges), http(end(E1)))
@@ -83,14 +83,14 @@ def test_affinity_holds_for_every_address_of_a_port(town):
     assert town.ask(OTHER_POD, CIP, 80)[0] != first, "another client has its own"
 
 
-def test_an_endpoint_that_refuses_is_passed_over(town):
+def test_an_endpoint_that_refuses_is_skipped(town):
     town.live([E2], 8080)
     town._batch(town.node, f"addr add {E1}/32 dev eth0")
     town.sync(node(), service(), http(end(E1), end(E2)))
     assert {town.ask(OTHER_POD, CIP, 80)[0] for _ in range(4)} == {E2}
 
 
-def test_all_bytes_arrive_and_ends_are_passed_on(town):
+def test_all_bytes_and_half_closes_are_forwarded(town):
     town.live([E1], 8080)
     town.sync(node(), service(), http(end(E1)))
     sent = os.urandom(3_000_000)
@@ -127,7 +127,7 @@ def test_ipv6(town):
     assert town.ask("2001:db8::2", "2001:db8::1", NODE_PORT)[0] in ends
 
 
-def test_a_service_that_goes_leaves_no_address_and_no_socket(town):
+def test_a_deleted_service_leaves_no_address_and_no_socket(town):
     town.live([E1], 8080)
     proxier = town.sync(node(), service(), http(end(E1)))
     proxier.state.observe("DELETED", "services", _json(service()))
@@ -159,7 +159,7 @@ def test_a_port_that_is_taken_is_named_and_the_others_are_live(town):
     assert town.ask(OTHER_POD, CIP, 80)[0] == E1
 
 
-def test_too_few_descriptors_are_said_before_anything_is_opened(kernel_namespaces):
+def test_too_few_descriptors_are_reported_before_anything_is_opened(kernel_namespaces):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     pid = os.fork()
     if pid == 0:  # a hard limit that was lowered cannot be raised again
@@ -195,7 +195,7 @@ def test_a_proxy_that_was_killed_is_an_error_with_its_exit_code(town):
         town.opened.kernel.everything(4)
 
 
-def test_an_answer_that_comes_late_is_not_taken_for_the_next_one(town):
+def test_a_late_reply_is_not_mistaken_for_the_next_one(town):
     town.endpoints.start()
     town.sync(node(), service())
     kernel, proxy = town.opened.kernel, _child_of(town.opened.kernel._process.pid)
@@ -216,7 +216,7 @@ def test_an_answer_that_comes_late_is_not_taken_for_the_next_one(town):
     assert kernel.everything(4) == four
 
 
-def test_what_the_proxy_cannot_do_is_an_answer_and_not_its_end(town, monkeypatch):
+def test_an_impossible_request_is_answered_with_an_error(town, monkeypatch):
     """As when a tool is missing: here a request that it cannot read."""
     town.endpoints.start()
     town.sync(node(), service())

@@ -32,7 +32,7 @@ OBJECTS = [
 ]  # fmt: skip
 
 
-def test_a_balancer_whose_address_is_the_nodes_own(kernel_namespaces, tmp_path):
+def test_a_load_balancer_address_on_the_node(kernel_namespaces, tmp_path):
     dump = tmp_path / "dump.json"
     dump.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": OBJECTS}))
     done = CliRunner().invoke(main, ["replay", str(dump), "--mode", "userspace", "--cluster-cidr", "10.42.0.0/16"])

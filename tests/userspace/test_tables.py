@@ -21,7 +21,7 @@ SYNCS = st.frozensets(st.integers(0, 40), max_size=8)
 
 
 @given(events=clusters(), wanted=settings_of_proxies)
-def test_tables_and_tracer_mean_what_the_oracle_says(events, wanted):
+def test_tables_tracer_and_oracle_agree(events, wanted):
     opened, tracers = userspace.memory(), Tracers("userspace", frozenset(map(packed, LOCAL)))
     synced("userspace", events, wanted, opened.kernel, tracers)
     oracle = oracle_of(events, wanted)
@@ -32,7 +32,7 @@ def test_tables_and_tracer_mean_what_the_oracle_says(events, wanted):
 
 
 @given(events=clusters(), again=clusters(), wanted=settings_of_proxies, syncs=SYNCS, full=SYNCS)
-def test_state_step_by_step_is_state_at_once(events, again, wanted, syncs, full):
+def test_incremental_state_equals_state_from_scratch(events, again, wanted, syncs, full):
     path, straight = walk(events, again)
     stepwise, at_once = userspace.memory(), userspace.memory()
     synced("userspace", path, wanted, stepwise.kernel, syncs=syncs, full=full)
@@ -42,7 +42,7 @@ def test_state_step_by_step_is_state_at_once(events, again, wanted, syncs, full)
 
 
 @given(events=clusters(), again=clusters(), wanted=settings_of_proxies, syncs=SYNCS)
-def test_what_is_touched_is_all_that_changes(events, again, wanted, syncs):
+def test_reported_sockets_are_those_that_change(events, again, wanted, syncs):
     """Sockets opened and closed program by program are those that the tables want."""
     opened: set[str] = set()
 
@@ -63,7 +63,7 @@ THREE = EndpointSet(("a:1", "b:1", "c:1"))
 STICKY = EndpointSet(("a:1", "b:1", "c:1"), affinity_seconds=60)
 
 
-def test_turns_go_round_and_go_on_after_a_change():
+def test_the_rotation_continues_after_a_change():
     balancer = Balancer(THREE)
     assert [balancer.pick("x", 0) for _ in range(4)] == ["a:1", "b:1", "c:1", "a:1"]
     balancer.update(EndpointSet(("a:1", "c:1")))
@@ -81,14 +81,14 @@ def test_a_client_stays_until_it_is_silent_for_long_or_its_endpoint_leaves():
     assert balancer.pick("y", 119) == "c:1"
 
 
-def test_an_endpoint_that_does_not_answer_is_left():
+def test_an_unresponsive_endpoint_is_skipped():
     balancer = Balancer(STICKY)
     assert balancer.pick("x", 0) == "a:1"
     balancer.forget("x")
     assert balancer.pick("x", 0) == "b:1"
 
 
-def test_clients_are_remembered_up_to_a_bound():
+def test_the_number_of_stored_clients_is_bounded():
     balancer = Balancer(STICKY)
     for number in range(CLIENTS_LIMIT + 10):
         balancer.pick(str(number), 0)

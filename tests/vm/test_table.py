@@ -8,7 +8,7 @@ FACTS = {"release": "6.1.0", "by": "emulation"}
 GOOD = {"tools": "nft 1.0.6", "digest": "d1", "verified": True, "connections": 0, "first": 1.0, "change": 0.001}
 
 
-def test_a_run_goes_on_where_it_was_and_another_commit_begins_again(tmp_path):
+def test_a_run_is_resumed_and_another_commit_starts_over(tmp_path):
     path = tmp_path / "build" / "kernels.json"
     first = table.Kept("one", fresh=False, path=path)
     assert first.left("image") == list(table.COMMANDS)
@@ -20,7 +20,7 @@ def test_a_run_goes_on_where_it_was_and_another_commit_begins_again(tmp_path):
     assert table.Kept("one", fresh=True, path=path).kernels == {}
 
 
-def test_nothing_that_is_unknown_has_held():
+def test_an_unknown_result_is_not_a_pass():
     rows = {
         "nftables": GOOD, "ipvs": {"why": "error: this kernel has no IP_VS; another: --kernel vm"},
         "userspace": {"why": "the machine ended", "died": True}, "iptables (nft)": GOOD | {"verified": "unknown"},

@@ -102,7 +102,7 @@ def refused(*arguments: str, **more) -> str:
     return done.stderr
 
 
-def test_what_is_missing_is_said_in_one_line(monkeypatch, tmp_path):
+def test_missing_input_is_reported_in_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr("engine.paths.SBIN", ())
     monkeypatch.setenv("PATH", str(tmp_path))
     words = "needs qemu-system-x86, busybox-static, kmod, util-linux: sudo apt-get install"
@@ -135,11 +135,11 @@ def test_an_unknown_image_is_one_line(machine, tmp_path, image, words, command):
         (["--kernel", "vm", "--follow"], "whose machine does not see the source grow"),
     ],
 )
-def test_what_it_cannot_do(arguments, words):
+def test_unsupported_options_are_rejected_in_a_virtual_machine(arguments, words):
     assert words in " ".join(refused(*arguments).split())
 
 
-def test_a_topic_is_out_of_its_reach():
+def test_a_topic_is_rejected_in_a_virtual_machine():
     done = CliRunner().invoke(main, ["replay", "kafka://127.0.0.1:9/topic", "--kernel", "vm"])
     assert done.exit_code == 2
     assert "no network" in done.stderr
