@@ -12,9 +12,9 @@ from harness.log.initial import initial_part
 from harness.log.window import Window
 from harness.modes import MODES, mode_of
 from harness.places.world import MASQUERADE_ADDRESSES
-from harness.replay.kernels import Target
+from harness.replay.kernels import ReplayTarget
 from harness.replay.schedule import batches
-from harness.replay.session import NS, Options, Session
+from harness.replay.session import NS, ReplayOptions, ReplaySession
 
 
 def from_outside(path: str, mode: str) -> int:
@@ -32,8 +32,8 @@ def from_outside(path: str, mode: str) -> int:
 
 def in_process(path: str, mode: str) -> int:
     opened = mode_of(mode).memory()
-    target = Target(opened.kernel, opened.view, {"kind": "memory"}, None)
-    result = Session(path, Options(mode=mode, verify="none"), target, lambda *_: None).run()
+    target = ReplayTarget(opened.kernel, opened.view, {"kind": "memory"}, None)
+    result = ReplaySession(path, ReplayOptions(mode=mode, verify="none"), target, lambda *_: None).run()
     return result.as_json()["change"]["count"]
 
 
