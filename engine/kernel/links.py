@@ -100,25 +100,6 @@ class Dummy:
         """Remove addresses; returns bytes sent."""
         return self._change(_DELADDR, 0, deleted)
 
-    def until_local(self, added: Sequence[Address]) -> None:
-        """Wait until the addresses are local: the kernel acknowledges an IPv6 address before it accepts its packets."""
-        until = time.monotonic() + _LOCAL_SECONDS
-        for address in added:
-            while not self._is_local(address):
-                if time.monotonic() > until:
-                    raise KernelError(f"device {self._name}: {format_address(address)} has not become a local address")
-                time.sleep(_LOOK_AGAIN_SECONDS)
-
-    def _is_local(self, address: Address) -> bool:
-        """Whether the route to the address is local."""
-        body = struct.pack("=BBBBBBBBI", _AF_OF_BYTES[len(address)], 8 * len(address), 0, 0, 0, 0, 0, 0, 0)
-        try:
-            return self._connection.ask(message(_GETROUTE, 0, body + attribute(1, address)))[7] == _ROUTE_LOCAL
-        except NetlinkError as error:
-            if error.kind is ErrorKind.TIMED_OUT:
-                raise
-            return False  # not yet reachable
-
     def _change(self, kind: int, flags: int, changed: Sequence[Address]) -> int:
         try:
             return self._connection.require([message(kind, flags, self._of(address)) for address in changed])
@@ -130,3 +111,24 @@ class Dummy:
         flags = 0 if len(address) == 4 else _NO_DUPLICATE_DETECTION
         body = _address.pack(_AF_OF_BYTES[len(address)], 8 * len(address), flags, 0, self._index)
         return body + attribute(_IFA_LOCAL, address) + attribute(_IFA_ADDRESS, address)
+
+
+def until_local(connection: Connection, device: str, added: Sequence[Address]) -> None:
+    """Wait until the addresses are local: the kernel acknowledges an IPv6 address before it accepts its packets."""
+    until = time.monotonic() + _LOCAL_SECONDS
+    for address in added:
+        while not _is_local(connection, address):
+            if time.monotonic() > until:
+                raise KernelError(f"device {device}: {format_address(address)} has not become a local address")
+            time.sleep(_LOOK_AGAIN_SECONDS)
+
+
+def _is_local(connection: Connection, address: Address) -> bool:
+    """Whether the route to the address is local."""
+    body = struct.pack("=BBBBBBBBI", _AF_OF_BYTES[len(address)], 8 * len(address), 0, 0, 0, 0, 0, 0, 0)
+    try:
+        return connection.ask(message(_GETROUTE, 0, body + attribute(1, address)))[7] == _ROUTE_LOCAL
+    except NetlinkError as error:
+        if error.kind is ErrorKind.TIMED_OUT:
+            raise
+        return False  # not yet reachable

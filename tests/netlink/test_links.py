@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from engine.kernel.links import Dummy, addresses
+from engine.kernel.links import Dummy, addresses, until_local
 from engine.kernel.netlink import ROUTE, Connection, NetlinkError
 
 FOUR = [ip_address(f"172.30.0.{n}").packed for n in range(1, 6)]
@@ -54,7 +54,7 @@ def test_addresses_are_added_replaced_and_deleted(namespace, route, device):
         device.delete(SIX[:1])
 
 
-def test_adding_an_address_waits_until_it_accepts_packets(device):
+def test_adding_an_address_waits_until_it_accepts_packets(route, device):
     device.add(SIX)
-    device.until_local(SIX)
-    device.until_local(())
+    until_local(route, "kube-test0", SIX)
+    until_local(route, "kube-test0", ())

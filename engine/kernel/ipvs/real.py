@@ -24,7 +24,7 @@ from engine.backends.ipvs.sets import CLUSTER_IP, TYPES, create_line, full_name
 from engine.kernel.base import Applied, Intact, KernelError
 from engine.kernel.iptables.variant import WAIT, listed
 from engine.kernel.ipvs import netlink, probe
-from engine.kernel.links import Dummy
+from engine.kernel.links import Dummy, until_local
 from engine.kernel.netlink import GENERIC, ROUTE, Connection, NetlinkError, attributes, family_number, generic
 from engine.kernel.tools import Run, answered
 from engine.model import TCP, Network, Target
@@ -81,7 +81,7 @@ class IpvsKernel:
         added = program.addresses_added
         sent += self._device.replace(program.family, added) if program.start else self._device.add(added)
         sent += self._servers(program, known)
-        self._device.until_local(added if program.family == 6 else ())
+        until_local(self._route, DEVICE, added if program.family == 6 else ())
         before = 0 if program.start else self._made[program.family]
         self._made[program.family] = before + len(program.servers_added) - len(program.servers_deleted)
         sent += self._device.delete(program.addresses_deleted)

@@ -16,8 +16,12 @@ import sys
 
 import msgspec
 
+from engine.addresses import parse_address
 from engine.backends.userspace.program import UserspaceProgram
 from engine.backends.userspace.tables import Tables
+from engine.kernel.base import KernelError
+from engine.kernel.links import until_local
+from engine.kernel.netlink import ROUTE, Connection
 from engine.kernel.userspace.channel import APPLY, EVERYTHING, FINE, HEADER_BYTES, REFUSED, frame, unframe
 from engine.kernel.userspace.listeners import Listeners
 from engine.kernel.userspace.routing import Routing
@@ -35,6 +39,7 @@ class Server:
         self._tables: dict[int, Tables] = {}
         self._routing: dict[int, Routing] = {}
         self._listeners = Listeners()
+        self._route = Connection(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, ROUTE))
 
     async def serve(self, channel: socket.socket) -> None:
         """Serve requests until the parent has ended."""
@@ -73,10 +78,21 @@ class Server:
         problem = await _addresses("replace", program.addresses_added)
         stale = self._routing[family].update(program)
         problem = problem or self._listeners.settle(touched, self._routing[family], stale)
+        problem = problem or await self._until_local(program)
         await _addresses("del", (*program.addresses_deleted, *sorted(unnamed)))
         if program.complete:
             gc.freeze()  # most initial objects are long-lived: exclude them from garbage collection
         return problem
+
+    async def _until_local(self, program: UserspaceProgram) -> str:
+        """Wait for IPv6 addresses in a thread, as connections go on; returns an error message, empty on success."""
+        if program.family == 4 or not program.addresses_added:
+            return ""
+        try:
+            await asyncio.to_thread(until_local, self._route, "lo", tuple(map(parse_address, program.addresses_added)))
+        except KernelError as error:
+            return str(error)
+        return ""
 
     async def _end(self) -> None:
         self._listeners.close()
