@@ -111,7 +111,7 @@ class Family:
         `whole`: the sync was a full one.
         """
         plans = self.dataplane.plans
-        if self._set_aside:  # no rule leads to their endpoints
+        if self._set_aside:  # no rule refers to their endpoints
             plans = {name: found for name, found in plans.items() if name not in self._set_aside}
         try:
             stale = self._flows.update(state, sorted(self._uncleaned), plans, host, whole)

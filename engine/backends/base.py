@@ -25,10 +25,10 @@ class Backend(Protocol[Made]):
 
     @property
     def degraded(self) -> Mapping[Name, str]:
-        """Services that are not programmed as specified, with a one-line reason for people."""
+        """Services that are not programmed as specified, with a one-line reason to print."""
 
     def plan(self, changes: list[PlanChange], host: HostAddresses) -> Made:
-        """The program from the state of the last call to this one; falsy if nothing differs."""
+        """The program from the state of the last call to the current one; falsy if nothing differs."""
 
 
 Hand = Callable[[Any], None]
@@ -40,7 +40,7 @@ class Streaming(Protocol[Made]):
     """A backend that can hand over the parts of its first program while it computes the rest."""
 
     def prepare(self, hand: Hand) -> None:
-        """Hand over what the first program has in any case."""
+        """Hand over the parts that the first program has in any case."""
 
     def plan_ahead(self, changes: Iterable[PlanChange], host: HostAddresses, hand: Hand) -> Made:
-        """As the first `plan`; the parts are objects of the program, which is complete nevertheless."""
+        """As the first `plan`; handed-over parts are also part of the returned program, which is complete."""

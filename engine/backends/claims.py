@@ -46,7 +46,7 @@ class Claims(Generic[Key, Value]):
         return tuple(claim for claim in claims if claim[0] != owner) if claims else ()
 
     def settle(self) -> Iterator[tuple[Key, Value | None, Value | None]]:
-        """(key, value before, value now) of each key changed since the last call, sorted; None means absent."""
+        """(key, old value, new value) of each key changed since the last call, sorted; None means absent."""
         touched, self._before = self._before, {}
         for key in sorted(touched):
             before, claims = touched[key], self._claims[key]

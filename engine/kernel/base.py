@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, runtime_ch
 
 from engine.program import Program
 
-if TYPE_CHECKING:  # most of the engine, which a process that only speaks netlink does not need
+if TYPE_CHECKING:  # a process that only uses netlink must not import most of the engine
     from engine.conntrack import Stale
 
 Taken = TypeVar("Taken", bound=Program, contravariant=True)
@@ -51,13 +51,13 @@ KernelOfMode = Kernel[Any]
 
 @runtime_checkable
 class TakesParts(Protocol):
-    """A kernel that is written ahead of a full program, where nothing depends on it yet."""
+    """A kernel that accepts parts ahead of a full program, without any effect until it is complete."""
 
     def ahead(self, family: int, part: Any) -> None:
         """Send a part of the family's next program; never waits or fails."""
 
     def abandon(self, families: Collection[int]) -> None:
-        """Remove what was sent ahead of programs that do not come."""
+        """Remove the parts sent ahead of programs that are not applied."""
 
 
 class Conntrack(Protocol):

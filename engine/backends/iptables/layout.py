@@ -1,7 +1,7 @@
-"""What to write from one sync to the next: only chains that differ, and rules in shared chains one by one.
+"""Computes the writes of a sync: only chains that differ, and single rules in shared chains.
 
-    PortPlan old, new --> chains before, after --------> those that differ, those that are gone
-                    \\--> Claims on shared chains -----> rules to put in, rules to take out
+    PortPlan old, new --> chains before, after --------> chains that differ, removed chains
+                    \\--> Claims on shared chains -----> rules to insert, rules to delete
 
 Two Services never share a chain of their own, and no two rules that Services put into a shared chain
 match one packet, so their order means nothing; the jump to the node ports alone must stay last.
@@ -94,7 +94,7 @@ class IptablesBackend:
         return edits
 
     def _full(self, written: Chains, edits: dict[str, list[Edit]]) -> IptablesProgram:
-        """Everything: what would be put into a shared chain is part of it."""
+        """A full program, in which shared chains contain all their rules."""
         fixed = fixed_chains(self.family, self._config)
         tables = []
         for table in TABLES:

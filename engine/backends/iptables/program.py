@@ -1,6 +1,6 @@
-"""An iptables program: chains written whole, rules put in and taken out, chains deleted, a table at a time.
+"""An iptables program: chains written whole, rules inserted and deleted, chains deleted, table by table.
 
-Rules are kept without their `-A CHAIN`, in the words of `iptables-save`.
+Rules are kept without their `-A CHAIN`, in the syntax of `iptables-save`.
 """
 
 from __future__ import annotations

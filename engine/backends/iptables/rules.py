@@ -1,4 +1,4 @@
-"""One service port's chains and the rules that lead to them (IPT-04), in the words of `iptables-save`.
+"""One service port's chains and the rules that jump to them (IPT-04), in the syntax of `iptables-save`.
 
 KUBE-SERVICES --ClusterIP------------------------------> KUBE-SVC-x (or KUBE-SVL-x) --> KUBE-SEP-y
 KUBE-SERVICES --external IP, load balancer IP--> KUBE-EXT-x --> KUBE-SVC-x, KUBE-SVL-x
@@ -201,7 +201,7 @@ class PortRules:
             wanted.setdefault((key, owner), self._to(ip, *refused))
 
     def _refusal(self, local: bool) -> tuple[str, str] | None:
-        """Reason and target for traffic without endpoints under a policy; None if there are any (NOEP-01, NOEP-02)."""
+        """Reason and target for traffic without endpoints; None if there are any (NOEP-01, NOEP-02)."""
         plan = self._plan
         if not plan.any_usable:
             return "has no endpoints", _REJECT[self._family]

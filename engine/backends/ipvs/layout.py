@@ -1,6 +1,6 @@
 """Computes what each Service needs in IP_VS and the ipsets, and the program from one sync to the next.
 
-PortPlan -> wanted (servers, addresses, entries) -> Claims -> what differs -> IpvsProgram
+PortPlan -> wanted (servers, addresses, entries) -> Claims -> differences -> IpvsProgram
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""PortPlan -> load balancer policies and the remote endpoints they need -> what differs -> program."""
+"""PortPlan -> load balancer policies and the remote endpoints they need -> differences -> program."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The rules of session affinity, as text (AFF-01 to AFF-06).
 
-A pick of a port with affinity leads to chain `sticky-cluster` or `sticky-local`.  Both look up the
+A pick of a port with affinity jumps to chain `sticky-cluster` or `sticky-local`.  Both look up the
 client's *ticket* (see `affinity`), store it, and DNAT to its endpoint:
 
 - A ticket is looked up in the client map of its kind, then in that of the other kind, as both kinds of a

@@ -1,4 +1,4 @@
-"""The elements that lead from the destinations of a Service's ports to its endpoint sets, or nowhere."""
+"""The elements that map the destinations of a Service's ports to its endpoint sets, or drop or reject them."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class Pool(NamedTuple):
 
     @property
     def pick(self) -> bytes:
-        """The map data that leads to this set."""
+        """The map data that selects this set."""
         return _pack_pick(pick(len(self.slots), self.id))
 
 
@@ -130,7 +130,7 @@ class NftablesBackend:
         return NftablesProgram(self.family, scripts, tuple(s for s in sets if s.add or s.delete), start)
 
     def _grown(self, *sets: SetChange) -> None:
-        """Hand over what was added to these sets, if it is much."""
+        """Hand over the additions to these sets if there are many."""
         for change in sets:
             if self._hand and len(change.add) - self._handed.get(change.name, 0) >= PART:
                 self._handed[change.name] = len(change.add)
@@ -151,7 +151,7 @@ class NftablesBackend:
         self._destinations.replace(change.service, destinations)
 
     def _in_order(self, parts: Parts, settled: list[SetChange]) -> list[SetChange]:
-        """All changes of sets: endpoints before what leads to them, and removed ones after it."""
+        """All changes of sets: added endpoints before the elements that refer to them, removed ones after these."""
         return [*parts.endpoints.values(), *parts.sticky.values(), *settled, *parts.removed.values()]
 
     def _timeouts(self, changed: bool) -> Iterable[str]:

@@ -1,4 +1,4 @@
-"""The programs of many nodes from one: that of a node without endpoints, and what is different on each.
+"""Derives the programs of many nodes from one: that of a node without endpoints, plus each node's differences.
 
     reference   all Services as on a node without endpoints: one `PartsBackend` for all nodes of a zone
     cut         a few Services' parts of the reference's programs    } `PartsBackend`s with the reference's ids,
@@ -6,8 +6,8 @@
     hairpins    the node's endpoints that may connect to themselves
                         reference - cut + own + hairpins = the node's program, byte by byte
 
-It holds because a program's parts are separate: endpoints and affinity by Service, in the order of Services; everything
-else by key, in the order of keys, where Services that share a key must all be among those few.  Pure.
+This works because the parts of a program are independent: endpoints and affinity are ordered by Service, everything
+else by key; Services that share a key must all be among the few.  Pure.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Ids = dict[PoolKey, list[int]]
 
 
 class Span(NamedTuple):
-    """A Service's deletions and additions in a change of a set: each from, up to."""
+    """The ranges (start, end) of a Service's deletions and additions within a change of a set."""
 
     deleted: tuple[int, int]
     added: tuple[int, int]
@@ -42,7 +42,7 @@ Place = tuple[bool, int]
 
 
 class Block(NamedTuple):
-    """A `SetChange` as bytes: deleted keys of one width, added elements of another, of which keys are the beginning."""
+    """A `SetChange` as bytes: deleted keys of `key_width` bytes, and added elements (key, data) of `width` bytes."""
 
     name: str
     key_width: int
@@ -58,22 +58,22 @@ class Block(NamedTuple):
 
     @property
     def counts(self) -> tuple[int, int]:
-        """How many of each."""
+        """The numbers of deletions and additions."""
         return len(self.deleted) // self.key_width, len(self.added) // self.width
 
     @property
     def operations(self) -> int:
-        """As of a program."""
+        """The number of changed elements, as counted by a program."""
         return sum(self.counts) - self.moved
 
     @property
     def size(self) -> int:
-        """Bytes that are sent for it."""
+        """The number of bytes to send."""
         return len(self.deleted) + len(self.added)
 
 
 def block_of(change: SetChange) -> Block:
-    """ValueError if its elements are not of one width, which those of a set are."""
+    """The change as bytes; ValueError if its elements differ in width."""
     keys = {len(key) for key in change.delete} | ({change.key_bytes} if change.add else set())
     widths = {*map(len, change.add)}
     if len(keys) > 1 or len(widths) > 1:
@@ -111,7 +111,7 @@ class PartsBackend(NftablesBackend):
         super().__init__(family, config)
         self.taken: Ids = {}
         self.busy = False
-        """Whether any Service of the node has changed, if this recorder knows only some of them."""
+        """Whether any Service of the node has changed, if this backend knows only some of them."""
         self._given = given
         self._used: dict[PoolKey, int] = {}
         self._spans: dict[Place, dict[Name, Span]] = {}
@@ -120,11 +120,11 @@ class PartsBackend(NftablesBackend):
 
     @property
     def owes(self) -> bool:
-        """Whether a timeout has changed that no program has yet."""
+        """Whether a timeout has changed since the last program."""
         return self._affinity.owes
 
     def record(self, changes: list[PlanChange], host: HostAddresses) -> tuple[NftablesProgram, Recorded]:
-        """The program, as it is and in parts."""
+        """The program, whole and in parts."""
         made, self._spans = set(self._made), {}
         program = self.plan(changes, host)
         parts, settled = self._known
@@ -173,7 +173,7 @@ class PartsBackend(NftablesBackend):
         return super()._start() if self._given is None else ()
 
     def _node_addresses(self, host: HostAddresses) -> None:
-        if self._first:  # views are of nodes whose addresses do not change
+        if self._first:  # views assume that a node's addresses do not change
             super()._node_addresses(host)
 
     def _give_back(self, number: int) -> None:
@@ -191,9 +191,9 @@ def _lengths(parts: Parts) -> dict[Place, tuple[int, int]]:
 
 @dataclass(frozen=True)
 class Different:
-    """What a node has instead: `cut` and `own` are of the Services `few`.
+    """A node's differences from the reference: `cut` and `own` are those of the Services `few`.
 
-    With `sticky` these are all that have session affinity, otherwise none of them differs in that.
+    With `sticky` these include all Services with session affinity; otherwise none of their affinity elements differ.
     """
 
     cut: Recorded
@@ -203,7 +203,7 @@ class Different:
 
 
 def digest(family: int, scripts: Sequence[str], blocks: Iterable[Block]) -> bytes:
-    """That of the `NftablesProgram` with these scripts and sets."""
+    """The digest of the `NftablesProgram` with these scripts and sets."""
     sha = hashlib.sha256(str(family).encode())
     for script in scripts:
         sha.update(f"{len(script)} {script}".encode())
@@ -217,7 +217,7 @@ def digest(family: int, scripts: Sequence[str], blocks: Iterable[Block]) -> byte
 
 
 def combined(reference: Recorded, different: Different | None, extra: Mapping[str, Block]) -> Iterator[Block]:
-    """The sets of a node's program, in order; `extra` are changes by key of sets without a Service's own order."""
+    """The sets of a node's program, in order; `extra` are changes of sets that are ordered by key."""
     places = [(gone, protocol) for gone in (False, True) for protocol in TRANSPORTS]
     for gone in (False, True):
         for place in places:
@@ -233,7 +233,7 @@ def combined(reference: Recorded, different: Different | None, extra: Mapping[st
 
 
 def _endpoints(reference: Recorded, different: Different | None, place: Place) -> Block | None:
-    """The reference's elements in the order of Services, with those of the few replaced by the node's own."""
+    """The reference's elements by Service, with those of the few replaced by the node's own."""
     block = reference.endpoints.get(place)
     if different is None:
         return block
@@ -255,16 +255,16 @@ def _endpoints(reference: Recorded, different: Different | None, place: Place) -
 
 
 def _alike(one: Block | None, other: Block | None) -> tuple[Block, Block]:
-    """Both with the same widths, which a block without additions does not know, and empty ones instead of None."""
+    """Both blocks with the same width (unknown to a block without additions); None becomes an empty one."""
     known = one or other
-    assert known, "at least one of them is there"
+    assert known, "at least one block is given"
     width = max(block.width for block in (one, other) if block)
     first, second = (block or known._replace(deleted=b"", added=b"", moved=0) for block in (one, other))
     return first._replace(width=width), second._replace(width=width)
 
 
 def _place_of(service: Name, names: list[Name], spans: dict[Name, Span], block: Block) -> Span:
-    """Where a Service's elements are, or would be: before those of the next Service."""
+    """The position of a Service's elements; without any, the position before the next Service's."""
     if service in spans:
         return spans[service]
     after = bisect_left(names, service)
@@ -273,7 +273,7 @@ def _place_of(service: Name, names: list[Name], spans: dict[Name, Span], block: 
 
 
 Cut = tuple[int, int, bytes]
-"""Elements from, up to, and what takes their place."""
+"""A range of elements (start, end), and the bytes that replace it."""
 
 
 def _spliced(blob: bytes, width: int, cuts: list[Cut]) -> bytes:
@@ -285,7 +285,7 @@ def _spliced(blob: bytes, width: int, cuts: list[Cut]) -> bytes:
 
 
 class _Keys(Sequence[bytes]):
-    """The keys of joined elements, in which to search."""
+    """The keys of concatenated elements, as a sequence for bisection."""
 
     def __init__(self, blob: bytes, width: int, key_width: int) -> None:
         self._blob, self._width, self._key_width = blob, width, key_width
@@ -298,7 +298,7 @@ class _Keys(Sequence[bytes]):
 
 
 def _by_key(name: str, reference: Block | None, *others: Block | None) -> Block:
-    """The reference's elements in the order of keys, without those of the first of the others, with the rest."""
+    """The reference's elements by key, without those of the first of `others`, plus those of the rest."""
     cut, *added = others
     found = [block for block in added if block]
     known = next(block for block in (reference, *found, cut) if block)
@@ -314,7 +314,7 @@ def _by_key(name: str, reference: Block | None, *others: Block | None) -> Block:
 
 
 def _exchanged(blob: bytes, width: int, key_width: int, gone: bytes, new: list[bytes]) -> bytes:
-    """Sorted elements without some, by key, and with others."""
+    """Sorted elements without those with the keys of `gone`, and with those of `new`."""
     keys = _Keys(blob, width, key_width)
     cuts: list[tuple[int, bytes, Cut]] = []
     for element in _elements(gone, width):

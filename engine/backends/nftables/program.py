@@ -44,7 +44,7 @@ class SetChange:
 
 
 class Part(NamedTuple):
-    """A part of a full program that is known before the rest: scripts, or a set's additions up to a number."""
+    """A part of a full program that is known before the rest: scripts, or the first additions of a set."""
 
     scripts: tuple[str, ...] = ()
     change: SetChange | None = None

@@ -14,7 +14,7 @@ Hairpin traffic (source equals endpoint, HAIR-01) is detected after DNAT.  Since
 this node's endpoints, which are in set `hairpin-connections` (HAIR-01a); before, it covers all endpoints,
 by comparing source and destination byte by byte against the constant set `equal-bytes`.
 
-Two picks lead to chains `sticky-cluster` and `sticky-local` instead of a set: session affinity
+Two picks jump to chains `sticky-cluster` and `sticky-local` instead of a set: session affinity
 (see `affinity_rules`).
 """
 

@@ -1,4 +1,4 @@
-"""A userspace program: frontends, the endpoint sets they lead to, and local addresses, as one JSON object.
+"""A userspace program: frontends, their endpoint sets, and local addresses, as one JSON object.
 
 Its JSON is hashed, sent to the proxy process, and shown to people.  Frontends are named
 `10.96.0.1:80/tcp`, `[fd00::1]:80/udp`, or `*:30080/tcp` for a node port on every node address.

@@ -34,7 +34,7 @@ from engine.kernel.iptables.entries import (
 HOOKS = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
 NEW = -1
 Kept = list[tuple[int, int]]
-"""The origin of the entries: (first, count) for runs of old ones, or (NEW, count)."""
+"""Where entries come from: (first, count) for a run of old ones, or (NEW, count)."""
 
 _END = "ERROR"
 _ERROR = b"ERROR\0"
@@ -162,7 +162,7 @@ class Blob:
         return 0 if name in self._built_in else 1
 
     def _place(self, name: str) -> tuple[int, bool]:
-        """A chain's index, or the one that it would have; and whether it exists."""
+        """A chain's index, or its insertion index; and whether it exists."""
         if name in self._built_in:
             return self._built_in.index(name), True
         at = bisect_left(self._names, name, len(self._built_in))

@@ -206,7 +206,7 @@ class ChainWriter:
         return sent + (self._commit(pending) if pending else 0)
 
     def _commit(self, parts: list[bytes]) -> int:
-        """A chain that cannot be deleted, as other programs' rules jump to it, does not prevent the other changes."""
+        """Apply changes even if a chain cannot be deleted because other programs' rules jump to it."""
         while True:
             try:
                 return self._connection.transaction(parts, SUBSYSTEM, self._heard)

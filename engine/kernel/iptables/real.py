@@ -134,7 +134,7 @@ class IptablesKernel:
             return sent + writer.write(program.family, gone)
 
     def _whole(self, program: IptablesProgram, tables: list[Table], writer: ChainWriter) -> int:
-        """Write everything, whatever the present state."""
+        """Write everything, whatever the current state."""
         family, there = program.family, self._chains(program.family)
         sent = self._restore(family, _foundations(program, there))
         jumps = self._missing_jumps(program, writer)
@@ -271,7 +271,9 @@ class IptablesKernel:
 
 
 def _report_left(table: str, chains: list[str]) -> None:
-    _log.warning("Chains of table %s stay, emptied, since rules of others lead to them: %s", table, ", ".join(chains))
+    _log.warning(
+        "Chains of table %s are emptied, not deleted: other programs' rules jump to them: %s", table, ", ".join(chains)
+    )
 
 
 def _in_order(table: Table) -> Mapping[str, Rules]:

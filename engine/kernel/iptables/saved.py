@@ -51,7 +51,7 @@ def held(table: Table, chains: Chains) -> list[str]:
 
 
 def leaving(table: Table, chains: Collection[str]) -> Table:
-    """The same without the deletion of some chains, which are flushed instead."""
+    """The table's part with some chains flushed instead of deleted."""
     empty: dict[str, Rules] = dict.fromkeys(chains, ())
     deleted = tuple(chain for chain in table.deleted if chain not in empty)
     return dataclasses.replace(table, chains={**table.chains, **empty}, deleted=deleted)

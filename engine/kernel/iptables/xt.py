@@ -1,4 +1,4 @@
-"""Encodes xtables' matches and targets, equal in both variants: words of `iptables-save` to structs.
+"""Encodes xtables' matches and targets, equal in both variants: options of `iptables-save` to structs.
 
 Wire format: linux/netfilter/xt_*.h.  A parser consumes its words from the front of the list.
 """

@@ -39,7 +39,7 @@ _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
 _number = struct.Struct("=I").pack_into
 
 Heard = Callable[[bytes, bytes], None]
-"""Called with a request and the body of the kernel's echo of it."""
+"""Called with a request and the body of its echo from the kernel."""
 
 
 class Connection:

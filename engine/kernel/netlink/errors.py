@@ -36,7 +36,7 @@ _KINDS = {
     errno.EAFNOSUPPORT: ErrorKind.NOT_SUPPORTED,
     errno.EPROTONOSUPPORT: ErrorKind.NOT_SUPPORTED,
     errno.ENOPROTOOPT: ErrorKind.NOT_SUPPORTED,
-    errno.ECONNREFUSED: ErrorKind.NOT_SUPPORTED,  # nothing in this kernel listens to the protocol
+    errno.ECONNREFUSED: ErrorKind.NOT_SUPPORTED,  # this kernel does not support the protocol
     errno.ENOMEM: ErrorKind.NO_MEMORY,
     errno.ENOBUFS: ErrorKind.NO_ROOM,
     errno.EMSGSIZE: ErrorKind.NO_ROOM,

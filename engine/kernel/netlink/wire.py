@@ -148,16 +148,16 @@ def flagged(request: bytes, flags: int) -> bytes:
 
 
 def error_code(data: bytes, start: int, end: int) -> int:
-    """The errno of an ERROR or DONE message whose body that is, 0 for an acknowledgement."""
+    """The errno in the body of an ERROR or DONE message; 0 for an acknowledgement."""
     return -struct.unpack_from("=i", data, start)[0] if end >= start + 4 else 0
 
 
 def refusal(data: bytes, span: Span, index: int, request: bytes) -> Refusal:
-    """What an ERROR message says, with the kernel's own words and the attribute it speaks of, where it gives them."""
+    """The error in an ERROR message, with the kernel's text and the offset of the offending attribute if given."""
     _, flags, _, start, end = span
     found: dict[int, bytes] = {}
     if flags & _ACK_TLVS and end >= start + 4 + HEADER_BYTES:
-        # After the code comes the refused header, and unless that is capped the whole refused message.
+        # The code is followed by the rejected message's header, and unless capped by its body.
         refused = HEADER_BYTES if flags & _CAPPED else struct.unpack_from("=I", data, start + 4)[0]
         found = attributes(data[start + 4 + (refused + 3 & ~3) : end])
     words = found.get(_ATTRIBUTE_MESSAGE, b"").rstrip(b"\0").decode(errors="replace")

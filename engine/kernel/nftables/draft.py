@@ -1,9 +1,9 @@
-"""A table that is filled while no hook leads to it, in several transactions; and a thread that does so ahead.
+"""Fills a table without active hooks, in several transactions; and a thread that does so ahead of time.
 
     ahead: Part, Part ... ─► queue ─► thread: encode, transaction (the interpreter is free meanwhile)
-    apply: the whole program ─► is what was sent its beginning? ─► the rest
+    apply: the whole program ─► does it begin with the parts sent? ─► the rest
 
-Whatever has been sent is known by identity: a part's `SetChange` is one of those of the program.
+Sent parts are recognised by identity: a part's `SetChange` is one of the program's.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def batches(requests: Iterator[bytes], room: int) -> Iterator[list[bytes]]:
 
 
 class Ahead:
-    """Fills a draft in a thread of its own; parts are given, and its end is awaited, by one other thread."""
+    """Fills a draft in its own thread; one other thread adds parts and waits for the end."""
 
     def __init__(self, begin: Callable[[], Draft]) -> None:
         self._begin = begin
@@ -113,7 +113,7 @@ class Ahead:
             _log.warning("Failed to write ahead: %s", error)
 
     def give(self, part: Part) -> None:
-        """Send a part soon."""
+        """Queue a part to be sent."""
         self._parts.put(part)
 
     def end(self) -> Draft | None:

@@ -35,7 +35,7 @@ def get_table(family: int, table: str = TABLE) -> bytes:
 
 
 def is_dormant(table: bytes) -> bool:
-    """Whether the description of a table, as `get_table` returns it, says that no hook leads to its chains."""
+    """Whether a table's description, as returned for `get_table`, has the dormant flag: no hook is active."""
     return bool(int.from_bytes(attributes(table).get(_FLAGS, b""), "big") & _DORMANT)
 
 
@@ -113,7 +113,7 @@ def _elements(
 
 
 class _Encoder:
-    """Encodes elements of one size, all at once: byte by byte of an element, each for all of them by one slice."""
+    """Encodes all elements of one size at once: each byte position is written for all of them by one slice."""
 
     def __init__(self, key_bytes: int, data_bytes: int) -> None:
         key_head, data_head, self.size = _heads(key_bytes, data_bytes)

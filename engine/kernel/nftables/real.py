@@ -36,7 +36,7 @@ from engine.kernel.tools import Run
 
 _BUFFER_BYTES = 512 << 20
 _DRAFT_BYTES = 1 << 19
-"""A large transaction takes the kernel longer than several: a set's hash table only grows between them."""
+"""Maximum size; one larger transaction is slower, as a set's hash table only grows between transactions."""
 _FAMILY_BYTES = 4
 """Size of struct nfgenmsg, which contains the current generation."""
 
@@ -85,7 +85,7 @@ class NftablesKernel:
         begun[1].give(part)
 
     def abandon(self, families: Collection[int] = (4, 6)) -> None:
-        """Remove what was sent ahead of programs that do not come."""
+        """Remove the parts sent ahead of programs that are not applied."""
         for family in families:
             if draft := self._end(family):
                 self._remove(draft)
@@ -125,7 +125,7 @@ class NftablesKernel:
             try:
                 return self._finish(draft, program)
             except KernelError as error:
-                _log.warning("Failed to complete what was written ahead, writing all of it again: %s", error)
+                _log.warning("Failed to complete the parts written ahead, writing the whole program again: %s", error)
         return self._finish(self._draft(program.family), program)
 
     def _finish(self, draft: Draft, program: NftablesProgram) -> int:

@@ -62,7 +62,7 @@ async def _forward(client: socket.socket, source: str, frontend: str, routing: R
 
 
 async def _dial(source: str, frontend: str, routing: Routing) -> socket.socket | None:
-    """A connection to the next endpoint in turn, or to following ones if it does not answer."""
+    """A connection to the next endpoint in turn, or to the following ones if it does not answer."""
     for tried, seconds in enumerate(DIAL_SECONDS):
         target = routing.pick(frontend, source, again=tried > 0)
         if target is None:
