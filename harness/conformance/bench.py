@@ -95,7 +95,7 @@ class Bench:
         """One case from an empty cluster; the next case's first step removes what it left."""
         began = time.monotonic()
         result = CaseResult(entry, "passed")
-        if not self._stage.running:  # it ended in the previous case, which reports it
+        if not self._stage.running:  # the previous case reports that it ended
             self._stage.stop()
             self._stage.start()
         pods, nodes = addresses_of(entry.case)
@@ -116,7 +116,7 @@ class Bench:
 
     @property
     def followed(self) -> bool:
-        """Whether the proxy has followed any change so far."""
+        """Whether the proxy has applied any change so far."""
         return self._followed
 
     def stop(self) -> None:
@@ -146,7 +146,7 @@ class Bench:
     def _settled(
         self, number: int, left: list[tuple[Flow, Callable[[Flow], Outcome], Outcome]]
     ) -> Iterator[UnmetExpectation]:
-        """Flows that stay wrong: retried, as stale flows are removed only after the rules are written."""
+        """Flows that stay wrong after retries: stale flows are removed only after the rules are written."""
         until = time.monotonic() + LATE_SECONDS * vm.patience()
         while left := [each for each in left if not alike(each[0], each[2])]:
             if time.monotonic() > until:
@@ -160,7 +160,7 @@ class Bench:
     @staticmethod
     def _failures(number: int, flow: Flow, found: Outcome) -> Iterator[UnmetExpectation]:
         if not alike(flow, found):
-            assert flow.expected  # a step has no others
+            assert flow.expected  # a step has no other flows
             yield UnmetExpectation(number, in_words(flow), outcome_in_words(flow.expected), outcome_in_words(found))
 
     def _drained(self, number: int, seconds: float, flow: Flow, changed: float) -> Iterator[UnmetExpectation]:
@@ -249,7 +249,7 @@ class Bench:
 
 
 def families_of(step: EntryStep) -> set[str]:
-    """Families of its packets: a proxy may support only one."""
+    """Families of the case's packets: a proxy may support only one."""
     flows = [*step.flows, *(flow for _, flow in (*step.standing, *step.drains))]
     return {"IPv4" if len(flow.packet.destination) == 4 else "IPv6" for flow in flows}
 
@@ -264,7 +264,7 @@ def alike(flow: Flow, found: Outcome) -> bool:
 
 
 def in_words(flow: Flow) -> str:
-    """Its packet."""
+    """The flow's packet."""
     name = {6: "TCP", 17: "UDP", 132: "SCTP"}[flow.packet.protocol]
     return f"{flow.origin}: {flow.name.partition(':')[2] if flow.name.startswith('stand:') else flow.name} ({name})"
 

@@ -128,7 +128,7 @@ def _changes(before: list[Json], after: list[Json]) -> Iterator[tuple[str, str, 
 def entry(
     mode: str, version: tuple[int, int], seed: int, events: Sequence[Event], only: Collection[Asked] | None = None
 ) -> Entry:
-    """The history as a case, with random packets to what is there and to what has gone, or `only` these."""
+    """The history as a case, with random packets to present and former destinations, or `only` the given ones."""
     raw: Json = {"name": f"seed {seed}", "config": CONFIG | {"modes": [mode]}, "objects": [], "flows": []}
     case = parse(Path(f"seed-{seed}"), raw)
     oracle, draw = Oracle(case.node, case.settings(version)), random.Random(seed)
@@ -146,7 +146,7 @@ def entry(
 
 
 def _asked(oracle: Oracle, mode: str, family: int, known: set[Key]) -> list[Question]:
-    """All questions of a family; `known` has every destination so far."""
+    """All possible packets of a family; `known` has every destination so far."""
     asking = Asking(oracle, family, mode, scene(oracle, family), World.own_address(family))
     gone = known - set(asking.behaviour.destinations)
     known |= set(asking.behaviour.destinations)
@@ -172,5 +172,5 @@ def _key(origin: str, packet: Packet) -> Asked:
 
 
 def packets_of(tried: Entry, words: Collection[str]) -> set[Asked]:
-    """The packets of a case that are described by these words."""
+    """The packets of a case with these descriptions."""
     return {_key(flow.origin, flow.packet) for step in tried.steps for flow in step.flows if in_words(flow) in words}

@@ -51,7 +51,7 @@ class Entry(NamedTuple):
     steps: tuple[EntryStep, ...]
 
     def applies(self, mode: str, version: tuple[int, int]) -> str:
-        """Why it does not apply to a mode and version; empty if it does."""
+        """Why the case does not apply to a mode and version; empty if it does."""
         if mode not in self.case.modes:
             return f"it holds in {', '.join(self.case.modes)}"
         if not self.case.holds_in(version):

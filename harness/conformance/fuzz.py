@@ -1,4 +1,4 @@
-"""Runs random clusters; one that fails is reduced to what fails.
+"""Runs random clusters, and reduces failing ones.
 
 Cluster N of seed S is cluster 1 of seed S + N - 1, so a single failure can be repeated by its seed.
 """
@@ -19,7 +19,7 @@ from harness.shrink.reduction import Path, reduced
 MOST_TRIES = 100
 """Runs for one failure: the search is deterministic, but not endless."""
 MOST_REDUCED = 5
-"""Failures that are reduced; of a proxy that fails everywhere these are enough."""
+"""Maximum number of failures to reduce; enough for a proxy that always fails."""
 OPTIONAL = frozenset((
     "externalIPs", "loadBalancerSourceRanges", "internalTrafficPolicy", "externalTrafficPolicy",
     "conditions", "hints", "nodeName",
@@ -61,7 +61,7 @@ def _entry(target: ProxyUnderTest, seed: int, events: Sequence[Event], only: set
 
 
 def _run(bench: Bench, tried: Entry) -> CaseResult:
-    """A proxy that is stuck would fail with anything: it is started again."""
+    """Restart a proxy that is stuck, as it would fail with any input."""
     result = bench.run(tried)
     if _unfollowed(result):
         bench.stop()
@@ -69,14 +69,14 @@ def _run(bench: Bench, tried: Entry) -> CaseResult:
 
 
 def _unfollowed(result: CaseResult) -> bool:
-    """Whether the proxy has ended, or has not followed a change."""
+    """Whether the proxy has ended, or has not applied a change."""
     return any(not failure.packet for failure in result.failures)
 
 
 class _Reduction:
-    """Of one failure: fewer Services, objects, events and fields, as long as one of the same packets goes astray.
+    """Reduce one failure: remove Services, objects, events and fields while one of the same packets still fails.
 
-    A proxy that ended or stopped following must do so again.
+    If the proxy ended or stopped applying changes, it must do so again.
     """
 
     def __init__(self, target: ProxyUnderTest, bench: Bench, seed: int, found: CaseResult, say: Say) -> None:
@@ -110,5 +110,5 @@ class _Reduction:
 
 
 def _removable(path: Path) -> bool:
-    """Endpoints and optional fields; without others it would not be what an API server accepts."""
+    """Paths of endpoints and optional fields; an API server would reject an object without the others."""
     return path[-1] in OPTIONAL or (len(path) == 2 and path[0] == "endpoints")

@@ -39,11 +39,11 @@ class Sender:
         self._standing: dict[str, Attempt] = {}
 
     def forget(self) -> None:
-        """Drop open connections, which belong to one case."""
+        """Forget open connections at the end of a case."""
         self._standing.clear()
 
     def outcome(self, flow: Flow, again: bool = False) -> Outcome:
-        """The outcome of new connections: every endpoint that they reach.
+        """The outcome of new connections: every endpoint reached.
 
         Of those that were wrong before, `again` sends enough for right ones not to be luck.
         """
@@ -99,7 +99,7 @@ class Sender:
         return bool(sent.arrivals) and sent.target == end
 
     def drain(self, flow: Flow, until: float) -> Last | None:
-        """Connect again and again until then, and as long after that as some go elsewhere, but not for ever."""
+        """Connect repeatedly until the given time, and on while some reach another endpoint, up to a limit."""
         assert flow.expected
         last: Last | None = None
         end = until + (until - time.monotonic())

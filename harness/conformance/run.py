@@ -22,7 +22,7 @@ from harness.places.place import Place
 
 PASSED, FAILED, NOT_APPLICABLE = "passed", "failed", "not applicable"
 HOPELESS = 3
-"""Consecutive cases, or first configurations, in which a proxy followed no change: the rest then fails untried."""
+"""After so many consecutive cases, or first configurations, without an applied change, the rest fails without a run."""
 
 
 class Unavailable(RuntimeError):
@@ -31,7 +31,7 @@ class Unavailable(RuntimeError):
 
 @dataclass(frozen=True)
 class ProxyUnderTest:
-    """The proxy under test, its mode, and the kube-proxy version to compare with; `asked` are the options for these."""
+    """The proxy under test, its mode, and the reference version of kube-proxy; `asked` are the command's options."""
 
     command: Command
     mode: str
@@ -78,7 +78,7 @@ def run(
 
 
 def _tried(target: ProxyUnderTest, entries: list[Entry]) -> Iterator[CaseResult]:
-    """One proxy after another; if the first ones follow no change at all, the others are not started."""
+    """Run one proxy after another; if the first ones apply no change at all, the others are not started."""
     lost = 0
     for _, group in groupby(sorted(entries, key=_configuration), _configuration):
         some = list(group)
@@ -96,7 +96,7 @@ def _tried(target: ProxyUnderTest, entries: list[Entry]) -> Iterator[CaseResult]
 
 
 def _on(bench: Bench, entries: list[Entry]) -> Generator[CaseResult, None, bool]:
-    """Cases of one configuration; whether the proxy followed any change."""
+    """Results of one configuration's cases, and whether the proxy applied any change."""
     hopeless, followed = 0, False
     for entry in entries:
         if hopeless >= HOPELESS:
@@ -111,7 +111,7 @@ def _on(bench: Bench, entries: list[Entry]) -> Generator[CaseResult, None, bool]
 
 
 def not_tried(entry: Entry, why: str) -> CaseResult:
-    """A failure without a run."""
+    """The result of a case that was not run."""
     return CaseResult(entry, FAILED, why, 0.0, [UnmetExpectation(0, "", "the case is tried", f"not tried: {why}")])
 
 

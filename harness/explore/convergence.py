@@ -1,7 +1,7 @@
-"""When rules followed each change: by a replay in memory, by a saved replay's result, or by a chaos run's own facts.
+"""The convergence of each change: from a replay in memory, a saved replay result, or the facts of a chaos run.
 
 `python -m harness.explore.convergence MODE [NODE]` replays the recording on standard input and writes its points as
-JSON: a process of its own, so that neither the page nor the figures wait for the other.
+JSON: a separate process, so that the page and the measurement do not slow each other down.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ MOST_SECONDS = 600.0
 
 
 class ChangePoint(msgspec.Struct, frozen=True):
-    """One change: its event's seq (None if only its time is known), its time, and how long until rules followed.
+    """One change: its event's seq (None if only its time is known), its time, and its convergence time.
 
-    `seconds` None: they never did.  `parts` are the waits it consists of, None if unknown; `where` is what followed.
+    `seconds` None: the rules never converged.  `parts` are the waits it consists of, None if unknown; `where` is the
+    node and the address, if known.
     """
 
     seq: int | None
@@ -41,14 +42,14 @@ class ChangePoint(msgspec.Struct, frozen=True):
 
 
 class SlowestChange(msgspec.Struct, frozen=True):
-    """The slowest change of an interval, where single changes are not known."""
+    """The slowest change of an interval, if single changes are not known."""
 
     at_seconds: float
     seconds: float
 
 
 class Convergence(msgspec.Struct, frozen=True):
-    """`source` says where the figures come from and what they leave out."""
+    """`source` describes the origin of the figures and what they leave out."""
 
     source: str
     points: list[ChangePoint] = []
@@ -106,7 +107,7 @@ def of_result(path: str, sha256: str) -> Convergence:
 
 
 def of_run(run: ChaosRun) -> Convergence:
-    """From what a chaos run observed of its nodes' kernels."""
+    """From a chaos run's observations of its nodes' kernels."""
     points = [
         ChangePoint(
             None, each.asked, None if each.seen is None else each.seen - each.asked,
@@ -118,7 +119,7 @@ def of_run(run: ChaosRun) -> Convergence:
     by = ", ".join(f"{count} by {name}" for name, count in sources.most_common()) or "none seen"
     return Convergence(
         f"the run: {plural(len(points), 'change')} of addresses by node, {by}. Time counts from the change, also while"
-        " a fault keeps a node from hearing of it",
+        " a fault keeps a node from receiving it",
         points,
     )
 

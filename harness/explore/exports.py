@@ -1,4 +1,4 @@
-"""What the page shows, as files: CSV, manifests for `kubectl apply`, rules and their difference.  Pure."""
+"""The page's views as files: CSV, manifests for `kubectl apply`, rules and their difference.  Pure."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ OF_A_SERVER = frozenset(
     ("uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds",
      "managedFields", "ownerReferences", "selfLink")
 )  # fmt: skip
-"""Metadata that belongs to one cluster, and that another one refuses or takes for its own."""
+"""Metadata of one cluster, which another one rejects or would misinterpret."""
 APPLIED = ("Service", "EndpointSlice")
 EVERYWHERE = frozenset(("default", "kube-system", "kube-public", "kube-node-lease"))
-"""Namespaces of every cluster."""
+"""Namespaces that exist in every cluster."""
 
 
 def applicable(listing: JsonObject) -> str:
@@ -75,7 +75,7 @@ def records(rows: Sequence[JsonObject], columns: Sequence[str]) -> str:
 
 
 def events(history: History) -> str:
-    """Every event so far, one a row."""
+    """Every event so far, one per row."""
     return table(("count", "seq", "at_seconds", "type", "resource", "namespace", "name"), _events(history))
 
 
@@ -83,13 +83,13 @@ def _events(history: History) -> Iterator[Sequence[object]]:
     for count, event in enumerate(history.events[: len(history)], 1):
         try:
             _, namespace, name = key_of(event)
-        except ValueError:  # a marker or a bookmark is of no object
+        except ValueError:  # markers and bookmarks have no object
             namespace = name = ""
         yield count, event.seq, _seconds(event.t / NS), event.type, event.resource, namespace, name
 
 
 def convergence(found: Convergence) -> str:
-    """Each change, or where only intervals are known, the slowest of each."""
+    """Each change; if only intervals are known, the slowest change of each."""
     columns = ("at_seconds", "seconds", "seq", "where", "pacing_seconds", "queue_seconds", "work_seconds")
     points = [(p.at_seconds, p.seconds, p.seq, p.where, *_parts(p.parts or {})) for p in found.points]
     return table(columns, [*points, *((s.at_seconds, s.seconds) for s in found.stretches)])

@@ -1,4 +1,4 @@
-"""A source that grows: a thread reads it, and the server's loop takes what it has read."""
+"""A source that grows: a thread reads it, and the server's loop adds the events read."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Growth:
         return history
 
     def take(self) -> list[Event]:
-        """Adds to the history what was read since, and returns it. RecordingError for an object without a name."""
+        """Add the events read since the last call, and return them. RecordingError for an object without a name."""
         assert self._history is not None, "opened first"
         taken = []
         while self._read:
@@ -57,11 +57,11 @@ class Growth:
 
     @property
     def failure(self) -> Exception | None:
-        """Why nothing more comes, None while it may."""
+        """Why reading has ended, None while it continues."""
         return None if self._read else self._failure
 
     def close(self) -> None:
-        """Stops reading."""
+        """Stop reading."""
         self._stop.set()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(END_SECONDS)
@@ -73,13 +73,13 @@ class Growth:
                 self._history = History(recording.path, recording.header)
                 for event in recording:
                     self._read.append(event)
-        except Exception as error:  # whatever it is, it is reported where the page is served
+        except Exception as error:  # any error is reported by the server
             self._failure = error
         finally:
             self._caught_up.set()
 
     def _wait(self) -> bool:
-        """The end was reached, for now."""
+        """The current end was reached."""
         if self._history is not None:
             self._caught_up.set()
         return not self._stop.wait(PAUSE_SECONDS)

@@ -31,7 +31,7 @@ class Moment:
 
 
 class History:
-    """A recording's events so far. `add` takes the next one, also while others read: what was added never changes."""
+    """A recording's events so far. `add` may run while other threads read: added events never change."""
 
     def __init__(self, path: str, header: Header, sha256: str = "") -> None:
         self.path, self.header, self.sha256 = path, header, sha256
@@ -58,7 +58,7 @@ class History:
             self.initial = len(self.events)
 
     def index_of(self, position: Position) -> int:
-        """The number of events up to that seq or time, 0 before the first."""
+        """The number of events up to a seq or time, 0 before the first."""
         kind, value = position
         return bisect_right(self._seqs if kind == "seq" else self._times, value)
 
@@ -76,7 +76,7 @@ class History:
         return state.objects
 
     def moment(self, count: int) -> Moment | None:
-        """The last of the first `count` events; None before the first."""
+        """Event number `count`; None for 0."""
         if count == 0:
             return None
         event = self.events[count - 1]
@@ -87,7 +87,7 @@ class History:
         return Moment(count - 1, event, key, self._before(count, key), after)
 
     def _before(self, count: int, key: Key) -> msgspec.Raw | None:
-        """That object after one event less."""
+        """The object before that event."""
         base = (count - 1) // EVERY
         for event in reversed(self.events[base * EVERY : count - 1]):
             if event.type in OBJECT_TYPES and key_of(event) == key:
@@ -95,7 +95,7 @@ class History:
         return self._checkpoints[base].get(key)
 
     def density(self, buckets: int, end: int) -> list[dict[str, int]]:
-        """Number of events after the initial list by resource, in equal intervals until `end` ns; markers are apart."""
+        """Number of events after the initial list by resource, and of markers, in equal intervals until `end` ns."""
         found: list[dict[str, int]] = [{} for _ in range(buckets)]
         for event in self.events[self.initial :]:
             row = found[min(buckets - 1, event.t * buckets // end if end else 0)]
@@ -109,7 +109,7 @@ class History:
         return self._times[-1] if self._times else 0
 
     def around(self, count: int, before: int, after: int) -> Sequence[tuple[int, Event]]:
-        """Events around that position, each with its count."""
+        """The events around a position, each with its number."""
         first = max(0, count - before)
         return list(enumerate(self.events[first : count + after], first + 1))
 

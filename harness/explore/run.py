@@ -1,4 +1,4 @@
-"""Data of a chaos run in addition to its recording: faults, requests and its kernels on the same clock."""
+"""Data of a chaos run in addition to its recording: faults, requests and kernel changes, on the same clock."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class FaultInterval(msgspec.Struct, frozen=True):
 
 
 class ObservedChange(msgspec.Struct, frozen=True):
-    """When a node's kernel added an address (`wanted`) or removed it; `seen` None: it had not when that was undone."""
+    """When a node's kernel added an address (`wanted`) or removed it; `seen` None: not before the change was undone."""
 
     node: str
     address: str
@@ -58,7 +58,7 @@ class _Facts(msgspec.Struct, frozen=True):
 
 
 class _Row(msgspec.Struct, frozen=True):
-    """A line of a load's log: of kind `second`, requests by when they were due, or `failure`, a lost one."""
+    """A line of a load's log: of kind `second` (requests by when they were due) or `failure` (a lost request)."""
 
     kind: str
     at_ns: int = 0
@@ -67,7 +67,7 @@ class _Row(msgspec.Struct, frozen=True):
 
 
 class ChaosRun(msgspec.Struct, frozen=True):
-    """A chaos run: its verdict (None for unknown), its faults, its requests, what its kernels followed.
+    """A chaos run: its verdict (None for unknown), its faults, its requests, and its kernels' changes.
 
     `step_seconds` is the length of each interval, `incomplete` names loads whose logs lack their end, `ended` is the
     run's end.
@@ -114,7 +114,7 @@ def _fault(finding: dict[str, Any]) -> FaultInterval:
 
 
 def _rows(path: Path) -> Iterator[_Row]:
-    """The log's lines, as far as it was written: a load that was killed leaves half a line, or no file."""
+    """The complete lines of a log: a killed load generator leaves a partial line, or no file."""
     decode = msgspec.json.Decoder(_Row).decode
     for line in path.read_bytes().splitlines() if path.exists() else ():
         try:
@@ -124,7 +124,7 @@ def _rows(path: Path) -> Iterator[_Row]:
 
 
 def _intervals(rows: Iterable[_Row], began_ns: int) -> tuple[list[RequestInterval], float]:
-    """At most MOST_INTERVALS of whole seconds, and their length; loads of one machine count the same seconds."""
+    """At most MOST_INTERVALS intervals of whole seconds, and their length; loads of one machine share a clock."""
     seconds: dict[int, list[_Row]] = defaultdict(list)
     for row in rows:
         seconds[row.at_ns // NS].append(row)

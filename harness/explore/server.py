@@ -8,7 +8,7 @@ GET /api/services?at=N&filter=TEXT&first=N&count=N
 GET /api/service?at=N&service=NAMESPACE/NAME
 GET /api/rules?at=N&service=NAMESPACE/NAME&mode=M[&node=NAME]
 GET /api/trace?at=N&from=WHO&to=WHERE&mode=M[&node=NAME]
-GET /api/convergence?mode=M[&node=NAME]  when rules followed each change; of a recording it is replayed when asked for
+GET /api/convergence?mode=M[&node=NAME]  convergence of each change; a recording is replayed on request
 GET /api/grown?events=N   waits for more than N events of a source that is followed
 GET /api/index?position=P the count for a seq or a time (90s)
 
@@ -54,16 +54,16 @@ LARGEST_PAGE = 500
 """Rows of one answer."""
 
 POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
-"""Nothing is loaded from elsewhere, whatever a recording's texts contain."""
+"""The page loads nothing from other servers, whatever a recording's texts contain."""
 
 SELF_CONTAINED = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-"""The same of a page that has everything in itself."""
+"""The policy of a self-contained page."""
 
 _LOCAL = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?")
 
 Answer = Callable[[web.Request], Any]
 Export = Callable[[web.Request], Any]
-"""What is saved: text, or an object that becomes JSON."""
+"""The content of a download: text, or an object to be encoded as JSON."""
 
 
 class Explorer:
@@ -86,10 +86,10 @@ class Explorer:
         self._measuring: dict[tuple[str, str | None, int], asyncio.Task[Convergence]] = {}
         self._history, self._run, self._facts = history, run, views.ManifestFacts(history.events)
         self._cluster = history.header.cluster
-        self._rules = lru_cache(RULES_KEPT)(self._rules_of)  # going on by one, half of what is needed is known
+        self._rules = lru_cache(RULES_KEPT)(self._rules_of)  # the next event needs one of the two again
 
     def application(self) -> web.Application:
-        """The server, ready to be run."""
+        """The application to run."""
         app = web.Application(middlewares=[_guarded])
         app.on_startup.append(self._begin)
         app.on_shutdown.append(self._end)
@@ -134,7 +134,7 @@ class Explorer:
         self._following = asyncio.create_task(self._follow(self._growth)) if self._growth else None
 
     async def _end(self, _app: web.Application) -> None:
-        """Nothing that was started goes on, and nobody waits any longer."""
+        """Stop all background work and wake all waiting requests."""
         tasks = [*self._measuring.values(), *([self._following] if self._following else [])]
         for task in tasks:
             task.cancel()
@@ -146,7 +146,7 @@ class Explorer:
         self._news = asyncio.Event()
 
     async def _follow(self, growth: Growth) -> None:
-        """Takes what was read, a few times per second: every answer is about one history."""
+        """Add new events a few times per second, on the loop, so that the history does not change during a request."""
         while not self._ended:
             try:
                 taken = growth.take()
@@ -159,7 +159,7 @@ class Explorer:
             await asyncio.sleep(TAKE_SECONDS)
 
     async def grown(self, request: web.Request) -> dict[str, Any]:
-        """The number of events once it exceeds that in the question, after a while also if it does not."""
+        """The number of events, once it exceeds the given one or after a timeout."""
         if self._growth and not self._ended and len(self._history) <= _number(request, "events", 0):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), WAIT_SECONDS)
@@ -217,7 +217,7 @@ class Explorer:
         query, objects = request.query, self._history.objects(self._at(request))
         target, node = query.get("to", ""), query.get("node") or None
         namespace, _, name = target.removeprefix("svc:").partition(":")[0].partition("/")
-        anywhere = query.get("from", "").startswith("pod:")  # its address is in any Pod or slice
+        anywhere = query.get("from", "").startswith("pod:")  # its address is in some Pod or slice
         if target.startswith("svc:") and not anywhere and ("services", namespace, name) in objects:
             objects = {key: objects[key] for key in concerned(objects, self._facts, (namespace, name), node)}
         return explain_state(self._cluster, objects, query.get("from", ""), target, _mode(request), node)
@@ -227,7 +227,7 @@ class Explorer:
         return {"at": self._history.index_of(position(request.query.get("position", "")))}
 
     async def convergence(self, request: web.Request) -> dict[str, Any]:
-        """When rules followed each change, with the number of events up to it."""
+        """The convergence of each change, with the number of events up to it."""
         found = await self._found(request)
         points = [
             msgspec.to_builtins(each) | {"count": self._history.index_of(_position(each))} for each in found.points
@@ -249,7 +249,7 @@ class Explorer:
         return state.listing()
 
     async def _applicable(self, request: web.Request) -> str:
-        """In a thread: 10,000 Services take seconds as YAML, and the page goes on meanwhile."""
+        """In a thread, since 10,000 Services take seconds as YAML, so that the page stays responsive."""
         service = _service(request) if "service" in request.query else None
         return await asyncio.to_thread(exports.applicable, self._listing(request, service))
 
@@ -262,7 +262,7 @@ class Explorer:
         return exports.records((self.service(request) or {"endpoints": []})["endpoints"], views.ENDPOINT_COLUMNS)
 
     async def _measured(self, mode: str, node: str | None) -> Convergence:
-        """One replay for all who ask, also if one of them goes away."""
+        """One replay for all requests, which continues if a client disconnects."""
         key = mode, node, len(self._history)
         task = self._measuring.get(key)
         if task is None:

@@ -49,7 +49,7 @@ _slice = msgspec.json.Decoder(_Slice).decode
 
 
 class ManifestFacts:
-    """What the events' manifests say, decoded once: names of Services, each slice's Service and endpoints."""
+    """Facts of the events' manifests, decoded once: names of Services, each slice's Service and endpoints."""
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self._known: dict[int, tuple[msgspec.Raw, str, Count]] = {}
@@ -59,7 +59,7 @@ class ManifestFacts:
         self.learn(events)
 
     def learn(self, events: Iterable[Event]) -> None:
-        """Note the objects of further events."""
+        """Add the objects of further events."""
         known = len(self._names)
         for event in events:
             if event.type in OBJECT_TYPES:
@@ -78,12 +78,12 @@ class ManifestFacts:
         return [key for text, key in self._ordered if filter_ in text and key in objects]
 
     def slices(self, objects: Objects, namespace: str, name: str) -> list[Key]:
-        """Keys of the slices that `objects` has of a Service, sorted."""
+        """Keys of a Service's slices in `objects`, sorted."""
         ever = self._slices.get((namespace, name), ())
         return sorted(key for key in ever if key in objects and self.owner(objects[key]) == name)
 
     def owner(self, manifest: msgspec.Raw) -> str:
-        """Name of the Service, in the slice's namespace; "" if it names none."""
+        """Name of the slice's Service, in the slice's namespace; "" if it names none."""
         return self._of(manifest)[1]
 
     def count(self, manifest: msgspec.Raw) -> Count:
@@ -178,7 +178,7 @@ def event_row(count: int, event: Event) -> dict[str, Any]:
 
 
 def _object(event: Event) -> str:
-    """Resource, namespace and name; a marker that is of no object has a resource only."""
+    """Resource, namespace and name; a marker without an object has only a resource."""
     try:
         resource, namespace, name = key_of(event)
     except ValueError:
@@ -187,7 +187,7 @@ def _object(event: Event) -> str:
 
 
 def _fault(marker: msgspec.Raw) -> str:
-    """What a chaos run did: `inject pod-kill: web-9`."""
+    """The action of a chaos run: `inject pod-kill: web-9`."""
     fields = _decode(marker)
     done = " ".join(str(fields[name]) for name in ("phase", "fault") if fields.get(name))
     hit = (fields.get(name) for name in ("pods", "nodes"))

@@ -12,7 +12,7 @@ from harness.judge.readback.judged import UNREADABLE, Judged
 
 
 class Judging(Protocol):
-    """Something that holds rules and can compare them with the expected behaviour."""
+    """A view of rules that compares them with the expected behaviour."""
 
     def judged(self, family: int, expected: Behaviour, settings: Settings) -> Judged:
         """Compare all state of one family with the expected state."""
@@ -20,13 +20,13 @@ class Judging(Protocol):
 
 @runtime_checkable
 class Following(Judging, Protocol):
-    """Something that also knows what changed since it was last compared."""
+    """A view that also tracks changes since the last comparison."""
 
     def follow(self) -> None:
         """Listen to the kernel from the next complete comparison on."""
 
     def changed(self, family: int, expected: Behaviour, settings: Settings) -> Judged | None:
-        """Compare what changed; None if that is not known."""
+        """Compare only what changed; None if that is unknown."""
 
 
 def readback(view: Judging, oracle: Oracle, mode: str, families: Iterable[int] = (4, 6), whole: bool = True) -> Judged:

@@ -76,7 +76,7 @@ class Oracle:
             self._node_seen(meta["name"], after)
 
     def forget(self) -> None:
-        """Compute all behaviour from scratch next time, as an oracle does that receives all events at once."""
+        """Compute all behaviour from scratch next time, like an oracle that receives all events at once."""
         self._merged.clear()
         self._changed.clear()
 
@@ -117,7 +117,7 @@ class Oracle:
         return self._objects[resource].values()
 
     def derived(self, resource: str, what: str, make: Callable[[], Kept]) -> Kept:
-        """What `make` returned when it was first asked for, updated with every object that has changed since."""
+        """The value that `make` returned at first use, updated with every object changed since."""
         place = resource, what
         if place not in self._derived:
             self._derived[place], self._news[place] = make(), dict.fromkeys(self._objects[resource])
@@ -152,7 +152,7 @@ class Oracle:
         )
 
     def _up_to_date(self, family: int, mode: str) -> Merged:
-        """What all Services contribute; those that changed are computed again."""
+        """The contributions of all Services; those of changed ones are computed again."""
         self._mode, self._traits, self._size = mode, TRAITS[mode], 4 if family == 4 else 16
         place = family, mode
         if place not in self._merged:
@@ -165,7 +165,7 @@ class Oracle:
         return self._merged[place]
 
     def _part(self, name: Name, service: JsonObject, taking: frozenset[bytes] | None) -> Part | None:
-        """What one Service contributes; None if it has no cluster IP of the family."""
+        """The contribution of one Service; None if it has no cluster IP of the family."""
         cluster_ip = _cluster_ip(service, self._size, self._hiding(PROXY_NAME))
         if cluster_ip is None:
             return None

@@ -1,4 +1,4 @@
-"""What is derived from all objects of a resource, and kept up to date object by object."""
+"""Values derived from all objects of a resource, updated object by object."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from harness.log.events import JsonObject
 
 
 class Keeping(Protocol):
-    """Something that is updated with every object that changes."""
+    """A value that is updated with every changed object."""
 
     def replace(self, name: tuple[str, str], manifest: JsonObject | None) -> None:
-        """An object changed, came, or is gone (None)."""
+        """An object was added, changed or deleted (None)."""
 
 
 Kept = TypeVar("Kept", bound=Keeping)

@@ -1,7 +1,7 @@
-"""What each Service contributes to the behaviour, and all of it put together, Service by Service. Pure.
+"""Each Service's contribution to the behaviour, merged Service by Service. Pure.
 
-Of an address and port that several Services want, the first by name has the outcome, in some modes the first with
-usable endpoints; source ranges add up where a mode says so.
+If several Services claim an address and port, the first by name determines the outcome, in some modes the first with
+usable endpoints; in some modes the source ranges of all of them apply.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _Place = TypeVar("_Place", Key, tuple[int, int])
 
 
 class Claim(NamedTuple):
-    """One Service's wish for a place; `adds` are source ranges that apply even if another Service has it.
+    """One Service's claim of a place; `adds` are source ranges that apply even if another Service has it.
 
     `yields`: to any Service that does not.
     """
@@ -33,7 +33,7 @@ class Claim(NamedTuple):
 
 @dataclass
 class Part:
-    """What one Service contributes to one family in one mode, whatever other Services there are."""
+    """The contribution of one Service to one family in one mode, independent of other Services."""
 
     cluster_ip: bytes
     health_check_ports: set[int]
@@ -46,7 +46,7 @@ class Part:
     sets: ipsets.Sets = field(default_factory=dict)
 
     def claim(self, key: Key, destination: Destination, adds: Ranges | None = None, yields: bool = False) -> None:
-        """Of a place that the Service itself wants twice, the first wish counts, with the ranges of both."""
+        """If the Service claims a place twice, the first claim counts, with the ranges of both."""
         self.destinations[key] = _joined(self.destinations.get(key), Claim(destination, adds, yields))
 
 
@@ -61,16 +61,16 @@ def _joined(before: Claim | None, later: Claim) -> Claim:
 
 
 class _Places(Generic[_Place]):
-    """Who wants which place, and the resulting destination of each."""
+    """The claims of each place, and the resulting destinations."""
 
     def __init__(self) -> None:
         self._claims: dict[_Place, dict[Name, Claim]] = {}
         self.settled: dict[_Place, Destination] = {}
         self.losers: dict[_Place, list[Destination]] = {}
-        """What Services other than the one that has the place wanted there."""
+        """The claims of a place by Services other than the one that has it."""
 
     def replace(self, name: Name, old: dict[_Place, Claim], new: dict[_Place, Claim]) -> None:
-        """Take a Service's old wishes back and note its new ones."""
+        """Replace a Service's claims."""
         for place in old:
             del self._claims[place][name]
         for place, claim in new.items():
@@ -98,7 +98,7 @@ _Item = TypeVar("_Item", bytes, int, str, Key)
 
 
 class _Union(Generic[_Item]):
-    """A union of sets from which a set can be taken out again."""
+    """A union of sets from which each set can be removed again."""
 
     def __init__(self) -> None:
         self._counts: Counter[_Item] = Counter()
@@ -129,7 +129,7 @@ class Merged:
         self._guarded: _Union[Key] = _Union()
 
     def replace(self, name: Name, part: Part | None) -> None:
-        """Put a Service's part in place of its previous one; None if it contributes nothing."""
+        """Replace a Service's part; None if it contributes nothing."""
         nothing = Part(b"", set())
         old, new = self._parts.pop(name, nothing), part or nothing
         if part:
@@ -145,7 +145,7 @@ class Merged:
 
     @property
     def overshadowed(self) -> frozenset[frozenset[Target]]:
-        """Endpoint sets that no destination may use, as another Service has theirs."""
+        """Endpoint sets that no destination uses, as another Service has their destinations."""
         losers = [*self.destinations.losers.values(), *self.nodeports.losers.values()]
         outcomes = [outcome for wished in losers for each in wished for outcome in each.outcomes]
         return frozenset(outcome[1] for outcome in outcomes if outcome[0] == "dnat")

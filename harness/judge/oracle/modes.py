@@ -10,7 +10,7 @@ ALWAYS = (0, 0)
 
 @dataclass(frozen=True)
 class Traits:
-    """One mode, in the words of the rules of docs/kube-proxy.md.
+    """One mode, in the terms of docs/kube-proxy.md.
 
     Addresses.  `holds_addresses`: Service addresses become local ones, with a virtual server or socket each (NP-07).
     `refuses_other_ports`: the other ports of a cluster IP are rejected (CIP-03).  `drops_unassigned`: packets to

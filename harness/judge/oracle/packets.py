@@ -46,7 +46,7 @@ def fate(oracle: Oracle, packet: Packet, mode: str, behaviour: Behaviour) -> Fat
     kind = outcome[0]
     barred = found.allowed is not None and not any(a <= packet.source <= b for a, b in found.allowed)
     if barred and traits.by_ip_vs and packet.source_local:
-        # The node is barred only if source and destination are equal, and only after IP_VS (LB-05).
+        # The node is excluded only if source and destination are equal, and only after IP_VS (LB-05).
         barred = kind == "dnat" and packet.source == packet.destination
     if barred and traits.by_sockets:
         return Fate(_refusal(found, packet.protocol))

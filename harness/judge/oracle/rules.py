@@ -32,7 +32,7 @@ def draining(endpoint: JsonObject) -> bool:
 
 
 def usable(endpoint: JsonObject) -> bool:
-    """Whether the endpoint may get traffic."""
+    """Whether the endpoint may receive traffic."""
     return ready(endpoint) or draining(endpoint)
 
 

@@ -100,7 +100,7 @@ class _Pods:
 
 
 def _keep(listed: list[bytes], address: bytes, wanted: bool) -> None:
-    """Add an address to a sorted list, or take it out."""
+    """Add an address to a sorted list, or remove it."""
     at = bisect_left(listed, address)
     there = at < len(listed) and listed[at] == address
     if wanted and not there:

@@ -54,7 +54,7 @@ class Attempt:
 
     @property
     def target(self) -> tuple[bytes, int]:
-        """Where it arrived first."""
+        """The endpoint where it arrived first."""
         return self.arrivals[0].seen.destination
 
     @property
@@ -95,7 +95,7 @@ class Attempts:
     def send(self, packet: Packet, origin: str, port: int | None = None) -> Attempt:
         """Send the first packet of a connection, from a new port or a given one."""
         if port is None:
-            whose = (packet.source, packet.protocol) if self._ports_apart else packet[:4]  # wherever it comes in
+            whose = (packet.source, packet.protocol) if self._ports_apart else packet[:4]  # on any interface
             used = self._ports[whose] = self._ports.get(whose, -1) + 1
             port = _FIRST_PORT + used % (_LAST_PORT - _FIRST_PORT)
         attempt = Attempt(packet, origin, port, next(self._numbers))

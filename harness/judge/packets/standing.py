@@ -27,7 +27,7 @@ COPIES = {TCP: 1, UDP: 4}
 """Several UDP flows per destination: one that was cut by mistake may reach the same endpoint by chance, and each of
 a few endpoints should have one."""
 CHANGED, CHANGED_COPIES = 48, 2
-"""UDP flows to destinations that changed, per family; the oldest give way to new ones."""
+"""UDP flows to destinations that changed, per family; the oldest are replaced by new ones."""
 IDLE_SECONDS = {TCP: 50.0, UDP: 25.0}
 """Connection tracking forgets a UDP flow after 30 s, an unacknowledged one of TCP after 60 s: one that waited for
 nearly as long says nothing."""
@@ -89,7 +89,7 @@ class Standing:
     def _followed(
         self, flows: list[_Flow], oracle: Oracle, asking: Asking, unsure: Container[bytes], found: list[str]
     ) -> list[_Flow]:
-        """The connections to go on with; differences are added to `found`."""
+        """The connections to keep; differences are added to `found`."""
         kept = []
         sent = [(flow, self._attempts.follow(flow.first)) for flow in flows]
         self._attempts.watch(

@@ -77,7 +77,7 @@ def _common(one: bytes, other: bytes) -> int:
 
 
 def never_chosen(question: Question, counts: Counter[Target], connections: int) -> str | None:
-    """Report endpoints that got no connection."""
+    """Report endpoints without any connection."""
     missing = question.fate.endpoints - counts.keys()
     if not missing:
         return None

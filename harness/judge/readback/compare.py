@@ -30,7 +30,7 @@ def compare(expected: Behaviour, actual: Behaviour, limit: int = 10) -> list[str
 
 
 def by_behaviour(read: Callable[[], Behaviour | None], expected: Behaviour) -> Judged:
-    """The result for one family, by behaviour only."""
+    """The result for one family, comparing behaviour only."""
     actual = attempted(read)
     if actual is None:
         return nothing(expected)

@@ -46,7 +46,7 @@ def dump(sock: socket.socket, family: int, set_name: str, verbs: Verbs | None = 
 
 
 def has_table(sock: socket.socket, family: int, table: str) -> bool:
-    """Whether the kernel has the table; KernelReadError if it does not say."""
+    """Whether the kernel has the table; KernelReadError if it cannot be determined."""
     asked = next(_numbers)
     _send(sock, _GETTABLE, _REQUEST, asked, family, _attribute(1, table.encode() + b"\0"))
     while True:

@@ -179,7 +179,7 @@ class _Reading:
         if not last:
             raise ValueError(f"chain {chain}: the rule for all other clients is not the last one")
         if len(behind) != 1:
-            raise ValueError(f"chain {chain} leads to {sorted(behind)}, expected one chain")
+            raise ValueError(f"chain {chain} jumps to {sorted(behind)}, expected one chain")
         size = len(next((network_of(n)[0] for n in networks if n), b"\0\0\0\0"))
         everything = (bytes(size), b"\xff" * size)
         return behind.pop(), frozenset(network_of(n) if n else everything for n in networks)
@@ -307,7 +307,7 @@ class _Reading:
         nodeports: dict[tuple[int, int], Destination],
         clients: tuple[int, ...],
     ) -> None:
-        """What the filter table refuses of the packets that were not translated, for clients that reach the chain."""
+        """Untranslated packets that the filter table rejects or drops, for clients that reach the chain."""
         seen = set()
         for options in self._rules("filter", chain):
             how = options.pop("--reject-with", "icmp-port-unreachable").replace("icmp6", "icmp")

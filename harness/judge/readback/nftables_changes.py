@@ -18,7 +18,7 @@ from harness.wording import plural
 TABLE, SUBSYSTEM, FAMILY_BYTES = b"kube-proxy", 10, 4
 ADDED, DELETED, NEWGEN = 12, 14, 15
 WHOLE = frozenset((2, 11))
-"""NFT_MSG_DELTABLE and DELSET; a set is announced as new whenever it is declared, also if it was there."""
+"""NFT_MSG_DELTABLE and DELSET; a set is announced as new by every declaration, even if it existed."""
 Place = TypeVar("Place", Key, tuple[int, int])
 STICKY = (0xFFE, 0xFFF)
 DESTINATIONS = frozenset((
@@ -91,22 +91,22 @@ class Follower:
             self._put(name, key, data)
 
     def deleted(self, name: str, elements: Elements) -> None:
-        """The kernel announced that elements are gone."""
+        """The kernel announced deleted elements."""
         self.hairpins_gone |= name == "hairpin-connections"
         for key in elements if name in self._sorters else ():
             self.rules_changed |= self.verbs.pop((name, key), None) is not None
             self._take(name, key)
 
     def settle(self) -> None:
-        """Everything touched so far has been judged."""
+        """Reset `touched` after it has been judged."""
         self.touched, self.rules_changed, self.hairpins_gone = set(), False, False
 
     def all_elements(self) -> Tables:
-        """Everything, as a dump would have it."""
+        """All elements, in the form of a dump."""
         return self._of(self._units)
 
     def part(self, keys: Iterable[Unit]) -> tuple[Tables, set[Unit]]:
-        """The touched units and `keys`, with all that they lead to and that leads to them; and the places in it."""
+        """The elements of the touched units and `keys`, and of all units linked to them; and their destinations."""
         places = {unit for unit in self.touched if unit.kind in ("destination", "node port")}.union(keys)
         for unit in self.touched - places:
             places |= self._users.get(unit, set())
@@ -156,7 +156,7 @@ class FollowedFamily(Protocol):
 
 
 def hear(families: Mapping[int, FollowedFamily], kind: int, body: bytes) -> bool:
-    """Take in one notification; False if the elements of a whole table or set are no longer known."""
+    """Process one notification; False if the elements of a whole table or set are no longer known."""
     subsystem, what = divmod(kind, 256)
     if subsystem != SUBSYSTEM or what == NEWGEN:
         return True
@@ -182,7 +182,7 @@ def hear(families: Mapping[int, FollowedFamily], kind: int, body: bytes) -> bool
 
 
 def unannounced(followed: Tables, read: Tables) -> list[str]:
-    """A line for each set in which the kernel has other elements than it announced."""
+    """A line for each set whose elements in the kernel differ from the announced ones."""
     counts = {name: len(followed.get(name, {}).items() ^ elements.items()) for name, elements in read.items()}
     return [
         f"set {name} changed by {plural(count, 'element')} without notice" for name, count in counts.items() if count
@@ -206,7 +206,7 @@ def concerned(follower: Follower, before: Behaviour, expected: Behaviour) -> tup
 
 
 def _different(before: Mapping[Place, Destination], now: Mapping[Place, Destination]) -> set[Place]:
-    """Places whose destination is another; what the oracle did not compute again is the same object."""
+    """Places with another destination; destinations that were not computed again are the same objects."""
     changed = {place for place, found in now.items() if before.get(place) is not found}
     return changed | (before.keys() - now.keys())
 

@@ -30,7 +30,7 @@ SETS = (
 )  # fmt: skip
 """Sets and maps whose elements the proxy writes in every version."""
 OF_VERSIONS = ("equal-bytes", "hairpin-connections", "localhost-nodeports")
-"""Those that it writes only in some versions."""
+"""Sets and maps that it writes only in some versions."""
 _FLAGS = {"firewall-allowed": {"interval"}} | dict.fromkeys(FILLED_BY_RULES, {"dynamic", "timeout"})
 _CLIENTS = "1048576"
 _LARGE = 3 << 30
@@ -165,7 +165,7 @@ def _endpoint(key: bytes, size: int) -> tuple[bytes, int, int]:
 
 
 def _targets(expected: Behaviour) -> Iterator[tuple[bytes, int, int]]:
-    """Endpoints that any client is sent to, with their protocol."""
+    """Endpoints that any client may reach, with their protocol."""
     for table in (expected.destinations, expected.nodeports):
         for key, destination in table.items():
             for outcome in destination.outcomes:

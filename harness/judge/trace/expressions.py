@@ -32,7 +32,7 @@ class WordCursor:
         self.at = 0
 
     def peek(self, ahead: int = 0) -> str | None:
-        """A following word, None after the last."""
+        """A word ahead without consuming it, None after the last."""
         return self.words[self.at + ahead] if self.at + ahead < len(self.words) else None
 
     def take(self, *expected: str) -> str:

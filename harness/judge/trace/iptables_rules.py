@@ -65,7 +65,7 @@ class Rule(NamedTuple):
     argument: str
 
     def holds(self, header: PacketHeader, around: Around) -> bool:
-        """Whether every match does."""
+        """Whether every match applies."""
         return all(match(header, around) for match in self.matches)
 
 
