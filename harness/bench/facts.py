@@ -14,7 +14,7 @@ from typing import Any
 
 import engine
 
-_TOOLS = ("nft", "iptables", "ipvsadm")
+TOOLS = ("nft", "iptables", "ipvsadm")
 ROOT = Path(engine.__file__).resolve().parent
 SECONDS = 20
 
@@ -48,13 +48,23 @@ def _tools() -> dict[str, str]:
     except PackageNotFoundError:
         own = "unknown"
     found = {"kube-proxy-harness": own, "python": platform.python_version()}
-    return found | {name: _version(name) for name in _TOOLS if shutil.which(name)}
+    paths = {name: shutil.which(name) for name in TOOLS}
+    return found | {name: _version(name, path) for name, path in paths.items() if path}
 
 
-def _version(tool: str) -> str:
-    said = _said([tool, "--version"])
+def _version(tool: str, path: str) -> str:
+    said = _said([path, "--version"]) or _written(tool, path)
     found = re.search(r"v?(\d+(\.\d+)+)( \([^)]*\))?", said)
     return found[0] if found else "unknown"
+
+
+def _written(tool: str, path: str) -> str:
+    """The version's text in the program's file: `ipvsadm` prints nothing where the kernel has no IP_VS."""
+    try:
+        found = re.search(rb"\b%b v\d+(\.\d+)+" % re.escape(tool).encode(), Path(path).read_bytes())
+    except OSError:
+        found = None
+    return found[0].decode() if found else ""
 
 
 def _said(command: list[str], folder: Path | None = None) -> str:
