@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from chaos.experiment import Experiment, plan_of
 from chaos.faults import FAULTS
@@ -22,6 +21,7 @@ from harness.lab.control_plane import spares
 from harness.lab.launch import RECORDING, lab
 from harness.log.kafka.broker import BrokerError
 from harness.places import vm
+from harness.temporary import temporary_folder
 from harness.wording import plural
 
 
@@ -150,8 +150,8 @@ def _lab_folder(folder: Path) -> Iterator[Path]:
     if not vm.inside():
         yield folder / "lab"
         return
-    with TemporaryDirectory(prefix="harness-lab-", dir=_unshared(folder.parent)) as own:
-        place = Path(own) / "lab"
+    with temporary_folder("lab", _unshared(folder.parent)) as own:
+        place = own / "lab"
         try:
             yield place
         finally:
@@ -159,9 +159,9 @@ def _lab_folder(folder: Path) -> Iterator[Path]:
                 shutil.copytree(place, folder / "lab", ignore=_sockets)
 
 
-def _unshared(shared: Path) -> str:
+def _unshared(shared: Path) -> Path:
     """A folder of the machine's own; `shared`, the host's, may be the one for temporary files."""
-    return next(place for place in ("/dev/shm", "/var/tmp") if not Path(place).is_relative_to(shared))
+    return next(place for place in map(Path, ("/dev/shm", "/var/tmp")) if not place.is_relative_to(shared))
 
 
 def _sockets(folder: str, names: list[str]) -> set[str]:

@@ -8,11 +8,11 @@ import re
 import socket
 import ssl
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 from harness.failure import Failure
+from harness.temporary import temporary_folder
 
 DAYS = "30"
 
@@ -41,8 +41,8 @@ def from_files(certificate: str, key: str) -> Tls:
 def self_signed(host: str) -> Tls:
     """A certificate of its own authority for `host` and loopback, and where `host` is all addresses for all that this
     machine has and for its name; the key is on disk only while it is read."""
-    with tempfile.TemporaryDirectory(prefix="harness-serve-") as folder:
-        certificate, key = Path(folder, "cert.pem"), Path(folder, "key.pem")
+    with temporary_folder("serve") as folder:
+        certificate, key = folder / "cert.pem", folder / "key.pem"
         command = [
             "openssl", "req", "-x509", "-nodes", "-days", DAYS, "-subj", "/CN=harness-serve",
             "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-keyout", str(key), "-out", str(certificate),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from harness.cli.verbosity import asked
 from harness.cli.vm import KernelChoice, folder_of, run_in_vm_if_needed
 from harness.modes import MODES, mode_of
 from harness.replay.objectives import EXIT_GATE, EXIT_UNKNOWN, EXIT_UNVERIFIED
+from harness.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -237,10 +237,10 @@ def _readable_again(source: str) -> Iterator[str]:
     if source != "-":
         yield source
         return
-    with tempfile.NamedTemporaryFile(prefix="harness-compare-") as kept:
-        kept.write(sys.stdin.buffer.read())
-        kept.flush()
-        yield kept.name
+    with temporary_folder("compare") as folder:
+        kept = folder / "source"
+        kept.write_bytes(sys.stdin.buffer.read())
+        yield str(kept)
 
 
 def _each_run(path: str, modes: list[str], options: list[str], of_mode: dict[str, list[str]]) -> Iterator[ModeRun]:

@@ -7,7 +7,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
@@ -23,6 +22,7 @@ from harness.external.usage import Usage
 from harness.kube.proxy import AT_ONCE, HEALTH_PORT, METRICS_PORT, Command, configuration
 from harness.modes import mode_of
 from harness.places.world import World
+from harness.temporary import temporary_folder
 
 API_PORT = 6443
 LOCK_VARIABLE = "XTABLES_LOCKFILE"
@@ -62,7 +62,7 @@ class ProxyEnvironment:
 
     def __enter__(self) -> ProxyEnvironment:
         try:
-            self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="harness-external-")))
+            self.folder = self._stack.enter_context(temporary_folder("external"))
             self._stack.enter_context(self.world)
             listening = self.world.node.socket(socket.AF_INET, socket.SOCK_STREAM)
             listening.bind(("127.0.0.1", API_PORT))

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,6 +25,7 @@ from harness.fleet.stage import FleetSettings, PreparedScenario, staged
 from harness.fleet.tape import Tape, read_tape
 from harness.fleet.work import measured, prepared, share
 from harness.log.window import Window
+from harness.temporary import temporary_folder
 from harness.wording import plural
 
 if TYPE_CHECKING:
@@ -158,12 +158,12 @@ def local_client(workers: int) -> Iterator[Client]:
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="harness-fleet-"))
+        folder = stack.enter_context(temporary_folder("fleet"))
         stack.enter_context(dask.config.set({"distributed.admin.log-format": "%(message)s"}))
         cluster = stack.enter_context(
             LocalCluster(
                 n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None,
-                local_directory=folder, silence_logs=logging.CRITICAL, memory_limit=0,
+                local_directory=str(folder), silence_logs=logging.CRITICAL, memory_limit=0,
             )
         )  # fmt: skip
         yield stack.enter_context(Client(cluster))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,6 +22,7 @@ from harness.judge.trace.iptables import tracer
 from harness.modes.mode import Mode, Notifications
 from harness.modes.opened import Opened
 from harness.places.place import Place, sysctls, tool_version
+from harness.temporary import temporary_folder
 
 
 class IptablesView:
@@ -73,11 +73,12 @@ def real(place: Place, variant: str | None = None) -> Iterator[Opened]:
 @contextmanager
 def _own_lock(place: Place) -> Iterator[tuple[Place, str | None]]:
     """`place` and its lock; a throwaway namespace gets a separate lock file for the tools."""
-    with tempfile.NamedTemporaryFile(prefix="xtables-", suffix=".lock") as lock:
-        if place.kind == "host":
-            yield place, None
-        else:
-            yield replace(place, run=_locked(place.run, lock.name)), lock.name
+    if place.kind == "host":
+        yield place, None
+        return
+    with temporary_folder("xtables") as folder:
+        lock = str(folder / "xtables.lock")
+        yield replace(place, run=_locked(place.run, lock)), lock
 
 
 def _locked(

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -26,6 +26,7 @@ from harness.log.events import Event, Header
 from harness.log.lines import event_line, header_line
 from harness.log.redact import redact
 from harness.output import OutputError
+from harness.temporary import temporary_folder
 
 PLACEHOLDER = "{source}"
 
@@ -66,7 +67,8 @@ class Trial:
         self.runs = 0
 
     def __enter__(self) -> Trial:
-        self._folder = tempfile.TemporaryDirectory(prefix="harness-shrink-")
+        self._stack = ExitStack()
+        self._folder = self._stack.enter_context(temporary_folder("shrink"))
         self._journal = self._opened()
         return self
 
@@ -74,7 +76,7 @@ class Trial:
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         self._journal.close()
-        self._folder.cleanup()
+        self._stack.close()
 
     def begin(self, events: Sequence[Event]) -> int:
         """Run the whole recording to get the exit code required of candidates.  NotFailing if it does not fail."""
@@ -104,7 +106,7 @@ class Trial:
 
     def redacted(self, events: Sequence[Event]) -> tuple[Header, list[Event]]:
         """The same, redacted with a key that is not kept.  NotFailing if that hides the failure."""
-        plain, public = (Path(self._folder.name, name) for name in ("plain.jsonl", "public.jsonl"))
+        plain, public = (self._folder / name for name in ("plain.jsonl", "public.jsonl"))
         plain.write_bytes(self._text_of(events))
         redact(str(plain), public, secrets.token_bytes(32))
         code, printed = self._run(public.read_bytes())
@@ -144,7 +146,7 @@ class Trial:
         """The exit code, None after a timeout, and the output."""
         self.runs += 1
         self._report(self.runs)
-        path = Path(self._folder.name, "candidate.jsonl")
+        path = self._folder / "candidate.jsonl"
         path.write_bytes(content)
         words = [word.replace(PLACEHOLDER, str(path)) for word in self._words]
         with tempfile.TemporaryFile() as printed:

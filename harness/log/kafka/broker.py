@@ -14,7 +14,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 import uuid
 from base64 import urlsafe_b64encode
@@ -25,6 +24,7 @@ from harness import handover
 from harness.extras import missing
 from harness.failure import Failure
 from harness.home import NoHome, cache_folder, state_folder
+from harness.temporary import temporary_folder
 
 POM = Path(__file__).with_name("pom.xml")
 READY_SECONDS, STOP_SECONDS, DOWNLOAD_SECONDS = 120.0, 30.0, 1800.0
@@ -213,10 +213,10 @@ def fetch() -> str:
     if not libraries.is_dir():
         _java()
         cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as partial:
-            _download(Path(partial) / "lib")
+        with temporary_folder("kafka", cache) as partial:
+            _download(partial / "lib")
             try:
-                (Path(partial) / "lib").rename(libraries)
+                (partial / "lib").rename(libraries)
             except OSError:
                 if not libraries.is_dir():  # otherwise another process was faster
                     raise

@@ -9,7 +9,6 @@ import re
 import shutil
 import struct
 import subprocess
-import tempfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ import zstandard
 
 from harness.failure import Failure
 from harness.home import NoHome, cache_folder
+from harness.temporary import temporary_folder
 
 DEFAULT = "linux-image-amd64"
 """The default kernel of the Debian release in use."""
@@ -107,10 +107,10 @@ def _of_package(name: str) -> Image:
     folder = cache() / f"{name}_{version}".replace("/", "_").replace(":", "_")
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder.parent) as partial:
-            _fill(Path(partial), name)
+        with temporary_folder("kernel", folder.parent) as partial:
+            _fill(partial, name)
             try:
-                Path(partial, "image").rename(folder)
+                (partial / "image").rename(folder)
             except OSError:
                 if not folder.is_dir():  # otherwise another process was faster
                     raise

@@ -7,12 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+from harness.temporary import temporary_folder
 
 EXIT_INPUT = 2
 _END_SECONDS = 20
@@ -34,8 +34,8 @@ class ModeRun:
 
 def run_mode(source: str, mode: str, options: Sequence[str]) -> ModeRun:
     """Replay `source` in `mode`; `options` are those of `harness replay`. Ends with this process."""
-    with tempfile.TemporaryDirectory(prefix="harness-compare-") as folder:
-        path = Path(folder, "result.json")
+    with temporary_folder("compare") as folder:
+        path = folder / "result.json"
         command = [sys.executable, "-m", "harness", "replay", source, "--mode", mode, "--json", str(path), *options]
         code, complaint = _finish(command)
         result = json.loads(path.read_text()) if path.exists() else None
