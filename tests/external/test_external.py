@@ -181,8 +181,8 @@ def test_a_proxys_output_is_bounded(kernel_namespaces):
 def test_a_proxy_does_not_outlive_a_harness_that_is_killed(small, tmp_path, kernel_namespaces):
     written = tmp_path / "pid"
     line = f"sh -c 'echo $$ > {written}; exec sleep 600'"
-    script = "from harness.external.run import Options, run\nfrom harness.kube.proxy import command\n"
-    script += f"run({small!r}, command('x', {line!r}), 'iptables', Options())"
+    script = "from harness.external.run import ExternalOptions, run\nfrom harness.kube.proxy import command\n"
+    script += f"run({small!r}, command('x', {line!r}), 'iptables', ExternalOptions())"
     with subprocess.Popen([sys.executable, "-c", script]) as harness:
         until(lambda: written.exists() and written.read_text().strip())
         harness.kill()
