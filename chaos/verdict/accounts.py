@@ -22,9 +22,10 @@ POD, NODE, PACKETS, RULES, FLOW, LOCAL, STAYED, BALANCER, REUSED = (
     "the client stayed with an endpoint until its end", "the balancer moved its connection",
     "connection tracking took it for an earlier connection from its port",
 )  # fmt: skip
-DEFAULT_LIMIT_SECONDS, SLACK_SECONDS, START_SECONDS, KEPT_SECONDS = 1.0, 0.25, 1.0, 30.0
+DEFAULT_LIMIT_SECONDS, SLACK_SECONDS, START_SECONDS, KEPT_SECONDS, BALANCED_SECONDS = 1.0, 0.25, 1.0, 30.0, 3.0
 """Convergence limit of a kernel if no objective sets one; maximum delay in observing a change; time from the start of a
-pod's process until it answers; time for which connection tracking keeps an unreplied flow."""
+pod's process until it answers; time for which connection tracking keeps an unreplied flow; time until a load balancer
+uses a healthy node again: a health check in progress, the pause after it, and the next one."""
 
 
 def sync_period(facts: Facts) -> float:
@@ -49,7 +50,7 @@ def account(failure: LostRequest, done: Performed, facts: Facts) -> str:
         return POD
     if meanwhile and done.fault in UNREACHABLE and _by_way_of(failure, done.nodes):
         return NODE
-    if meanwhile and done.fault in REBALANCING and failure.flow.startswith("balancer-") and failure.cause in CUT:
+    if moved(failure, done):
         return BALANCER
     if meanwhile and done.fault in DROPPING and failure.cause == "timeout" and _touches(failure, done.nodes, facts):
         return PACKETS
@@ -97,6 +98,17 @@ def kept_since(failure: LostRequest, done: Performed) -> bool:
     if done.fault not in FLUSHED or not failure.flow.endswith("-kept") or not _by_way_of(failure, done.nodes):
         return False
     return done.began <= failure.at <= max(done.ended or 0.0, done.began) + KEPT_SECONDS
+
+
+def moved(failure: LostRequest, done: Performed) -> bool:
+    """Whether the balancer may have moved its connection: when it removed a node, or added it again after the heal.
+
+    All flows are hashed anew then, also those over other nodes; nothing waits for it to add the node.
+    """
+    if done.fault not in REBALANCING or not failure.flow.startswith("balancer-") or failure.cause not in CUT:
+        return False
+    back = max(done.engines_back or 0.0, done.ended or 0.0, done.began) + BALANCED_SECONDS
+    return failure.ended >= done.began and failure.at <= back
 
 
 def sender(where: str) -> str:

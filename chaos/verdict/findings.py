@@ -9,7 +9,7 @@ import msgspec
 
 from chaos.faults import FAULTS
 from chaos.perform import Performed
-from chaos.verdict.accounts import POD, account, kept_since, wherever
+from chaos.verdict.accounts import POD, account, kept_since, moved, wherever
 from chaos.verdict.bounds import bounds
 from chaos.verdict.facts import Facts, LostRequest
 from chaos.verdict.following import able
@@ -99,6 +99,8 @@ def findings(facts: Facts) -> tuple[list[Finding], list[LostRequest]]:
     for failure in facts.load.failures:
         kept = [done for done in facts.run.performed if kept_since(failure, done)]
         fault = kept[0] if kept else _fault_of(failure, facts.run.performed)
+        if not fault or not account(failure, fault, facts):
+            fault = next((done for done in facts.run.performed if moved(failure, done)), fault)
         if fault:
             lost[fault.number].append(failure)
         elif not wherever(failure, facts):

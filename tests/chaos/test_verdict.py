@@ -168,6 +168,36 @@ def test_a_load_balancer_that_removes_a_lossy_node_moves_connections(tmp_path):
     assert value(run(tmp_path / "b", [straight], faults=[lossy]), "lost without account") is False
 
 
+@pytest.mark.parametrize(
+    ("at", "fields", "excused"),
+    [
+        (9.5, {}, True),
+        (9.5, {"cause": "timeout", "older": True}, True),
+        (10.9, {}, True),
+        (11.5, {}, False),
+        (9.5, {"cause": "refused"}, False),
+        (9.5, {"flow": "nodeport-http"}, False),
+        (9.5, {"flow": "clusterip-http", "node": "node-3"}, False),
+    ],
+    ids=[
+        "added again",
+        "matched to an earlier one",
+        "after the settling",
+        "long after",
+        "refused",
+        "straight",
+        "inside",
+    ],
+)
+def test_a_load_balancer_adds_a_node_after_the_heal_and_moves_connections(tmp_path, at, fields, excused):
+    """It notices at its next check that a node is back; ended at 8, engines back at 8.2, settled at 10."""
+    cut = fault(1, "node-cut", 4.0, nodes=["node-1"], pods=[], kernels=WELL, engines_back=8.2, settled=10.0)
+    during = [failure(4.1 + n / 40, cause="timeout", pod=None, node="node-1") for n in range(150)]
+    lost = failure(at, **{"cause": "reset", "flow": "balancer-http", "node": "node-2", "pod": "web-3"} | fields)
+    found = run(tmp_path, [*during, lost], faults=[cut])
+    assert (value(found, "lost without account") and value(found, "lost outside faults")) is excused
+
+
 @pytest.mark.parametrize("count", [0, 400], ids=["too few", "too many"])
 def test_losses_outside_the_bounds_are_false(tmp_path, count):
     assert value(run(tmp_path, dead(count)), "losses within bounds") is False
