@@ -114,7 +114,6 @@ def plan(file: str, seed: int | None, mode: str | None, as_json: bool, cluster: 
 
     Exit codes: 0 success; 2 it cannot be planned or would be refused, and the reason is printed.
     """
-    import msgspec
 
     options = kube_options(cluster, mode=mode, json=as_json)
     if options:
@@ -122,7 +121,7 @@ def plan(file: str, seed: int | None, mode: str | None, as_json: bool, cluster: 
     with refusals():
         _, made = _planned(file, seed, mode)
     if as_json:
-        write_json(msgspec.to_builtins(made), "-")
+        write_json(made, "-")
         return
     click.echo(
         f"seed {made.seed}, mode {made.cluster.mode}, {plural(len(made.cluster.pods), 'pod')}"

@@ -12,7 +12,7 @@ import ipaddress
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 from engine.kernel.base import Applied, KernelError
 from engine.modes import MODES as ENGINE_MODES
@@ -207,7 +207,15 @@ def _as_wanted(entry: JsonObject, endpoints: frozenset[Target], previous: frozen
     return bool(endpoints) and endpoints <= entry["ends"]
 
 
-def shown(outcome: Outcome) -> dict[str, Any]:
+class OutcomeFields(TypedDict):
+    """An outcome in the form of case files; endpoints are `ADDRESS:PORT`."""
+
+    outcome: str
+    endpoints: list[str]
+    masquerade: bool
+
+
+def shown(outcome: Outcome) -> OutcomeFields:
     """An outcome in the form of case files."""
     ends = [f"{_text(address)}:{port}" for address, port in sorted(outcome.endpoints)]
     return {"outcome": outcome.kind, "endpoints": ends, "masquerade": outcome.masquerade}

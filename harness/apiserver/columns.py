@@ -9,7 +9,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-Manifest = dict[str, Any]
+from harness.kube.resources import Manifest
+
 NONE, UNKNOWN = "<none>", "<unknown>"
 
 

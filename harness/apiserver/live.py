@@ -28,9 +28,8 @@ from harness.apiserver.admission import Admission
 from harness.apiserver.manifest import Object, with_type
 from harness.apiserver.store import HISTORY, Store, StoreChange
 from harness.apiserver.twins import as_twin, twin
-from harness.kube.resources import NAMESPACES, PODS, Kind, kind_of
+from harness.kube.resources import NAMESPACES, PODS, Kind, Manifest, kind_of
 
-Manifest = dict[str, Any]
 GRACE_SECONDS = 30
 """Grace period of a pod if neither the delete nor its spec sets one."""
 

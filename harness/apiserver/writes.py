@@ -13,11 +13,11 @@ from aiohttp import web
 
 from harness.apiserver import errors, wire
 from harness.apiserver.bodies import JSON, body_of, json_of
-from harness.apiserver.live import LiveStore, Manifest
+from harness.apiserver.live import LiveStore
 from harness.apiserver.paths import RequestTarget
 from harness.apiserver.scope import scope_of
 from harness.kube.patches import PatchNotApplicable, json_patch, merge_patch, strategic_merge_patch
-from harness.kube.resources import EVENTS, NEW_EVENTS, PODS, SERVICES
+from harness.kube.resources import EVENTS, NEW_EVENTS, PODS, SERVICES, Manifest
 from harness.log.events import JsonObject
 
 RETURNED = (PODS, SERVICES)

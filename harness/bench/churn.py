@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from harness.bench.rows import CHANGES
-from harness.kube.resources import SERVICE_NAME
+from harness.kube.resources import SERVICE_NAME, Manifest
 from harness.log.events import Event
 
-ChurnEvent = tuple[str, str, dict[str, Any]]
+ChurnEvent = tuple[str, str, Manifest]
 """(event type, resource, manifest)."""
 SPREAD = 7919
 """A prime, so that consecutive changes are far apart in the cluster."""
@@ -24,8 +24,8 @@ KEPT = 12_000
 class ChurnTargets(NamedTuple):
     """The objects to change: slices of Services with a cluster IP and endpoints, each with its Service."""
 
-    slices: list[dict[str, Any]]
-    services: list[dict[str, Any]]
+    slices: list[Manifest]
+    services: list[Manifest]
 
 
 class Collector:
@@ -75,11 +75,11 @@ def batches(churn: str, cluster: ChurnTargets) -> Iterator[list[ChurnEvent]]:
         yield batch
 
 
-def _at(cluster: ChurnTargets, number: int) -> dict[str, Any]:
+def _at(cluster: ChurnTargets, number: int) -> Manifest:
     return cluster.slices[number * SPREAD % len(cluster.slices)]
 
 
-def _flip(piece: dict[str, Any]) -> ChurnEvent:
+def _flip(piece: Manifest) -> ChurnEvent:
     """The first endpoint becomes not ready, or ready again."""
     conditions = piece["endpoints"][0].setdefault("conditions", {})
     ready = not conditions.get("ready", True)
@@ -99,7 +99,7 @@ def _rolling(cluster: ChurnTargets) -> Iterator[list[ChurnEvent]]:
             yield from _replaced(piece, number, turn)
 
 
-def _replaced(piece: dict[str, Any], number: int, turn: int) -> Iterator[list[ChurnEvent]]:
+def _replaced(piece: Manifest, number: int, turn: int) -> Iterator[list[ChurnEvent]]:
     """Add a new pod beside the old one, drain the old one, and remove it."""
     old = piece["endpoints"][0]
     address = f"10.127.{number % 250}.{1 + turn}"

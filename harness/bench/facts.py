@@ -10,27 +10,37 @@ import shutil
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import engine
+from harness.bench.result import BenchMachine
 
 TOOLS = ("nft", "iptables", "ipvsadm")
 ROOT = Path(engine.__file__).resolve().parent
 SECONDS = 20
 
 
-def facts() -> dict[str, Any]:
-    """`machine`, `kernel`, `tools` and `commit`, as in the documented JSON object."""
-    return {"machine": _machine(), "kernel": platform.release(), "tools": _tools(), "commit": commit()}
+class BenchFacts(NamedTuple):
+    """The machine, the kernel's release, versions of tools, and the measured commit, None for a package."""
+
+    machine: BenchMachine
+    kernel: str
+    tools: dict[str, str]
+    commit: str | None
 
 
-def _machine() -> dict[str, Any]:
-    return {
-        "cpu": _cpu(),
-        "cpus": len(os.sched_getaffinity(0)),
-        "memory_mib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20,
-        "load": round(os.getloadavg()[0], 2),
-    }
+def facts() -> BenchFacts:
+    """As of now."""
+    return BenchFacts(_machine(), platform.release(), _tools(), commit())
+
+
+def _machine() -> BenchMachine:
+    return BenchMachine(
+        _cpu(),
+        len(os.sched_getaffinity(0)),
+        os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20,
+        round(os.getloadavg()[0], 2),
+    )
 
 
 def _cpu() -> str:

@@ -10,67 +10,55 @@ Clock time counts only within one run, where both sides meet the same machine at
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-from harness.bench.history import Line, line_of, series
-from harness.bench.result import CHANGE_P99
+from harness.bench.history import HistoryLine, line_of, series
+from harness.bench.result import CHANGE_P99, BenchResult, Gate, GateFinding
 from harness.bench.rows import parsed
+from harness.bench.samples import MEASURED
 from harness.bench.steps import SeriesStep, steps
 
 RECENT = 7
 """Number of runs in which a step upwards fails; later it counts as the new level."""
 ENOUGH = 5
 """Minimum number of runs since the last step for a single run to be an outlier."""
-Finding = dict[str, Any]
-Result = Mapping[str, Any]
 
 
-def verdict(fail_on: float, found: Sequence[Finding], judged: int) -> dict[str, Any]:
-    """`passed` is true, false, or "unknown" if nothing could be judged."""
-    red = [each for each in found if each["red"]]
-    return {
-        "fail_on_percent": fail_on,
-        "judged": judged,
-        "passed": not red if judged else "unknown",
-        "findings": list(found),
-    }
+def verdict(fail_on: float, found: list[GateFinding], judged: int) -> Gate:
+    """The gate passes without red findings, if anything could be judged."""
+    return Gate(fail_on, judged, not any(each.red for each in found) if judged else "unknown", found)
 
 
-def by_pairs(result: Result, fail_on: float) -> tuple[list[Finding], int]:
+def by_pairs(result: BenchResult, fail_on: float) -> tuple[list[GateFinding], int]:
     """Findings, and how many figures could be judged; a figure that is only probably over the limit does not fail."""
     limit, judged = 1 + fail_on / 100, 0
-    found: list[Finding] = []
-    for row in result["rows"]:
-        for each in row["ratios"]:
-            judged += each["low"] is not None
-            red = each["low"] is not None and each["low"] > limit
-            if red or (each["ratio"] > limit and each["figure"] != CHANGE_P99):  # every tail varies by more
-                found.append(_finding(row["id"], _name(each), "pairs", each["ratio"], each["low"], each["high"], red))
+    found: list[GateFinding] = []
+    for row in result.rows:
+        for each in row.ratios:
+            judged += each.low is not None
+            red = each.low is not None and each.low > limit
+            if red or (each.ratio > limit and each.figure != CHANGE_P99):  # every tail varies by more
+                found.append(GateFinding(row.id, each.name, "pairs", each.ratio, each.low, each.high, red))
     return found + list(_broken(result)), judged
 
 
-def _broken(result: Result) -> Iterator[Finding]:
+def _broken(result: BenchResult) -> Iterator[GateFinding]:
     """Rows that work with the baseline, but not with the candidate."""
-    for row in result["rows"]:
-        if row["baseline"] and row["baseline"]["state"] == "measured" != row["state"]:
-            yield _finding(row["id"], row["state"], "pairs", None, None, None, True)
+    for row in result.rows:
+        if row.baseline and row.baseline.state == MEASURED != row.state:
+            yield GateFinding(row.id, row.state, "pairs", None, None, None, True)
 
 
-def _name(ratio: Mapping[str, Any]) -> str:
-    return f"{ratio['figure']}.{ratio['clock']}" if ratio["clock"] else str(ratio["figure"])
-
-
-def by_saved(result: Result, saved: Result, fail_on: float) -> tuple[list[Finding], int]:
+def by_saved(result: BenchResult, saved: BenchResult, fail_on: float) -> tuple[list[GateFinding], int]:
     """Compare with a saved result of another time or machine."""
     before, now = (dict(_comparable(line_of(each))) for each in (saved, result))
     both = [(name, now[name] / before[name]) for name in now if name in before]
     limit = 1 + fail_on / 100
-    found = [_finding(*_parts(name), "saved", ratio, None, None, True) for name, ratio in both if ratio > limit]
+    found = [GateFinding(*_parts(name), "saved", ratio, None, None, True) for name, ratio in both if ratio > limit]
     return found, len(both)
 
 
-def _comparable(line: Line) -> Iterator[tuple[str, float]]:
+def _comparable(line: HistoryLine) -> Iterator[tuple[str, float]]:
     for name, points in series([line]).items():
         if judged_name(name):
             yield name, points[0][1]
@@ -82,10 +70,10 @@ def judged_name(name: str) -> bool:
     return not figure.endswith(".seconds") and (figure != "peak_memory_bytes" or parsed(row).inside)
 
 
-def by_history(lines: Sequence[Line], fail_on: float) -> tuple[list[Finding], int]:
+def by_history(lines: Sequence[HistoryLine], fail_on: float) -> tuple[list[GateFinding], int]:
     """Compare the newest line with those before it."""
     limit, judged, newest = 1 + fail_on / 100, 0, len(lines) - 1
-    found: list[Finding] = []
+    found: list[GateFinding] = []
     for name, points in series(lines).items():
         if not judged_name(name) or points[-1][0] != newest:
             continue
@@ -94,9 +82,9 @@ def by_history(lines: Sequence[Line], fail_on: float) -> tuple[list[Finding], in
         since = seen[-1].at if seen else 0
         judged += len(values) > ENOUGH
         if seen and seen[-1].ratio > limit and len(values) - since <= RECENT:
-            found.append(_finding(*_parts(name), "step", seen[-1].ratio, None, None, True, points[since][0]))
+            found.append(GateFinding(*_parts(name), "step", seen[-1].ratio, None, None, True, points[since][0]))
         elif (ratio := _jump(values[since:])) is not None and ratio > limit:
-            found.append(_finding(*_parts(name), "jump", ratio, None, None, False, newest))
+            found.append(GateFinding(*_parts(name), "jump", ratio, None, None, False, newest))
     return found, judged
 
 
@@ -106,7 +94,7 @@ def _jump(values: Sequence[float]) -> float | None:
     return newest / max(before) if len(before) >= ENOUGH else None
 
 
-def all_steps(lines: Sequence[Line]) -> dict[str, list[tuple[int, SeriesStep]]]:
+def all_steps(lines: Sequence[HistoryLine]) -> dict[str, list[tuple[int, SeriesStep]]]:
     """Every step of every judged figure, with the index of the first line after it."""
     found: dict[str, list[tuple[int, SeriesStep]]] = {}
     for name, points in series(lines).items():
@@ -118,18 +106,3 @@ def all_steps(lines: Sequence[Line]) -> dict[str, list[tuple[int, SeriesStep]]]:
 def _parts(name: str) -> tuple[str, str]:
     row, _, figure = name.rpartition(" ")
     return row, figure
-
-
-def _finding(
-    row: str,
-    figure: str,
-    how: str,
-    ratio: float | None,
-    low: float | None,
-    high: float | None,
-    red: bool,
-    since: int | None = None,
-) -> Finding:
-    return {
-        "row": row, "figure": figure, "how": how, "ratio": ratio, "low": low, "high": high, "red": red, "since": since,
-    }  # fmt: skip

@@ -4,16 +4,36 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from harness.bench.result import COUNTS, FIGURES
+import msgspec
+
+from harness.bench.result import FIGURES, BenchMachine, BenchResult, RowResult
 from harness.bench.samples import CLOCKS
 from harness.failure import Failure
 
 FORMAT = 1
-Line = Mapping[str, Any]
+
+
+class HistoryFigure(msgspec.Struct, frozen=True):
+    """The p50 or a count; a time is also relative to the references of its row, if they took any."""
+
+    value: int | float
+    relative: float | msgspec.UnsetType = msgspec.UNSET
+
+
+class HistoryLine(msgspec.Struct, frozen=True):
+    """One run: when and where it was, and its figures by `ROW FIGURE`."""
+
+    format: int
+    began: str
+    profile: str
+    machine: BenchMachine
+    kernel: str
+    tools: dict[str, str]
+    commit: str | None
+    figures: dict[str, HistoryFigure]
 
 
 class HistoryError(Failure, ValueError):
@@ -22,29 +42,34 @@ class HistoryError(Failure, ValueError):
     exit_code = 2
 
 
-def line_of(result: Mapping[str, Any]) -> dict[str, Any]:
-    """The line of a run: version, machine, and every figure, times also relative to the references of their row."""
-    figures = {f"{row['id']} {name}": value for row in result["rows"] for name, value in _figures(row)}
-    about = ("began", "profile", "machine", "kernel", "tools", "commit")
-    return {"format": FORMAT, **{name: result[name] for name in about}, "figures": figures}
+def line_of(result: BenchResult) -> HistoryLine:
+    """The line of a run."""
+    return HistoryLine(
+        FORMAT,
+        result.began,
+        result.profile,
+        result.machine,
+        result.kernel,
+        result.tools,
+        result.commit,
+        {f"{row.id} {name}": figure for row in result.rows for name, figure in _figures(row)},
+    )
 
 
-def _figures(row: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, float]]]:
+def _figures(row: RowResult) -> Iterator[tuple[str, HistoryFigure]]:
     for figure in FIGURES:
-        for clock in CLOCKS:
-            held = row[figure]
-            if held and held[clock]:
-                relative = held["relative"][clock]
-                value = {"value": held[clock]["p50"], **({"relative": relative} if relative else {})}
-                yield f"{figure}.{clock}", value
-    for count in COUNTS:
-        if row[count]:
-            yield count, {"value": row[count]}
+        summary = row.of(figure)
+        for clock in CLOCKS if summary else ():
+            if summary and (held := summary.by(clock)):
+                yield f"{figure}.{clock}", HistoryFigure(held["p50"], summary.relative[clock] or msgspec.UNSET)
+    for name, count in row.counts.items():
+        if count:
+            yield name, HistoryFigure(count)
 
 
-def append(path: Path, line: Line) -> None:
+def append(path: Path, line: HistoryLine) -> None:
     """Append a line by a single write, so that several runs may append at the same time."""
-    data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
+    data = json.dumps(msgspec.to_builtins(line), separators=(",", ":")).encode() + b"\n"
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     try:
         if os.write(descriptor, data) != len(data):
@@ -54,28 +79,28 @@ def append(path: Path, line: Line) -> None:
         os.close(descriptor)
 
 
-def read(path: Path) -> list[Line]:
+def read(path: Path) -> list[HistoryLine]:
     """All lines; none if there is no file yet.  HistoryError names a bad line."""
     if not path.exists():
         return []
-    found: list[Line] = []
+    found: list[HistoryLine] = []
     for number, text in enumerate(path.read_text().splitlines(), start=1):
         try:
-            line = json.loads(text)
-            if line["format"] != FORMAT or not isinstance(line["figures"], dict):
-                raise ValueError(f"format {line['format']!r}")
-        except (ValueError, KeyError, TypeError) as error:
+            line = msgspec.json.decode(text, type=HistoryLine)
+            if line.format != FORMAT:
+                raise ValueError(f"format {line.format}")
+        except (msgspec.MsgspecError, ValueError) as error:
             raise HistoryError(f"{path}, line {number}: not a line of `harness bench --history`: {error}") from None
         found.append(line)
     return found
 
 
-def series(lines: Sequence[Line]) -> dict[str, list[tuple[int, float]]]:
+def series(lines: Sequence[HistoryLine]) -> dict[str, list[tuple[int, float]]]:
     """For each figure the line's index and the value, relative if it is a time."""
     found: dict[str, list[tuple[int, float]]] = {}
     for index, line in enumerate(lines):
-        for name, held in line["figures"].items():
-            value = held.get("relative") if "seconds" in name.rpartition(" ")[2] else held["value"]
+        for name, held in line.figures.items():
+            value = held.relative if "seconds" in name.rpartition(" ")[2] else held.value
             if value and value > 0:
                 found.setdefault(name, []).append((index, value))
     return found

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING
 
 from engine.proxier import Proxier
 from harness.log import open_source
@@ -26,6 +26,9 @@ from harness.modes import mode_of
 from harness.replay.config import proxy_config
 from harness.replay.kernels import KernelUnavailable, open_kernel
 from harness.replay.schedule import Batch, batches
+
+if TYPE_CHECKING:  # a baseline may be older
+    from engine.kernel.base import KernelOfMode
 
 MIN_SYNC_PERIOD = 10**9
 
@@ -38,21 +41,21 @@ class Inside:
         self._stack, self._over = ExitStack(), ExitStack()
         self._batches: Iterator[Batch] = iter(())
 
-    def first(self) -> dict[str, Any]:
+    def first(self) -> dict[str, float]:
         """A first sync in a new namespace."""
         self._over.close()
         self._stack.close()
         self._target = self._stack.enter_context(open_kernel("netns", self._mode))
         return self._sync(self._target.kernel)
 
-    def restart(self) -> dict[str, Any]:
+    def restart(self) -> dict[str, float]:
         """A first sync of a new engine in the same namespace."""
         assert self._target.place, "a namespace is a place"
         self._over.close()
         opened = self._over.enter_context(mode_of(self._mode).real(self._target.place))
         return self._sync(opened.kernel)
 
-    def _sync(self, kernel: Any) -> dict[str, Any]:
+    def _sync(self, kernel: KernelOfMode) -> dict[str, float]:
         began, used = time.perf_counter(), _cpu()
         with open_source(self._path) as recording:
             config = proxy_config(self._path, recording.header.cluster, None)
@@ -71,7 +74,7 @@ class Inside:
             self._batches = iter(list(batches(rest, events, Window(), MIN_SYNC_PERIOD)))
         return answer | {"apply_seconds": sync.apply_seconds, "peak_memory_bytes": _peak()}
 
-    def change(self) -> dict[str, Any] | None:
+    def change(self) -> dict[str, float] | None:
         """The next batch, observed and synced; None after the last."""
         batch = next(self._batches, None)
         if batch is None:
@@ -83,7 +86,7 @@ class Inside:
         self._proxier.sync()
         return {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - used}
 
-    def size(self) -> dict[str, Any]:
+    def size(self) -> dict[str, int | None]:
         """The size of the kernel state, nulls if this version cannot count it, and the peak memory before counting."""
         peak = {"peak_memory_bytes": _peak()}
         try:

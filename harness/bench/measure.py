@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from engine.kernel.base import KernelError
 from harness.bench.baseline import Baseline, Python
@@ -20,7 +19,7 @@ from harness.bench.recordings import APART, recording_of
 from harness.bench.references import References
 from harness.bench.rows import CHANGES, DAEMON, BenchRow
 from harness.bench.samples import Record, Sample, Samples
-from harness.bench.workers import NotAvailable, Worker, WorkerFailed
+from harness.bench.workers import NotAvailable, StepAnswer, Worker, WorkerFailed
 from harness.external.measurement import Figures
 from harness.external.run import ExternalOptions, measured
 from harness.kube.proxy import Command
@@ -104,7 +103,7 @@ def _start(row: BenchRow, start: int, team: Team) -> None:
             assert answer, "a first sync always answers"
             samples.first_sync.append(_sample((start, number), answer))
             if not number:
-                samples.memory.append(answer["peak_memory_bytes"])
+                samples.memory.append(answer.peak_memory_bytes)
     if not start:
         _sizes(team)
     for number in range(CHANGES[row.churn]):
@@ -113,7 +112,7 @@ def _start(row: BenchRow, start: int, team: Team) -> None:
                 samples.change.append(_sample((start, number), answer))
 
 
-def _step(worker: Worker, samples: Samples, name: str) -> dict[str, Any] | None:
+def _step(worker: Worker, samples: Samples, name: str) -> StepAnswer | None:
     try:
         return worker.step(name)
     except WorkerFailed as error:
@@ -128,11 +127,11 @@ def _in_turn(team: Team, number: int) -> Iterator[tuple[Worker, Samples]]:
 def _sizes(team: Team) -> None:
     for worker, samples in team:
         if answer := _step(worker, samples, "size"):
-            samples.rules, samples.elements = answer["rules"], answer["elements"]
+            samples.rules, samples.elements = answer.rules, answer.elements
 
 
-def _sample(at: tuple[int, int], answer: dict[str, Any]) -> Sample:
-    return Sample(at, answer["seconds"], answer["cpu_seconds"])
+def _sample(at: tuple[int, int], answer: StepAnswer) -> Sample:
+    return Sample(at, answer.seconds, answer.cpu_seconds)
 
 
 def _outside(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from markupsafe import Markup
 
 from harness.bench import pictures
-from harness.bench.history import Line, series
+from harness.bench.history import HistoryLine, series
 from harness.bench.report import COLUMNS, COMPARED, LEFT, finding, growth_lines, name_of, step_line, where
+from harness.bench.result import BenchResult, FigureSummary, GrowthCurve, HistoryStep, RowResult
 from harness.html import words
 from harness.html.page import NARROW, WIDE, Pictures, render
 
@@ -34,56 +35,54 @@ class Chart(NamedTuple):
     legend: tuple[tuple[str, int], ...] = ()
 
 
-def page(result: Mapping[str, Any], lines: Sequence[Line], command: str) -> str:
+def page(result: BenchResult, lines: Sequence[HistoryLine], command: str) -> str:
     """The document."""
-    gate = result["gate"]
-    value = None if gate is None or gate["passed"] == "unknown" else gate["passed"]
+    gate = result.gate
+    value = None if gate is None or gate.passed == "unknown" else gate.passed
     return render(
         "harness.bench",
         "bench.html.j2",
         result=result,
         gate=gate,
         value=value,
-        findings=[(each["red"], finding(each)) for each in gate["findings"]] if gate else [],
+        findings=[(each.red, finding(each)) for each in gate.findings] if gate else [],
         where=where(result),
         columns=COLUMNS,
-        compared=[("row", lambda row: row["id"]), *COMPARED],
-        pairs=[row for row in result["rows"] if row["ratios"]],
+        compared=[("row", lambda row: row.id), *COMPARED],
+        pairs=[row for row in result.rows if row.ratios],
         left=LEFT,
         scales=_scales(result),
         growth=list(growth_lines(result)),
         trends=_trends(result, lines),
-        steps=[step_line(step) for step in result["steps"]],
+        steps=[step_line(step) for step in result.steps],
         runs=len(lines),
         distributions=_distributions(result),
         command=command,
     )
 
 
-def _both(draw: Any, key: str) -> Pictures:
+def _both(draw: Callable[[float, str], Markup], key: str) -> Pictures:
     return Pictures(*(draw(width, f"{key}-{name}") for name, width in (("wide", WIDE), ("narrow", NARROW))))
 
 
-def _scales(result: Mapping[str, Any]) -> list[Chart]:
+def _scales(result: BenchResult) -> list[Chart]:
     found = []
     for figure, show in SCALES.items():
         curves = [
-            pictures.Curve(_of(each), _points(each), each["exponent"])
-            for each in result["growth"]
-            if each["figure"] == figure
+            pictures.Curve(_of(each), _points(each), each.exponent) for each in result.growth if each.figure == figure
         ]
         if curves:
             found.append(_scale(figure, curves, show))
     return found
 
 
-def _points(growth: Mapping[str, Any]) -> list[tuple[float, float]]:
+def _points(growth: GrowthCurve) -> list[tuple[float, float]]:
     """Memory in MiB, for round numbers on the scale."""
-    unit = 2**20 if growth["figure"] == "peak_memory_bytes" else 1
-    return [(services, value / unit) for services, value in growth["points"]]
+    unit = 2**20 if growth.figure == "peak_memory_bytes" else 1
+    return [(services, value / unit) for services, value in growth.points]
 
 
-def _scale(figure: str, curves: list[pictures.Curve], show: Any) -> Chart:
+def _scale(figure: str, curves: list[pictures.Curve], show: pictures.Show) -> Chart:
     title = name_of(figure).capitalize() + (", p50" if figure in ("first_sync", "change") else "")
 
     def draw(width: float, key: str) -> Markup:
@@ -93,25 +92,25 @@ def _scale(figure: str, curves: list[pictures.Curve], show: Any) -> Chart:
     return Chart(title, _both(draw, f"scale-{figure}"), legend)
 
 
-def _of(growth: Mapping[str, Any]) -> str:
-    return f"{growth['mode']}, {growth['proxy']}, {growth['churn']}, x {growth['endpoints']}"
+def _of(growth: GrowthCurve) -> str:
+    return f"{growth.mode}, {growth.proxy}, {growth.churn}, x {growth.endpoints}"
 
 
-def _trends(result: Mapping[str, Any], lines: Sequence[Line]) -> list[Chart]:
+def _trends(result: BenchResult, lines: Sequence[HistoryLine]) -> list[Chart]:
     """Figures with steps first."""
     held = {
         name: points
         for name, points in series(lines).items()
         if name.rpartition(" ")[2] in TRENDED and len(points) >= FEWEST_RUNS
     }
-    steps: dict[str, list[Mapping[str, Any]]] = {}
-    for step in result["steps"]:
-        steps.setdefault(f"{step['row']} {step['figure']}", []).append(step)
+    steps: dict[str, list[HistoryStep]] = {}
+    for step in result.steps:
+        steps.setdefault(f"{step.row} {step.figure}", []).append(step)
     ordered = sorted(held, key=lambda name: (name not in steps, name))
     return [_trend(n, name, held[name], steps.get(name, [])) for n, name in enumerate(ordered[:MOST_TRENDS])]
 
 
-def _trend(number: int, name: str, points: Sequence[tuple[int, float]], steps: list[Mapping[str, Any]]) -> Chart:
+def _trend(number: int, name: str, points: Sequence[tuple[int, float]], steps: list[HistoryStep]) -> Chart:
     row, _, figure = name.rpartition(" ")
 
     def draw(width: float, key: str) -> Markup:
@@ -120,14 +119,14 @@ def _trend(number: int, name: str, points: Sequence[tuple[int, float]], steps: l
     return Chart(f"{row}: {name_of(figure)}", _both(draw, f"trend-{number}"))
 
 
-def _distributions(result: Mapping[str, Any]) -> list[Chart]:
+def _distributions(result: BenchResult) -> list[Chart]:
     found = []
     for figure in ("first_sync", "change"):
-        rows = [row for row in result["rows"] if row[figure]]
+        rows = [(row, summary) for row in result.rows if (summary := row.of(figure))]
         if rows:
             found.append(Chart(name_of(figure).capitalize(), _distribution(rows, figure)))
     return found
 
 
-def _distribution(rows: list[Mapping[str, Any]], figure: str) -> Pictures:
+def _distribution(rows: list[tuple[RowResult, FigureSummary]], figure: str) -> Pictures:
     return _both(lambda width, key: pictures.distributions(rows, figure, width, key), f"spread-{figure}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from markupsafe import Markup
 
 from harness.bench.report import cluster
+from harness.bench.result import FigureSummary, HistoryStep, RowResult
 from harness.html import words
 from harness.html.scales import Scale, decades, log_ticks
 from harness.html.svg import element, path, picture, text
@@ -71,7 +72,7 @@ def _fitted(curve: Curve, x: Scale, y: Scale) -> Iterator[tuple[float, float]]:
         yield x(size), y(factor * size**curve.exponent)
 
 
-def trend(points: Sequence[tuple[int, float]], steps: Sequence[Mapping[str, Any]], width: float, key: str) -> Markup:
+def trend(points: Sequence[tuple[int, float]], steps: Sequence[HistoryStep], width: float, key: str) -> Markup:
     """A figure, relative to its median, over the runs of the history; steps are marked."""
     ordered = sorted(value for _, value in points)
     middle = ordered[len(ordered) // 2]
@@ -81,10 +82,10 @@ def trend(points: Sequence[tuple[int, float]], steps: Sequence[Mapping[str, Any]
     y = Scale(low, high, HEAD + TREND, HEAD)
     parts = [*_levels([(low, f"{low:.2f}"), (1.0, "1"), (high, f"{high:.2f}")], y, x)]
     for step in steps:
-        here = (x(step["index"]) + x(step["index"] - 1)) / 2
-        label = f"{step['ratio'] - 1:+.0%}"
-        kind = "worse" if step["ratio"] > 1 else "better"
-        title = element("title", f"{label} since {step['began']}")
+        here = (x(step.index) + x(step.index - 1)) / 2
+        label = f"{step.ratio - 1:+.0%}"
+        kind = "worse" if step.ratio > 1 else "better"
+        title = element("title", f"{label} since {step.began}")
         parts += [element("line", title, x1=here, x2=here, y1=y.end, y2=y.start, class_=f"step {kind}")]
         edge = "end" if here > width / 2 else "start"
         parts += [text(here + (-4 if edge == "end" else 4), y.end + 10, label, f"tick {kind}", edge)]
@@ -95,32 +96,32 @@ def trend(points: Sequence[tuple[int, float]], steps: Sequence[Mapping[str, Any]
     return picture(key, width, HEAD + TREND + 12, "Over the runs of the history", f"{len(points)} runs", parts)
 
 
-def distributions(rows: Sequence[Mapping[str, Any]], figure: str, width: float, key: str) -> Markup:
+def distributions(rows: Sequence[tuple[RowResult, FigureSummary]], figure: str, width: float, key: str) -> Markup:
     """One strip per row on a logarithmic time scale: the distribution of samples, with p50 and p99."""
-    bins = [each for row in rows for each in row[figure]["histogram"] if each["count"]]
-    least = max(1e-6, min(each["above_seconds"] for each in bins))
-    x = Scale(least, max(each["up_to_seconds"] for each in bins), 8, width - RIGHT, log=True)
+    bins = [each for _, summary in rows for each in summary.histogram if each.count]
+    least = max(1e-6, min(each.above_seconds for each in bins))
+    x = Scale(least, max(each.up_to_seconds for each in bins), 8, width - RIGHT, log=True)
     parts: list[Markup] = []
-    for number, row in enumerate(rows):
+    for number, (row, summary) in enumerate(rows):
         top = 4 + number * (STRIP + LABEL + 6)
-        parts += _strip(row, figure, x, top)
+        parts += _strip(row, summary, x, top)
     bottom = 4 + len(rows) * (STRIP + LABEL + 6)
     parts += _time_axis(x, bottom)
     about = "The table has the percentiles."
     return picture(key, width, bottom + 24, f"Distribution of the {figure.replace('_', ' ')}", about, parts)
 
 
-def _strip(row: Mapping[str, Any], figure: str, x: Scale, top: float) -> Iterator[Markup]:
-    held, base = row[figure], top + LABEL + STRIP
-    yield text(x.start, top + 11, f"{row['mode']}, {cluster(row)}, {row['churn']}, {row['proxy']}", "lane")
+def _strip(row: RowResult, held: FigureSummary, x: Scale, top: float) -> Iterator[Markup]:
+    base = top + LABEL + STRIP
+    yield text(x.start, top + 11, f"{row.mode}, {cluster(row)}, {row.churn}, {row.proxy}", "lane")
     yield element("line", x1=x.start, x2=x.end, y1=base, y2=base, class_="grid")
-    most = max(each["count"] for each in held["histogram"])
-    for each in held["histogram"]:
-        if each["count"]:
-            left, right = x(each["above_seconds"]), x(each["up_to_seconds"])
-            height = max(1.5, STRIP * each["count"] / most)
-            low, high = (words.short(each[name]) for name in ("above_seconds", "up_to_seconds"))
-            title = element("title", f"{low} to {high}: {each['count']:,} of {held['count']:,}")
+    most = max(each.count for each in held.histogram)
+    for each in held.histogram:
+        if each.count:
+            left, right = x(each.above_seconds), x(each.up_to_seconds)
+            height = max(1.5, STRIP * each.count / most)
+            low, high = words.short(each.above_seconds), words.short(each.up_to_seconds)
+            title = element("title", f"{low} to {high}: {each.count:,} of {held.count:,}")
             yield element(
                 "rect",
                 title,
@@ -131,8 +132,9 @@ def _strip(row: Mapping[str, Any], figure: str, x: Scale, top: float) -> Iterato
                 class_="bar",
             )
     for name in ("p50", "p99"):
-        here = x(held["seconds"][name])
-        title = element("title", f"{name}: {words.short(held['seconds'][name])}")
+        seconds = held.seconds[name]
+        here = x(seconds)
+        title = element("title", f"{name}: {words.short(seconds)}")
         yield element("line", title, x1=here, x2=here, y1=base - STRIP, y2=base, class_=f"mark-{name}")
 
 

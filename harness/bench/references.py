@@ -16,11 +16,11 @@ import struct
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
 
 import msgspec
 
 from engine.kernel.netlink import ACK, CREATE, NETFILTER, attribute, nested, nfnetlink, text, widen
+from harness.kube.resources import Manifest
 from harness.places.namespace import Namespace, NamespaceError
 
 ELEMENTS, PART = 20_000, 2_500
@@ -113,7 +113,7 @@ def _json() -> Callable[[], None]:
     return decode
 
 
-def _slice(draw: random.Random, number: int) -> dict[str, Any]:
+def _slice(draw: random.Random, number: int) -> Manifest:
     endpoints = [
         {"addresses": [f"10.0.{number % 250}.{n}"], "conditions": {"ready": draw.random() > 0.1}, "nodeName": f"n-{n}"}
         for n in range(ENDPOINTS)

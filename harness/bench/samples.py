@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from harness.bench.rows import BenchRow
 
@@ -39,17 +39,6 @@ class Samples:
         """First syncs or changes."""
         return self.first_sync if figure == FIRST else self.change
 
-    def as_json(self) -> dict[str, Any]:
-        """For a row's file."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, held: dict[str, Any]) -> Samples:
-        """The inverse."""
-        for figure in (FIRST, CHANGE):
-            held[figure] = [Sample(tuple(at), seconds, cpu) for at, seconds, cpu in held[figure]]
-        return cls(**held)
-
 
 @dataclass
 class Record:
@@ -60,22 +49,6 @@ class Record:
     baseline: Samples | None
     references: dict[str, dict[str, float]]
     took_seconds: float
-
-    def as_json(self) -> dict[str, Any]:
-        """The form in a row's file."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, held: dict[str, Any]) -> Record:
-        """The inverse; KeyError or TypeError for the form of another version."""
-        baseline = held["baseline"]
-        return cls(
-            BenchRow(**held["row"]),
-            Samples.from_json(held["candidate"]),
-            None if baseline is None else Samples.from_json(baseline),
-            held["references"],
-            held["took_seconds"],
-        )
 
 
 def pairs(candidate: Samples, baseline: Samples, figure: str, clock: str) -> list[tuple[float, float]]:

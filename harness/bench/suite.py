@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ class SampleClock:
     def __init__(self) -> None:
         self.now = 0.0
 
-    def play(self, seconds: Iterable[float]) -> Any:
+    def play(self, seconds: Iterable[float]) -> Callable[[], None]:
         """A function that advances the clock by one sample per call."""
         left = iter(seconds)
 
@@ -60,7 +60,7 @@ def _show(benchmark: Any, record: Record, figure: str) -> None:
         benchmark.extra_info["baseline_seconds"] = [sample.seconds for sample in record.baseline.of(figure)]
 
 
-def _more(row: BenchRow, samples: Samples, figure: str) -> dict[str, Any]:
+def _more(row: BenchRow, samples: Samples, figure: str) -> dict[str, object]:
     return {
         "mode": row.mode, "services": row.services, "endpoints": row.endpoints, "churn": row.churn, "proxy": row.proxy,
         "cpu_seconds": [sample.cpu_seconds for sample in samples.of(figure)],

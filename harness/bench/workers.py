@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import select
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from harness.bench.baseline import Python
 from harness.failure import Failure
@@ -23,6 +23,17 @@ class WorkerFailed(Failure, RuntimeError):
 
 class NotAvailable(Exception):
     """The kernel does not support the mode."""
+
+
+class StepAnswer(msgspec.Struct, frozen=True):
+    """The answer of a step: seconds of a sync, bytes, and the size of what is in the kernel, None if unknown."""
+
+    not_available: str = ""
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    rules: int | None = None
+    elements: int | None = None
 
 
 class Worker:
@@ -54,8 +65,8 @@ class Worker:
         self._process.stdout.close()
         self._errors.close()
 
-    def step(self, name: str) -> dict[str, Any] | None:
-        """Execute one step; NotAvailable, WorkerFailed."""
+    def step(self, name: str) -> StepAnswer | None:
+        """Execute one step, None if there is nothing left to do; NotAvailable, WorkerFailed."""
         assert self._process.stdin and self._process.stdout, "they are pipes"
         try:
             self._process.stdin.write(f"{name}\n".encode())
@@ -64,9 +75,9 @@ class Worker:
             line = b""
         if not line:
             raise WorkerFailed(f"{name}: {self._last_words()}")
-        answer: dict[str, Any] | None = json.loads(line)
-        if answer and "not_available" in answer:
-            raise NotAvailable(answer["not_available"])
+        answer = msgspec.json.decode(line, type=StepAnswer | None)
+        if answer and answer.not_available:
+            raise NotAvailable(answer.not_available)
         return answer
 
     def _line(self) -> bytes:

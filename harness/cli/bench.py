@@ -6,9 +6,10 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from harness.cli.output import OutputPath, output_format, this_command, write_json, write_text
 from harness.cli.progress import Progress
@@ -20,8 +21,9 @@ from harness.kube.proxy import CommandError, commands
 if TYPE_CHECKING:  # imported late, so that help is quick
     from harness.bench.baseline import Baseline
     from harness.bench.campaign import Campaign
-    from harness.bench.history import Line
+    from harness.bench.history import HistoryLine
     from harness.bench.measure import Subjects
+    from harness.bench.result import BenchResult
     from harness.bench.rows import BenchRow
     from harness.bench.run import Report
     from harness.bench.samples import Record
@@ -196,22 +198,22 @@ def _subjects(external: tuple[str, ...], where: str | None, give_up_seconds: flo
     return Subjects(this_python(), baseline(where, found), found, give_up_seconds, starts)
 
 
-def _histories(path: str | None) -> list[Line]:
+def _histories(path: str | None) -> list[HistoryLine]:
     from harness.bench.history import read
 
     return read(Path(path)) if path else []
 
 
 def _campaign(folder: Path, subjects: Subjects, fresh: bool) -> Campaign:
-    from harness.bench.campaign import Campaign
+    from harness.bench.campaign import Campaign, CampaignIdentity
     from harness.bench.facts import digest
 
-    identity = {
-        "engine": digest(),
-        "baseline": subjects.baseline.about,
-        "starts": subjects.starts,
-        "commands": {name: list(each.words) for name, each in subjects.commands.items()},
-    }
+    identity = CampaignIdentity(
+        engine=digest(),
+        baseline=subjects.baseline.about,
+        starts=subjects.starts,
+        commands={name: list(each.words) for name, each in subjects.commands.items()},
+    )
     return Campaign(folder, identity, fresh)
 
 
@@ -245,26 +247,29 @@ def _result(
     profile: str,
     baseline: Baseline,
     began: str,
-    before: list[Line],
+    before: list[HistoryLine],
     history_path: str | None,
     fail_on: float | None,
-) -> dict[str, Any]:
+) -> BenchResult:
     from harness.bench.facts import facts
     from harness.bench.history import append, line_of
-    from harness.bench.result import result
+    from harness.bench.summary import result
     from harness.bench.verdict import judge, steps_of
 
     found = result(records, profile, baseline.about, facts(), began)
     lines = [*before, line_of(found)] if history_path else []
     if history_path:
         append(Path(history_path), lines[-1])
-    found["steps"] = steps_of(lines)
-    found["gate"] = judge(found, baseline, lines, fail_on)
-    return found
+    gate = judge(found, baseline, lines, fail_on)
+    return msgspec.structs.replace(found, steps=steps_of(lines), gate=gate)
 
 
 def _show(
-    found: dict[str, Any], before: list[Line], json_path: str | None, markdown_path: str | None, html_path: str | None
+    found: BenchResult,
+    before: list[HistoryLine],
+    json_path: str | None,
+    markdown_path: str | None,
+    html_path: str | None,
 ) -> None:
     from rich.console import Console
 
@@ -283,10 +288,10 @@ def _show(
     sys.exit(_code(found))
 
 
-def _code(found: dict[str, Any]) -> int:
-    gate = found["gate"]
-    if gate and gate["passed"] is False:
+def _code(found: BenchResult) -> int:
+    gate = found.gate
+    if gate and gate.passed is False:
         return EXIT_SLOWER
-    if not any(row["state"] == "measured" for row in found["rows"]):
+    if not any(row.state == "measured" for row in found.rows):
         return 1
-    return EXIT_UNKNOWN if gate and gate["passed"] == "unknown" else 0
+    return EXIT_UNKNOWN if gate and gate.passed == "unknown" else 0

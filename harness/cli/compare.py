@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from harness.cli.endings import Ending
 from harness.cli.external import Outside, external_options, proxies_of
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
 
     from harness.judge.oracle.differences import Difference
     from harness.log.window import Window
-    from harness.replay.compare.runs import ModeRun
-    from harness.replay.compare.saved import Saved
+    from harness.replay.compare.result import Comparison, ModeRun
 
 EXIT_INTERRUPTED = 130
 Version = tuple[int, int]
@@ -149,9 +149,11 @@ def compare(
     outside = Outside(proxies, variant, duration(give_up), choices, version) if proxies else None
     comparison = _compared(source, chosen, options, variant, choices, version, outside)
     _show(comparison, json_path, html_path)
-    code = _exit_code([run["exit_code"] for run in [*comparison["modes"], *comparison.get("external", ())]])
+    code = _exit_code([run.exit_code for run in [*comparison.modes, *(comparison.external or ())]])
     if before and code != EXIT_INTERRUPTED:
-        found = compare_results(before, _as_saved(comparison), _console(json_path), (None, None))
+        from harness.replay.compare.saved import of_runs
+
+        found = compare_results(before, of_runs("now", comparison.modes), _console(json_path), (None, None))
         code = code or held(found, max_worse)
     sys.exit(code)
 
@@ -171,12 +173,13 @@ def _compared(
     choices: dict[str, Any],
     version: Version | None,
     outside: Outside | None = None,
-) -> dict[str, Any]:
-    """The documented JSON object; after an interruption, with the modes completed so far."""
+) -> Comparison:
+    """The comparison; after an interruption, with the modes completed so far."""
+    from harness.replay.compare.result import Comparison, ModeRun
     from harness.replay.report.comparison import line_of
 
-    comparison: dict[str, Any] = {"source": source, "modes": [], "differences": None}
-    runs = comparison["modes"]
+    runs: list[ModeRun] = []
+    comparison = Comparison(source, runs)
     try:
         with _readable_again(source) as path:
             of_mode = {
@@ -185,29 +188,21 @@ def _compared(
                 if variant and variant in mode_of(mode).variants
             }
             for run in _each_run(path, chosen, options, of_mode):
-                runs.append(run.as_json())  # appended before it is printed, so that an interruption does not lose it
+                runs.append(run)  # appended before it is printed, so that an interruption does not lose it
                 if len(chosen) > 1:
-                    click.echo(line_of(runs[-1]), err=True)
+                    click.echo(line_of(run), err=True)
             if outside:
-                outside.measure(path, chosen, comparison.setdefault("external", []))
-            comparison["differences"] = [row.as_json() for row in _differences(path, chosen, choices, version)]
+                comparison.external = []
+                outside.measure(path, chosen, comparison.external)
+            comparison.differences = _differences(path, chosen, choices, version)
     except KeyboardInterrupt:
         click.echo("interrupted; nothing is left behind", err=True)
         if not runs:
             sys.exit(EXIT_INTERRUPTED)
-        runs += [_interrupted(mode) for mode in chosen[len(runs) :]]
-        runs[-1]["exit_code"] = EXIT_INTERRUPTED
+        missing = chosen[len(runs) :]
+        runs += [ModeRun(mode, EXIT_INTERRUPTED, "interrupted before it finished", None) for mode in missing]
+        runs[-1] = msgspec.structs.replace(runs[-1], exit_code=EXIT_INTERRUPTED)
     return comparison
-
-
-def _interrupted(mode: str) -> dict[str, Any]:
-    return {"mode": mode, "exit_code": EXIT_INTERRUPTED, "reason": "interrupted before it finished", "result": None}
-
-
-def _as_saved(comparison: dict[str, Any]) -> Saved:
-    from harness.replay.compare.saved import REPLAY, Saved
-
-    return Saved("now", REPLAY, {run["mode"]: run["result"] for run in comparison["modes"] if run["result"]})
 
 
 def _modes(text: str) -> list[str]:
@@ -245,7 +240,7 @@ def _readable_again(source: str) -> Iterator[str]:
 
 def _each_run(path: str, modes: list[str], options: list[str], of_mode: dict[str, list[str]]) -> Iterator[ModeRun]:
     """One run per mode."""
-    from harness.replay.compare import run_mode
+    from harness.replay.compare.runs import run_mode
 
     for number, mode in enumerate(modes, 1):
         with Progress(f"replaying in mode {mode}, {number} of {len(modes)}"):
@@ -280,17 +275,13 @@ def _compare_versions(
 ) -> int:
     """Print and write what each version changes; returns 0, or 2 if the input cannot be read."""
     from harness.replay.compare.meanings import upgrades
+    from harness.replay.compare.result import Upgrade
     from harness.replay.report.comparison import print_upgrade
     from harness.replay.report.page import upgrade_page
 
     with Progress("reading and comparing versions"):
         rows = upgrades(source, modes, choices["node"], choices["cluster_cidr"], _until(choices), versions)
-    comparison = {
-        "source": source,
-        "modes": modes,
-        "kube_versions": [written(version) for version in versions],
-        "changes": [row.as_json() for row in rows],
-    }
+    comparison = Upgrade(source, modes, [written(version) for version in versions], rows)
     print_upgrade(comparison, _console(json_path))
     write_json(comparison, json_path)
     if html_path:
@@ -298,7 +289,7 @@ def _compare_versions(
     return 0
 
 
-def _show(comparison: dict[str, Any], json_path: str | None, html_path: str | None) -> None:
+def _show(comparison: Comparison, json_path: str | None, html_path: str | None) -> None:
     from harness.replay.report.comparison import print_comparison
     from harness.replay.report.page import comparison_page
 

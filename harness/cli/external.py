@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from harness.cli.position import position_or_none
 from harness.cli.progress import Progress
 from harness.kube.proxy import OURS, Command, CommandError, commands
+
+if TYPE_CHECKING:
+    from harness.replay.compare.result import OutsideRun
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 METAVAR = "NAME=COMMAND"
@@ -73,8 +76,8 @@ class Outside:
             give_up / 1e9,
         )
 
-    def measure(self, source: str, modes: list[str], found: list[dict[str, Any]]) -> None:
-        """Append the documented JSON object of every proxy, in every mode that its command line can express."""
+    def measure(self, source: str, modes: list[str], found: list[OutsideRun]) -> None:
+        """Append the run of every proxy, in every mode that its command line can express."""
         from harness.external.run import run
         from harness.replay.report.outside import line_of
 

@@ -7,10 +7,11 @@ import fnmatch
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from harness.cli.endings import Ending
 from harness.cli.kube_version import kube_version
@@ -23,7 +24,7 @@ from harness.cli.verbosity import asked as wanted
 from harness.modes import MODES
 
 if TYPE_CHECKING:
-    from harness.fleet.check import Sampled
+    from harness.fleet.result import FleetResult, Sampled
     from harness.fleet.spread import Asked, Done
 
 LIMITS = ("max_p99", "max_dead", "max_for_nothing")
@@ -116,7 +117,7 @@ def fleet(source: str, json_path: str | None, html_path: str | None, **choices: 
     seconds = time.perf_counter() - began
     result = answer(source, done, _samples(done, task, choices), seconds)
     objectives = judged(result, {name: choices[name] for name in LIMITS})
-    result["objectives"] = [each.as_json() for each in objectives]
+    result = msgspec.structs.replace(result, objectives=[each.objective for each in objectives])
     _show(result, json_path)
     if html_path:
         write_text(fleet_page(result, this_command()), html_path)
@@ -198,18 +199,14 @@ def _samples(done: Done, task: Asked, choices: dict[str, Any]) -> list[Sampled]:
     if choices["verify_nodes"]:
         plan += [(node, "netns") for node in selected(choices["verify_nodes"], done.nodes, "--verify-nodes")]
     with Progress("replaying the sample", len(plan)) as progress:
-        return list(_replayed(plan, replays, digests, progress, sampled))
+        found = []
+        for number, (node, kernel) in enumerate(plan):
+            progress.done(number)
+            found.append(sampled(node, kernel, digests[node], replays.run(node, kernel)))
+    return found
 
 
-def _replayed(
-    plan: list[tuple[str, str]], replays: Any, digests: dict[str, str], progress: Progress, compared: Any
-) -> Iterator[Sampled]:
-    for number, (node, kernel) in enumerate(plan):
-        progress.done(number)
-        yield compared(node, kernel, digests[node], replays.run(node, kernel))
-
-
-def _show(result: dict[str, Any], json_path: str | None) -> None:
+def _show(result: FleetResult, json_path: str | None) -> None:
     from rich.console import Console
 
     from harness.fleet.terminal import print_answer

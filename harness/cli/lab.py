@@ -197,13 +197,12 @@ def status(folder: Path | None, as_json: bool) -> None:
 
     Exit codes: 0 all engines are healthy; 1 an engine is not healthy, or no lab is running.
     """
-    import msgspec
 
     from harness.lab.control import LabClient
 
     _in_machine(folder, "status", *(["--json"] if as_json else []))
     found = LabClient(folder_of(folder)).status()
-    write_json(msgspec.to_builtins(found), "-") if as_json else _show(found)
+    write_json(found, "-") if as_json else _show(found)
     sys.exit(0 if all(node.engine_healthy for node in found.nodes) else EXIT_LAB)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import msgspec
 
 from harness.cli.endings import Ending
 from harness.cli.verbosity import asked
@@ -66,15 +67,16 @@ def reported() -> Iterator[None]:
         raise Ending(str(error), EXIT_OUTPUT) from None
 
 
-def write_json(value: Any, path: str | None) -> None:
-    """Write to standard output for `-`, otherwise a complete file or nothing; None writes nothing."""
+def write_json(value: object, path: str | None) -> None:
+    """Write structs or plain values: to standard output for `-`, to a complete file or nothing; None writes nothing."""
     context = click.get_current_context(silent=True)
+    plain = msgspec.to_builtins(value) if path else None
     if path == "-" and context and context.meta.get(_FORMAT) == "yaml":
         import yaml
 
-        click.echo(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), nl=False, file=asked().data)
+        click.echo(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), nl=False, file=asked().data)
     elif path:
-        write_text(json.dumps(value, indent=2) + "\n", path)
+        write_text(json.dumps(plain, indent=2) + "\n", path)
 
 
 def write_text(text: str, path: str | Path) -> None:

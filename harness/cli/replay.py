@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+import msgspec
 
 from harness.cli.endings import Ending
 from harness.cli.following import live_figures, until_signalled
@@ -27,7 +28,8 @@ from harness.modes import MODES, mode_of
 
 if TYPE_CHECKING:
     from engine.model import Network
-    from harness.replay.objectives import Objective
+    from harness.replay.objectives import JudgedObjective
+    from harness.replay.result import Objective, ReplayResult
     from harness.replay.session import ReplayOptions
 
 EXIT_KERNEL, EXIT_INPUT = 1, 2
@@ -224,14 +226,14 @@ def replay(
     except KeyboardInterrupt:
         click.echo("interrupted; nothing is left behind", err=True)
         sys.exit(130)
-    objectives = judge(results, {name: choices[name] for name in LIMITS}, choices["expect_digest"])
-    results[-1]["objectives"] = [objective.as_json() for objective in objectives]
-    _show(results, json_path)
+    found = judge(results, {name: choices[name] for name in LIMITS}, choices["expect_digest"])
+    result = msgspec.structs.replace(results[-1], objectives=[each.objective for each in found])
+    _show(result, [each.initial.seconds for each in results], json_path)
     if svg_path:
-        write_text(picture(results[-1]), svg_path)
+        write_text(picture(result), svg_path)
     if html_path:
-        write_text(replay_page(results[-1], this_command()), html_path)
-    sys.exit(complain(objectives, asked=_limited(choices) or choices["verify"] != "none"))
+        write_text(replay_page(result, this_command()), html_path)
+    sys.exit(complain(found, asked=_limited(choices) or choices["verify"] != "none"))
 
 
 def _limited(choices: dict[str, Any]) -> bool:
@@ -278,10 +280,8 @@ def _options(choices: dict[str, Any]) -> ReplayOptions:
     )
 
 
-def _run(
-    source: str, options: ReplayOptions, kind: str, variant: str | None, metrics_port: int | None
-) -> dict[str, Any]:
-    """The JSON result of one run; on an error, prints the reason and exits with 1 or 2."""
+def _run(source: str, options: ReplayOptions, kind: str, variant: str | None, metrics_port: int | None) -> ReplayResult:
+    """The result of one run; on an error, prints the reason and exits with 1 or 2."""
     from engine.kernel.base import KernelError
     from harness.replay.kernels import open_kernel
     from harness.replay.session import ReplaySession
@@ -294,34 +294,35 @@ def _run(
         ):
             session = ReplaySession(source, options, target, progress.count, watchers)
             progress.detail = detail or session.first_figure
-            return session.run().as_json()
+            return session.run()
     except KernelError as error:
         raise Ending(str(error), EXIT_KERNEL) from None
 
 
-def _show(results: list[dict[str, Any]], json_path: str | None) -> None:
+def _show(result: ReplayResult, initial: list[float], json_path: str | None) -> None:
+    """Print and write the result; `initial` has the seconds of initial convergence of all runs."""
     from rich.console import Console
 
     from harness.replay.report.terminal import print_result
 
-    print_result(results[-1], Console(stderr=json_path == "-", quiet=asked().quiet))
-    if len(results) > 1:
-        seconds = sorted(result["initial"]["seconds"] for result in results)
+    print_result(result, Console(stderr=json_path == "-", quiet=asked().quiet))
+    if len(initial) > 1:
+        seconds = sorted(initial)
         median = seconds[len(seconds) // 2]
-        click.echo(f"{len(results)} runs: initial {seconds[0]:.3f} to {seconds[-1]:.3f} s, median {median:.3f} s")
-    write_json(results[-1], json_path)
+        click.echo(f"{len(seconds)} runs: initial {seconds[0]:.3f} to {seconds[-1]:.3f} s, median {median:.3f} s")
+    write_json(result, json_path)
 
 
-def complain(objectives: Sequence[Objective], asked: bool) -> int:
+def complain(found: Sequence[JudgedObjective], asked: bool) -> int:
     """The exit code; objectives that failed or are unknown are printed on standard error."""
     from harness.replay.objectives import exit_code
 
-    code = exit_code(objectives, asked)
+    code = exit_code(found, asked)
     if code:
-        for objective in objectives:
+        for objective in (each.objective for each in found):
             if objective.verdict is False:
                 click.echo(f"gate: {_words(objective)}", err=True)
-            elif objective.verdict is None:
+            elif objective.verdict == "unknown":
                 click.echo(f"unknown: {_words(objective)}", err=True)
     return code
 

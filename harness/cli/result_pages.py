@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +13,8 @@ from harness.cli.endings import Ending
 EXIT_INPUT = 2
 MOST_BYTES = 1 << 30
 
-Result = Mapping[str, Any]
-Page = Callable[[Result, str], str]
+Decoded = dict[str, Any]
+Page = Callable[[Decoded, str], str]
 
 
 class ResultKind(NamedTuple):
@@ -33,66 +33,74 @@ def page_of(path: str, shown_by: str) -> str | None:
         return None
     try:
         return kind.page(result, shown_by)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (msgspec.ValidationError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise Ending(f"{path}: not a complete result of `harness {kind.command}`: {error!r}", EXIT_INPUT) from None
 
 
-def _decoded(path: Path) -> dict[str, Any] | None:
+def _decoded(path: Path) -> Decoded | None:
     if not path.is_file() or path.stat().st_size > MOST_BYTES:
         return None
     try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+        return msgspec.json.decode(path.read_bytes(), type=Decoded)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return None  # the reader of recordings says what it is
 
 
-def _bench(result: Result, command: str) -> str:
+def _bench(result: Decoded, command: str) -> str:
     from harness.bench.history import line_of
     from harness.bench.page import page
+    from harness.bench.result import BenchResult
 
-    return page(result, [line_of(result)], command)
+    found = msgspec.convert(result, BenchResult)
+    return page(found, [line_of(found)], command)
 
 
-def _conformance(result: Result, command: str) -> str:
+def _conformance(result: Decoded, command: str) -> str:
     from harness.conformance.report import page
 
     return page(dict(result), command)
 
 
-def _fleet(result: Result, command: str) -> str:
+def _fleet(result: Decoded, command: str) -> str:
     from harness.fleet.page import fleet_page
+    from harness.fleet.result import FleetResult
 
-    return fleet_page(result, command)
+    return fleet_page(msgspec.convert(result, FleetResult), command)
 
 
-def _replay(result: Result, command: str) -> str:
+def _replay(result: Decoded, command: str) -> str:
     from harness.replay.report.page import replay_page
+    from harness.replay.result import ReplayResult
 
-    return replay_page(result, command)
+    return replay_page(msgspec.convert(result, ReplayResult), command)
 
 
-def _modes(result: Result, command: str) -> str:
+def _modes(result: Decoded, command: str) -> str:
+    from harness.replay.compare.result import Comparison
     from harness.replay.report.page import comparison_page
 
-    return comparison_page(result, command)
+    return comparison_page(msgspec.convert(result, Comparison), command)
 
 
-def _versions(result: Result, command: str) -> str:
+def _versions(result: Decoded, command: str) -> str:
+    from harness.replay.compare.result import Upgrade
     from harness.replay.report.page import upgrade_page
 
-    return upgrade_page(result, command)
+    return upgrade_page(msgspec.convert(result, Upgrade), command)
 
 
-def _changes(result: Result, command: str) -> str:
+def _changes(result: Decoded, command: str) -> str:
+    from harness.replay.compare.result import Changes
     from harness.replay.report.page import changes_page
 
-    return changes_page(result, command)
+    return changes_page(msgspec.convert(result, Changes), command)
 
 
-def _tune(result: Result, command: str) -> str:
+def _tune(result: Decoded, command: str) -> str:
+    from harness.fleet.result import Sweep
     from harness.fleet.tune_page import tune_page
 
-    return tune_page(result, command)
+    return tune_page(msgspec.convert(result, Sweep), command)
 
 
 KINDS = (

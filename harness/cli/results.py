@@ -12,7 +12,8 @@ from harness.replay.objectives import EXIT_GATE, EXIT_UNKNOWN
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.replay.compare.saved import Changes, Saved
+    from harness.replay.compare.result import Changes
+    from harness.replay.compare.saved import Saved
 
 EXIT_INPUT = 2
 
@@ -31,11 +32,11 @@ def compare_results(before: Saved, after: Saved, console: Console, outputs: tupl
     from harness.replay.report.page import changes_page
 
     found = changes(before, after)
-    print_changes(found.as_json(), console)
+    print_changes(found, console)
     json_path, html_path = outputs
-    write_json(found.as_json(), json_path)
+    write_json(found, json_path)
     if html_path:
-        write_text(changes_page(found.as_json(), this_command()), html_path)
+        write_text(changes_page(found, this_command()), html_path)
     return found
 
 
@@ -43,7 +44,7 @@ def held(found: Changes, max_worse: float | None) -> int:
     """0, or the exit code of a gate that failed or had nothing to measure."""
     if max_worse is None:
         return 0
-    judged = [(each, each.percent) for each in found.figures if each.judged and each.percent is not None]
+    judged = [(each, each.change_percent) for each in found.figures if each.judged and each.change_percent is not None]
     worse = [(each, percent) for each, percent in judged if percent > max_worse]
     for each, percent in worse:
         click.echo(f"gate: --max-worse {max_worse:g} %: {each.mode}: {each.name} {percent:+.1f} %", err=True)

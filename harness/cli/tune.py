@@ -17,6 +17,7 @@ from harness.cli.verbosity import asked
 from harness.modes import MODES
 
 if TYPE_CHECKING:
+    from harness.fleet.result import Sweep
     from harness.fleet.tape import Tape
 
 PERIODS = "0,100ms,200ms,500ms,1s,2s,5s,10s,30s"
@@ -59,7 +60,7 @@ def tune(source: str, json_path: str | None, html_path: str | None, **choices: A
     from engine.kernel.base import KernelError
     from harness.fleet.stage import FleetSettings
     from harness.fleet.tape import read_tape
-    from harness.fleet.tune import as_json, swept
+    from harness.fleet.tune import sweep, swept
     from harness.fleet.tune_page import tune_page
     from harness.log.window import Window
 
@@ -76,7 +77,7 @@ def tune(source: str, json_path: str | None, html_path: str | None, **choices: A
             raise Ending(str(error), EXIT_KERNEL) from None
         except ValueError as error:
             raise Ending(f"{source}: {error}", EXIT_INPUT) from None
-    result = as_json(source, tape, settings, node, choices["kernel"], points)
+    result = sweep(source, tape, settings, node, choices["kernel"], points)
     _show(result, json_path)
     if html_path:
         write_text(tune_page(result, this_command()), html_path)
@@ -89,7 +90,7 @@ def _node(name: str | None, tape: Tape) -> str:
     return name.lower() if name else next(iter(tape.nodes))
 
 
-def _show(result: dict[str, Any], json_path: str | None) -> None:
+def _show(result: Sweep, json_path: str | None) -> None:
     from rich.console import Console
 
     from harness.fleet.terminal import print_sweep

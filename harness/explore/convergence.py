@@ -10,12 +10,13 @@ import asyncio
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from harness.log.events import Event
 from harness.log.lines import event_line, header_line
+from harness.replay.result import ReplayResult
 from harness.wording import plural
 
 if TYPE_CHECKING:
@@ -92,17 +93,17 @@ def _stored(history: History, count: int) -> bytes:
 def of_result(path: str, sha256: str) -> Convergence:
     """From the result of `harness replay --json` of that recording. ValueError for another file; OSError."""
     try:
-        result = msgspec.json.decode(Path(path).read_bytes(), type=dict[str, Any])
-        found, timeline = result["recording"]["sha256"], result["timeline"]
-        stretches = [SlowestChange(each["at_seconds"], each["convergence_seconds"]) for each in timeline["stretches"]]
-        step, engine, kernel = timeline["step_seconds"], result["engine"], result["kernel"]
-        about = f"mode {engine['mode']}, node {engine['node']}, kernel {kernel['kind']}"
-        period = f"minSyncPeriod {engine['min_sync_period_seconds']:g} s"
-    except (msgspec.MsgspecError, KeyError, TypeError) as error:
+        result = msgspec.json.decode(Path(path).read_bytes(), type=ReplayResult)
+    except msgspec.MsgspecError as error:
         raise ValueError(f"{path}: not a result of `harness replay --json`: {error}") from None
+    found, engine, step = result.recording.sha256, result.engine, result.timeline.step_seconds
     if found != sha256:
         raise ValueError(f"{path}: is the result of another recording (sha256 {found[:16]}, not {sha256[:16]})")
-    source = f"{path}: a replay, {about}, {period}; the slowest change of each {step:g} s"
+    source = (
+        f"{path}: a replay, mode {engine.mode}, node {engine.node}, kernel {result.kernel.get('kind')},"
+        f" minSyncPeriod {engine.min_sync_period_seconds:g} s; the slowest change of each {step:g} s"
+    )
+    stretches = [SlowestChange(each.at_seconds, each.convergence_seconds) for each in result.timeline.stretches]
     return Convergence(source, [], [each for each in stretches if each.seconds], step)
 
 

@@ -42,7 +42,7 @@ from harness.log.errors import RecordingError
 from harness.log.events import JsonObject
 from harness.log.positions import Position, position
 from harness.log.state import State
-from harness.replay.ask import as_text, explain_state
+from harness.replay.ask import Explanation, as_text, explain_state
 
 SCRIPTS = ("app.js", "common.js", "picture.js", "timeline.js", "vendor.js")
 PAGE = {"": ("index.html", "text/html"), "style.css": ("style.css", "text/css")} | {
@@ -212,7 +212,7 @@ class Explorer:
     def _rules_of(self, at: int, service: tuple[str, str], mode: str, node: str | None) -> str:
         return rules(self._cluster, self._history.objects(at), self._facts, service, mode, node)
 
-    def trace(self, request: web.Request) -> dict[str, Any]:
+    def trace(self, request: web.Request) -> Explanation:
         """A packet's path through the rules at `at`."""
         query, objects = request.query, self._history.objects(self._at(request))
         target, node = query.get("to", ""), query.get("node") or None

@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from harness.apiserver.pace import fold
 from harness.external.changes import Keys, observe
@@ -24,6 +23,7 @@ from harness.judge.packets.judge import PacketJudge
 from harness.judge.packets.questions import Question
 from harness.log.events import OBJECT_TYPES, Event
 from harness.places import vm
+from harness.replay.compare.result import OwnMetrics
 from harness.replay.latencies import Latencies
 from harness.replay.schedule import Batch
 from harness.replay.session import kind_of
@@ -65,7 +65,7 @@ class Figures:
     packets: Counter[str] = field(default_factory=Counter)
     cpu: dict[str, float] = field(default_factory=dict)
     peak_bytes: int = 0
-    own: dict[str, Any] | None = None
+    own: OwnMetrics | None = None
     batches: list[tuple[int, float]] = field(default_factory=list)
     size: Size | None = None
     again: list[tuple[float | None, float]] = field(default_factory=list)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+
+from harness.replay.compare.result import OwnMetrics
 
 SYNC = "kubeproxy_sync_proxy_rules_duration_seconds"
 
 
-def own_word(page: str) -> dict[str, Any] | None:
+def own_word(page: str) -> OwnMetrics | None:
     """Number of syncs, their mean duration and the bucket of their p99, in seconds; None without such a metric.
 
     Sums all families, and partial syncs if they are reported separately.
@@ -30,4 +31,4 @@ def own_word(page: str) -> dict[str, Any] | None:
     if not count:
         return None
     p99 = next((end for end in sorted(buckets) if buckets[end] >= 0.99 * count), math.inf)
-    return {"syncs": int(count), "mean_seconds": total / count, "p99_below_seconds": p99 if p99 < math.inf else None}
+    return OwnMetrics(int(count), total / count, p99 if p99 < math.inf else None)

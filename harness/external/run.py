@@ -1,11 +1,11 @@
-"""Measures one proxy with one recording; returns the documented JSON object."""
+"""Measures one proxy with one recording."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 from engine.config import NEWEST
 from engine.kernel.base import KernelError
@@ -23,6 +23,7 @@ from harness.modes import mode_of
 from harness.places.namespace import NamespaceError
 from harness.places.place import Place
 from harness.places.world import MASQUERADE_ADDRESSES
+from harness.replay.compare.result import OutsideChange, OutsideResult, OutsideRun
 from harness.replay.schedule import batches
 
 EXIT_FINE, EXIT_KERNEL, EXIT_UNVERIFIED = 0, 1, 5
@@ -48,26 +49,30 @@ class ExternalOptions:
     restarts: int = 0
 
 
+class ExternalFacts(NamedTuple):
+    """The node whose view was taken, the number of Services at the end, and the kernel's kind and release."""
+
+    node: str
+    services: int
+    kernel: dict[str, str]
+
+
 def run(
     source: str, command: Command, mode: str, options: ExternalOptions, progress: Callable[[str], None] = lambda _: None
-) -> dict[str, Any]:
+) -> OutsideRun:
     """RecordingError for bad input; errors of the proxy are part of the result."""
-    about: dict[str, Any] = {"name": command.name, "mode": mode, "command": list(command.words)}
+    words = list(command.words)
     try:
         facts, figures = measured(source, command, mode, options, progress)
     except (NamespaceError, KernelError, OSError) as error:
-        return about | {"exit_code": EXIT_KERNEL, "state": NOT_AVAILABLE, "reason": str(error), "result": None}
-    return about | {
-        "exit_code": CODES[figures.state],
-        "state": figures.state or "verified",
-        "reason": figures.reason,
-        "result": facts | _as_json(figures),
-    }
+        return OutsideRun(command.name, mode, words, EXIT_KERNEL, NOT_AVAILABLE, str(error), None)
+    code, state = CODES[figures.state], figures.state or "verified"
+    return OutsideRun(command.name, mode, words, code, state, figures.reason, _result(facts, figures))
 
 
 def measured(
     source: str, command: Command, mode: str, options: ExternalOptions, progress: Callable[[str], None] = lambda _: None
-) -> tuple[dict[str, Any], Figures]:
+) -> tuple[ExternalFacts, Figures]:
     """Facts about the run, and its figures; RecordingError, NamespaceError, KernelError, OSError."""
     with open_source(source) as recording:
         cluster = recording.header.cluster
@@ -98,7 +103,7 @@ def measured(
             measurement = Measurement(stage, history, options.give_up_seconds, progress, options.restarts)
             figures = measurement.run(batches(rest, events, options.window, options.min_sync_period))
             kernel = {"kind": "netns", "release": platform.release()}
-        return {"node": node, "services": _count(history, "services"), "kernel": kernel}, figures
+        return ExternalFacts(node, _count(history, "services"), kernel), figures
 
 
 def _require(mode: str, stage: ProxyEnvironment) -> None:
@@ -112,30 +117,32 @@ def _count(history: ExpectedHistory, resource: str) -> int:
     return len(list(history.whole.manifests(resource)))
 
 
-def _as_json(figures: Figures) -> dict[str, Any]:
-    verified = not figures.state
-    return {
-        "verified": verified,
-        "first_sync_seconds": figures.first_seconds,
-        "rules": figures.size.rules if figures.size else None,
-        "elements": figures.size.elements if figures.size else None,
-        "change": {
-            "count": figures.latency.count,
-            "not_counted": figures.not_counted,
-            "unseen": figures.unseen,
-            "unsettled": figures.unsettled,
-            "missed": figures.missed_count,
-            "latency_seconds": figures.latency.summary(),
-            "by_kind": {
+def _result(facts: ExternalFacts, figures: Figures) -> OutsideResult:
+    return OutsideResult(
+        node=facts.node,
+        services=facts.services,
+        kernel=facts.kernel,
+        verified=not figures.state,
+        first_sync_seconds=figures.first_seconds,
+        rules=figures.size.rules if figures.size else None,
+        elements=figures.size.elements if figures.size else None,
+        change=OutsideChange(
+            count=figures.latency.count,
+            not_counted=figures.not_counted,
+            unseen=figures.unseen,
+            unsettled=figures.unsettled,
+            missed=figures.missed_count,
+            latency_seconds=figures.latency.summary(),
+            by_kind={
                 kind: {"count": found.count, **(found.summary() or {})}
                 for kind, found in sorted(figures.by_kind.items())
             },
-            "clocks": dict(figures.clocks),
-        },
-        "missed": figures.missed[:MOST_LINES],
-        "wrong": figures.wrong[:MOST_LINES],
-        "packets": dict(figures.packets),
-        "cpu_seconds": figures.cpu,
-        "peak_memory_bytes": figures.peak_bytes,
-        "own_metrics": figures.own,
-    }
+            clocks=dict(figures.clocks),
+        ),
+        missed=figures.missed[:MOST_LINES],
+        wrong=figures.wrong[:MOST_LINES],
+        packets=dict(figures.packets),
+        cpu_seconds=figures.cpu,
+        peak_memory_bytes=figures.peak_bytes,
+        own_metrics=figures.own,
+    )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from harness.replay.objectives import EXIT_DIGEST, EXIT_GATE, EXIT_UNVERIFIED, Objective
+from harness.fleet.result import FleetResult, Sampled
+from harness.replay.objectives import EXIT_DIGEST, EXIT_GATE, EXIT_UNVERIFIED, JudgedObjective
+from harness.replay.result import Objective, Verdict
 from harness.wording import plural
-
-Result = Mapping[str, Any]
 
 
 class _Gate(NamedTuple):
@@ -16,69 +16,71 @@ class _Gate(NamedTuple):
 
     name: str
     unit: str
-    figure: Callable[[Result], float | None]
-    samples: Callable[[Result], int]
+    figure: Callable[[FleetResult], float | None]
+    samples: Callable[[FleetResult], int]
     nothing: str
 
 
-def _dead(result: Result) -> float | None:
-    found = result["columns"][0]["dead_endpoints"]["reachable_seconds"]
-    return float(found["max"]) if found else None
+def _dead(result: FleetResult) -> float | None:
+    found = result.columns[0].dead_endpoints.reachable_seconds
+    return found["max"] if found else None
 
 
-def _for_nothing(result: Result) -> float | None:
-    column = result["columns"][0]
-    return 100 * column["syncs_for_nothing"] / column["syncs"] if column["syncs"] else None
+def _for_nothing(result: FleetResult) -> float | None:
+    column = result.columns[0]
+    return 100 * column.syncs_for_nothing / column.syncs if column.syncs else None
 
 
 GATES = {
     "max_p99": _Gate(
-        "--max-p99", " s", lambda result: (result["columns"][0]["convergence_seconds"] or {}).get("p99"),
-        lambda result: len(result["changes"]), "no change reached a kernel",
+        "--max-p99", " s", lambda result: (result.columns[0].convergence_seconds or {}).get("p99"),
+        lambda result: len(result.changes), "no change reached a kernel",
     ),
     "max_dead": _Gate(
-        "--max-dead", " s", _dead, lambda result: result["columns"][0]["dead_endpoints"]["count"], "no endpoint died",
+        "--max-dead", " s", _dead, lambda result: result.columns[0].dead_endpoints.count, "no endpoint died",
     ),
     "max_for_nothing": _Gate(
-        "--max-for-nothing", " %", _for_nothing, lambda result: result["columns"][0]["syncs"], "there was no sync",
+        "--max-for-nothing", " %", _for_nothing, lambda result: result.columns[0].syncs, "there was no sync",
     ),
 }  # fmt: skip
 """Gates by the name of the option."""
 
 
-def judged(result: Result, limits: Mapping[str, float | None]) -> list[Objective]:
+def judged(result: FleetResult, limits: Mapping[str, float | None]) -> list[JudgedObjective]:
     """Verdicts on the sample, and on each figure with a limit."""
-    found = [_digests(result["samples"]), *_kernels(result["samples"])]
+    found = [_digests(result.samples), *_kernels(result.samples)]
     return found + [_below(GATES[name], result, limit) for name, limit in limits.items() if limit is not None]
 
 
-def _digests(samples: list[dict[str, Any]]) -> Objective:
+def _digests(samples: list[Sampled]) -> JudgedObjective:
     name = "views equal replays"
-    wrong = [each["node"] for each in samples if each["view_digest"] != each["replay_digest"]]
+    wrong = [each.node for each in samples if each.view_digest != each.replay_digest]
     if wrong:
         why = f"{plural(len(wrong), 'node')} with another digest than its own replay: {', '.join(wrong)}"
-        return Objective(name, None, None, len(samples), False, EXIT_DIGEST, why)
+        return JudgedObjective(Objective(name, None, None, len(samples), False, why), EXIT_DIGEST)
+    verdict: Verdict = True if samples else "unknown"
     why = "" if samples else "no node was sampled"
-    return Objective(name, None, None, len(samples), bool(samples) or None, EXIT_DIGEST, why)
+    return JudgedObjective(Objective(name, None, None, len(samples), verdict, why), EXIT_DIGEST)
 
 
-def _kernels(samples: list[dict[str, Any]]) -> list[Objective]:
+def _kernels(samples: list[Sampled]) -> list[JudgedObjective]:
     """One verdict on all nodes in real kernels, if there are any."""
-    name, real = "the kernels do what the events say", [each for each in samples if each["kernel"] != "memory"]
+    name, real = "the kernels do what the events say", [each for each in samples if each.kernel != "memory"]
     if not real:
         return []
-    wrong = [each for each in real if each["verified"] is False]
-    unknown = [each for each in real if each["verified"] == "unknown"]
-    why = ", ".join(f"{each['node']}: {plural(each['differences'], 'difference')}" for each in wrong)
-    why = why or ", ".join(f"{each['node']}: not verified" for each in unknown)
-    verdict = False if wrong else None if unknown else True
-    return [Objective(name, None, None, len(real), verdict, EXIT_UNVERIFIED, why)]
+    wrong = [each for each in real if each.verified is False]
+    unknown = [each for each in real if each.verified == "unknown"]
+    why = ", ".join(f"{each.node}: {plural(each.differences, 'difference')}" for each in wrong)
+    why = why or ", ".join(f"{each.node}: not verified" for each in unknown)
+    verdict: Verdict = False if wrong else "unknown" if unknown else True
+    return [JudgedObjective(Objective(name, None, None, len(real), verdict, why), EXIT_UNVERIFIED)]
 
 
-def _below(gate: _Gate, result: Result, limit: float) -> Objective:
+def _below(gate: _Gate, result: FleetResult, limit: float) -> JudgedObjective:
     figure, samples = gate.figure(result), gate.samples(result)
     asked = f"{gate.name} {limit:g}{gate.unit}"
     if figure is None:
-        return Objective(gate.name, limit, None, samples, None, EXIT_GATE, f"{asked}: {gate.nothing}")
+        why = f"{asked}: {gate.nothing}"
+        return JudgedObjective(Objective(gate.name, limit, None, samples, "unknown", why), EXIT_GATE)
     why = f"{asked} exceeded: {figure:.3f}{gate.unit}" if figure > limit else ""
-    return Objective(gate.name, limit, figure, samples, figure <= limit, EXIT_GATE, why)
+    return JudgedObjective(Objective(gate.name, limit, figure, samples, figure <= limit, why), EXIT_GATE)

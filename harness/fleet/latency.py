@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from harness.replay.result import Percentiles
+
 PERCENTILES = {"p50": 50.0, "p99": 99.0}
 MICROSECONDS = 1e6
 
 
-def summary(counts: Mapping[int, int]) -> dict[str, float] | None:
+def summary(counts: Mapping[int, int]) -> Percentiles | None:
     """p50, p99 and maximum in seconds by nearest rank, from counts by microseconds; None without samples."""
     total = sum(counts.values())
     if not total:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from markupsafe import Markup
 
+from harness.fleet.result import Heat, HeatRow, ScenarioFigures, SweepPoint
 from harness.html import words
 from harness.html.scales import Scale, decades, time_ticks
 from harness.html.svg import element, path, picture, text
@@ -22,11 +22,11 @@ WIDEST_NAME, TALLEST_NAME = 40.0, 13.0
 """Of a period's name."""
 
 
-def heat_map(heat: Mapping[str, Any], width: float, key: str) -> Markup:
+def heat_map(heat: Heat, width: float, key: str) -> Markup:
     """Operations of each node, or group of nodes, in each interval: one row per node, nodes of a zone together."""
-    rows = heat["rows"]
-    columns = len(rows[0]["operations"]) if rows else 0
-    most = max((value for row in rows for value in row["operations"]), default=0.0)
+    rows = heat.rows
+    columns = len(rows[0].operations) if rows else 0
+    most = max((value for row in rows for value in row.operations), default=0.0)
     tall = max(2.0, min(14.0, MAP_HEIGHT / max(1, len(rows))))
     bottom = HEAD + tall * len(rows)
     wide = (width - LEFT - RIGHT) / max(1, columns)
@@ -36,12 +36,10 @@ def heat_map(heat: Mapping[str, Any], width: float, key: str) -> Markup:
     return picture(key, width, bottom + FOOT, "Operations by node and time", about, parts)
 
 
-def _row(
-    row: Mapping[str, Any], heat: Mapping[str, Any], y: float, size: tuple[float, float], most: float
-) -> Iterator[Markup]:
+def _row(row: HeatRow, heat: Heat, y: float, size: tuple[float, float], most: float) -> Iterator[Markup]:
     """The cells of a row; adjacent cells of one shade share a rectangle, which keeps a page of thousands of nodes
     small."""
-    shades = [shade(value, most) for value in row["operations"]]
+    shades = [shade(value, most) for value in row.operations]
     first = 0
     for n in range(1, len(shades) + 1):
         if n < len(shades) and shades[n] == shades[first]:
@@ -54,10 +52,10 @@ def _row(
         first = n
 
 
-def _label(row: Mapping[str, Any], heat: Mapping[str, Any], first: int, end: int) -> str:
-    began, step = heat["began_seconds"], heat["step_seconds"]
-    each = sum(row["operations"][first:end]) / (end - first)
-    names = row["first"] if row["first"] == row["last"] else f"{row['first']} to {row['last']}"
+def _label(row: HeatRow, heat: Heat, first: int, end: int) -> str:
+    began, step = heat.began_seconds, heat.step_seconds
+    each = sum(row.operations[first:end]) / (end - first)
+    names = row.first if row.first == row.last else f"{row.first} to {row.last}"
     when = f"{words.clock(began + first * step)} to {words.clock(began + end * step)}"
     return f"{names}, {when}: {each:,.0f} operations in {words.seconds(step)}"
 
@@ -69,20 +67,20 @@ def shade(value: float, most: float) -> int:
     return max(1, min(LEVELS, math.ceil(LEVELS * math.log1p(value) / math.log1p(most))))
 
 
-def _zones(rows: list[Mapping[str, Any]], tall: float) -> Iterator[Markup]:
+def _zones(rows: list[HeatRow], tall: float) -> Iterator[Markup]:
     first = 0
     for n in range(1, len(rows) + 1):
-        if n < len(rows) and rows[n]["zone"] == rows[first]["zone"]:
+        if n < len(rows) and rows[n].zone == rows[first].zone:
             continue
         y = HEAD + first * tall
         yield element("line", x1=0, x2=LEFT, y1=y, y2=y, class_="axis")
-        yield text(LEFT - 6, y + 12, words.clean(rows[first]["zone"] or "no zone", 16), "tick", "end")
+        yield text(LEFT - 6, y + 12, words.clean(rows[first].zone or "no zone", 16), "tick", "end")
         first = n
 
 
-def _times(heat: Mapping[str, Any], columns: int, width: float, y: float) -> Iterator[Markup]:
-    began = heat["began_seconds"]
-    x = Scale(began, began + heat["step_seconds"] * columns, LEFT, width - RIGHT)
+def _times(heat: Heat, columns: int, width: float, y: float) -> Iterator[Markup]:
+    began = heat.began_seconds
+    x = Scale(began, began + heat.step_seconds * columns, LEFT, width - RIGHT)
     for tick in time_ticks(x.least, x.most, 4 if width < NARROW else 10) if x.most > x.least else ():
         here = x(tick)
         yield element("line", x1=here, x2=here, y1=y, y2=y + 4, class_="axis")
@@ -90,11 +88,11 @@ def _times(heat: Mapping[str, Any], columns: int, width: float, y: float) -> Ite
         yield text(here, y + 18, label, "tick", "end" if here > x.end - 14 else "middle")
 
 
-def distribution(columns: list[Mapping[str, Any]], width: float, key: str) -> Markup:
+def distribution(columns: list[ScenarioFigures], width: float, key: str) -> Markup:
     """Convergence over all nodes and changes in each scenario, one panel each, on one logarithmic scale."""
-    bins = [each for column in columns for each in column["convergence_histogram"] if each["count"]]
-    least = max(1e-4, min((each["above_seconds"] or 1e-3 for each in bins), default=1e-3))
-    x = Scale(least, max((each["up_to_seconds"] for each in bins), default=1.0), LEFT, width - RIGHT, log=True)
+    bins = [each for column in columns for each in column.convergence_histogram if each.count]
+    least = max(1e-4, min((each.above_seconds or 1e-3 for each in bins), default=1e-3))
+    x = Scale(least, max((each.up_to_seconds for each in bins), default=1.0), LEFT, width - RIGHT, log=True)
     parts: list[Markup] = []
     for number, column in enumerate(columns):
         parts += _panel(column, x, HEAD + number * (PANEL + HEAD))
@@ -106,31 +104,31 @@ def distribution(columns: list[Mapping[str, Any]], width: float, key: str) -> Ma
     return picture(key, width, bottom + FOOT, "Convergence over all nodes", about, parts)
 
 
-def _panel(column: Mapping[str, Any], x: Scale, top: float) -> Iterator[Markup]:
-    bins = column["convergence_histogram"]
-    total = sum(each["count"] for each in bins) or 1
-    y = Scale(0, max((each["count"] / total for each in bins), default=1.0), top + PANEL - HEAD, top)
-    yield text(LEFT, top - 8, words.clean(column["name"], 40), "panel")
+def _panel(column: ScenarioFigures, x: Scale, top: float) -> Iterator[Markup]:
+    bins = column.convergence_histogram
+    total = sum(each.count for each in bins) or 1
+    y = Scale(0, max((each.count / total for each in bins), default=1.0), top + PANEL - HEAD, top)
+    yield text(LEFT, top - 8, words.clean(column.name, 40), "panel")
     yield element("line", x1=x.start, x2=x.end, y1=y.start, y2=y.start, class_="grid")
     yield text(LEFT - 6, top + 6, f"{100 * y.most:.3g} %", "tick", "end")
     for each in bins:
-        if not each["count"]:
+        if not each.count:
             continue
-        left, right = x(max(each["above_seconds"], x.least)), x(each["up_to_seconds"])
-        share = each["count"] / total
-        label = f"up to {words.short(each['up_to_seconds'])}: {100 * share:.3g} %"
+        left, right = x(max(each.above_seconds, x.least)), x(each.up_to_seconds)
+        share = each.count / total
+        label = f"up to {words.short(each.up_to_seconds)}: {100 * share:.3g} %"
         yield element(
             "rect", element("title", label), x=left + 0.5, y=min(y(share), y.start - 1),
             width=max(1.0, right - left - 1), height=max(1.0, y.start - y(share)), class_="bar-convergence",
         )  # fmt: skip
 
 
-def sweep(points: list[Mapping[str, Any]], width: float, key: str) -> Markup:
+def sweep(points: list[SweepPoint], width: float, key: str) -> Markup:
     """Each period's cost over what it gains: CPU time over the p99 of convergence, the knee marked."""
-    most_late, most_cpu = (max(each[name] for each in points) for name in ("p99_seconds", "cpu_seconds"))
+    most_late, most_cpu = max(each.p99_seconds for each in points), max(each.cpu_seconds for each in points)
     x = Scale(0, most_late or 1.0, LEFT, width - RIGHT - 24)
     y = Scale(0, most_cpu or 1.0, HEAD + 1.5 * PANEL, HEAD)
-    where = [(x(each["p99_seconds"]), y(each["cpu_seconds"])) for each in points]
+    where = [(x(each.p99_seconds), y(each.cpu_seconds)) for each in points]
     parts = [*_sweep_axes(x, y), element("path", d=path(where), class_="sweep")]
     for each, at in zip(points, where, strict=True):
         parts += _period(each, *at)
@@ -149,19 +147,19 @@ def _sweep_axes(x: Scale, y: Scale) -> Iterator[Markup]:
     yield text((x.start + x.end) / 2, y.start + 34, "p99 of convergence", "tick", "middle")
 
 
-def _period(each: Mapping[str, Any], x: float, y: float) -> Iterator[Markup]:
-    cost = f"p99 {words.short(each['p99_seconds'])}, CPU {words.short(each['cpu_seconds'])}"
-    class_, radius = ("knee", 6.0) if each["knee"] else ("period", 3.5)
-    label = element("title", f"{each['min_sync_period_seconds']:g} s: {cost}")
+def _period(each: SweepPoint, x: float, y: float) -> Iterator[Markup]:
+    cost = f"p99 {words.short(each.p99_seconds)}, CPU {words.short(each.cpu_seconds)}"
+    class_, radius = ("knee", 6.0) if each.knee else ("period", 3.5)
+    label = element("title", f"{each.min_sync_period_seconds:g} s: {cost}")
     yield element("circle", label, cx=x, cy=y, r=radius, class_=class_)
 
 
-def _names(points: list[Mapping[str, Any]], where: list[tuple[float, float]]) -> Iterator[Markup]:
+def _names(points: list[SweepPoint], where: list[tuple[float, float]]) -> Iterator[Markup]:
     """Beside the dots, from the right, where they do not cover each other."""
     taken: list[tuple[float, float]] = []
-    order = sorted(zip(points, where, strict=True), key=lambda each: (not each[0]["knee"], -each[1][0]))
+    order = sorted(zip(points, where, strict=True), key=lambda each: (not each[0].knee, -each[1][0]))
     for each, (x, y) in order:
         if all(abs(x - other) > WIDEST_NAME or abs(y - height) > TALLEST_NAME for other, height in taken):
             taken.append((x, y))
-            period = f"{each['min_sync_period_seconds']:g} s"
-            yield text(x + 8, y - 8, f"{period}, the knee" if each["knee"] else period, "tick")
+            period = f"{each.min_sync_period_seconds:g} s"
+            yield text(x + 8, y - 8, f"{period}, the knee" if each.knee else period, "tick")

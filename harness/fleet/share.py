@@ -12,6 +12,7 @@ from harness.fleet.cost import Cost
 from harness.fleet.latency import MICROSECONDS, summary
 from harness.fleet.stage import NS, PreparedScenario
 from harness.fleet.view import NO_SYNC, SENT_CODE, FleetView
+from harness.replay.result import Percentiles
 
 HEAT_COLUMNS = 120
 """Number of intervals in the heat map."""
@@ -31,9 +32,7 @@ class NodeFigures(NamedTuple):
     operations: int
     bytes: int
     work_seconds: float
-    p50: float | None
-    p99: float | None
-    most: float | None
+    convergence: Percentiles | None
     heat: array[int]
 
 
@@ -121,11 +120,10 @@ def lags_of(stage: PreparedScenario, view: FleetView, cost: Cost) -> list[float]
 def _figures(stage: PreparedScenario, view: FleetView, own: Counter[int]) -> NodeFigures:
     churn = view.operations[1:]
     ran = [operations for operations in churn if operations != NO_SYNC]
-    whole = summary(own) or {}
     return NodeFigures(
         view.node, view.zone, view.digest, sum(own.values()), len(ran), sum(not size for size in _sizes(view)),
         view.operations[0], view.bytes[0], sum(ran), sum(view.bytes[1:]), sum(map(stage.cost.seconds, ran)),
-        whole.get("p50"), whole.get("p99"), whole.get("max"), _heat(stage, churn),
+        summary(own), _heat(stage, churn),
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from harness.failure import Failure
 from harness.fleet.cost import Cost
@@ -55,13 +55,16 @@ class Asked(NamedTuple):
 
 @dataclass
 class Done:
-    """The sums by scenario, in order, with their shared part; `facts` describe where they were computed."""
+    """The sums by scenario, in order, with their shared part, and the processes that computed them."""
 
     tape: Tape
     nodes: list[str]
     stages: list[PreparedScenario] = field(default_factory=list)
     shares: list[Share] = field(default_factory=list)
-    facts: dict[str, Any] = field(default_factory=dict)
+    engine: str = "none"
+    workers: int = 1
+    lost: int = 0
+    views_seconds: float = 0.0
 
 
 def in_this_process(asked: Asked, progress: Progress) -> Done:
@@ -77,7 +80,7 @@ def in_this_process(asked: Asked, progress: Progress) -> Done:
             total.add(share(ready, stage.cost, piece))
             counted += len(piece)
             progress("views", counted, len(done.nodes) * len(done.stages))
-    done.facts = {"engine": "none", "workers": 1, "lost": 0, "views_seconds": time.perf_counter() - started}
+    done.views_seconds = time.perf_counter() - started
     return done
 
 
@@ -99,8 +102,8 @@ def spread(asked: Asked, client: Client, progress: Progress) -> Done:
     done = _begun(asked, tape, _arrived(client, [cost])[0].result())
     started = time.perf_counter()
     _collect(client, place, size, done, progress)
-    lost, took = len(began - _workers(client)), time.perf_counter() - started
-    done.facts = {"engine": "dask", "workers": len(began), "lost": lost, "views_seconds": took}
+    done.engine, done.workers, done.lost = "dask", len(began), len(began - _workers(client))
+    done.views_seconds = time.perf_counter() - started
     return done
 
 

@@ -6,10 +6,12 @@ import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+
+import msgspec
 
 from harness.fleet.cost import fitted
 from harness.fleet.knee import knee
+from harness.fleet.result import Sweep, SweepPoint, Swept
 from harness.fleet.scenario import Scenario
 from harness.fleet.share import share_of
 from harness.fleet.stage import NS, FleetSettings, staged
@@ -17,20 +19,6 @@ from harness.fleet.tape import Tape
 from harness.fleet.view import NO_SYNC, view
 from harness.fleet.work import unswept
 from harness.replay.kernels import open_kernel
-
-
-class Point(NamedTuple):
-    """One value, in seconds: syncs after the initial one, their cost, and the convergence of changes."""
-
-    min_sync_period_seconds: float
-    syncs: int
-    syncs_for_nothing: int
-    operations: int
-    cpu_seconds: float
-    p50_seconds: float
-    p99_seconds: float
-    max_seconds: float
-    knee: bool = False
 
 
 def cpu_seconds() -> float:
@@ -41,7 +29,7 @@ def cpu_seconds() -> float:
 
 def swept(
     tape: Tape, settings: FleetSettings, node: str, kernel: str, periods: Sequence[int], progress: Callable[[int], None]
-) -> list[Point]:
+) -> list[SweepPoint]:
     """One point per period (ns), in ascending order, with the knee marked; `kernel` as in a replay.
 
     KernelUnavailable and KernelError as there; ValueError if no change reached the kernel.
@@ -51,10 +39,10 @@ def swept(
         progress(number)
         points.append(_point(tape, settings, node, kernel, period))
     here = knee([(point.p99_seconds, point.cpu_seconds) for point in points])
-    return [point._replace(knee=number == here) for number, point in enumerate(points)]
+    return [msgspec.structs.replace(point, knee=number == here) for number, point in enumerate(points)]
 
 
-def _point(tape: Tape, settings: FleetSettings, node: str, kernel: str, period: int) -> Point:
+def _point(tape: Tape, settings: FleetSettings, node: str, kernel: str, period: int) -> SweepPoint:
     stage = staged(tape, Scenario("", period), settings)
     with unswept(), open_kernel(kernel, settings.mode) as target:
         seen = view(stage, node, cpu_seconds, target.kernel)
@@ -62,21 +50,24 @@ def _point(tape: Tape, settings: FleetSettings, node: str, kernel: str, period: 
     seconds = [seen.seconds[n] for n in ran]
     cost = fitted([seen.operations[n] for n in ran], seconds)
     [found] = share_of(replace(stage, cost=cost), [seen]).nodes
-    if found.p50 is None or found.p99 is None or found.most is None:
+    late = found.convergence
+    if late is None:
         raise ValueError(f"no change of this recording reaches the kernel of {node}: there is nothing to tune")
-    return Point(
-        period / NS, found.syncs, found.for_nothing, found.operations, sum(seconds), found.p50, found.p99, found.most
+    return SweepPoint(
+        period / NS,
+        found.syncs,
+        found.for_nothing,
+        found.operations,
+        sum(seconds),
+        late["p50"],
+        late["p99"],
+        late["max"],
     )
 
 
-def as_json(
-    source: str, tape: Tape, settings: FleetSettings, node: str, kernel: str, points: list[Point]
-) -> dict[str, Any]:
-    """The documented JSON object."""
+def sweep(source: str, tape: Tape, settings: FleetSettings, node: str, kernel: str, points: list[SweepPoint]) -> Sweep:
+    """The result; `source` as given."""
     times = [change.event.t for change in tape.changes]
-    return {
-        "recording": {"path": source, "sha256": tape.sha256, "seconds": (times[-1] - times[0]) / NS if times else 0.0},
-        "mode": settings.mode, "node": node, "kernel": kernel,
-        "method": "Kneedle (Satopaa et al., 2011) on p99 and CPU time",
-        "points": [point._asdict() for point in points],
-    }  # fmt: skip
+    recording = Swept(source, tape.sha256, (times[-1] - times[0]) / NS if times else 0.0)
+    method = "Kneedle (Satopaa et al., 2011) on p99 and CPU time"
+    return Sweep(recording, settings.mode, node, kernel, method, points)

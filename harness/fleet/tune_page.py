@@ -1,11 +1,9 @@
-"""Renders a sweep of minSyncPeriod as a self-contained HTML page; reads only its documented JSON form."""
+"""Renders a sweep of minSyncPeriod as a self-contained HTML page."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from harness.fleet import pictures
+from harness.fleet.result import Sweep
 from harness.fleet.terminal import SWEEP, knee_line, sweep_headline, sweep_rows
 from harness.html.page import NARROW, WIDE, Pictures, render
 
@@ -17,13 +15,13 @@ GLOSSARY = (
 )
 
 
-def tune_page(result: Mapping[str, Any], command: str) -> str:
+def tune_page(result: Sweep, command: str) -> str:
     """The document; `command` measures it again."""
-    points = list(result["points"])
+    points = result.points
     charts = (pictures.sweep(points, width, f"sweep-{name}") for width, name in ((WIDE, "wide"), (NARROW, "narrow")))
     return render(
         "harness.fleet", "tune.html.j2",
         headline=sweep_headline(result), knee=knee_line(result), sweep=Pictures(*charts), columns=SWEEP[:-1],
-        rows=[(row[:-1], each["knee"]) for row, each in zip(sweep_rows(result), points, strict=True)],
+        rows=[(row[:-1], each.knee) for row, each in zip(sweep_rows(result), points, strict=True)],
         glossary=GLOSSARY, command=command,
     )  # fmt: skip

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
+
+Manifest = dict[str, Any]
+"""An object of the API as decoded JSON; its fields are those of its kind."""
 
 
 class Kind(NamedTuple):

@@ -7,7 +7,6 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
@@ -15,7 +14,7 @@ from engine.config import NEWEST
 from engine.manifest import ManifestError
 from engine.proxier import Proxier
 from harness.acceptance.case_config import proxy_config
-from harness.acceptance.run import Tracers, shown
+from harness.acceptance.run import OutcomeFields, Tracers, shown
 from harness.judge.behaviour import PROTOCOL_NAMES, PROTOCOLS
 from harness.judge.oracle.settings import Settings, packed
 from harness.judge.packet import Packet
@@ -34,9 +33,19 @@ _SERVICE = re.compile(r"svc:(?P<namespace>[^/:]+)/(?P<name>[^/:]+)(:(?P<port>[^/
 class _Cluster:
     """The contents of OBJECTS: manifests by resource and (namespace, name), and their events."""
 
-    header: dict[str, Any]
+    header: JsonObject
     objects: dict[str, dict[tuple[str, str], JsonObject]]
     events: list[Event]
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """A packet's path through a node's rules, and its fate."""
+
+    mode: str
+    node: str | None
+    packet: str
+    steps: list[str]
+    outcome: OutcomeFields
 
 
 def explain(
@@ -49,8 +58,8 @@ def explain(
     node: str | None = None,
     at: Position | None = None,
     cluster_cidr: str | None = None,
-) -> dict[str, Any]:
-    """Packet, steps and outcome as JSON; ValueError for an unknown pod, Service or address."""
+) -> Explanation:
+    """Packet, steps and outcome; ValueError for an unknown pod, Service or address."""
     with open_source(path) as recording:
         nodes = NodeNames(path)
         cluster = _read(recording, at, nodes)
@@ -61,7 +70,7 @@ def explain(
 
 def explain_state(
     cluster: JsonObject, objects: Mapping[Key, msgspec.Raw], source: str, target: str, mode: str, node: str | None
-) -> dict[str, Any]:
+) -> Explanation:
     """The same for given objects; `cluster` is that of the recording's header.
 
     ManifestError for an object that the API would never send.
@@ -71,16 +80,16 @@ def explain_state(
     return _explained(_Cluster(cluster, _decoded(objects), events), source, target, mode, NEWEST, first, first)
 
 
-def as_text(found: Mapping[str, Any]) -> str:
+def as_text(found: Explanation) -> str:
     """What `explain` found, for a person."""
-    lines = [f"{found['packet']}  ({found['mode']}, node {found['node']})"]
-    for number, step in enumerate(found["steps"], 1):
+    lines = [f"{found.packet}  ({found.mode}, node {found.node})"]
+    for number, step in enumerate(found.steps, 1):
         rule, _, element = step.partition("    ")
         lines += [f"  {number:2} {rule}", *([f"       {element}"] if element else [])]
-    return "\n".join([*lines, _sentence(found["outcome"]), ""])
+    return "\n".join([*lines, _sentence(found.outcome), ""])
 
 
-def _sentence(outcome: Mapping[str, Any]) -> str:
+def _sentence(outcome: OutcomeFields) -> str:
     if outcome["outcome"] != "dnat":
         meaning = {"reject": "rejected with an ICMP error", "drop": "silently dropped", "no-op": "left alone"}
         return f"=> {outcome['outcome']}: {meaning[outcome['outcome']]}"
@@ -98,7 +107,7 @@ def _explained(
     first: str | None,
     cluster_cidr: str | None = None,
     error: Callable[[Event, str], Exception] | None = None,
-) -> dict[str, Any]:
+) -> Explanation:
     """`first` is the node used without `node`; `error` creates the exception for a bad event."""
     settings = Settings(
         cluster_cidr=cluster_cidr or cluster.header.get("clusterCIDR") or "",
@@ -123,13 +132,8 @@ def _explained(
     if len(packet.source) != len(destination):
         raise ValueError(f"--from {source} and --to {target} are of different IP families")
     trace = tracers.of_family(4 if len(destination) == 4 else 6).trace(packet)
-    return {
-        "mode": mode,
-        "node": proxier.state.node_name,
-        "packet": f"{_text(packet.source)} -> {_text(destination)} {PROTOCOL_NAMES[protocol]}/{port}",
-        "steps": list(trace.steps),
-        "outcome": shown(trace.outcome),
-    }
+    words = f"{_text(packet.source)} -> {_text(destination)} {PROTOCOL_NAMES[protocol]}/{port}"
+    return Explanation(mode, proxier.state.node_name, words, list(trace.steps), shown(trace.outcome))
 
 
 def _read(recording: Recording, at: Position | None, nodes: NodeNames) -> _Cluster:

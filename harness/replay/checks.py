@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Set
 from enum import Enum
 from functools import partial
-from typing import Any
 
 from engine.addresses import format_network
 from engine.model import Name
@@ -19,7 +18,8 @@ from harness.judge.verify import Following
 from harness.log.events import Event
 from harness.places.place import Place
 from harness.replay.kernels import ReplayTarget
-from harness.replay.result import ReplayResult
+from harness.replay.result import Verdict, Verification
+from harness.replay.tally import ReplayTally
 from harness.replay.verify import connections, held
 
 WAYS = {"full": ("readback", "packets"), "readback": ("readback",), "packets": ("packets",), "none": ()}
@@ -41,9 +41,9 @@ class Checks:
     """All checks of a run; `asked` is a key of WAYS, `every` the batches between checks (None: by time)."""
 
     def __init__(
-        self, proxier: Proxier, mode: str, target: ReplayTarget, result: ReplayResult, asked: str, every: int | None
+        self, proxier: Proxier, mode: str, target: ReplayTarget, tally: ReplayTally, asked: str, every: int | None
     ) -> None:
-        self._proxier, self._mode, self._target, self._result = proxier, mode, target, result
+        self._proxier, self._mode, self._target, self._tally = proxier, mode, target, tally
         self._asked, self._every = asked, every
         self.ways = WAYS[asked]
         self._unseen: list[Event] = []
@@ -76,7 +76,7 @@ class Checks:
         """Destinations that answered and are not affected by a sync of these Services."""
         self._touched |= names
         self._planned |= names
-        if self._packet_judge is None or len(self._result.differences) >= ENOUGH:
+        if self._packet_judge is None or len(self._tally.differences) >= ENOUGH:
             return []
         return self._packet_judge.steady(self._touched)
 
@@ -101,8 +101,8 @@ class Checks:
                 self._spent[way] += took if moment == CheckTime.BETWEEN else 0.0
                 self._checking += took
                 begun += took
-        self._result.checks += 1
-        self._result.differences += [f"after {when}: {line}" for line in found]
+        self._tally.checks += 1
+        self._tally.differences += [f"after {when}: {line}" for line in found]
 
     def _read_back(self, moment: CheckTime) -> list[str]:
         """Differences between the kernel's state and the expected state: of what changed, at first and last of all."""
@@ -126,8 +126,8 @@ class Checks:
         if self._packet_judge is None:
             limits = EMULATED if self._target.facts.get("machine") == "tcg" else FULL
             self._packet_judge = PacketJudge(place.world, self._mode, self._proxier.dataplanes, limits)
-        judge, syncs = self._packet_judge, self._result.syncs - self._packets_after
-        self._packets_after = self._result.syncs
+        judge, syncs = self._packet_judge, self._tally.syncs - self._packets_after
+        self._packets_after = self._tally.syncs
         if moment == CheckTime.BETWEEN:
             found = judge.changed(self._told, self._touched, syncs)
         else:
@@ -135,14 +135,14 @@ class Checks:
         self._touched.clear()
         self._sent.update(found.sent)
         self._unchecked.update(found.unchecked)
-        self._result.connections += found.sent.total()
+        self._tally.connections += found.sent.total()
         return found.differences
 
     def _connections(self, place: Place) -> list[str]:
         """Check with the node's own sockets if raw packets cannot be sent."""
         expected = {family: self._told.behaviour(family, self._mode) for family in self._proxier.dataplanes}
         tried, lost = connections(place, self._told, expected)
-        self._result.connections += tried
+        self._tally.connections += tried
         self._sent["connections from the node"] += tried
         self._unchecked["by packets: clients other than the node"] = None
         return lost
@@ -167,7 +167,7 @@ class Checks:
         )
         return Settings(cluster_cidr=",".join(pods), service_cidrs=services, version=config.version)
 
-    def verdict(self) -> tuple[bool | str, dict[str, Any]]:
+    def verdict(self) -> tuple[Verdict, Verification]:
         """`verified`, and the reason."""
         facts = self._target.facts
         unknown = ""
@@ -177,14 +177,13 @@ class Checks:
             unknown = "no kernel held the rules"
         elif not self._judged:
             unknown = "there was nothing to verify: no Service has an address"
-        about = {
-            "kind": self._asked,
-            "held_by": "memory" if facts["kind"] == "memory" else "kernel",
-            "unknown_because": unknown,
-            "checked": dict(self._checked),
-            "packets": dict(self._sent),
-            "not_checked": list(self._unchecked),
-        }
-        if self._result.differences:
-            return False, about | {"unknown_because": ""}
-        return "unknown" if unknown else True, about
+        wrong = bool(self._tally.differences)
+        about = Verification(
+            kind=self._asked,
+            held_by="memory" if facts["kind"] == "memory" else "kernel",
+            unknown_because="" if wrong else unknown,
+            checked=dict(self._checked),
+            packets=dict(self._sent),
+            not_checked=list(self._unchecked),
+        )
+        return False if wrong else "unknown" if unknown else True, about

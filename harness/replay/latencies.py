@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 from hdrh.histogram import HdrHistogram
 
+from harness.replay.result import Bin, Percentiles
+
 PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9}
 EXACT_UP_TO = 10_000
 """Number of samples up to which all are kept.  A histogram rounds the rank to the nearest sample, not up: for 99
@@ -35,15 +37,15 @@ class Latencies:
         self._highest = max(self._highest, seconds) if self.count else seconds
         self.count += 1
 
-    def summary(self) -> dict[str, float] | None:
+    def summary(self) -> Percentiles | None:
         """Percentiles and maximum in seconds, None without samples."""
         if not self.count:
             return None
         at = self._from_histogram if self.count > EXACT_UP_TO else self._nearest_rank()
         return {name: at(percent) for name, percent in PERCENTILES.items()} | {"max": self._highest}
 
-    def histogram(self) -> list[tuple[float, float, int]]:
-        """(lower bound, upper bound, samples) in seconds, from the first to the last non-empty bin."""
+    def histogram(self) -> list[Bin]:
+        """The distribution, from the first to the last non-empty bin."""
         counts: Counter[int] = Counter()
         buckets = self._histogram
         # Not by its iterator, which computes the bounds of the empty ones too, tens of thousands.
@@ -54,7 +56,7 @@ class Latencies:
                 counts[_range_of(value / 1.001e6)] += count
         if not counts:
             return []
-        return [(_end_of(n - 1) if n else 0.0, _end_of(n), counts[n]) for n in range(min(counts), max(counts) + 1)]
+        return [Bin(_end_of(n - 1) if n else 0.0, _end_of(n), counts[n]) for n in range(min(counts), max(counts) + 1)]
 
     def _nearest_rank(self) -> Callable[[float], float]:
         """The smallest sample that at least `percent` percent of all samples do not exceed."""

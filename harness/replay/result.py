@@ -1,128 +1,155 @@
-"""The result of a replay, and its JSON form (docs/replay-result.md)."""
+"""The result of a replay: what `harness replay --json` writes (docs/replay-result.md).  Seconds, bytes."""
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Literal
 
-from harness.judge.packets.lookout import WatchReport
-from harness.replay.effects import NOTHING, UNDONE
-from harness.replay.latencies import Latencies
-from harness.replay.timeline import Timeline
+from msgspec import Struct
 
-RANGE = ("above_seconds", "up_to_seconds", "count")
+Verdict = bool | Literal["unknown"]
+Percentiles = dict[str, float]
+"""Seconds by nearest rank: p50, p90, p99, p99.9 and max."""
 KINDS = ("endpointslice-changes", "service-edits", "deletes")
 
 
-@dataclass
-class Between:
-    """Totals of what was observed during all syncs."""
+class RecordingFacts(Struct, frozen=True):
+    """What was replayed; `services` and `endpoints` as of the end of the initial list."""
 
-    tried: int = 0
+    path: str
+    services: int
+    endpoints: int
+    sha256: str
+    events: int
+
+
+class EngineSettings(Struct, frozen=True):
+    """The engine's settings; `node` is None if the recording has no Node."""
+
+    mode: str
+    min_sync_period_seconds: float
+    node: str | None
+
+
+class InitialConvergence(Struct, frozen=True):
+    """Initial convergence, from opening the recording until every rule is live, and its parts."""
+
+    seconds: float = 0.0
+    read_seconds: float = 0.0
+    compute_seconds: float = 0.0
+    apply_seconds: float = 0.0
+    conntrack_seconds: float = 0.0
+
+
+class Bin(Struct, frozen=True):
+    """One range of a histogram: the number of samples in it."""
+
+    above_seconds: float
+    up_to_seconds: float
+    count: int
+
+
+class ChangeGroup(Struct, frozen=True):
+    """Convergence of some of the changes; None without any."""
+
+    count: int
+    convergence_seconds: Percentiles | None
+
+
+class ChangeLatencies(Struct, frozen=True, kw_only=True):
+    """Latencies of the changes that reached the kernel; None without changes.
+
+    `histograms` has the distributions `work` and `convergence`, whose bins follow each other.  `by_kind` has each of
+    KINDS, `clocks` the number of times that each clock ended, `not_counted` the events without an effect on the
+    kernel, by reason.
+    """
+
+    count: int
+    convergence_seconds: Percentiles | None
+    work_seconds: Percentiles | None
+    engine_work_seconds: Percentiles | None
+    hidden_seconds: Percentiles | None
+    conntrack_seconds: Percentiles | None
+    queue_seconds: Percentiles | None
+    queued: int
+    pacing_seconds: Percentiles | None
+    histograms: dict[str, list[Bin]]
+    by_kind: dict[str, ChangeGroup]
+    clocks: dict[str, int]
+    not_counted: dict[str, int]
+
+
+class TimelineInterval(Struct):
+    """Totals and worst latencies of the syncs due in one interval, which begins at `at_seconds`."""
+
+    at_seconds: float
+    syncs: int = 0
+    changes: int = 0
+    operations: int = 0
+    work_seconds: float = 0.0
+    queue_seconds: float = 0.0
+    convergence_seconds: float = 0.0
+
+
+class Timeline(Struct, frozen=True):
+    """The syncs over the recording's time: the intervals of `step_seconds` with at least one sync."""
+
+    step_seconds: float
+    stretches: list[TimelineInterval]
+
+
+class Between(Struct):
+    """Totals of what was observed during syncs; a time is None if nothing could show it."""
+
+    connections: int = 0
     lost: int = 0
-    gap: float = 0.0
-    half_done: float = 0.0
+    longest_gap_seconds: float | None = None
+    half_done_seconds: float | None = None
     generations: int = 0
-    most_generations: int = 0
+    most_generations_in_a_sync: int = 0
     overruns: int = 0
 
-    def add(self, seen: WatchReport) -> None:
-        """Add one sync."""
-        self.tried += seen.tried
-        self.lost += seen.lost
-        self.gap = max(self.gap, *seen.gaps.values(), 0.0)
-        self.half_done = max(self.half_done, seen.half_done_seconds)
-        count = len(seen.generations)
-        self.generations += count
-        self.most_generations = max(self.most_generations, count)
-        self.overruns += seen.overrun
 
-    def as_json(self) -> dict[str, Any]:
-        """The documented JSON object."""
-        return {
-            "connections": self.tried,
-            "lost": self.lost,
-            "longest_gap_seconds": self.gap if self.tried else None,
-            "half_done_seconds": self.half_done if self.generations else None,
-            "generations": self.generations,
-            "most_generations_in_a_sync": self.most_generations,
-            "overruns": self.overruns,
-        }
+class Verification(Struct, frozen=True):
+    """How the rules were verified: `checked` and `packets` are counts by kind, `not_checked` is in words."""
+
+    kind: str
+    held_by: str
+    unknown_because: str
+    checked: dict[str, int]
+    packets: dict[str, int]
+    not_checked: list[str]
 
 
-@dataclass
-class ReplayResult:
-    """Figures of one run; seconds, bytes. `verified` is True, False or "unknown"."""
+class Objective(Struct, frozen=True):
+    """`figure` is the worst of all runs, of `samples` samples; `why` it is not true, else empty."""
 
-    recording: dict[str, Any]
-    engine: dict[str, Any]
-    kernel: dict[str, Any]
-    digest: str = ""
-    syncs: int = 0
-    operations: int = 0
-    bytes: int = 0
-    initial: dict[str, float] = field(default_factory=dict)
-    convergence: Latencies = field(default_factory=Latencies)
-    work: Latencies = field(default_factory=Latencies)
-    conntrack: Latencies = field(default_factory=Latencies)
-    engine_word: Latencies = field(default_factory=Latencies)
-    hidden: Latencies = field(default_factory=Latencies)
-    pacing: Latencies = field(default_factory=Latencies)
-    queue: Latencies = field(default_factory=Latencies)
-    queued: int = 0
-    timeline: Timeline = field(default_factory=Timeline)
-    not_counted: dict[str, int] = field(default_factory=lambda: {NOTHING: 0, UNDONE: 0})
-    clocks: Counter[str] = field(default_factory=Counter)
-    between: Between = field(default_factory=Between)
-    flows_removed: int = 0
-    by_kind: dict[str, Latencies] = field(default_factory=lambda: {kind: Latencies() for kind in KINDS})
-    verified: bool | str = "unknown"
-    checks: int = 0
-    connections: int = 0
-    verification: dict[str, Any] = field(default_factory=dict)
-    differences: list[str] = field(default_factory=list)
-    peak_rss_bytes: int = 0
+    name: str
+    limit: float | str | None
+    figure: float | str | None
+    samples: int
+    verdict: Verdict
+    why: str = ""
 
-    def as_json(self) -> dict[str, Any]:
-        """The documented JSON object."""
-        return {
-            "recording": self.recording,
-            "engine": self.engine,
-            "kernel": self.kernel,
-            "digest": self.digest,
-            "syncs": self.syncs,
-            "operations": self.operations,
-            "bytes": self.bytes,
-            "flows_removed": self.flows_removed,
-            "initial": self.initial,
-            "change": {
-                "count": self.convergence.count,
-                "convergence_seconds": self.convergence.summary(),
-                "work_seconds": self.work.summary(),
-                "engine_work_seconds": self.engine_word.summary(),
-                "hidden_seconds": self.hidden.summary(),
-                "conntrack_seconds": self.conntrack.summary(),
-                "queue_seconds": self.queue.summary(),
-                "queued": self.queued,
-                "pacing_seconds": self.pacing.summary(),
-                "histograms": {
-                    name: [dict(zip(RANGE, each, strict=True)) for each in latencies.histogram()]
-                    for name, latencies in (("work", self.work), ("convergence", self.convergence))
-                },
-                "by_kind": {
-                    kind: {"count": v.count, "convergence_seconds": v.summary()} for kind, v in self.by_kind.items()
-                },
-                "clocks": dict(self.clocks),
-                "not_counted": self.not_counted,
-            },
-            "timeline": self.timeline.as_json(),
-            "between_syncs": self.between.as_json(),
-            "verified": self.verified,
-            "checks": self.checks,
-            "connections": self.connections,
-            "verification": self.verification,
-            "differences": self.differences,
-            "objectives": [],
-            "peak_rss_bytes": self.peak_rss_bytes,
-        }
+
+class ReplayResult(Struct, frozen=True, kw_only=True):
+    """One run; `kernel` has its kind, and versions of the kernel and of the mode's tools."""
+
+    recording: RecordingFacts
+    engine: EngineSettings
+    kernel: dict[str, str]
+    digest: str
+    syncs: int
+    operations: int
+    bytes: int
+    flows_removed: int
+    initial: InitialConvergence
+    change: ChangeLatencies
+    timeline: Timeline
+    between_syncs: Between
+    verified: Verdict
+    checks: int
+    connections: int
+    verification: Verification
+    differences: list[str]
+    objectives: list[Objective]
+    peak_rss_bytes: int

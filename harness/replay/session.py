@@ -8,7 +8,6 @@ and no wait is hidden, at any replay speed.  The times reported by a sync are on
 from __future__ import annotations
 
 import gc
-import resource as process
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,10 +31,10 @@ from harness.replay.checks import WAYS, Checks, CheckTime
 from harness.replay.config import proxy_config
 from harness.replay.effects import NOTHING, SENT, Effects, service_of
 from harness.replay.kernels import ReplayTarget
-from harness.replay.result import ReplayResult
+from harness.replay.result import EngineSettings, InitialConvergence, RecordingFacts, ReplayResult, TimelineInterval
 from harness.replay.rolling import ChangeSample, Watchers
 from harness.replay.schedule import Batch, batches
-from harness.replay.timeline import TimelineInterval
+from harness.replay.tally import ReplayTally
 
 NS = 1_000_000_000
 ONE_TRANSACTION_BYTES = 64 << 10
@@ -82,7 +81,7 @@ class ReplaySession:
         self._target = target
         self._progress = progress
         self._watchers = watchers or Watchers()
-        self._events = 0
+        self._events = self._services = self._endpoints = 0
         self._doing = "reading the initial list, events"
         self._finished = 0.0
         self._initial_seconds: float | None = None
@@ -114,16 +113,12 @@ class ReplaySession:
                 conntrack=self._target.conntrack,
                 flow_addresses=self._target.place.own_addresses if self._target.place else (),
             )
-            self._result = ReplayResult(
-                recording={"path": self._source},
-                engine={"mode": self._options.mode, "min_sync_period_seconds": self._options.min_sync_period / NS},
-                kernel=self._target.facts,
-            )
+            self._tally = ReplayTally()
             self._checks = Checks(
                 self._proxier,
                 self._options.mode,
                 self._target,
-                self._result,
+                self._tally,
                 self._options.verify,
                 self._options.check_every,
             )
@@ -133,8 +128,7 @@ class ReplaySession:
             self._churn(batches(rest, events, self._window, self._options.min_sync_period))
             for _ in () if self._options.follow else events:
                 pass  # the checksum covers the rest of a recording beyond the window
-            self._result.recording["sha256"] = recording.sha256
-        return self._finish()
+        return self._finish(recording.sha256)
 
     def _config(self, cluster: JsonObject) -> ProxyConfig:
         """The options' pod CIDRs, else those in the recording's header."""
@@ -152,31 +146,22 @@ class ReplaySession:
     def _initial(self, events: Iterator[Event], started: float) -> list[Event]:
         awaited = frozenset({"nodes"}).intersection(self._recording.header.resources)
         walk, rest = initial_part(events, self._window, awaited)
-        services = 0
         for event in walk:
             self._observe(event)
             self._nodes.observe(event)
             if event.resource == "services":
-                services += (event.type == "ADDED") - (event.type == "DELETED")
+                self._services += (event.type == "ADDED") - (event.type == "DELETED")
         self._nodes.require(self._options.node)
         read = time.perf_counter() - started
         self._progress("computing and applying the initial program", 0)
         sync = self._proxier.sync()
         self._account(sync)
-        self._result.initial = {
-            "seconds": time.perf_counter() - started,
-            "read_seconds": read,
-            "compute_seconds": sync.compute_seconds,
-            "apply_seconds": sync.apply_seconds,
-            "conntrack_seconds": sync.conntrack_seconds,
-        }
-        self._initial_seconds = self._result.initial["seconds"]
-        state = self._proxier.state
-        self._result.recording["services"] = services
-        self._result.recording["endpoints"] = sum(
-            len(piece.endpoints) for slices in state.slices.values() for piece in slices.values()
+        self._tally.initial = InitialConvergence(
+            time.perf_counter() - started, read, sync.compute_seconds, sync.apply_seconds, sync.conntrack_seconds
         )
-        self._result.engine["node"] = state.node_name
+        self._initial_seconds = self._tally.initial.seconds
+        slices = self._proxier.state.slices.values()
+        self._endpoints = sum(len(piece.endpoints) for pieces in slices for piece in pieces.values())
         self._check("the initial sync", CheckTime.FIRST)
         return rest
 
@@ -193,7 +178,7 @@ class ReplaySession:
                     time.sleep(max(0.0, due - time.perf_counter()))
                 synced = self._sync_batch(batch, lookout)
                 ignored = f"seq {batch.events[-1].seq}, which asked for no sync"
-                self._check(f"sync {self._result.syncs}" if synced else ignored, CheckTime.BETWEEN)
+                self._check(f"sync {self._tally.syncs}" if synced else ignored, CheckTime.BETWEEN)
 
     @contextmanager
     def _looking_out(self) -> Iterator[Lookout | None]:
@@ -218,7 +203,7 @@ class ReplaySession:
         for event in batch.events:
             self._nodes.observe(event)
         if not self._proxier.state.pending:
-            self._result.not_counted[NOTHING] += len(changed)
+            self._tally.not_counted[NOTHING] += len(changed)
             if lookout:
                 lookout.report()
             return False
@@ -236,20 +221,20 @@ class ReplaySession:
 
     def _account_seen(self, seen: WatchReport, sync: Sync, steady: list[Question], started: float) -> float | None:
         """Record the observations of a sync; returns seconds until the kernel's last notification, None without one."""
-        moment = f"during sync {self._result.syncs}"
-        self._result.between.add(seen)
+        moment = f"during sync {self._tally.syncs}"
+        self._tally.saw(seen)
         for target, seconds in seen.gaps.items():
-            self._result.differences.append(
+            self._tally.differences.append(
                 f"{moment}: {steady[target]}: it did not change, but connections were lost for {seconds:.3f} s"
             )
         for name, seconds in seen.apart.items() if sync.bytes <= ONE_TRANSACTION_BYTES else ():
-            self._result.differences.append(
+            self._tally.differences.append(
                 f"{moment}: an element deleted in {name} was added again {seconds:.3f} s later, in another transaction"
             )
         if seen.generations and not seen.overrun:
             return seen.generations[-1].at - started
         if self._announced and sync.bytes and not seen.overrun:
-            self._result.differences.append(
+            self._tally.differences.append(
                 f"{moment}: {sync.bytes} bytes were sent, but the kernel announced no change"
             )
         return None
@@ -270,7 +255,7 @@ class ReplaySession:
         whole, live = took
         work = whole - sync.conntrack_seconds if live is None else live
         through = whole if live is None or sync.conntrack_removed else live
-        result = self._result
+        tally = self._tally
         word = observed + sync.compute_seconds + sync.apply_seconds
         due = batch.due / NS
         queue = max(0.0, self._finished - due)
@@ -279,24 +264,24 @@ class ReplaySession:
         stretch = TimelineInterval(due, 1, 0, sync.operations, work, queue)
         for event, effect in changes:
             if effect != SENT:
-                result.not_counted[effect] += 1
+                tally.not_counted[effect] += 1
                 continue
             latency = begun + through - event.t / NS
-            result.clocks["harness" if live is None else "kernel"] += 1
-            result.convergence.record(latency)
-            result.work.record(work)
-            result.engine_word.record(word)
-            result.hidden.record(work - word)
-            result.conntrack.record(sync.conntrack_seconds)
-            result.queue.record(queue)
-            result.queued += queue > 0
-            result.pacing.record(due - event.t / NS)
-            result.by_kind[kind_of(event)].record(latency)
+            tally.clocks["harness" if live is None else "kernel"] += 1
+            tally.convergence.record(latency)
+            tally.work.record(work)
+            tally.engine_word.record(word)
+            tally.hidden.record(work - word)
+            tally.conntrack.record(sync.conntrack_seconds)
+            tally.queue.record(queue)
+            tally.queued += queue > 0
+            tally.pacing.record(due - event.t / NS)
+            tally.by_kind[kind_of(event)].record(latency)
             self._watchers.changed(event, ChangeSample(work, queue, latency))
             stretch.changes += 1
             stretch.convergence_seconds = max(stretch.convergence_seconds, latency)
-        result.timeline.add(stretch)
-        self._watchers.synced(self._events, len(result.differences))
+        tally.intervals.add(stretch)
+        self._watchers.synced(self._events, len(tally.differences))
 
     def _observe(self, event: Event) -> bool:
         if event.ticks:
@@ -313,26 +298,27 @@ class ReplaySession:
             raise self._recording.error(event, f"{event.type} {event.resource}: {error}") from error
 
     def _account(self, sync: Sync) -> None:
-        self._result.syncs += 1
-        self._result.operations += sync.operations
-        self._result.bytes += sync.bytes
-        self._result.flows_removed += sync.conntrack_removed
+        self._tally.syncs += 1
+        self._tally.operations += sync.operations
+        self._tally.bytes += sync.bytes
+        self._tally.flows_removed += sync.conntrack_removed
 
     def _check(self, when: str, moment: CheckTime) -> None:
         if moment != CheckTime.BETWEEN:
             self._progress(f"checking the kernel after {when}", 0)
         self._checks.check(when, moment)
 
-    def _finish(self) -> ReplayResult:
+    def _finish(self, sha256: str) -> ReplayResult:
         self._check("the last sync", CheckTime.LAST)
-        self._nodes.note_deleted(self._proxier.state.node_name)
-        result = self._result
-        result.recording["events"] = self._events
-        result.digest = self._proxier.digest
-        result.engine["node"] = self._proxier.state.node_name
-        result.verified, result.verification = self._checks.verdict()
-        result.peak_rss_bytes = process.getrusage(process.RUSAGE_SELF).ru_maxrss * 1024
-        return result
+        options, node = self._options, self._proxier.state.node_name
+        self._nodes.note_deleted(node)
+        return self._tally.result(
+            RecordingFacts(self._source, self._services, self._endpoints, sha256, self._events),
+            EngineSettings(options.mode, options.min_sync_period / NS, node),
+            self._target.facts,
+            self._proxier.digest,
+            self._checks.verdict(),
+        )
 
 
 def narrowed(asked: Window, named: Window) -> Window:

@@ -8,12 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 
 from harness.bench.churn import Collector, batches
 from harness.bench.history import line_of
 from harness.bench.page import page
+from harness.bench.result import BenchResult
 from harness.bench.rows import CHURNS, SYNC_ONLY
 from harness.bench.verdict import steps_of
 from harness.cli import main
@@ -122,15 +125,15 @@ def test_every_kind_of_churn_makes_its_changes(churn):
 @pytest.fixture(scope="module")
 def shown(finished) -> Path:
     """The page of the run above with a history of thirty nights, with a step."""
-    result = json.loads((finished / "out.json").read_text())
-    lines = []
+    result = msgspec.json.decode((finished / "out.json").read_bytes(), type=BenchResult)
+    line, lines = line_of(result), []
     for night in range(30):
-        line = json.loads(json.dumps(line_of(result)))
-        for name, held in line["figures"].items():
+        figures = {}
+        for name, held in line.figures.items():
             slower = 1.25 if night >= 22 and name.startswith(STEADY) else 1.0
-            held["relative"] = held.get("relative", 1.0) * slower * (1 + night % 4 / 50)
-        lines.append(line | {"commit": f"c{night}"})
-    result["steps"] = steps_of(lines)
+            figures[name] = replace(held, relative=(held.relative or 1.0) * slower * (1 + night % 4 / 50))
+        lines.append(replace(line, figures=figures, commit=f"c{night}"))
+    result = replace(result, steps=steps_of(lines))
     path = finished / "page.html"
     path.write_text(page(result, lines, "harness bench --html page.html"))
     return path

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
+from msgspec.structs import replace
 
+from harness.bench.facts import BenchFacts
 from harness.bench.gates import by_history, by_pairs, by_saved, verdict
-from harness.bench.history import HistoryError, append, line_of, read
-from harness.bench.result import result
+from harness.bench.history import HistoryError, HistoryLine, append, line_of, read
+from harness.bench.result import BenchMachine, BenchResult, GateFinding
 from harness.bench.rows import PROFILES, BenchRow, parsed, rows_of
 from harness.bench.samples import Record, Sample, Samples
+from harness.bench.summary import result
 from harness.bench.verdict import steps_of
 
-FACTS = {"machine": {"cpu": "x", "cpus": 2, "memory_mib": 1, "load": 0.1}, "kernel": "6", "tools": {}, "commit": None}
+FACTS = BenchFacts(BenchMachine("x", 2, 1, 0.1), "6", {}, None)
 ROW = BenchRow("nftables", 1_000, 10, "steady")
 
 
@@ -24,15 +25,14 @@ def samples(factor: float = 1.0, clock: float = 1.0, count: int = 40) -> Samples
     return Samples(change=change, memory=[100], rules=10, elements=1_000)
 
 
-def run(candidate: Samples, baseline: Samples | None = None, machine: float = 1.0) -> dict:
+def run(candidate: Samples, baseline: Samples | None = None, machine: float = 1.0) -> BenchResult:
     references = {name: {"seconds": machine, "cpu_seconds": machine} for name in ("json", "loop")}
     record = Record(ROW, candidate, baseline, references, 1.0)
-    found = result([record], "quick", "main" if baseline else "", FACTS, "2026-01-01T00:00:00Z")
-    return found | {"steps": [], "gate": None}
+    return result([record], "quick", "main" if baseline else "", FACTS, "2026-01-01T00:00:00Z")
 
 
-def red(found: list[dict]) -> list[str]:
-    return [each["figure"] for each in found if each["red"]]
+def red(found: list[GateFinding]) -> list[str]:
+    return [each.figure for each in found if each.red]
 
 
 def test_pairs():
@@ -43,8 +43,8 @@ def test_pairs():
 
 def test_too_few_pairs_are_no_evidence():
     found, _ = by_pairs(run(samples(1.5, count=7), samples(count=7)), 10)
-    assert [each["figure"] for each in found] == ["change.seconds", "change.cpu_seconds"] and red(found) == []
-    assert verdict(10, [], 0)["passed"] == "unknown"
+    assert [each.figure for each in found] == ["change.seconds", "change.cpu_seconds"] and red(found) == []
+    assert verdict(10, [], 0).passed == "unknown"
 
 
 def test_a_longer_tail_alone_fails_the_gate():
@@ -69,7 +69,7 @@ def test_memory_measured_from_outside_needs_as_many_pairs_as_times():
     light.memory = [100, 100]
     record = Record(BenchRow("nftables", 30, 2, "steady", "proxy-engine"), heavy, light, *about)
     found, _ = by_pairs(result([record], "quick", "main", FACTS, ""), 10)
-    assert [(each["figure"], each["red"]) for each in found] == [("peak_memory_bytes", False)]
+    assert [(each.figure, each.red) for each in found] == [("peak_memory_bytes", False)]
 
 
 def test_a_row_that_only_the_baseline_can_do():
@@ -83,7 +83,7 @@ def test_a_saved_result_of_a_slower_machine_is_scaled():
     assert red(by_saved(run(samples(clock=3)), run(samples()), 10)[0]) == [], "others may have used the machine"
 
 
-def lines(*factors: float) -> list[dict]:
+def lines(*factors: float) -> list[HistoryLine]:
     noise = (0.99, 1.01, 1.0, 1.02, 0.98)
     return [line_of(run(samples(factor * noise[n % 5]))) for n, factor in enumerate(factors)]
 
@@ -91,13 +91,9 @@ def lines(*factors: float) -> list[dict]:
 def test_a_history():
     assert by_history(lines(*[1.0] * 12), 10)[0] == []
     jump, _ = by_history(lines(*[1.0] * 12, 1.3), 10)
-    assert [(each["how"], each["since"], each["red"]) for each in jump] == [("jump", 12, False)], (
-        "one run is no evidence"
-    )
+    assert [(each.how, each.since, each.red) for each in jump] == [("jump", 12, False)], "one run is no evidence"
     step, _ = by_history(lines(*[1.0] * 12, *[1.2] * 4), 10)
-    assert [(each["how"], each["since"], each["figure"]) for each in step] == [
-        ("step", 12, "change.cpu_seconds")
-    ] and red(step)
+    assert [(each.how, each.since, each.figure) for each in step] == [("step", 12, "change.cpu_seconds")] and red(step)
     assert by_history(lines(*[1.0] * 12, *[1.2] * 9), 10)[0] == [], "by then it is the new state of things"
     assert by_history(lines(*[1.0] * 12, *[0.8] * 4), 10)[0] == [], "faster"
     assert by_history(lines(1.0, 2.0), 10) == ([], 0), "too short to judge"
@@ -105,9 +101,9 @@ def test_a_history():
 
 def test_steps_name_their_run():
     held = lines(*[1.0] * 12, *[1.2] * 6)
-    held[12]["commit"] = "abc"
+    held[12] = replace(held[12], commit="abc")
     (step,) = steps_of(held)
-    assert (step["index"], step["commit"], step["row"]) == (12, "abc", ROW.id)
+    assert (step.index, step.commit, step.row) == (12, "abc", ROW.id)
 
 
 def test_the_file_is_appended_to_and_bad_lines_are_named(tmp_path):
@@ -115,7 +111,7 @@ def test_the_file_is_appended_to_and_bad_lines_are_named(tmp_path):
     held = lines(1.0, 1.1)
     for line in held:
         append(path, line)
-    assert read(path) == json.loads(json.dumps(held))
+    assert read(path) == held
     path.write_text(path.read_text() + "{}\n")
     with pytest.raises(HistoryError, match="line 3"):
         read(path)

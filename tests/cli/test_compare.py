@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -19,6 +20,7 @@ from harness.conformance.corpus.clusters import E1, E2, LB, end, node, service, 
 from harness.judge.oracle import Oracle, Settings
 from harness.judge.oracle.differences import FACTS, differences
 from harness.modes import MODES
+from harness.replay.compare.result import Comparison
 from harness.replay.report.comparison import print_comparison
 from tests.cases.synced import oracle_of
 
@@ -80,7 +82,7 @@ def test_different_kernels_are_reported():
     for run, release in zip(made["modes"], ("6.1.0", "6.18.0"), strict=True):
         run["result"]["kernel"] |= {"kind": "netns", "release": release}
     shown = Console(record=True, width=200, file=io.StringIO())
-    print_comparison(made, shown)
+    print_comparison(msgspec.convert(made, Comparison), shown)
     assert "DIFFERENT KERNELS" in shown.export_text()
 
 

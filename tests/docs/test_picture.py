@@ -31,6 +31,6 @@ def test_the_picture_is_of_this_replay(monkeypatch):
     monkeypatch.chdir(ROOT)
     with open_kernel("memory", "nftables") as target:
         now = ReplaySession(LARGE, ReplayOptions(verify="none"), target, lambda *_: None).run()
-    expected = lines(picture(now.as_json()))
+    expected = lines(picture(now))
     assert len(expected) >= 9
     assert lines(PICTURE.read_text()) == expected, f"run: harness replay {LARGE} --svg {PICTURE.relative_to(ROOT)}"

@@ -34,7 +34,7 @@ def in_process(path: str, mode: str) -> int:
     opened = mode_of(mode).memory()
     target = ReplayTarget(opened.kernel, opened.view, {"kind": "memory"}, None)
     result = ReplaySession(path, ReplayOptions(mode=mode, verify="none"), target, lambda *_: None).run()
-    return result.as_json()["change"]["count"]
+    return result.change.count
 
 
 @pytest.mark.parametrize("mode", MODES)

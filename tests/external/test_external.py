@@ -17,6 +17,7 @@ from harness.judge.packet import Packet
 from harness.judge.packets.attempts import Attempts
 from harness.kube.proxy import Command, CommandError, command, commands
 from harness.places.world import World
+from harness.replay.compare.result import OwnMetrics
 from tests.docs.test_schemas import check
 from tests.waiting import until
 
@@ -38,16 +39,16 @@ def small(tmp_path_factory) -> str:
 @pytest.mark.parametrize("variant", ["nft", "legacy"])
 def test_another_proxy_is_measured_and_verified(small, variant, kernel_namespaces):
     found = run(small, foreign(), "iptables", ExternalOptions(give_up_seconds=60, variant=variant))
-    result = found["result"]
-    assert (found["state"], found["exit_code"], result["missed"], result["wrong"]) == ("verified", 0, [], [])
-    change = result["change"]
+    result = found.result
+    assert (found.state, found.exit_code, result.missed, result.wrong) == ("verified", 0, [], [])
+    change = result.change
     # A change counts as unseen if no packet happened to show it before it was made.
-    assert change["count"] + change["unseen"] == 7 and change["unseen"] <= 1
-    assert set(change["by_kind"]) <= {"deletes", "endpointslice-changes", "service-edits"}
-    assert 0 < change["latency_seconds"]["p50"] <= change["latency_seconds"]["max"]
-    assert change["clocks"].get("kernel", 0) >= 4  # an exchange of one endpoint is seen by packets where nothing tells
-    assert result["first_sync_seconds"] > 0 and result["peak_memory_bytes"] > 5 << 20
-    assert result["own_metrics"] is None
+    assert change.count + change.unseen == 7 and change.unseen <= 1
+    assert set(change.by_kind) <= {"deletes", "endpointslice-changes", "service-edits"}
+    assert 0 < change.latency_seconds["p50"] <= change.latency_seconds["max"]
+    assert change.clocks.get("kernel", 0) >= 4  # an exchange of one endpoint is seen by packets where nothing tells
+    assert result.first_sync_seconds > 0 and result.peak_memory_bytes > 5 << 20
+    assert result.own_metrics is None
 
 
 @pytest.mark.parametrize(
@@ -60,18 +61,18 @@ def test_another_proxy_is_measured_and_verified(small, variant, kernel_namespace
 )
 def test_a_broken_proxy_is_a_row_with_a_reason(small, fault, state, code, words, kernel_namespaces):
     found = run(small, foreign(fault), "iptables", HASTY)
-    assert (found["state"], found["exit_code"]) == (state, code)
-    assert words in found["reason"]
-    assert found["result"]["verified"] is False and found["result"]["first_sync_seconds"] is None
+    assert (found.state, found.exit_code) == (state, code)
+    assert words in found.reason
+    assert found.result.verified is False and found.result.first_sync_seconds is None
 
 
 def test_a_deletion_that_is_missed_is_named(small, kernel_namespaces):
     found = run(small, foreign("keeps"), "iptables", ExternalOptions(give_up_seconds=60))
-    missed = found["result"]["missed"]
-    assert (found["state"], found["exit_code"]) == ("wrong", 5)
+    missed = found.result.missed
+    assert (found.state, found.exit_code) == ("wrong", 5)
     assert len(missed) == 1 and "172.30.0.3 tcp/80" in missed[0] and "arrived at 10.0.1.3:8080" in missed[0]
-    change = found["result"]["change"]
-    assert change["count"] + change["unseen"] == 6 and change["unseen"] <= 1 and change["missed"] == 1
+    change = found.result.change
+    assert change.count + change.unseen == 6 and change.unseen <= 1 and change.missed == 1
 
 
 def test_compare_has_one_table_for_engine_and_proxies(small, tmp_path, kernel_namespaces):
@@ -133,7 +134,7 @@ def test_a_proxys_own_metrics_are_added_over_families():
             f'NAME_count{{ip_family="{family}"}} 10',
         )
     )
-    assert own_word(page) == {"syncs": 20, "mean_seconds": 0.1, "p99_below_seconds": 0.2}
+    assert own_word(page) == OwnMetrics(20, 0.1, 0.2)
     assert own_word("") is None
 
 
@@ -164,7 +165,7 @@ def test_children_in_a_session_of_their_own_end_with_the_proxy(small, tmp_path, 
     line = (
         f"sh -c 'setsid sh -c \"echo \\$\\$ > {written}; exec sleep 600\" & until [ -s {written} ]; do :; done; exit 4'"
     )
-    assert run(small, command("x", line), "iptables", HASTY)["state"] == "crashed"
+    assert run(small, command("x", line), "iptables", HASTY).state == "crashed"
     child = Path(f"/proc/{written.read_text().strip()}")
     until(lambda: not child.exists())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import click
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -12,6 +13,7 @@ from harness.cli import main
 from harness.cli.fleet import selected
 from harness.fleet.gates import judged
 from harness.fleet.pictures import shade
+from harness.fleet.result import FleetResult, Sampled
 
 DEMO = "recordings/demo.jsonl"
 NAMES = [f"node-{n:02}" for n in range(10)]
@@ -75,12 +77,12 @@ def test_wrong_options_are_refused_before_any_work():
     assert done.exit_code == 2 and "standard input" in done.output
 
 
-def test_a_digest_that_differs_fails_with_3_and_an_unverified_kernel_is_unknown():
-    one = {"node": "node-1", "kernel": "netns", "view_digest": "a", "replay_digest": "b", "verified": "unknown"}
-    result = {"samples": [one | {"differences": 0}], "columns": [], "changes": []}
+def test_a_digest_that_differs_fails_with_3_and_an_unverified_kernel_is_unknown(written):
+    one = Sampled("node-1", "netns", "a", "b", "unknown", 0, 1.0, None, agrees=False)
+    result = msgspec.structs.replace(msgspec.convert(written[1], FleetResult), samples=[one])
     digests, kernels = judged(result, {})
-    assert (digests.verdict, digests.code) == (False, 3) and "node-1" in digests.why
-    assert kernels.verdict is None and "not verified" in kernels.why
+    assert (digests.objective.verdict, digests.code) == (False, 3) and "node-1" in digests.objective.why
+    assert kernels.objective.verdict == "unknown" and "not verified" in kernels.objective.why
 
 
 def test_colours_are_logarithmic():

@@ -41,7 +41,7 @@ def test_every_node_sees_what_its_own_replay_sends(source, mode):
         assert (each.operations + each.initial_operations, each.bytes + each.initial_bytes, each.syncs + 1) == (
             alone.operations, alone.bytes, alone.syncs,
         )  # fmt: skip
-        assert each.changes == alone.convergence.count
+        assert each.changes == alone.change.count
     assert len({each.digest for each in found.nodes}) == len(tape.nodes), "nodes do differ"
 
 
@@ -50,10 +50,10 @@ def test_convergence_is_that_of_the_replay_up_to_the_cost_of_a_sync():
     for scenario in scenarios(SECOND, ["minSyncPeriod=5s"]):
         cost = measured(tape, scenario, FleetSettings("nftables"))
         [node] = share(prepared(tape, scenario, FleetSettings("nftables")), cost, ["node-0002"]).nodes
-        whole = replayed(DEMO, "nftables", "node-0002", scenario.min_sync_period).convergence.summary()
+        whole = replayed(DEMO, "nftables", "node-0002", scenario.min_sync_period).change.convergence_seconds
         slowest = cost.seconds(1000)
-        assert node.p50 == pytest.approx(whole["p50"], abs=slowest + 0.2)
-        assert node.p99 > 0.9 * scenario.min_sync_period / NS
+        assert node.convergence["p50"] == pytest.approx(whole["p50"], abs=slowest + 0.2)
+        assert node.convergence["p99"] > 0.9 * scenario.min_sync_period / NS
 
 
 def test_a_node_counts_once():

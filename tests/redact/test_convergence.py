@@ -48,8 +48,8 @@ def replayed(path, mode: str, verify: bool = False) -> tuple:
         options = ReplayOptions(mode=mode, verify="full" if verify else "none", min_sync_period=10**9)
         result = ReplaySession(str(path), options, target._replace(kernel=kernel), lambda *_: None).run()
     assert not verify or result.verified is True, result.differences
-    counted = result.recording["services"], result.recording["endpoints"], result.recording["events"]
-    return result.syncs, kernel.operations, result.convergence.count, counted
+    counted = result.recording.services, result.recording.endpoints, result.recording.events
+    return result.syncs, kernel.operations, result.change.count, counted
 
 
 @pytest.fixture(scope="module", params=["demo", "dual-stack"])

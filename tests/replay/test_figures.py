@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from engine.kernel.base import Applied
 from engine.tracking import ClusterState
@@ -19,7 +20,16 @@ from harness.replay.kernels import ReplayTarget
 from harness.replay.latencies import EXACT_UP_TO, Latencies
 from harness.replay.objectives import EXIT_UNKNOWN, exit_code, judge
 from harness.replay.report.terminal import headline
+from harness.replay.result import (
+    EngineSettings,
+    InitialConvergence,
+    RecordingFacts,
+    ReplayResult,
+    Verdict,
+    Verification,
+)
 from harness.replay.session import ReplayOptions, ReplaySession
+from harness.replay.tally import ReplayTally
 
 DEMO = "recordings/demo.jsonl"
 
@@ -91,10 +101,10 @@ def test_changes_without_effect_are_counted_apart(tmp_path):
         (10.2, "MODIFIED", edited(piece, 3, 2)),
         (20.0, "MODIFIED", edited(piece, 4, None)),
     )
-    change = replayed(path).as_json()["change"]
-    assert change["count"] == 2
-    assert change["not_counted"] == {"nothing_to_program": 0, "undone_before_sync": 2}
-    assert sum(kind["count"] for kind in change["by_kind"].values()) == 2
+    change = replayed(path).change
+    assert change.count == 2
+    assert change.not_counted == {"nothing_to_program": 0, "undone_before_sync": 2}
+    assert sum(kind.count for kind in change.by_kind.values()) == 2
 
 
 class Sleepy:
@@ -119,10 +129,10 @@ def test_a_sync_that_starts_its_clock_late_is_slow_all_the_same(tmp_path, monkey
 
     monkeypatch.setattr(Proxier, "__init__", asleep)
     path = recording(tmp_path / "r.jsonl", (10.0, "MODIFIED", edited(a_slice(), 1, 2)))
-    change = replayed(path).as_json()["change"]
-    assert change["work_seconds"]["p50"] >= 0.2
-    assert change["convergence_seconds"]["p50"] >= 0.2
-    assert change["hidden_seconds"]["max"] >= 0.2 > change["engine_work_seconds"]["max"]
+    change = replayed(path).change
+    assert change.work_seconds["p50"] >= 0.2
+    assert change.convergence_seconds["p50"] >= 0.2
+    assert change.hidden_seconds["max"] >= 0.2 > change.engine_work_seconds["max"]
 
 
 def test_nodes_that_come_last_are_known_before_the_first_sync(tmp_path):
@@ -137,20 +147,23 @@ def test_nodes_that_come_last_are_known_before_the_first_sync(tmp_path):
     numbered = [{**event, "seq": number} for number, event in enumerate(events, 1)]
     path.write_text("".join(json.dumps(line) + "\n" for line in [lines[0], *numbered]))
     late, usual = replayed(path), replayed(Path(DEMO))
-    assert "node node-0001" in headline(late.as_json())
+    assert "node node-0001" in headline(late)
     assert late.digest == usual.digest
 
 
-def result(**more) -> dict:
-    seconds = {"p99": 0.5}
-    change = {"count": 9, "convergence_seconds": seconds, "work_seconds": seconds}
-    base = {"verified": True, "checks": 2, "differences": [], "digest": "a", "initial": {"seconds": 1.0}}
-    base |= {"recording": {"services": 3}, "change": change, "verification": {"unknown_because": ""}}
-    return base | more
+VERIFICATION = Verification("full", "kernel", "", {}, {}, [])
 
 
-NOTHING = {"count": 0, "convergence_seconds": None, "work_seconds": None}
-UNSEEN = {"verified": "unknown", "verification": {"unknown_because": "it was disabled"}}
+def result(verified: Verdict = True, changes: int = 9, services: int = 3) -> ReplayResult:
+    """Of changes that took 0.5 s each."""
+    tally = ReplayTally(initial=InitialConvergence(1.0))
+    for _ in range(changes):
+        tally.work.record(0.5)
+        tally.convergence.record(0.5)
+    about = VERIFICATION if verified is True else replace(VERIFICATION, unknown_because="it was disabled")
+    return tally.result(
+        RecordingFacts("x", services, 0, "", 9), EngineSettings("ipvs", 1.0, None), {}, "a", (verified, about)
+    )
 
 
 @pytest.mark.parametrize(
@@ -159,22 +172,22 @@ UNSEEN = {"verified": "unknown", "verification": {"unknown_because": "it was dis
         ({"max_p99": 1.0}, {}, True, 0),
         ({"max_p99": 0.1}, {}, False, 4),
         ({"max_work_p99": 0.1}, {}, False, 4),
-        ({"max_p99": 1.0}, {"change": NOTHING}, None, EXIT_UNKNOWN),
-        ({"max_work_p99": 1.0}, {"change": NOTHING}, None, EXIT_UNKNOWN),
-        ({"max_initial": 2.0}, {"recording": {"services": 0}}, None, EXIT_UNKNOWN),
-        ({"max_p99": 1.0}, UNSEEN, None, EXIT_UNKNOWN),
-        ({"max_p99": 0.1}, UNSEEN, False, 4),
+        ({"max_p99": 1.0}, {"changes": 0}, "unknown", EXIT_UNKNOWN),
+        ({"max_work_p99": 1.0}, {"changes": 0}, "unknown", EXIT_UNKNOWN),
+        ({"max_initial": 2.0}, {"services": 0}, "unknown", EXIT_UNKNOWN),
+        ({"max_p99": 1.0}, {"verified": "unknown"}, "unknown", EXIT_UNKNOWN),
+        ({"max_p99": 0.1}, {"verified": "unknown"}, False, 4),
     ],
 )
 def test_a_gate_is_true_false_or_unknown(limits, facts, verdict, code):
     found = judge([result(**facts)], limits, None)
-    assert found[-1].verdict is verdict
+    assert found[-1].objective.verdict == verdict
     assert exit_code(found, asked=True) == code
 
 
 def test_one_run_of_several_without_samples_leaves_the_gate_unknown():
-    found = judge([result(), result(change=NOTHING)], {"max_p99": 1.0}, None)
-    assert found[-1].verdict is None
+    found = judge([result(), result(changes=0)], {"max_p99": 1.0}, None)
+    assert found[-1].objective.verdict == "unknown"
 
 
 @pytest.mark.parametrize("command", ["replay", "compare"])
@@ -255,7 +268,7 @@ def test_what_time_allows_is_spread_over_the_recording(monkeypatch):
     monkeypatch.setattr(checks, "A_BATCH_SECONDS", 0.01)
     syncs = []
     monkeypatch.setattr(
-        checks.Checks, "_read_back", lambda self, _: syncs.append(self._result.syncs) or time.sleep(0.05) or []
+        checks.Checks, "_read_back", lambda self, _: syncs.append(self._tally.syncs) or time.sleep(0.05) or []
     )
     found = replayed(Path(DEMO))
     middle = [number for number in syncs if found.syncs / 3 < number < found.syncs * 2 / 3]

@@ -55,7 +55,7 @@ def test_a_correct_node_has_no_differences(tmp_path, mode):
     result = replayed(recording(tmp_path / "r.jsonl", *CHANGES), mode)
     assert result.differences == []
     assert result.verified is True
-    asked = result.verification["packets"]
+    asked = result.verification.packets
     for who in ("a local pod", "a remote pod", "the node", "an external client", "an endpoint itself"):
         assert asked[f"cluster IP from {who}"]
     for who in ("an allowed source", "a disallowed source"):
@@ -65,7 +65,7 @@ def test_a_correct_node_has_no_differences(tmp_path, mode):
         and asked["node port from an external client"]
         and asked["established connections"]
     )
-    assert any("affinity ends" in line for line in result.verification["not_checked"])
+    assert any("affinity ends" in line for line in result.verification.not_checked)
 
 
 def base_chains(kind: str, hook: str) -> str:
@@ -281,16 +281,16 @@ def test_a_moment_without_rules_is_detected_and_measured(tmp_path):
     with open_kernel("netns", "iptables", packets=True) as target:
         gone = ReplayTarget(Gap(target, 0.1), target.view, target.facts, target.place, target.conntrack)
         result = ReplaySession(path, ReplayOptions(mode="iptables", verify="packets"), gone, lambda *_: None).run()
-    between = result.as_json()["between_syncs"]
-    assert between["lost"] > 0 and between["longest_gap_seconds"] >= 0.05
+    between = result.between_syncs
+    assert between.lost > 0 and between.longest_gap_seconds >= 0.05
     assert any("during sync" in line and "were lost" in line for line in result.differences)
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_change_ends_by_the_kernels_notification(tmp_path, mode):
     path = recording(tmp_path / "r.jsonl", *CHANGES)
-    change = replayed(path, mode).as_json()["change"]
-    assert change["clocks"] == {"kernel": change["count"]} and change["count"] == len(CHANGES)
+    change = replayed(path, mode).change
+    assert change.clocks == {"kernel": change.count} and change.count == len(CHANGES)
 
 
 def test_a_kernel_that_announces_nothing_received_nothing(tmp_path):
@@ -325,7 +325,7 @@ def test_an_element_replaced_in_two_transactions_is_detected(tmp_path):
         halving = ReplayTarget(Halving(), target.view, target.facts, target.place, target.conntrack)
         result = ReplaySession(path, ReplayOptions(verify="readback"), halving, lambda *_: None).run()
     assert any("was added again 0.0" in line and "in another transaction" in line for line in result.differences)
-    assert result.as_json()["between_syncs"]["half_done_seconds"] > 0
+    assert result.between_syncs.half_done_seconds > 0
 
 
 def test_gaps_are_measured_per_target():

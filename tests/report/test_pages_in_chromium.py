@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import convert
 
+from harness.replay.compare.result import Comparison, Upgrade, UpgradeRow
 from harness.replay.report.page import comparison_page, replay_page, upgrade_page
+from harness.replay.result import ReplayResult
 from tests.axe import violations
 from tests.chaos_report.chromium import CONTRAST, OVERFLOW
 from tests.report.results import compared, failed, replayed, slower
@@ -21,21 +24,14 @@ def pages(tmp_path_factory):
     result = replayed(folder)
     nothing = replayed(folder, "--until", "0s")
     three = compared(result, slower(result, "iptables", 40), slower(result, "userspace", 3), missing=HOSTILE)
-    row = {
-        "mode": "iptables",
-        "since": "1.37",
-        "service": HOSTILE,
-        "where": "10.0.0.1 tcp/80",
-        "before": "a",
-        "after": "b",
-    }
-    upgrade = {"source": "x" * 200, "modes": ["iptables"], "kube_versions": ["1.30", "1.37"], "changes": [row]}
+    row = UpgradeRow("iptables", "1.37", HOSTILE, "10.0.0.1 tcp/80", "a", "b")
+    upgrade = Upgrade("x" * 200, ["iptables"], ["1.30", "1.37"], [row])
     documents = {
-        "replay": replay_page(result, "harness replay recordings/demo.jsonl"),
-        "failed": replay_page(failed(result, HOSTILE), "harness replay x"),
-        "nothing": replay_page(nothing, "harness replay x --until 0s"),
-        "compare": comparison_page(three, "harness compare x"),
-        "no figures": comparison_page(compared(missing=HOSTILE), "harness compare x"),
+        "replay": replay_page(convert(result, ReplayResult), "harness replay recordings/demo.jsonl"),
+        "failed": replay_page(convert(failed(result, HOSTILE), ReplayResult), "harness replay x"),
+        "nothing": replay_page(convert(nothing, ReplayResult), "harness replay x --until 0s"),
+        "compare": comparison_page(convert(three, Comparison), "harness compare x"),
+        "no figures": comparison_page(convert(compared(missing=HOSTILE), Comparison), "harness compare x"),
         "upgrade": upgrade_page(upgrade, "harness compare x --kube-versions 1.30,1.37"),
     }
     for name, text in documents.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_network
-from typing import Any
 
 import msgspec
 
@@ -12,9 +11,7 @@ from harness.apiserver import errors
 from harness.apiserver.admission import allocation, nodes, service_defaults, services, shapes, slices
 from harness.apiserver.errors import Cause
 from harness.apiserver.manifest import Object
-from harness.kube.resources import ENDPOINT_SLICES, NODES, SERVICES, Kind
-
-Manifest = dict[str, Any]
+from harness.kube.resources import ENDPOINT_SLICES, NODES, SERVICES, Kind, Manifest
 
 
 class Admission:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from harness.judge.behaviour import PROTOCOL_NAMES, Behaviour, Destination, Outcome, Target
@@ -32,10 +32,6 @@ class Difference:
     by_mode: dict[str, str]
     count: int
     example: str
-
-    def as_json(self) -> dict[str, Any]:
-        """The JSON object of a comparison."""
-        return asdict(self)
 
 
 class _Fact(NamedTuple):

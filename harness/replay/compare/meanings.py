@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 from harness.judge.oracle import Oracle, Settings
 from harness.judge.oracle.differences import Difference, differences
 from harness.log import Recording, open_source
-from harness.log.events import Event
+from harness.log.events import Event, JsonObject
 from harness.log.node_names import NodeNames
 from harness.log.state import State, folded
 from harness.log.window import Window
-from harness.replay.compare.upgrade import UpgradeRow, upgrade
+from harness.replay.compare.result import UpgradeRow
+from harness.replay.compare.upgrade import upgrade
 
 FAMILIES = (4, 6)
 
@@ -55,7 +55,7 @@ def upgrades(
     return upgrade(events, node, settings, versions, modes)
 
 
-def _settings(cluster: dict[str, Any], cluster_cidr: str | None) -> Settings:
+def _settings(cluster: JsonObject, cluster_cidr: str | None) -> Settings:
     services = tuple(cluster.get("serviceCIDRs") or ())
     return Settings(cluster_cidr=cluster_cidr or cluster.get("clusterCIDR") or "", service_cidrs=services)
 

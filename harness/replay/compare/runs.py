@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
+from harness.replay.compare.result import ModeRun
+from harness.replay.result import ReplayResult
 from harness.temporary import temporary_folder
 
 EXIT_INPUT = 2
 _END_SECONDS = 20
-
-
-@dataclass(frozen=True)
-class ModeRun:
-    """The outcome of one mode: `result` as documented for `harness replay --json`, or the `reason` for its absence."""
-
-    mode: str
-    exit_code: int
-    result: dict[str, Any] | None
-    reason: str
-
-    def as_json(self) -> dict[str, Any]:
-        """The documented JSON object."""
-        return {"mode": self.mode, "exit_code": self.exit_code, "reason": self.reason, "result": self.result}
 
 
 def run_mode(source: str, mode: str, options: Sequence[str]) -> ModeRun:
@@ -38,18 +26,18 @@ def run_mode(source: str, mode: str, options: Sequence[str]) -> ModeRun:
         path = folder / "result.json"
         command = [sys.executable, "-m", "harness", "replay", source, "--mode", mode, "--json", str(path), *options]
         code, complaint = _finish(command)
-        result = json.loads(path.read_text()) if path.exists() else None
+        result = msgspec.json.decode(path.read_bytes(), type=ReplayResult) if path.exists() else None
     return _judged(mode, code, result, complaint, "memory" in options)
 
 
-def _judged(mode: str, code: int, result: dict[str, Any] | None, complaint: str, memory: bool) -> ModeRun:
+def _judged(mode: str, code: int, result: ReplayResult | None, complaint: str, memory: bool) -> ModeRun:
     """A replay that fell back to memory counts as having no figures."""
     reason = complaint.strip().removeprefix("error: ") if code else ""
-    if result and result["kernel"]["kind"] == "memory" and not memory:
-        return ModeRun(mode, 1, None, result["kernel"].get("reason", "no kernel is available"))
+    if result and result.kernel["kind"] == "memory" and not memory:
+        return ModeRun(mode, 1, result.kernel.get("reason", "no kernel is available"), None)
     if result is None:
-        return ModeRun(mode, code or 1, None, reason.splitlines()[-1] if reason else f"exit code {code}")
-    return ModeRun(mode, code, result, reason)
+        return ModeRun(mode, code or 1, reason.splitlines()[-1] if reason else f"exit code {code}", None)
+    return ModeRun(mode, code, reason, result)
 
 
 def _finish(command: list[str]) -> tuple[int, str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
 
 from harness.judge.behaviour import PROTOCOLS, Behaviour, Destination
 from harness.judge.oracle import Oracle, Settings
@@ -17,25 +16,11 @@ from harness.judge.oracle.differences import outcome_in_words, place_in_words, s
 from harness.judge.oracle.modes import TRAITS
 from harness.judge.oracle.settings import packed
 from harness.log.events import Event, JsonObject
+from harness.replay.compare.result import UpgradeRow
 from harness.wording import plural
 
 FAMILIES = (4, 6)
 Version = tuple[int, int]
-
-
-class UpgradeRow(NamedTuple):
-    """`where` is a destination, or anything else that changes; `service` is "" unless it concerns a single one."""
-
-    mode: str
-    since: str
-    service: str
-    where: str
-    before: str
-    after: str
-
-    def as_json(self) -> dict[str, Any]:
-        """The documented JSON object."""
-        return self._asdict()
 
 
 def upgrade(

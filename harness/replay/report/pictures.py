@@ -5,28 +5,28 @@ The result's `change.histograms` and `timeline` -> SVG.  Charts side by side hav
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from markupsafe import Markup
 
 from harness.html import words
 from harness.html.scales import Scale, decades, time_ticks, upper
 from harness.html.svg import element, picture, text
+from harness.replay.result import ReplayResult, Timeline, TimelineInterval
 from harness.wording import plural
 
 PANEL, HEAD, GAP, FOOT = 84.0, 26.0, 10.0, 30.0
 LEFT, RIGHT = 58.0, 12.0
 NARROW = 600
-Result = Mapping[str, Any]
 SPREADS = (
     ("work", "Compute + apply: share of changes"),
     ("convergence", "Convergence: share of changes"),
 )
-TIMES = (
-    ("work_seconds", "Compute + apply, worst sync", "work"),
-    ("queue_seconds", "Queue wait, worst change", "queue"),
-    ("convergence_seconds", "Convergence, worst change", "convergence"),
+TIMES: tuple[tuple[str, str, Callable[[TimelineInterval], float]], ...] = (
+    ("work", "Compute + apply, worst sync", lambda stretch: stretch.work_seconds),
+    ("queue", "Queue wait, worst change", lambda stretch: stretch.queue_seconds),
+    ("convergence", "Convergence, worst change", lambda stretch: stretch.convergence_seconds),
 )
 _LEAST_SECONDS = 1e-6
 
@@ -43,28 +43,28 @@ class Scales(NamedTuple):
     peaks: Mapping[str, float]
 
 
-def scales(results: Sequence[Result]) -> Scales:
+def scales(results: Sequence[ReplayResult]) -> Scales:
     """Scales that fit all of the results."""
-    bins = [each for r in results for name, _ in SPREADS for each in r["change"]["histograms"][name] if each["count"]]
-    stretches = [each for r in results for each in r["timeline"]["stretches"]]
-    step = max((r["timeline"]["step_seconds"] for r in results), default=1.0)
+    bins = [each for r in results for name, _ in SPREADS for each in r.change.histograms[name] if each.count]
+    stretches = [each for r in results for each in r.timeline.stretches]
+    step = max((r.timeline.step_seconds for r in results), default=1.0)
     return Scales(
-        max(_LEAST_SECONDS, min((each["above_seconds"] for each in bins), default=1e-4)),
-        max((each["up_to_seconds"] for each in bins), default=1.0),
+        max(_LEAST_SECONDS, min((each.above_seconds for each in bins), default=1e-4)),
+        max((each.up_to_seconds for each in bins), default=1.0),
         {name: max((max(_shares(r, name), default=0.0) for r in results), default=0.0) or 1.0 for name, _ in SPREADS},
-        min((each["at_seconds"] for each in stretches), default=0.0),
-        max((each["at_seconds"] for each in stretches), default=0.0) + step,
-        max((each["changes"] for each in stretches), default=0),
-        {key: max((each[key] for each in stretches), default=0.0) for key, _, _ in TIMES},
+        min((each.at_seconds for each in stretches), default=0.0),
+        max((each.at_seconds for each in stretches), default=0.0) + step,
+        max((each.changes for each in stretches), default=0),
+        {kind: max(map(of, stretches), default=0.0) for kind, _, of in TIMES},
     )
 
 
-def _shares(result: Result, name: str) -> list[float]:
-    total = sum(each["count"] for each in result["change"]["histograms"][name])
-    return [each["count"] / total for each in result["change"]["histograms"][name]]
+def _shares(result: ReplayResult, name: str) -> list[float]:
+    total = sum(each.count for each in result.change.histograms[name])
+    return [each.count / total for each in result.change.histograms[name]]
 
 
-def histogram(result: Result, on: Scales, width: float, key: str) -> Markup:
+def histogram(result: ReplayResult, on: Scales, width: float, key: str) -> Markup:
     """The distributions of work (above) and convergence (below) per change, on a logarithmic scale."""
     x = Scale(on.least, on.most, LEFT, width - RIGHT, log=True)
     parts: list[Markup] = []
@@ -76,16 +76,16 @@ def histogram(result: Result, on: Scales, width: float, key: str) -> Markup:
     bottom = y - GAP
     parts += _log_axis(x, bottom)
     about = "Two histograms on a common time scale; the table of figures lists their percentiles."
-    return picture(key, width, bottom + FOOT, f"How long a change takes, mode {result['engine']['mode']}", about, parts)
+    return picture(key, width, bottom + FOOT, f"How long a change takes, mode {result.engine.mode}", about, parts)
 
 
-def _spread(result: Result, name: str, x: Scale, top: float, most: float) -> Iterator[Markup]:
+def _spread(result: ReplayResult, name: str, x: Scale, top: float, most: float) -> Iterator[Markup]:
     y = Scale(0, most, top + PANEL, top)
     yield from _levels(((0, "0"), (most / 2, f"{most * 50:.3g} %"), (most, f"{most * 100:.3g} %")), y, x)
-    for each, share in zip(result["change"]["histograms"][name], _shares(result, name), strict=True):
-        low, high = each["above_seconds"], each["up_to_seconds"]
-        if each["count"]:
-            label = f"{words.short(low)} to {words.short(high)}: {plural(each['count'], 'change')}"
+    for each, share in zip(result.change.histograms[name], _shares(result, name), strict=True):
+        low, high = each.above_seconds, each.up_to_seconds
+        if each.count:
+            label = f"{words.short(low)} to {words.short(high)}: {plural(each.count, 'change')}"
             yield _bar(x(low), x(high), y(share), y(0), label, name)
 
 
@@ -105,53 +105,55 @@ def _log_axis(x: Scale, y: float) -> Iterator[Markup]:
             yield text(here, y + 18, words.short(level), "tick", edge)
 
 
-def over_time(result: Result, on: Scales, width: float, key: str) -> Markup:
+def over_time(result: ReplayResult, on: Scales, width: float, key: str) -> Markup:
     """Changes, work, queue wait and convergence per interval of the recording."""
     x = Scale(on.began, on.ended, LEFT, width - RIGHT)
-    line = result["timeline"]
-    parts: list[Markup] = [text(LEFT, HEAD - 9, f"Changes in {words.seconds(line['step_seconds'])}", "panel")]
+    line = result.timeline
+    parts: list[Markup] = [text(LEFT, HEAD - 9, f"Changes in {words.seconds(line.step_seconds)}", "panel")]
     parts += _changes(line, x, HEAD, upper(on.changes))
     y = HEAD + PANEL + GAP
-    for field, title, kind in TIMES:
+    for kind, title, of in TIMES:
         top = y + HEAD
-        parts += [text(LEFT, top - 9, title, "panel"), *_times(line, field, kind, x, top, on.peaks[field])]
+        parts += [text(LEFT, top - 9, title, "panel"), *_times(line, of, kind, x, top, on.peaks[kind])]
         y = top + PANEL + GAP
     bottom = y - GAP
     parts += _time_axis(x, bottom, 4 if width < NARROW else 10)
-    intervals = plural(len(line["stretches"]), "interval")
+    intervals = plural(len(line.stretches), "interval")
     about = f"{intervals} of the recording's time with at least one sync."
-    return picture(key, width, bottom + FOOT, f"Syncs over time, mode {result['engine']['mode']}", about, parts)
+    return picture(key, width, bottom + FOOT, f"Syncs over time, mode {result.engine.mode}", about, parts)
 
 
-def _changes(line: Mapping[str, Any], x: Scale, top: float, most: float) -> Iterator[Markup]:
+def _changes(line: Timeline, x: Scale, top: float, most: float) -> Iterator[Markup]:
     y = Scale(0, most, top + PANEL, top)
     yield from _levels(((level, words.level(level)) for level in (0, most / 2, most)), y, x)
-    for each in line["stretches"]:
-        if each["changes"]:
-            counted = f"{plural(each['changes'], 'change')} in {plural(each['syncs'], 'sync')}"
-            label = f"{words.clock(each['at_seconds'])}: {counted}"
-            yield _stretch(each, line, x, y(each["changes"]), y(0), label, "changes")
+    for each in line.stretches:
+        if each.changes:
+            counted = f"{plural(each.changes, 'change')} in {plural(each.syncs, 'sync')}"
+            label = f"{words.clock(each.at_seconds)}: {counted}"
+            yield _stretch(each, line, x, y(each.changes), y(0), label, "changes")
 
 
-def _times(line: Mapping[str, Any], field: str, kind: str, x: Scale, top: float, peak: float) -> Iterator[Markup]:
+def _times(
+    line: Timeline, of: Callable[[TimelineInterval], float], kind: str, x: Scale, top: float, peak: float
+) -> Iterator[Markup]:
     if not peak:
         yield text((x.start + x.end) / 2, top + PANEL / 2, "none", "note", "middle")
         return
-    known = [each[field] for each in line["stretches"] if each[field] > 0]
+    known = [of(each) for each in line.stretches if of(each) > 0]
     levels = decades(max(_LEAST_SECONDS, min(known, default=peak)), peak)
     y = Scale(levels[0], levels[-1], top + PANEL, top, log=True)
     yield from _levels(((level, words.short(level)) for level in levels), y, x)
-    for each in line["stretches"]:
-        if each[field] > 0:
-            label = f"{words.clock(each['at_seconds'])}: {words.short(each[field])}"
-            yield _stretch(each, line, x, y(each[field]), y.start, label, kind)
+    for each in line.stretches:
+        if (seconds := of(each)) > 0:
+            label = f"{words.clock(each.at_seconds)}: {words.short(seconds)}"
+            yield _stretch(each, line, x, y(seconds), y.start, label, kind)
 
 
 def _stretch(
-    each: Mapping[str, Any], line: Mapping[str, Any], x: Scale, top: float, bottom: float, label: str, kind: str
+    each: TimelineInterval, line: Timeline, x: Scale, top: float, bottom: float, label: str, kind: str
 ) -> Markup:
-    at = each["at_seconds"]
-    return _bar(x(at), x(at + line["step_seconds"]), top, bottom, label, kind)
+    at = each.at_seconds
+    return _bar(x(at), x(at + line.step_seconds), top, bottom, label, kind)
 
 
 def _levels(levels: Iterable[tuple[float, str]], y: Scale, x: Scale) -> Iterator[Markup]:

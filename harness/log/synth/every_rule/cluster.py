@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from harness.kube.resources import BY_NAME, SERVICE_NAME
+from harness.kube.resources import BY_NAME, SERVICE_NAME, Manifest
 from harness.log.events import Event
 from harness.log.synth.manifests import bookmark
 
@@ -17,8 +17,6 @@ SECOND = 1_000_000_000
 ZONES = {"a": "zone-1", "b": "zone-1", "c": "zone-2", "d": "zone-3"}
 """The nodes' letters and their zones."""
 _NUMBERS = {letter: number for number, letter in enumerate(ZONES, 1)}
-
-Manifest = dict[str, Any]
 
 
 class Pod(msgspec.Struct):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.kube.resources import SERVICE_NAME
-from harness.log.synth.every_rule.cluster import ZONES, Cluster, Manifest, Pod, node_addresses
+from harness.kube.resources import SERVICE_NAME, Manifest
+from harness.log.synth.every_rule.cluster import ZONES, Cluster, Pod, node_addresses
 
 HTTP = "http 80 8080"
 RANGES = ["203.0.113.0/28", "198.51.100.64/26", "2001:db8:1::/64"]
