@@ -19,7 +19,7 @@ from harness.cli.output import OutputPath, output_format, this_command, write_js
 from harness.cli.position import position_or_none
 from harness.cli.progress import Progress
 from harness.cli.replay import EXIT_INPUT, EXIT_KERNEL, duration, gates, verifying
-from harness.cli.results import compare_results, held, saved
+from harness.cli.results import compare_results, held, measured, saved
 from harness.cli.verbosity import asked
 from harness.cli.vm import KernelChoice, folder_of, run_in_vm_if_needed
 from harness.modes import MODES, mode_of
@@ -151,9 +151,7 @@ def compare(
     _show(comparison, json_path, html_path)
     code = _exit_code([run.exit_code for run in [*comparison.modes, *(comparison.external or ())]])
     if before and code != EXIT_INTERRUPTED:
-        from harness.replay.compare.saved import of_runs
-
-        found = compare_results(before, of_runs("now", comparison.modes), _console(json_path), (None, None))
+        found = compare_results(before, measured(comparison.modes), _console(json_path), (None, None))
         code = code or held(found, max_worse)
     sys.exit(code)
 

@@ -12,7 +12,7 @@ from harness.replay.objectives import EXIT_GATE, EXIT_UNKNOWN
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.replay.compare.result import Changes
+    from harness.replay.compare.result import Changes, ModeRun
     from harness.replay.compare.saved import Saved
 
 EXIT_INPUT = 2
@@ -23,6 +23,13 @@ def saved(path: str) -> Saved:
     from harness.replay.compare.saved import read_saved
 
     return read_saved(path)
+
+
+def measured(runs: list[ModeRun]) -> Saved:
+    """The results of this command, to be compared with saved ones."""
+    from harness.replay.compare.saved import of_runs
+
+    return of_runs("now", runs)
 
 
 def compare_results(before: Saved, after: Saved, console: Console, outputs: tuple[str | None, str | None]) -> Changes:
