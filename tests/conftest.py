@@ -1,4 +1,4 @@
-"""Fixtures that every part's tests share."""
+"""Fixtures shared by all tests."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def pytest_testnodedown(node) -> None:
 
 
 def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
-    """Say what was left out; what was skipped is in pytest's own summary, with the reason."""
+    """Report deselected tests; skipped ones are in pytest's own summary, with the reason."""
     if counts := config.stash.get(NOT_RUN, None):
         terminalreporter.section(
             f"NOT RUN: {counts.total()} tests, left out by -m '{config.option.markexpr}'", yellow=True
@@ -66,7 +66,7 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def kernel_namespaces() -> None:
-    """Needs user and network namespaces: a loud skip without them, a failure on CI."""
+    """Needs user and network namespaces: without them a reported skip, on CI a failure."""
     try:
         with Namespace():
             pass
@@ -85,7 +85,7 @@ def namespace(kernel_namespaces):
 
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory):
-    """A real Kafka broker, started once: a loud skip where none is available, a failure on CI."""
+    """A real Kafka broker, started once: without one a reported skip, on CI a failure."""
     from harness.log.kafka.broker import Broker, BrokerError
 
     made = Broker(tmp_path_factory.mktemp("kafka"))

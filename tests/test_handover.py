@@ -1,4 +1,4 @@
-"""A command that was killed may be started again at once, while the kernel still ends the killed process."""
+"""A killed command can be restarted at once, while the kernel is still ending the killed process."""
 
 from __future__ import annotations
 

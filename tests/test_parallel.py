@@ -1,4 +1,4 @@
-"""What a parallel run rests on (CONTRIBUTING.md)."""
+"""Assumptions of parallel runs (CONTRIBUTING.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules about the repository itself, as tests: sizes, import directions, a help for every command."""
+"""Rules of the repository as tests: sizes, import directions, help of every command."""
 
 from __future__ import annotations
 

@@ -18,6 +18,6 @@ axe.run(document, {resultTypes: ["violations"]}).then(found => done(found.violat
 
 
 def violations(browser: Chromium) -> list[str]:
-    """Of every rule that axe-core knows, in what is shown now."""
+    """Violations of all axe-core rules in the currently shown page."""
     browser.run(AXE)
     return browser.later(RUN)

@@ -1,4 +1,4 @@
-"""What is red and what is not, for each thing that a run can be compared with."""
+"""Which gates fail, for each kind of baseline."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_too_few_pairs_are_no_evidence():
 
 
 def test_a_longer_tail_alone_fails_the_gate():
-    """Of the clock; CPU times are five different values, in which there is no tail."""
+    """Wall-clock times; CPU times are five distinct values without a tail."""
     longer = samples(count=640)
     longer.change = [s._replace(seconds=s.seconds * (1 if s.at[1] % 40 else 9 + s.at[1])) for s in longer.change]
     found, judged = by_pairs(run(longer, samples(count=640)), 10)

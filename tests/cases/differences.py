@@ -1,4 +1,4 @@
-"""The mode table (CMP) as far as it decides about packets, in one list.
+"""The mode table (CMP), as far as it affects packets, as one list.
 
 Take what mode iptables does with a packet and apply each line of a mode that is true of the packet,
 one after the other: that, exactly, is what the other mode does with it.
@@ -18,7 +18,7 @@ NOTHING, REJECT, DROP = Outcome("no-op"), Outcome("reject"), Outcome("drop")
 
 
 class Difference(NamedTuple):
-    """Where `when` holds, `mode` gives what `gives` makes of the outcome so far."""
+    """If `when` applies, the outcome in `mode` is `gives` of the outcome so far."""
 
     mode: str
     ids: str
@@ -39,7 +39,7 @@ def masqueraded(a: Look) -> bool:
 
 
 def hairpin_here(a: Look, before: Outcome) -> Outcome:
-    """Of endpoints that ask for themselves mode nftables masquerades this node's alone (HAIR-01a)."""
+    """For hairpin connections, mode nftables masquerades only this node's endpoints (HAIR-01a)."""
     own = {target for target in before.endpoints if target[0] == a.packet.source}
     if before.kind != "dnat" or not own or own & a.on_node:
         return before
@@ -47,7 +47,7 @@ def hairpin_here(a: Look, before: Outcome) -> Outcome:
 
 
 def sent(a: Look, targets) -> Outcome:
-    """What ipvs does with a packet for these."""
+    """The outcome of a packet to these endpoints in mode ipvs."""
     if not targets:
         return REJECT
     own = {target for target in a.on_node if target in targets and target[0] == a.packet.source}
@@ -55,7 +55,7 @@ def sent(a: Look, targets) -> Outcome:
 
 
 def everywhere(a: Look):
-    """The endpoints of policy Cluster; none where nothing but policy Local is asked for (SVC-10)."""
+    """The endpoints of policy Cluster; none if all traffic is policy Local (SVC-10)."""
     if a.kind == "cluster IP" and a.is_local and not a.accessible:
         return frozenset()
     return a.opened(a.packet._replace(source_local=False)).endpoints
@@ -110,14 +110,14 @@ DIFFERENCES = (
 
 
 def ipvs_serves(a: Look) -> bool:
-    """Whether a virtual server takes the packet, with an endpoint for somebody."""
+    """Whether a virtual server accepts the packet and has an endpoint for any client."""
     if a.kind == "node port" and (a.at_loopback or not a.takes_node_ports()):
         return False
     return a.kind in ("cluster IP", *OUTSIDE) and a.some
 
 
 def in_mode(mode: str, a: Look, outcome: Outcome) -> Outcome:
-    """What the table makes of the outcome in mode iptables."""
+    """The outcome that the table derives from that of mode iptables."""
     for difference in DIFFERENCES:
         if difference.mode == mode and difference.when(a):
             outcome = difference.gives(a, outcome)

@@ -1,4 +1,4 @@
-"""What the manifests say of one packet's destination, for `differences`.
+"""Facts of the manifests about one packet's destination, for `differences`.
 
 Works for clusters of `strategies` alone: every Service has addresses and node ports of its own.
 """
@@ -76,13 +76,13 @@ class Look(NamedTuple):
 
     @property
     def accessible(self) -> bool:
-        """Whether any address but the cluster IP leads to the Service (SVC-10)."""
+        """Whether the Service has any address besides the cluster IP (SVC-10)."""
         addresses = [*(self.spec.get("externalIPs") or ()), *balancers(self.service, self.settings)]
         return self.spec["type"] in ("NodePort", "LoadBalancer") or any(len(packed(a)) == self.size for a in addresses)
 
     @property
     def barred(self) -> bool:
-        """Whether source ranges leave the source out (LB-03)."""
+        """Whether the source ranges exclude the source (LB-03)."""
         if self.kind != "balancer":
             return False
         ranges = [block(text) for text in self.spec.get("loadBalancerSourceRanges") or ()]
@@ -100,7 +100,7 @@ class Look(NamedTuple):
         return ipaddress.ip_address(self.packet.destination).is_loopback
 
     def takes_node_ports(self, *default: str) -> bool:
-        """Whether the destination is asked to take node ports; unset asks for `default` (NP-01 to NP-03)."""
+        """Whether the destination is configured to accept node ports; `default` if unset (NP-01 to NP-03)."""
         asked = self.settings.node_port_addresses or default
         address = ipaddress.ip_address(self.packet.destination)
         if asked == ("primary",):

@@ -1,4 +1,4 @@
-"""Cases of a test's own, from objects and flows."""
+"""Builds a test's own cases from objects and flows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clusters and packets of every kind, odd ones among them, for Hypothesis."""
+"""Hypothesis strategies for clusters and packets of every kind, including unusual ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GATES = ("LoadBalancerIPMode", "ServiceTrafficDistribution", "TopologyAwareHints
 Event = tuple[str, str, bytes]
 
 DETECTORS = [("ClusterCIDR", "")] * 3 + [("BridgeInterface", "pods0"), ("InterfaceNamePrefix", "pod")]
-"""Ways to tell pods, and the interface that they go by."""
+"""Ways to detect pods, with their interface."""
 
 _plain_settings = st.builds(
     Settings,
@@ -53,7 +53,7 @@ settings_of_proxies = st.tuples(_plain_settings, st.sampled_from(DETECTORS)).map
 
 @st.composite
 def services(draw, number: int) -> dict[str, Any]:
-    """A Service whose addresses and node ports are its own."""
+    """A Service with unique addresses and node ports."""
     families = draw(st.sampled_from([["IPv4"], ["IPv6"], ["IPv4", "IPv6"], ["IPv6", "IPv4"]]))
     ports = draw(st.lists(st.sampled_from(PORTS), unique=True, min_size=1, max_size=3))
     kind = draw(st.sampled_from(["ClusterIP", "NodePort", "LoadBalancer", "LoadBalancer", "ExternalName"]))
@@ -122,7 +122,7 @@ def clusters(draw, largest: int = 3) -> list[Event]:
 
 
 def packets(events: list[Event]) -> list[Packet]:
-    """From a pod, another network's client, one in range, the node, and an endpoint, to everything there is."""
+    """Packets from a pod, an external client, one in a source range, the node and an endpoint, to any destination."""
     sources = {4: ["10.0.0.2", "203.0.113.2", "203.0.113.200", "192.168.0.2", "10.1.0.11"],
                6: ["fd00:10::2", "2600::1", "2a00::1", "2001:db8::1", "fd00:10::11"]}  # fmt: skip
     targets: set[tuple[str, int, int]] = set()

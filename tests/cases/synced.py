@@ -15,7 +15,7 @@ from harness.log.events import Event
 
 
 class Both:
-    """A kernel that feeds others."""
+    """A kernel that passes its programs on to others."""
 
     def __init__(self, *kernels) -> None:
         self._kernels = kernels
@@ -29,7 +29,7 @@ class Both:
 def synced(
     mode: str, events, wanted, *kernels, syncs: frozenset[int] = frozenset(), full: frozenset[int] = frozenset()
 ) -> Proxier:
-    """A proxier after the events, synced after some of them and at the end; at `full` everything is written again."""
+    """A proxier after the events, synced after some of them and at the end; at `full` by a full sync."""
     proxier = Proxier(mode, proxy_config(wanted, NEWEST), Both(*kernels), time.perf_counter, "n1")
     for number, event in enumerate(events):
         proxier.state.observe(*event)
@@ -42,7 +42,7 @@ def synced(
 
 
 def oracle_of(events, wanted) -> Oracle:
-    """The oracle after the same events; nothing more is observed, so what it says of behaviour is kept."""
+    """The oracle after the same events; no more follow, so its behaviour is cached."""
     oracle = Oracle("n1", wanted)
     for number, event in enumerate(events):
         oracle.observe(Event(number + 1, 0, event[0], event[1], msgspec.Raw(event[2])))

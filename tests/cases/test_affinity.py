@@ -20,7 +20,7 @@ def sticky(seconds: int) -> dict:
 
 
 def wait_until_forgotten(observer, deadline: float) -> None:
-    """The kernel's own timeout empties the map in which it remembers the client."""
+    """The kernel's timeout removes the client's entry from the map."""
     listing = ["nft", "list", "map", "ip", "kube-proxy", "sticky-cluster-clients"]
     while b"expires" in observer.world.node.run(listing).stdout:
         assert time.monotonic() < deadline, "the client was never forgotten"

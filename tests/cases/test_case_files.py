@@ -1,4 +1,4 @@
-"""Case files as strangers write them: every field counts or is named, and none ends the judge."""
+"""Arbitrary case files: every field is applied or named as unknown, and none crashes the judge."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from .synced import oracle_of, synced
 PODS_AND_ENDS = [f"10.1.0.{n}" for n in range(11, 37)] + [f"fd00:10::{n}" for n in range(11, 37)]
 
 
-def told(events, wanted, *kernels, syncs: frozenset[int] = frozenset()):
+def tracers_and_oracle(events, wanted, *kernels, syncs: frozenset[int] = frozenset()):
     """Tracers and oracle after the events, synced after some of them and at the end."""
     tracers = Tracers("nftables", frozenset(map(packed, LOCAL)))
     synced("nftables", events, wanted, *kernels, tracers, syncs=syncs)
@@ -36,7 +36,7 @@ def outcome(tracers: Tracers, packet):
 
 
 def walk(events, again):
-    """A path that adds, deletes and adds again, and the events that lead straight to its end."""
+    """A history that adds, deletes and adds again, and the events that lead directly to its final state."""
     gone = [("DELETED", resource, raw) for _, resource, raw in events if resource != "nodes"]
     path = [*events, *gone[::2], *again]
     state = {}
@@ -52,7 +52,7 @@ def walk(events, again):
 @given(events=clusters(), wanted=settings_of_proxies)
 def test_tracer_oracle_and_readback_agree(events, wanted):
     opened = nftables.memory()
-    tracers, oracle = told(events, wanted, opened.kernel)
+    tracers, oracle = tracers_and_oracle(events, wanted, opened.kernel)
     for packet in packets(events):
         assert outcome(tracers, packet) == expected(oracle, packet), packet
     for family in (4, 6):
@@ -65,8 +65,8 @@ def test_tracer_oracle_and_readback_agree(events, wanted):
 @given(events=clusters(), again=clusters(), wanted=settings_of_proxies, syncs=st.frozensets(st.integers(0, 40)))
 def test_incremental_state_equals_state_from_scratch(events, again, wanted, syncs):
     path, straight = walk(events, again)
-    stepwise, _ = told(path, wanted, syncs=syncs)
-    at_once, _ = told(straight, wanted)
+    stepwise, _ = tracers_and_oracle(path, wanted, syncs=syncs)
+    at_once, _ = tracers_and_oracle(straight, wanted)
     for packet in packets(again):
         assert outcome(stepwise, packet) == outcome(at_once, packet), packet
 
@@ -83,7 +83,7 @@ def test_real_packets_agree(kernel_namespaces, events, wanted):
         world.add_addresses(list(map(packed, LOCAL)))
         world.route_to_pods(list(map(packed, ["10.0.0.2", "fd00:10::2", *PODS_AND_ENDS])))
         with nftables.real(place) as opened:
-            _, oracle = told(events, wanted, opened.kernel)
+            _, oracle = tracers_and_oracle(events, wanted, opened.kernel)
             observer = PacketObserver(world, opened.kernel, lambda: nftables.forget_clients(place))
             asked = [flow_of(packet, expected(oracle, packet)) for packet in possible(events)[::7]]
             seen = observer.observe(asked)
@@ -95,12 +95,12 @@ def test_real_packets_agree(kernel_namespaces, events, wanted):
 
 
 def possible(events):
-    """Packets that get as far as the rules: from elsewhere to loopback the kernel's routing drops them before."""
+    """Packets that reach the rules: routing drops those from elsewhere to loopback."""
     return [p for p in packets(events) if p.source_local or not ip_address(p.destination).is_loopback]
 
 
 def check_listing(listed: str, asked, oracle) -> None:
-    """What `nft list` prints means the same as what was written."""
+    """Output of `nft list` is equivalent to the rules written."""
     tracers = {4: NftablesTracer(4, frozenset(map(packed, LOCAL))), 6: NftablesTracer(6, frozenset(map(packed, LOCAL)))}
     for tracer in tracers.values():
         tracer.feed(listed)

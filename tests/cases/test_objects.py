@@ -1,4 +1,4 @@
-"""`harness trace OBJECTS`: one packet asked about."""
+"""`harness trace OBJECTS` for one packet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each rule of the specification, in each mode: held by the tracer, the oracle and real packets."""
+"""Each rule of the specification, in each mode: checked by tracer, oracle and real packets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def failures(verdict: dict) -> list:
 
 
 def told_apart(row: Row, mode: str) -> bool:
-    """What objects mean is the same in every mode, so that packets through one kernel program are enough for it."""
+    """Objects have the same meaning in every mode, so packets through one kernel program suffice."""
     return mode == "nftables" or not (row in rows_intake.ROWS or row.ids.startswith(("TERM", "TOPO")))
 
 

@@ -1,4 +1,4 @@
-"""Session affinity by real connections, in both families of every mode: who answers a client again and again."""
+"""Session affinity by real connections, in both families of every mode: which endpoints answer repeated connections."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def who_answers(town: Town, where: Addresses, address: str, port: int = PORT) ->
 
 @pytest.mark.parametrize("where", [V4, V6], ids=lambda each: each.family)
 def test_a_client_of_a_removed_endpoint_keeps_its_new_one(town, where):
-    """AFF-01, AFF-04: with a new one of those left, for as long as that is there."""
+    """AFF-01, AFF-04: the client moves to a remaining endpoint and stays there."""
     town.live(list(where.endpoints), PORT)
     everyone = [end(each) for each in where.endpoints]
     proxier = town.sync(node(), sticky(where), endpoints(where, *everyone))

@@ -13,6 +13,6 @@ def cluster(tmp_path):
 
 @pytest.fixture(scope="session")
 def untouched(tmp_path_factory):
-    """One for tests that must leave it as it is."""
+    """A cluster for tests that must not change it."""
     with Cluster(tmp_path_factory.mktemp("untouched")) as made:
         yield made

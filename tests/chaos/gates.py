@@ -1,4 +1,4 @@
-"""The same verdict again and again: `python -m tests.chaos.gates --times 10 --busy 2 release-gate-short`.
+"""Repeats a gate and compares the verdicts: `python -m tests.chaos.gates --times 10 --busy 2 release-gate-short`.
 
 Runs a gate so many times in each mode, one run after the other, beside so many busy loops; prints a table and exits
 with 0 when every run's verdict was TRUE, with 1 otherwise.  Folders of runs that were not are kept.
@@ -26,7 +26,7 @@ BUSY = "while True: pass"
 
 
 class Run(NamedTuple):
-    """One run: its verdict's word, how long it took, and what was not true of it."""
+    """One run: its verdict, its duration, and the objectives that were not true."""
 
     mode: str
     word: str
@@ -37,7 +37,7 @@ class Run(NamedTuple):
 
 @contextmanager
 def busy_loops(count: int) -> Iterator[None]:
-    """So many processes that use a CPU each."""
+    """That many processes, each using a whole CPU."""
     loops = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(count)]
     try:
         yield
@@ -48,7 +48,7 @@ def busy_loops(count: int) -> Iterator[None]:
 
 
 def run_gate(gate: str, mode: str, folder: Path) -> Run:
-    """One run, ended after its bound; the folder goes when the verdict is true."""
+    """One run, killed after its time limit; its folder is deleted if the verdict is true."""
     began = time.monotonic()
     command = [sys.executable, "-m", "harness", "chaos", "run", gate, "--mode", mode, "--out", str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
@@ -77,7 +77,7 @@ def _verdict(code: int, file: Path, output: str) -> tuple[str, int | None, str]:
     return word, verdict["lost"], "; ".join([*reasons, *verdict["problems"]])
 
 
-def told(number: int, run: Run) -> str:
+def table_row(number: int, run: Run) -> str:
     """A line of the table."""
     lost = "" if run.lost is None else f"{run.lost:,}"
     return f"{number:3}  {run.mode:9} {run.word:8} {run.seconds:5.0f} s {lost:>7}  {run.why}"
@@ -100,7 +100,7 @@ def main(gate: str, times: int, modes: tuple[str, ...], busy: int, out: Path) ->
         for number in range(1, times + 1):
             for mode in modes:
                 runs.append(run_gate(gate, mode, out / f"{number}-{mode}"))
-                click.echo(told(number, runs[-1]))
+                click.echo(table_row(number, runs[-1]))
     for mode in modes:
         there = Counter(run.word for run in runs if run.mode == mode)
         click.echo(f"{mode}: " + ", ".join(f"{count} {word}" for word, count in there.most_common()))

@@ -1,4 +1,4 @@
-"""Experiments about the stand's Service, and the command that runs them."""
+"""Experiments on the test cluster's Service, and the command that runs them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EXEC = {"unready": ["fail"], "ready": ["pass"], "kill": ["kill"], "stop": ["fail
 
 
 def experiment(*faults: dict[str, Any], objectives: dict | None = None, **kube: Any) -> dict[str, Any]:
-    """An experiment about the Service, under a little load."""
+    """An experiment on the Service, under a small load."""
     activities = [
         {
             "type": "action",

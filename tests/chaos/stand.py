@@ -1,4 +1,4 @@
-"""A small cluster for `--target kube`: `harness serve`'s live API, controllers, and a front with what it lacks.
+"""A small cluster for `--target kube`: the live API of `harness serve`, controllers, and a front for the rest.
 
 The front adds what an API server has around its store: rights (SelfSubjectAccessReview, 403), disruption budgets
 (429), a Deployment's scale, and exec into containers.
@@ -29,7 +29,7 @@ NODES = ("node-1", "node-2", "node-3")
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
-    """What the Service's NodePort answers on every node."""
+    """Answers requests to the Service's node port on every node."""
 
     protocol_version = "HTTP/1.1"
 
@@ -43,7 +43,7 @@ class Answers(http.server.BaseHTTPRequestHandler):
 
 
 class Controllers(threading.Thread):
-    """Kubelets, a Deployment's and a slice's controller, in one loop that looks at everything."""
+    """Kubelets, the Deployment and the EndpointSlice controller, in one loop over all objects."""
 
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(daemon=True)
@@ -71,7 +71,7 @@ class Controllers(threading.Thread):
         self._slice()
 
     def _end(self, pods: list[dict[str, Any]]) -> None:
-        """A kubelet deletes for good once a pod's processes have ended."""
+        """A kubelet deletes the Pod object once the pod's processes have ended."""
         for pod in pods:
             name = pod["metadata"]["name"]
             if "deletionTimestamp" in pod["metadata"] and time.monotonic() > self._dying.setdefault(
@@ -129,7 +129,7 @@ def pod_manifest(name: str, node: str, namespace: str = NAMESPACE, owner: str = 
 
 
 def slice_manifest(pods: list[dict[str, Any]]) -> dict[str, Any]:
-    """The Service's one slice."""
+    """The Service's only EndpointSlice."""
     endpoints = [
         {
             "addresses": ["10.1.0.1"],
@@ -209,7 +209,7 @@ class Cluster:
             self.store.apply("pods", pod_manifest(f"agent-{node}", node, OTHER, "DaemonSet"))
 
     def names(self) -> set[str]:
-        """Of the Service's pods that are not on their way out."""
+        """The Service's pods that are not terminating."""
         pods = [pod for pod in self.store.list("pods", NAMESPACE) if "deletionTimestamp" not in pod["metadata"]]
         return {pod["metadata"]["name"] for pod in pods}
 
@@ -218,7 +218,7 @@ class Cluster:
         return [n["metadata"]["name"] for n in self.store.list("nodes") if n["spec"].get("unschedulable")]
 
     def replicas(self) -> int:
-        """What the Deployment wants."""
+        """The Deployment's desired number of replicas."""
         return self.store.get("deployments", DEPLOYMENT, NAMESPACE)["spec"]["replicas"]
 
     def gates(self) -> set[str]:
@@ -227,12 +227,12 @@ class Cluster:
         return {c["status"] for pod in pods for c in pod["status"]["conditions"] if c["type"] == GATE}
 
     def revisions(self) -> dict[str, int]:
-        """Where every collection's history stands: a change of any object moves it."""
+        """The revision of every collection, which any change of an object increases."""
         return {name: found.revision for name, found in self.store.collections.items()}
 
     @property
     def writes(self) -> list[tuple[str, str]]:
-        """What was asked that changes something; asking for one's rights does not."""
+        """Requests that change something; access reviews do not."""
         return [ask for ask in self.asked if ask[0] != "GET" and "selfsubjectaccessreviews" not in ask[1]]
 
 
@@ -278,7 +278,7 @@ def front(cluster: Cluster):
 
 
 class Front:
-    """Answers itself what the store behind has no answer to, and passes on the rest."""
+    """Answers requests that the store does not support, and forwards the others."""
 
     client: aiohttp.ClientSession
 
@@ -356,7 +356,7 @@ class Front:
 
 
 def _right(method: str, path: str) -> str:
-    """The words of the right that a request takes, as far as runs ask for it."""
+    """The permission that a request needs, among those that runs use."""
     verb = {"GET": "get", "POST": "create", "PATCH": "patch", "DELETE": "delete"}[method]
     found = re.search(r"/(?:namespaces/[\w-]+/)?(pods|nodes|deployments)/[\w-]+(/\w+)?$", path)
     if found is None:

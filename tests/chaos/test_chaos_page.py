@@ -1,4 +1,4 @@
-"""docs/chaos.md says what the code does: its tables are the catalogue's, its experiments can be run."""
+"""docs/chaos.md matches the code: its tables equal the catalogue's, its experiments can be run."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ NEEDS = {
     "`hang`, `ready`": {"exec": {"hang": ["h"], "ready": ["r"]}},
     "`kill`, and gate or `unready`, `ready`": {"exec": {"kill": ["k"]}, "readiness_gate": GATE},
 }
-"""What a fault may ask of the `kube:` section, the least first."""
+"""What a fault may need from the `kube:` section, least first."""
 
 
 def on_a_cluster(name: str) -> str:
-    """What it needs of the `kube:` section; no when nothing helps."""
+    """What the fault needs from the `kube:` section; "no" if it is not supported."""
     nodes = tuple(NodeView(node, "", True, True, False) for node in NODES)
     pods = tuple(pod_view(pod_manifest(f"web-{n}", NODES[n % 3])) for n in range(9))
     scene = Scene("s", "c", NAMESPACE, SERVICE, {}, {}, pods, (), nodes, "web", 9)

@@ -1,4 +1,4 @@
-"""Each fault once, in a real lab: what it does to pods, kernels and packets is what it says, and healing undoes it."""
+"""Each fault once, in a real lab: its effects on pods, kernels and packets are as documented, and are healed."""
 
 from __future__ import annotations
 
@@ -51,19 +51,19 @@ print(answered, slowest)
 
 
 class Watched:
-    """The lab, while a fault is on: how things are, as users of it would see them."""
+    """The lab during a fault, as seen by its users."""
 
     def __init__(self, client: LabClient, step: PlannedFault) -> None:
         self.client, self.step = client, step
         self.before = client.status()
 
     def pod(self, name: str | None = None) -> PodStatus | None:
-        """The first pod that was hit, as it is now; None when it is gone."""
+        """The first affected pod in its current state; None if it is gone."""
         pods = self.client.status().pods
         return next((pod for pod in pods if pod.name == (name or self.step.pods[0])), None)
 
     def was(self) -> PodStatus:
-        """The first pod that was hit, as it was."""
+        """The first affected pod in its earlier state."""
         return next(pod for pod in self.before.pods if pod.name == self.step.pods[0])
 
     def node(self, name: str = NODE) -> NodeStatus:
@@ -79,22 +79,22 @@ class Watched:
         return all(self.curl(f"http://{ADDRESS[node]}:30080/") == 0 for _ in range(8))
 
     def pod_itself(self) -> int:
-        """As `curl`, past all Services."""
+        """As `curl`, but directly, without a Service."""
         return self.curl(f"http://{self.was().address}:8080/", self.was().node)
 
     def datagrams(self) -> int:
-        """How many of 40 from outside through the node, sent at once, were answered."""
+        """How many of 40 simultaneous external requests through the node were answered."""
         return int(self._datagrams()[0])
 
     def slowest_datagram(self) -> float:
-        """Seconds until the last answer to 40 that were sent at once."""
+        """Seconds until the last answer to 40 simultaneous requests."""
         return float(self._datagrams()[1])
 
     def _datagrams(self) -> list[bytes]:
         return self.client.run("client", [sys.executable, "-c", DATAGRAMS, ADDRESS[NODE]]).stdout.split()
 
     def requests_of_the_engine(self) -> float:
-        """How many requests the node's engine has made of the API."""
+        """The number of requests from the node's engine to the API."""
         text = self.client.run(NODE, ["curl", "-s", "http://127.0.0.1:10249/metrics"]).stdout.decode()
         return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith("rest_client_requests"))
 
@@ -103,7 +103,7 @@ class Watched:
 
 
 class Case(NamedTuple):
-    """A fault with its parameters, how long, and what must be seen of it, each within that time."""
+    """A fault with its parameters and duration, and the effects that must be observed within that time."""
 
     fault: str
     seconds: float
@@ -112,7 +112,7 @@ class Case(NamedTuple):
 
 
 def follows(w: Watched, node: str) -> bool:
-    """Whether the node's kernel lets go of a pod that fails its probe."""
+    """Whether the node's kernel removes a pod that fails its probe."""
     pod = next(p for p in w.before.pods if p.node == OTHER)
     since = w.client.status().seconds
     w.client.perform("pod.health", pod=pod.name, word="fail")
@@ -219,7 +219,7 @@ def test_no_fault_is_left_out():
 
 @pytest.fixture(scope="module")
 def calm(kernel_namespaces, tmp_path_factory):
-    """A lab that is quick to notice."""
+    """A lab with short probe periods."""
     options = LabOptions(
         nodes=2, pods=PODS, min_sync_period_seconds=0.05, sync_period_seconds=10, failure_threshold=1,
         node_grace_seconds=1.5,
@@ -230,7 +230,7 @@ def calm(kernel_namespaces, tmp_path_factory):
 
 
 def settles(client: LabClient) -> None:
-    """Wait until everybody is ready, and every kernel says so."""
+    """Wait until all pods are ready in every kernel."""
     until = time.monotonic() + 60
     while ailments := _ailments(client):
         assert time.monotonic() < until, ailments
@@ -253,7 +253,7 @@ def _ailments(client: LabClient) -> list[str]:
 
 
 class Patient(LabTarget):
-    """Heals only once everything has been looked at, however busy the machine."""
+    """Heals only after all checks, however busy the machine."""
 
     def __init__(self, client: LabClient) -> None:
         super().__init__(client)
@@ -300,7 +300,7 @@ def test_every_fault_has_its_known_effect_and_is_healed(calm, case):
 
 
 def test_a_delay_is_measured_in_packets_or_rejected_with_a_reason(calm):
-    """Not every kernel has netem: where it is missing the fault must not count as injected."""
+    """Not every kernel has netem: without it the fault must count as not injected."""
     settles(calm)
     case = Case("packet-delay", 3, (), {"node": NODE, "milliseconds": 80})
     target = Patient(calm)

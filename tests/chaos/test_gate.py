@@ -25,9 +25,9 @@ pytestmark = [
 
 
 def traces(folder: Path) -> dict[str, object]:
-    """What a run could leave on the host: processes that know its folder, mounts, rules, links, temporary files."""
+    """What a run could leave on the host: processes that name its folder, mounts, rules, links, temporary files."""
 
-    def told(*command: str) -> str:
+    def output_of(*command: str) -> str:
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
     own = {os.getpid(), os.getppid()}
@@ -41,9 +41,9 @@ def traces(folder: Path) -> dict[str, object]:
             processes.append(words)
     return {
         "processes": processes,
-        "rules": told("nft", "list", "ruleset"),
-        "links": sorted(line.split(":")[1] for line in told("ip", "-o", "link").splitlines()),
-        "namespaces": told("ip", "netns", "list"),
+        "rules": output_of("nft", "list", "ruleset"),
+        "links": sorted(line.split(":")[1] for line in output_of("ip", "-o", "link").splitlines()),
+        "namespaces": output_of("ip", "netns", "list"),
         "mounts": [line for line in Path("/proc/self/mounts").read_text().splitlines() if str(folder) in line],
     }
 
@@ -64,7 +64,7 @@ def test_the_gate_is_passed_and_leaves_nothing_behind(mode, tmp_path):
 
 
 def test_gates_that_are_not_true_are_a_failure(tmp_path):
-    """Each run of a table says why; busy loops end with it."""
+    """Each run of the table states its reason; busy loops end with the table."""
     options = ["--times", "2", "--mode", "nftables", "--busy", "1", "--out", str(tmp_path)]
     done = CliRunner().invoke(gates.main, ["no-such-gate", *options])
     assert done.exit_code == 1 and done.stdout.splitlines()[-1] == "nftables: 2 exit 2", done.stdout

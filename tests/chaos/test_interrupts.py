@@ -31,22 +31,22 @@ def run_until(tmp_path: Path, line: str, number: signal.Signals) -> tuple[int, s
         [*command, "--out", str(tmp_path / "run")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         preexec_fn=interruptible,
     )  # fmt: skip
-    told = ""
+    printed = ""
     for said in process.stdout:
-        told += said
+        printed += said
         if line in said:
             process.send_signal(number)
             break
-    told += process.communicate(timeout=90)[0]
-    return process.returncode, told
+    printed += process.communicate(timeout=90)[0]
+    return process.returncode, printed
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_fault_that_is_interrupted_is_healed_and_the_run_judged_unknown(tmp_path, number, code):
-    got, told = run_until(tmp_path, "1. pod-kill", number)
-    assert got == code, told
-    assert "verdict: UNKNOWN" in told
-    assert "interrupted" in told
+    got, printed = run_until(tmp_path, "1. pod-kill", number)
+    assert got == code, printed
+    assert "verdict: UNKNOWN" in printed
+    assert "interrupted" in printed
     with open_source(tmp_path / "run" / "events.jsonl") as recording:
         faults = [event.object for event in folded(recording, State()) if event.type == "FAULT"]
     assert b'"heal"' in bytes(faults[-1])
@@ -54,14 +54,14 @@ def test_a_fault_that_is_interrupted_is_healed_and_the_run_judged_unknown(tmp_pa
 
 
 def test_a_run_that_is_interrupted_while_its_lab_starts_ends_at_once(tmp_path):
-    got, told = run_until(tmp_path, "network", signal.SIGINT)
-    assert got == 130, told
-    assert "verdict: UNKNOWN" in told
+    got, printed = run_until(tmp_path, "network", signal.SIGINT)
+    assert got == 130, printed
+    assert "verdict: UNKNOWN" in printed
     eventually(lambda: not marked(tmp_path))
 
 
 def test_nothing_outlives_a_run_that_is_killed(tmp_path):
-    got, told = run_until(tmp_path, "1. pod-kill", signal.SIGKILL)
-    assert got == -signal.SIGKILL, told
+    got, printed = run_until(tmp_path, "1. pod-kill", signal.SIGKILL)
+    assert got == -signal.SIGKILL, printed
     eventually(lambda: not marked(tmp_path))
     assert os.path.isdir(tmp_path / "run" / "lab"), "which the next run in this folder sweeps"

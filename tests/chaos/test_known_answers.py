@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.usefixtures("kernel_namespaces"), pytest.mark.xdist_gr
 
 PERIOD, THRESHOLD = 1, 3
 SLACK_SECONDS = 1.0
-"""For a busy machine: what lies between a probe's result and the API, beyond the arithmetic."""
+"""Tolerance for a busy machine: the delay from a probe's result to the API."""
 
 
 def experiment(method: list[dict], objectives: dict, **lab) -> dict:
@@ -107,7 +107,7 @@ def test_the_run_is_a_recording_with_its_faults_in_it(killed):
 
 
 def test_a_paused_engine_makes_the_verdict_false(tmp_path):
-    """One node's engine is stopped, then a pod dies: that node sends its share to the dead as long as it is stopped."""
+    """One node's engine is stopped, then a pod dies: that node keeps sending its share to the dead pod."""
     objectives = {"failures_after_convergence": 0, "node_convergence_seconds": 4}
     made = session(experiment([{"fault": "pod-kill", "seconds": 10}], objectives), tmp_path)
     made.begin()
@@ -143,10 +143,10 @@ def test_a_heal_that_fails_is_reported_and_makes_it_unknown(tmp_path, monkeypatc
     from chaos import perform
 
     monkeypatch.setattr(perform, "HEAL_SECONDS", 0.5)
-    told: list[str] = []
+    lines: list[str] = []
     faults = [{"fault": "pod-kill", "seconds": 5}, {"fault": "pod-hang", "seconds": 1}]
     raw = experiment(faults, {"error_budget_percent": 100})
-    made = ChaosSession(read_experiment(raw), 1, tmp_path, told.append, LabStage())
+    made = ChaosSession(read_experiment(raw), 1, tmp_path, lines.append, LabStage())
     made.begin()
     try:
         perform_op = made.target.perform
@@ -164,7 +164,7 @@ def test_a_heal_that_fails_is_reported_and_makes_it_unknown(tmp_path, monkeypatc
     finally:
         made.end(finished=True)
     verdict = judge_folder(tmp_path)
-    assert any("HEAL FAILED" in line for line in told)
+    assert any("HEAL FAILED" in line for line in lines)
     assert verdict.value is None
     assert verdict.problems[0] == "only 1 of 2 faults tried"
     assert "pod-kill: not healed: no starting today" in verdict.problems[1]

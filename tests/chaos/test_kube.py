@@ -1,4 +1,4 @@
-"""Operations on a cluster, against a served API with writes and controllers: done, seen, put back."""
+"""Operations on a cluster, against a served API with writes and controllers: performed, observed, undone."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from tests.waiting import until
 
 
 def perform(cluster: Cluster, *faults: dict[str, Any], **kube: Any) -> list[Performed]:
-    """Every step on a stage without load, then close it."""
+    """Perform every step without load, then close the stage."""
     allowed = (NAMESPACE, OTHER)
     options = KubeOptions(str(cluster.kubeconfig), "staging", False, allowed, None, 50.0, 1, True)
-    stage, told = KubeStage(options), []
+    stage, lines = KubeStage(options), []
     folder = cluster.folder / "run"
     folder.mkdir()
     try:
-        plan = stage.open(read_experiment(experiment(*faults, **kube)), 1, folder, told.append)
+        plan = stage.open(read_experiment(experiment(*faults, **kube)), 1, folder, lines.append)
         done = []
         for step in plan.steps:
-            done.append(Performer(stage.target, told.append).perform(step))
+            done.append(Performer(stage.target, lines.append).perform(step))
             until(lambda: stage.health()["pods"], "the cluster settles")
     finally:
         assert stage.close() == []

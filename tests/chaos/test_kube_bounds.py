@@ -1,4 +1,4 @@
-"""What a run on a cluster may do, decided before anything happens."""
+"""The bounds of a run on a cluster, checked before anything happens."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_run_beyond_its_bounds_is_rejected_before_it_starts(untouched, case, t
 
 @pytest.mark.parametrize("name", sorted(FAULTS))
 def test_every_fault_is_performed_or_rejected_with_alternatives(name):
-    """With every command given, refused are those alone that no API call stands for."""
+    """With every command configured, only faults without an equivalent API call are rejected."""
     nodes = tuple(NodeView(node, "127.0.0.1", True, True, False) for node in NODES)
     pods = tuple(pod_view(pod_manifest(f"web-{n}", NODES[n % 3])) for n in range(9))
     given_ = msgspec.convert({"exec": {**EXEC, "hang": ["hang"]}}, KubeSettings)
@@ -96,7 +96,7 @@ def test_every_fault_is_performed_or_rejected_with_alternatives(name):
     seed=st.integers(0, 99),
 )
 def test_accepted_runs_stay_within_bounds(faults, per_node, others, percent, seed):
-    """Whatever the plan: of no group more than the percentage, on no more than one node, nothing elsewhere."""
+    """For any plan: at most the given percentage of each group, on at most one node, and nothing elsewhere."""
     nodes = tuple(NodeView(node, "127.0.0.1", True, True, False) for node in NODES)
     placed = [node for node, count in zip(NODES, per_node, strict=True) for _ in range(count)]
     pods = tuple(pod_view(pod_manifest(f"web-{n}", node)) for n, node in enumerate(placed))
@@ -133,7 +133,7 @@ undos = st.builds(
 @settings(max_examples=30)
 @given(steps=st.lists(st.tuples(st.booleans(), undos), max_size=8), part=st.floats(0, 1))
 def test_a_truncated_heal_file_names_every_requested_change(steps, part, tmp_path_factory):
-    """A change is on the disk before it is asked for: what a longer file knows as open, its beginning knew too."""
+    """A change is written to disk before it is requested: open entries of a longer file are also in its beginning."""
     folder = tmp_path_factory.mktemp("heal")
     heal = HealFile(folder, UndoHeader("https://one"))
     sizes, wanted = [heal.path.stat().st_size], [set()]

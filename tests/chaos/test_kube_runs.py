@@ -1,4 +1,4 @@
-"""`harness chaos` on a cluster: asked first, really done, broken off, healed."""
+"""`harness chaos` on a cluster: confirmed, performed, interrupted, healed."""
 
 from __future__ import annotations
 

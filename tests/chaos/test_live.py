@@ -1,4 +1,4 @@
-"""What is said of a run's load while it goes on."""
+"""The output about a run's load while it goes on."""
 
 from __future__ import annotations
 

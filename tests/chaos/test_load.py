@@ -17,7 +17,7 @@ LATE = 'sleep 0.5; echo \'{"kind": "second"}\' > {out}; sleep 60'
 def test_the_start_of_a_load_with_slow_requests_may_be_late(
     tmp_path: Path, monkeypatch, timeout_seconds: float, begins: bool
 ):
-    """Its first second is written when none of its requests can be answered any more."""
+    """Its first second is logged only once no more of its requests can be answered."""
     monkeypatch.setattr(load, "START_SECONDS", 0.1)
     out = tmp_path / "client.jsonl"
     out.with_suffix(".log").touch()

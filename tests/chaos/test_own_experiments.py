@@ -1,4 +1,4 @@
-"""Experiments of one's own: their hypothesis, actions, probes and rollbacks count; strangers' are refused."""
+"""Users' own experiments: their hypothesis, actions, probes and rollbacks count; those of other tools are rejected."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def written(name: str, folder: Path) -> Path:
 
 
 def run(name: str, folder: Path) -> tuple[subprocess.CompletedProcess[str], dict, ElementTree.Element]:
-    """By the command; what it said, its verdict, its JUnit."""
+    """Run the command; returns its output, verdict and JUnit document."""
     command = [sys.executable, "-m", "harness", "chaos", "run", str(written(name, folder)), "--out"]
     done = subprocess.run([*command, str(folder / "run")], capture_output=True, text=True, timeout=240, check=False)
     verdict = json.loads((folder / "run" / "verdict.json").read_text())
@@ -76,7 +76,7 @@ def test_a_foreign_experiment_is_rejected_before_any_action(tmp_path, verb):
 
 
 def a_lab(folder: Path, **options) -> Path:
-    """What a running lab's folder says of it."""
+    """The state in a running lab's folder."""
     folder.mkdir()
     facts = {"user_namespace": False, "pid": 1, "options": msgspec.to_builtins(LabOptions(**options))}
     (folder / FACTS).write_text(json.dumps(facts))

@@ -1,4 +1,4 @@
-"""The dispatcher: whatever the target does, everything is healed, and what was not seen was not injected."""
+"""The dispatcher: whatever the target does, everything is healed, and faults without evidence count as not injected."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_missing_evidence_is_named():
 
 
 class Slow(Stand):
-    """Operations take long; what they bring about ends by itself after a while."""
+    """Operations take long, and their effects end by themselves after a while."""
 
     def __init__(self, takes: float, lasts: float = 60.0) -> None:
         super().__init__()

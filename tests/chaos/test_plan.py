@@ -1,4 +1,4 @@
-"""Plans: one seed, one plan; nobody is hit who is not there, and never everybody."""
+"""Plans: one plan per seed; only existing targets are affected, and never all of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run's facts are judged to be: each objective true, false and unknown, by made runs whose answer is known."""
+"""Judgement of a run's facts: each objective true, false and unknown, by synthetic runs with a known answer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WELL: dict[str, list[str]] = {node: [] for node in NODES}
 
 
 def killed(**fields: Any) -> dict[str, Any]:
-    """web-1 was killed at 4 and started at 8, and every kernel was as it should be afterwards."""
+    """web-1 was killed at 4 and started at 8, and every kernel was correct afterwards."""
     return fault(1, "pod-kill", 4.0, kernels=WELL, engines_back=8.1, **fields)
 
 
@@ -39,7 +39,7 @@ def dead(count: int = 60) -> list[dict[str, Any]]:
 
 
 def run(folder: Path, failures=None, observations=None, faults=None, **raw: Any) -> Verdict:
-    """A run that goes well but for what is said: web-1 dies at 4, leaves the slices at 6, every kernel follows."""
+    """A successful run except for the arguments: web-1 dies at 4, leaves the slices at 6, every kernel follows."""
     let_go = [followed(node, 6.0, 0.02) for node in NODES]
     objectives = raw.pop("objectives", ALL)
     made = write_run(
@@ -160,7 +160,7 @@ def test_requests_through_a_partitioned_node_do_not_count_against_the_engine(tmp
 
 
 def test_a_load_balancer_that_removes_a_lossy_node_moves_connections(tmp_path):
-    """Its health checks are lost as well; what goes straight to another node is nobody's loss but the engine's."""
+    """Its health checks are lost as well; losses directly through another node count against the engine."""
     lossy = fault(1, "packet-loss", 4.0, nodes=["node-2"], pods=[], kernels=WELL, engines_back=8.2)
     moved = failure(5.0, cause="timeout", flow="balancer-http", node="node-3", pod="web-3")
     assert value(run(tmp_path, [moved], faults=[lossy]), "lost without account") is True
@@ -220,8 +220,8 @@ def test_engines_that_restart_late_are_false(tmp_path, back, wanted):
 
 def test_full_syncs_that_no_fault_explains_are_false(tmp_path):
     crash = fault(1, "engine-crash", 4.0, nodes=["node-2"], pods=[], kernels=WELL, engines_back=8.4)
-    told = {"node-1": [9.0], "node-2": [8.3], "node-3": None}
-    verdict = run(tmp_path, failures=[], faults=[crash], rewrites=told)
+    full_syncs = {"node-1": [9.0], "node-2": [8.3], "node-3": None}
+    verdict = run(tmp_path, failures=[], faults=[crash], rewrites=full_syncs)
     assert value(verdict, "whole rewrites") is False
     assert value(run(tmp_path / "b", failures=[], faults=[crash], rewrites={"node-2": [8.3]}), "whole rewrites") is True
     unseen = run(tmp_path / "c", rewrites={"node-3": None})

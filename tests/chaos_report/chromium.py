@@ -27,7 +27,7 @@ return [document.documentElement.scrollWidth - width,
   [...document.body.querySelectorAll('*')].filter(e => !inside(e) && e.getBoundingClientRect().right > width + 0.5)
     .map(e => e.tagName + '.' + e.className)];
 """
-"""How far the page is wider than its window, and which elements are."""
+"""By how much the page is wider than its window, and the elements that are."""
 CONTRAST = """
 const parse = (c) => { const v = c.match(/[\\d.]+/g).map(Number); return [v[0], v[1], v[2], v.length > 3 ? v[3] : 1]; };
 const over = (top, under) => [0, 1, 2].map(i => top[i] * top[3] + under[i] * (1 - top[3]));
@@ -47,7 +47,7 @@ for (const e of document.body.querySelectorAll('*')) {
 }
 return found;
 """
-"""Of each piece of text its contrast with what is behind it, and the text."""
+"""The contrast of each text with its background, and the text."""
 
 
 class Chromium:
@@ -75,20 +75,20 @@ class Chromium:
         self._driver.get(page if isinstance(page, str) else page.as_uri())
 
     def run(self, script: str, *arguments: Any) -> Any:
-        """What the script returns in the page."""
+        """The return value of a script in the page."""
         return self._driver.execute_script(script, *arguments)
 
     def later(self, script: str, *arguments: Any) -> Any:
-        """What the script hands to its last argument, a function."""
+        """The value that the script passes to its callback, its last argument."""
         return self._driver.execute_async_script(script, *arguments)
 
     def requests(self) -> list[str]:
-        """URLs asked for since the last look."""
+        """URLs requested since the last call."""
         messages = [json.loads(row["message"])["message"] for row in self._driver.get_log("performance")]
         return [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
 
     def requests_from(self, url: str) -> list[str]:
-        """URLs asked for from that one on, which is waited for.
+        """URLs requested from the given one on, which is waited for.
 
         The log comes late on a busy machine, and may begin with what the browser asked for before, at its start.
         """
@@ -99,7 +99,7 @@ class Chromium:
         return found[found.index(url) :] if url in found else found
 
     def console(self) -> list[str]:
-        """Messages of the console since the last look."""
+        """Console messages since the last call."""
         return [row["message"] for row in self._driver.get_log("browser")]
 
     def picture(self, path: Path, whole: bool = True) -> None:

@@ -11,7 +11,7 @@ from tests.chaos_report.chromium import BROWSER, DRIVER, Chromium
 
 @pytest.fixture(scope="session")
 def chromium(tmp_path_factory):
-    """Needs chromium and chromedriver: a loud skip without them, a failure on CI."""
+    """Needs chromium and chromedriver: without them a reported skip, on CI a failure."""
     if not (BROWSER and DRIVER):
         why = "chromium and chromium-driver are not installed (scripts/setup.sh installs them when root)"
         if os.environ.get("CI"):

@@ -1,4 +1,4 @@
-"""Folders of runs, written as a run writes them: small, and whatever a test needs in them."""
+"""Small folders of runs, as a run writes them, with the contents that a test needs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HEADER = {
 
 
 def fault(number: int, name: str, began: float, lasts: float = 4.0, **fields: Any) -> dict[str, Any]:
-    """What became of one step; injected, healed and settled if nothing else is said."""
+    """The finding of one step; by default injected, healed and settled."""
     done = {
         "number": number, "fault": name, "pods": ["web-1"], "nodes": [], "began": began, "confirmed": began + 0.1,
         "ended": began + lasts, "settled": began + lasts + 0.5, "injected": True, "healed": True, "missing": [],
@@ -166,7 +166,7 @@ def _slice_events(ready: dict[float, list[str]]) -> list[dict[str, Any]]:
 
 
 def ordinary(folder: Path) -> Path:
-    """Two faults, some requests lost, every kernel followed: the verdict is true."""
+    """Two faults, some lost requests, every kernel converged: the verdict is true."""
     nodes = ("node-1", "node-2", "node-3")
     return write_run(
         folder,
@@ -178,7 +178,7 @@ def ordinary(folder: Path) -> Path:
 
 
 def broken(folder: Path) -> Path:
-    """A fault that was not injected, one that was not healed, a kernel that never followed: hostile words in all."""
+    """A fault that was not injected, one that was not healed, a kernel that never converged: hostile texts in all."""
     hostile = "<script>alert('x')</script> | `rm` \x00\x1b[31m ]]> & \"quoted\" é"
     return write_run(
         folder,

@@ -22,7 +22,7 @@ return [...document.querySelectorAll('svg')].map(s => [s.getAttribute('width'), 
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
-    """Pages of an ordinary run, of one that went wrong with hostile words, and of one that left nothing."""
+    """Pages of an ordinary run, of a failed one with hostile texts, and of one that left no files."""
     folder = tmp_path_factory.mktemp("runs")
     runs.ordinary(folder / "ordinary")
     runs.broken(folder / "broken")

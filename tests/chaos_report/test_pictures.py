@@ -1,4 +1,4 @@
-"""Pictures of any data: every place lies within the picture, and the picture is well-formed."""
+"""Charts of any data: every position is within the chart, and the SVG is well-formed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the files say: page, Markdown and JUnit, of runs that went well, wrong, and nowhere."""
+"""Contents of page, Markdown and JUnit, of runs that succeeded, failed, or did not start."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_hostile_texts_are_escaped(broken):
 
 
 def junit(text: str) -> ElementTree.Element:
-    """The document, after the checks that hold for every one."""
+    """The document, after checks that apply to every document."""
     suites = ElementTree.fromstring(text)
     (suite,) = suites
     cases = suite.findall("testcase")

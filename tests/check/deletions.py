@@ -1,4 +1,4 @@
-"""Everything that a program consists of, one thing at a time: without it, the readback has to see a difference.
+"""Deletes each part of a program in turn: the readback must detect its absence.
 
     python -m tests.check.deletions                       all of it, in every mode: minutes; 1 when something is unseen
     python -m tests.check.deletions --table docs/verification.md
@@ -33,7 +33,7 @@ RECORDINGS = ("demo", "rules")
 ROOT = Path(__file__).parents[2]
 BEGIN, END = "<!-- deletions: begin -->", "<!-- deletions: end -->"
 _OWN = re.compile(r'"[^"]*"|KUBE-(SVC|SVL|EXT|SEP|FW)-\S+|[0-9a-f.:]*\d[0-9a-f.:]*')
-"""What two things of one shape differ in."""
+"""Patterns in which two parts of one shape differ."""
 
 Undo = Callable[[], None]
 Key = tuple[str, str]
@@ -41,7 +41,7 @@ Key = tuple[str, str]
 
 
 class Thing(NamedTuple):
-    """What can be missing: `take` takes it away and gives back what puts it there again."""
+    """A part that can be missing: `take` removes it and returns a function that restores it."""
 
     kind: str
     name: str
@@ -49,7 +49,7 @@ class Thing(NamedTuple):
 
     @property
     def shape(self) -> str:
-        """The same for things that differ in names and numbers alone."""
+        """The shape: equal for parts that differ only in names and numbers."""
         return f"{self.kind} {_OWN.sub('', self.name)}"
 
 
@@ -152,7 +152,7 @@ def _userspace(said: dict[str, Any], addresses: set[str], sockets: set[str]) -> 
 
 
 def _same_endpoints(held: Any) -> Iterator[str]:
-    """Rules that lead the node and its pods past policy Local, where all endpoints are local anyhow."""
+    """Rules that exempt the node and its pods from policy Local, if all endpoints are local anyway."""
     chains = held.tables.chains
     for thing in _iptables(held):
         found = re.search(r"KUBE-EXT-\S+ -A .* -j KUBE-SVC-(\S+)$", thing.name)
@@ -230,7 +230,7 @@ _READERS = {
 
 
 def unseen(program: Read, things: list[Thing]) -> list[Thing]:
-    """Those without which nothing differs, though they are not idle; ValueError where something differs anyhow."""
+    """Parts that are not idle but whose absence is undetected; ValueError if the whole program already differs."""
     if found := program.judge():
         raise ValueError(f"the whole program differs: {found}")
     missed = []
@@ -243,7 +243,7 @@ def unseen(program: Read, things: list[Thing]) -> list[Thing]:
 
 
 def sample(things: list[Thing], each: int) -> list[Thing]:
-    """So many of each shape."""
+    """The given number of each shape."""
     seen: Counter[str] = Counter()
     return [thing for thing in things if seen.update([thing.shape]) or seen[thing.shape] <= each]
 
@@ -252,7 +252,7 @@ def sample(things: list[Thing], each: int) -> list[Thing]:
 @click.option("--mode", "modes", multiple=True, type=click.Choice(MODES), default=MODES)
 @click.option("--table", type=click.Path(path_type=Path), help="Put the table into this Markdown file.")
 def main(modes: tuple[str, ...], table: Path | None) -> None:
-    """Take every single thing away, in both recordings and families; exit code 1 when something is not seen."""
+    """Remove every single part, in both recordings and families; exit code 1 if an absence is not detected."""
     taken: Counter[Key] = Counter()
     idle: Counter[Key] = Counter()
     missed: list[tuple[str, Thing]] = []

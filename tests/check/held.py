@@ -1,4 +1,4 @@
-"""A recording programmed into a kernel, and what the oracle makes of it."""
+"""A recording programmed into a kernel, and the oracle's expectation."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def test_a_missing_part_is_detected(mode, recording, kernel_namespaces):
 
 
 def test_only_unused_parts_are_excused():
-    """Else something would be excused that matters."""
+    """Otherwise parts that matter would be excused."""
     for mode, recording in (("userspace", "demo"), ("iptables", "demo")):
         program = read(mode, recording)[6]
         idle = [thing for thing in program.things if thing.name in program.idle]

@@ -1,4 +1,4 @@
-"""Correct rules for addresses that several want: the judge says nothing, in any mode."""
+"""Correct rules for addresses that several Services claim: the judge reports no difference in any mode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No rule of iptables mode can be there twice, or be changed, without the judge seeing it."""
+"""The judge detects every duplicate or changed rule of iptables mode."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .held import FAMILIES, RICH, program
 pytestmark = pytest.mark.xdist_group("check")
 
 _OWN = re.compile(r'"[^"]*"|KUBE-(SVC|SVL|EXT|SEP|FW)-\S+|[0-9a-f.:]*\d[0-9a-f.:]*')
-"""What two rules of one kind differ in."""
+"""Patterns in which two rules of one kind differ."""
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def remembered():
 
 
 def unseen(programmed, change, family: int, each_kind: int) -> list[str]:
-    """The rules that can be changed as `change(rules, place)` does, and the judge says nothing."""
+    """The rules whose modification by `change(rules, place)` the judge does not detect."""
     held, expected, settings = programmed.view.read(family), programmed.expected[family], programmed.settings
     assert judge(family, held, expected, settings).differences == []
     found: list[str] = []

@@ -1,4 +1,4 @@
-"""No option, weight or sysctl of mode ipvs can be another without the judge seeing it."""
+"""The judge detects every changed option, weight and sysctl of mode ipvs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No rule of mode nftables can be there twice, nothing of it be another, without the judge seeing it."""
+"""The judge detects every duplicate rule and every change of mode nftables."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_a_flushed_chain_of_a_real_kernel_is_detected(namespace):
 
 
 class _OutOfStep(Wrapped):
-    """Before each answer comes what was left over of another dump."""
+    """Each reply is preceded by the rest of another dump."""
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
@@ -136,7 +136,7 @@ class _OutOfStep(Wrapped):
 
 
 def test_a_kernel_without_an_answer_or_with_an_unexpected_one(namespace, monkeypatch):
-    """Sets are read to the end of their own dump, and not for ever."""
+    """Sets are read to the end of their own dump, within a time limit."""
     rules = b"table ip kube-proxy {\n set s {\n type mark\n elements = { 1 }\n }\n}\n"
     assert namespace.run(["nft", "-f", "-"], rules).returncode == 0
     with namespace.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER) as sock:

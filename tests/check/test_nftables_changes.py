@@ -1,4 +1,4 @@
-"""What the kernel announces is judged like what it holds: each element that goes, and every change of a recording."""
+"""Notifications are judged like a full reading: each deleted element, and every change of a recording."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ def test_a_recordings_changes_are_followed():
     with open_source(RICH) as recording:
         settings = Settings(cluster_cidr=recording.header.cluster["clusterCIDR"])
         events = list(recording)
-    told, behind = Oracle(None, settings), Oracle(None, settings)
+    following, behind = Oracle(None, settings), Oracle(None, settings)
     opened = nftables.memory()
     proxier = Proxier("nftables", proxy_config(settings, settings.version), opened.kernel, time.perf_counter)
     followers, expected, seen = {}, {}, {}
     changes = noticed = 0
     for number, event in enumerate(events, 1):
-        told.observe(event)
+        following.observe(event)
         if event.type in OBJECT_TYPES:
             proxier.state.observe(event.type, event.resource, event.object)
         if number < 200 or number % 10:
@@ -82,7 +82,7 @@ def test_a_recordings_changes_are_followed():
             continue
         proxier.sync()
         for family in FAMILIES:
-            held, now = opened.view.read(family).sets, told.behaviour(family)
+            held, now = opened.view.read(family).sets, following.behaviour(family)
             if family in followers:
                 gone, new = _differences(seen[family], held)
                 for name in held:

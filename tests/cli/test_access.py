@@ -1,4 +1,4 @@
-"""No home and kubeconfigs that are none: one line that names the file and the way out, never a traceback."""
+"""A missing home and invalid kubeconfigs: one line that names the file and a solution, never a traceback."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_an_invalid_kubeconfig_is_one_line(tmp_path, content):
 
 @pytest.fixture
 def homeless(monkeypatch):
-    """A user whom neither the environment nor the system gives a home, as in many containers."""
+    """A user without a home in the environment or the system, as in many containers."""
     for name in ("HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(Path, "home", classmethod(lambda _: Path("~").expanduser()))
@@ -94,7 +94,7 @@ def test_a_spool_that_cannot_be_made_is_one_line(tmp_path):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes a user without a home, which only root may")
 def test_a_recorder_without_a_home_ends_in_one_line(tmp_path):
-    """To a topic, without --spool; with a kubeconfig that is fine but for that nobody answers."""
+    """To a topic, without --spool; with a valid kubeconfig whose server does not answer."""
     kubeconfig = tmp_path / "kubeconfig"
     del CLUSTER["cluster"]["certificate-authority"]
     kubeconfig.write_text(yaml.safe_dump(CONFIG))

@@ -172,7 +172,7 @@ LOCAL = {"externalTrafficPolicy": "Local"}
 
 
 @pytest.mark.parametrize(
-    ("rule", "objects", "told"),
+    ("rule", "objects", "expected"),
     [
         ("CMP-03", [service()], {"iptables": "left alone", "ipvs": "refused", "nftables": "refused"}),
         ("CMP-04", [service()], {"iptables": "left alone", "nftables": "dropped"}),
@@ -192,10 +192,10 @@ LOCAL = {"externalTrafficPolicy": "Local"}
         ("CMP-16", [service()], {"ipvs": "on kube-ipvs0", "userspace": "on lo", "nftables": "no"}),
     ],
 )
-def test_a_minimal_cluster_shows_each_difference(rule, objects, told):
+def test_a_minimal_cluster_shows_each_difference(rule, objects, expected):
     found = [row for row in differences(views_of(node(), *objects), True) if row.id == rule]
     assert found
-    assert found[0].by_mode.items() >= told.items()
+    assert found[0].by_mode.items() >= expected.items()
 
 
 def test_a_single_mode_differs_from_nothing():

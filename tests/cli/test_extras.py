@@ -1,4 +1,4 @@
-"""Where a Python package is missing that only some commands need, these say what to install; the others work."""
+"""If an optional Python package is missing, commands that need it name what to install; the others work."""
 
 from __future__ import annotations
 

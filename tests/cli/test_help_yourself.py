@@ -1,4 +1,4 @@
-"""What helps oneself: doctor, completion, names that are almost right, the same formats everywhere."""
+"""Self-help: doctor, completion, mistyped names, the same formats everywhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""--kube-version and `compare --kube-versions`: whose kube-proxy, and what an upgrade changes."""
+"""--kube-version and `compare --kube-versions`: the modelled kube-proxy, and the changes of an upgrade."""
 
 from __future__ import annotations
 

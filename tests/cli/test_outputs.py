@@ -1,4 +1,4 @@
-"""What every command writes: devices, pipes and links stay what they are, files are whole or as they were."""
+"""Output of every command: devices, pipes and symlinks stay as they are, files are complete or unchanged."""
 
 from __future__ import annotations
 

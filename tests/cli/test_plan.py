@@ -1,4 +1,4 @@
-"""`harness plan`: its text goes into the real tools and gives the same kernel as the engine's own way."""
+"""`harness plan`: its text, loaded by the real tools, has the same result as the engine."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def fed(namespace: Namespace, page: str, *command: str) -> None:
 
 
 def applied(mode: str, dump: str, namespace: Namespace, *, and_then) -> object:
-    """What `and_then(opened)` gives once the engine itself has programmed the namespace."""
+    """The result of `and_then(opened)` once the engine has programmed the namespace."""
     with mode_of(mode).real(place_of(namespace)) as opened:
         for program in programs(dump, PlanOptions(mode)):
             opened.kernel.apply(program)
@@ -70,12 +70,12 @@ def applied(mode: str, dump: str, namespace: Namespace, *, and_then) -> object:
 
 def test_nft_loads_the_sections_with_the_same_result_as_the_engine(kernel_namespaces, dump, tmp_path):
     assert harness("plan", dump, "--mode", "nftables", "--dir", str(tmp_path / "nft")).returncode == 0
-    with Namespace() as told, Namespace() as direct:
-        fed(told, "", str(tmp_path / "nft" / "load.sh"))
+    with Namespace() as by_tool, Namespace() as direct:
+        fed(by_tool, "", str(tmp_path / "nft" / "load.sh"))
         behaviour = applied("nftables", dump, direct, and_then=lambda opened: opened.view.behaviour(4))
-        with mode_of("nftables").real(place_of(told)) as opened:
+        with mode_of("nftables").real(place_of(by_tool)) as opened:
             assert compare(behaviour, opened.view.behaviour(4)) == []
-        listings = [each.run(["nft", "list", "ruleset"]).stdout.decode() for each in (told, direct)]
+        listings = [each.run(["nft", "list", "ruleset"]).stdout.decode() for each in (by_tool, direct)]
     first, second = (sorted(text.replace(",", "").split()) for text in listings)
     assert "kube-proxy" in first
     assert first == second
@@ -92,10 +92,10 @@ def test_the_page_consists_of_the_sections_in_order(dump):
 @pytest.mark.parametrize(("family", "tool"), [("4", "iptables"), ("6", "ip6tables")])
 def test_iptables_restore_loads_the_page_with_the_same_result_as_the_engine(kernel_namespaces, dump, family, tool):
     page = harness("plan", dump, "--mode", "iptables", "--family", family).stdout
-    with Namespace() as told, Namespace() as direct:
-        fed(told, page, f"{tool}-restore", "--noflush", "--counters")
+    with Namespace() as by_tool, Namespace() as direct:
+        fed(by_tool, page, f"{tool}-restore", "--noflush", "--counters")
         applied("iptables", dump, direct, and_then=lambda opened: None)
-        saved = [each.run([f"{tool}-save"]).stdout.decode() for each in (told, direct)]
+        saved = [each.run([f"{tool}-save"]).stdout.decode() for each in (by_tool, direct)]
     first, second = (re.sub(r"\[\d+:\d+\]|^#.*$", "", text, flags=re.M).split() for text in saved)
     assert "KUBE-SERVICES" in first
     assert sorted(first) == sorted(second)

@@ -1,4 +1,4 @@
-"""What is shown while something takes long: where there is a terminal and where there is none."""
+"""Progress of long steps, with and without a terminal."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_progress_on_standard_error_can_be_silenced(monkeypatch):
 
 
 def test_a_mode_s_reason_is_free_of_progress():
-    """A comparison reads what its replays say on standard error."""
+    """A comparison reads its replays' standard error."""
     code, words = runs._finish(["sh", "-c", f"echo ${progress.VARIABLE} >&2; exit 3"])
     assert (code, words) == (3, "none\n")
 

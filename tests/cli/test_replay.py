@@ -1,4 +1,4 @@
-"""`harness replay` as people run it: gates, exit codes, signals, quiet pipes, documented JSON."""
+"""`harness replay` as users run it: gates, exit codes, signals, quiet pipes, documented JSON."""
 
 from __future__ import annotations
 

@@ -43,9 +43,9 @@ def test_the_oracle_agrees_with_every_packet(mode):
             for kind, resource, manifest in step.events:
                 oracle.observe(Event(1, 0, kind, resource, msgspec.Raw(manifest)))
             for flow in step.flows:
-                told = expected(oracle, flow.packet, mode)
-                if told != flow.expected:
-                    wrong.append((entry.id, number, flow.name, flow.expected, told))
+                outcome = expected(oracle, flow.packet, mode)
+                if outcome != flow.expected:
+                    wrong.append((entry.id, number, flow.name, flow.expected, outcome))
     assert wrong == []
 
 

@@ -1,4 +1,4 @@
-"""Runs against real proxies: the engine, one of another make that knows a part, and its broken variants."""
+"""Runs against real proxies: the engine, another one that supports a part, and its broken variants."""
 
 from __future__ import annotations
 

@@ -29,18 +29,18 @@ RESOURCES = {"Service": "services", "EndpointSlice": "endpointslices", "Node": "
 
 
 class Clients:
-    """Sends first packets and says which endpoint got them; `put` and `delete` change the cluster and sync."""
+    """Sends first packets and reports the endpoint reached; `put` and `delete` change the cluster and sync."""
 
     def __init__(self, world: World, proxier: Proxier) -> None:
         self.world, self.proxier = world, proxier
         self._numbers = count(1)
 
     def put(self, *manifests: dict) -> Sync:
-        """Objects are now these."""
+        """Put objects and sync."""
         return self._change("MODIFIED", manifests)
 
     def delete(self, *manifests: dict) -> Sync:
-        """Objects are gone."""
+        """Delete objects and sync."""
         return self._change("DELETED", manifests)
 
     def _change(self, kind: str, manifests: tuple[dict, ...]) -> Sync:
@@ -49,7 +49,7 @@ class Clients:
         return self.proxier.sync()
 
     def ask(self, source: tuple[str, int], target: tuple[str, int], protocol: int) -> str | None:
-        """The endpoint ("10.180.0.1:53") that a packet reaches, None when it reaches nobody."""
+        """The endpoint ("10.180.0.1:53") that a packet reaches, None if none."""
         number = next(self._numbers)
         origin = self.world.pods_interface if source[0] in PODS else OUTSIDE_INTERFACE
         self.world.send(origin, request(number, protocol, _packed(source), _packed(target)))
@@ -76,7 +76,7 @@ def _packed(end: tuple[str, int]) -> tuple[bytes, int]:
 
 @contextmanager
 def clients(mode: str, version: tuple[int, int] = NEWEST) -> Iterator[Clients]:
-    """A world of its own, with a proxier that cleans up after its syncs."""
+    """A separate World, with a proxier that removes stale flows after its syncs."""
     module = mode_of(mode)
     nodes = tuple(map(packed, NODE_ADDRESSES))
     config = ProxyConfig(node_addresses=nodes, local_addresses=nodes, version=version)

@@ -1,4 +1,4 @@
-"""What happens to long-lived flows when endpoints leave, written once and played in every mode."""
+"""The fate of long-lived flows when endpoints are removed, shared by all modes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .clients import ENDS, Clients
 PORT = 40_000
 DNS, OTHER_IP = (CIP, 53), "172.30.0.42"
 STRANGER = "10.180.0.6"
-"""An address that pods reach and that no Service has anything to do with."""
+"""An address reachable from pods that belongs to no Service."""
 PORTS = [("dns", "UDP", 53, 30053), ("dns-tcp", "TCP", 53, 30054), ("sig", "SCTP", 53, 30055)]
 SLICE_PORTS = [{"name": name, "port": 53, "protocol": protocol} for name, protocol, _, _ in PORTS]
 DNS_SERVICE = service("NodePort", name="dns", ports=PORTS, externalIPs=[EXT])

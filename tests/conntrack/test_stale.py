@@ -1,4 +1,4 @@
-"""Which flows are stale, for any cluster's history: the tracker against what the oracle says of each destination."""
+"""Which flows are stale, for any history: the tracker against the oracle's view of each destination."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ UDP = 17
 UDP_53 = {"name": "dns", "port": 53, "protocol": "UDP"}
 STRANGERS = ("203.0.113.7", "2001:db8:9::7")
 Flow = tuple[tuple[str, int], tuple[str, int]]
-"""Where the client sent it, who answers."""
+"""The original destination, and the endpoint that answers."""
 
 
 def packed(end: tuple[str, int]) -> bytes:
@@ -40,14 +40,14 @@ def host(node: tuple[str, ...] = NODE_IPS, local: tuple[str, ...] = LOCAL) -> Ho
 
 
 class Known(NamedTuple):
-    """What the oracle says at one time: who may answer where, and which addresses take node ports."""
+    """The oracle's view at one time: which endpoints may answer where, and which addresses accept node ports."""
 
     answers: dict[tuple[bytes, int], set[tuple[bytes, int]]]
     node_ports: dict[int, set[tuple[bytes, int]]]
     taking: frozenset[bytes]
 
     def of(self, destination: tuple[bytes, int]) -> set[tuple[bytes, int]] | None:
-        """A Service's own address says more than a node port; None for what is no Service's."""
+        """A Service's own address takes precedence over a node port; None if it is no Service's."""
         if destination in self.answers:
             return self.answers[destination]
         return self.node_ports.get(destination[1]) if destination[0] in self.taking else None
@@ -111,7 +111,7 @@ class Node:
         self.oracle.observe(Event(1, 0, event[0], event[1], msgspec.Raw(event[2])))
 
     def put(self, *manifests: dict, kind: str = "MODIFIED") -> None:
-        """Objects are now these, and the node is synced."""
+        """Put objects and sync the node."""
         resources = {"Service": "services", "EndpointSlice": "endpointslices"}
         for manifest in manifests:
             self.observe((kind, resources[manifest["kind"]], json.dumps(manifest).encode()))
@@ -134,7 +134,7 @@ class Node:
 
 
 def all_flows(*histories: list[tuple[str, str, bytes]]) -> set[Flow]:
-    """To every address that is ever a Service's, the node's or a stranger's, from every endpoint and untranslated."""
+    """Flows to every address of Services, the node and others, from every endpoint and untranslated."""
     destinations, ends = set(), set()
     for _, resource, raw in (event for history in histories for event in history):
         manifest = json.loads(raw)
@@ -178,7 +178,7 @@ BOTH = slice_(end("10.1.0.1", "n1"), end("10.1.0.2", "n2"), ports=[UDP_53])
 
 
 def served() -> Node:
-    """Both endpoints serve; flows to either, and to strangers."""
+    """Both endpoints serve; flows to both, and to unrelated addresses."""
     node = Node(set())
     node.put(DNS, BOTH)
     node.table = FLOWS | STRANGE
@@ -213,14 +213,14 @@ GONE = [
 
 @pytest.mark.parametrize(("kind", "manifests", "left"), [each[1:] for each in GONE], ids=[each[0] for each in GONE])
 def test_which_flows_each_change_makes_stale(kind, manifests, left):
-    """Flows of what is gone go, whatever it was; strangers' flows never do."""
+    """Flows of everything deleted are removed; unrelated flows never are."""
     node = served()
     node.put(*manifests, kind=kind)
     assert node.table == node.expected == left | STRANGE
 
 
 def test_untranslated_flows_are_removed_when_the_service_appears():
-    """It would keep a client from a new Service; without one it is nobody's business here."""
+    """It would keep a client from a new Service; without a Service it is left alone."""
     node = Node(UNTRANSLATED | STRANGE)
     node.put(DNS)
     assert node.table == node.expected == STRANGE, "though nobody serves it yet"
@@ -239,7 +239,7 @@ def test_flows_of_an_address_taken_over_stay_if_still_served():
 
 
 def test_an_address_that_no_longer_accepts_node_ports():
-    """Its flows to our endpoints go; one that comes is looked at, whatever else is the same."""
+    """Its flows to our endpoints are removed; an added one is checked in any case."""
     node = served()
     moved = "192.168.0.7"
     node.table |= {((moved, 30053), (moved, 30053))}
@@ -248,7 +248,7 @@ def test_an_address_that_no_longer_accepts_node_ports():
 
 
 def test_a_full_sync_checks_all_flows():
-    """While they were gone, clients sent untranslated."""
+    """While the rules were missing, clients' packets were untranslated."""
     node = served()
     node.table |= UNTRANSLATED
     looked = node.looked
@@ -276,7 +276,7 @@ def test_in_iptables_loopback_accepts_node_ports():
 
 
 def test_a_service_address_takes_precedence_over_a_node_port_of_the_same_number():
-    """A cluster IP's port may be some other Service's node port; both have flows that stay."""
+    """A cluster IP's port may be another Service's node port; the flows of both stay."""
     flows = {((CIP, 30001), ("10.1.0.1", 53)), ((NODE, 30001), ("10.1.0.2", 53))}
     node = Node(flows)
     for name, ip, port, node_port in (("own", CIP, 30001, 0), ("other", "172.30.0.2", 53, 30001)):

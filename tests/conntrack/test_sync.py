@@ -85,7 +85,7 @@ def test_only_changes_of_udp_ports_read_the_table(proxier, table):
 
 
 def test_a_failure_is_logged_and_the_next_sync_retries(proxier, table, caplog):
-    """Whatever that one is about."""
+    """Whatever that change is."""
     changed(proxier, "10.1.0.1")
     table.refuses = True
     with caplog.at_level(logging.ERROR):
@@ -165,7 +165,7 @@ def test_stale_flows_of_an_interrupted_dump_are_deleted(namespace):
 
 
 def test_flows_are_matched_by_the_service_address(proxier, table):
-    """The table's judge distinguishes by address, port and who answers."""
+    """Flows are distinguished by address, port and answering endpoint."""
     judges = []
     table.remove = lambda family, stale: judges.append(stale) or 0
     changed(proxier, "10.1.0.1")

@@ -1,4 +1,4 @@
-"""The kernel's table of connections: what is deleted, what stays, and what is gone before its turn comes."""
+"""The kernel's conntrack table: which flows are deleted, which stay, and which have already gone."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def sockets(namespace):
 
 
 def new_flow(family: int, protocol: int, client_port: int, end: str, zone: int = 0) -> bytes:
-    """Makes a flow from one client's port to the Service, answered by `end`."""
+    """Creates a flow from a client's port to the Service, answered by `end`."""
     client, port = ip_address("192.168.9.9" if family == 4 else "fd00:99::9").packed, struct.pack("!H", client_port)
     there = _tuple(family, 1, protocol, client, port, ip_address(SERVICE[family]).packed)
     back = _tuple(family, 2, protocol, ip_address(end).packed, DNS, client, port)

@@ -1,4 +1,4 @@
-"""The manifests are what Kubernetes' published schemas say, agree with one another, and with this code."""
+"""The manifests match Kubernetes' published schemas, each other, and this code."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def kustomization(folder: Path) -> dict[str, Any]:
 
 
 def resources(folder: Path) -> Iterator[dict[str, Any]]:
-    """All objects of a kustomization, its bases' first."""
+    """All objects of a kustomization, those of its bases first."""
     for name in kustomization(folder)["resources"]:
         path = folder / name
         yield from resources(path) if path.is_dir() else objects(path)
@@ -122,7 +122,7 @@ def test_every_file_is_listed_and_every_listed_file_exists(folder):
 
 @pytest.mark.parametrize("folder", KUSTOMIZATIONS, ids=lambda path: path.name)
 def test_names_in_the_manifests_agree(folder):
-    """Accounts, roles, config maps, claims: what is referred to is there, in the namespace that is meant."""
+    """Accounts, roles, config maps, claims: everything referred to exists in the right namespace."""
     said, all_objects = kustomization(folder), list(resources(folder))
     there = {(each["kind"], each["metadata"]["name"]) for each in all_objects}
     there |= {("ConfigMap", each["name"]) for each in said.get("configMapGenerator", [])}
@@ -201,7 +201,7 @@ def test_the_kubeconfig_that_is_named_is_mounted(folder):
 
 @pytest.mark.parametrize("folder", KUSTOMIZATIONS, ids=lambda path: path.name)
 def test_deleting_one_manifest_keeps_the_others_and_recordings(folder):
-    """`kubectl delete -k`: no namespace that others are in, and no claim."""
+    """`kubectl delete -k` must not delete shared namespaces or claims."""
     mine = {(each["kind"], each["metadata"]["name"]) for each in resources(folder)}
     assert "PersistentVolumeClaim" not in {kind for kind, _ in mine} or folder.name == "history"
     others = {kustomization(other).get("namespace") for other in KUSTOMIZATIONS if other != folder}
@@ -210,7 +210,7 @@ def test_deleting_one_manifest_keeps_the_others_and_recordings(folder):
 
 
 def restricted(pod: dict[str, Any]) -> set[str]:
-    """What the Pod Security Standard "restricted" has against a pod that claims nothing of the host's."""
+    """Violations of the Pod Security Standard "restricted", for a pod that uses nothing of the host."""
     found = set()
     for container in pod.get("initContainers", []) + pod["containers"]:
         context = pod.get("securityContext", {}) | container["securityContext"]
@@ -247,18 +247,18 @@ def test_chaos_may_be_allowed_in_another_namespace():
     roles = {each["roleRef"]["kind"] for each in resources(DEPLOY / "chaos") if "roleRef" in each}
     assert roles == {"ClusterRole"}
     granted = {each["metadata"]["name"] for each in resources(DEPLOY / "chaos") if each["kind"] == "ClusterRole"}
-    told = (ROOT / "docs" / "chaos.md").read_text()
-    assert set(re.findall(r"--clusterrole (\S+)", told)) == granted - {"kube-proxy-harness-chaos-view"}
+    stated = (ROOT / "docs" / "chaos.md").read_text()
+    assert set(re.findall(r"--clusterrole (\S+)", stated)) == granted - {"kube-proxy-harness-chaos-view"}
 
 
 def test_image_tags_are_those_that_are_built():
-    """Of the package's version; with an extra's name where the image needs that; stated the same way everywhere."""
+    """Tags have the package's version, and the extra's name if the image needs it, in every place."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     version, extras = project["version"], set(project["optional-dependencies"])
     built = {}
     for path in (DEPLOY / "Dockerfile", ROOT / "docs" / "deploy.md"):
-        told = re.findall(r"docker build (.*)-t \S*kube-proxy-harness:(\S+)", path.read_text())
-        built[path] = {tag: re.findall(r"EXTRAS=\[(\w+)\]", options) for options, tag in told}
+        stated = re.findall(r"docker build (.*)-t \S*kube-proxy-harness:(\S+)", path.read_text())
+        built[path] = {tag: re.findall(r"EXTRAS=\[(\w+)\]", options) for options, tag in stated}
         assert built[path] == {version: []} | {f"{version}-{each}": [each] for each in ("chaos", "bench", "fleet")}
         assert {"chaos", "bench", "fleet"} <= extras
     for folder in KUSTOMIZATIONS:
@@ -303,8 +303,8 @@ def test_the_manifests_dask_arguments_are_valid(name):
     assert (container["command"], kind, taken["dashboard"]) == (["dask"], name, False)
     services = {each["metadata"]["name"]: each for each in resources(DEPLOY / "fleet") if each["kind"] == "Service"}
     scheduler = f"tcp://fleet-scheduler:{services['fleet-scheduler']['spec']['ports'][0]['port']}"
-    told = CONTAINERS["fleet/fleet"][1]["args"]
-    assert scheduler in arguments if name == "worker" else f"--scheduler={scheduler}" in told
+    stated = CONTAINERS["fleet/fleet"][1]["args"]
+    assert scheduler in arguments if name == "worker" else f"--scheduler={scheduler}" in stated
 
 
 def test_the_image_copies_existing_files():

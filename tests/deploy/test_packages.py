@@ -1,4 +1,4 @@
-"""The sdist, the wheel that is made of it, and the commands as they run where neither checkout nor network is."""
+"""The sdist, the wheel built from it, and the commands without a checkout or network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engine's ClusterRole against what a running engine asks of an API server, by its own log of requests."""
+"""The engine's ClusterRole against a running engine's requests to an API server, from the log of requests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Right = tuple[str, str, str]
 
 
 def asked(log: str) -> set[Right]:
-    """The rights that the requests in a log take."""
+    """The permissions that the requests in a log need."""
     found = set()
     for method, url, query in re.findall(r'"Response".* verb="(\w+)" url="([^"]+)" query="([^"]*)"', log):
         path = PATH.search(url)
@@ -30,7 +30,7 @@ def asked(log: str) -> set[Right]:
 
 
 def granted(rbac: Path = RBAC) -> set[Right]:
-    """The rights that the ClusterRole gives."""
+    """The permissions that the ClusterRole grants."""
     role = next(each for each in yaml.safe_load_all(rbac.read_text()) if each["kind"] == "ClusterRole")
     return {
         (verb, group, resource)
@@ -42,14 +42,14 @@ def granted(rbac: Path = RBAC) -> set[Right]:
 
 
 def test_the_engines_role_grants_exactly_what_it_uses(lab):  # noqa: F811 (the fixture)
-    """Lists, watches, a Node, Events; all that there is to ask has been asked once it runs."""
+    """Lists, watches, a Node, Events; every kind of request has been sent once it runs."""
     daemon = lab.start([node(), service(), slice_(end("10.180.0.1"))], logging={"verbosity": 6})
     eventually(lambda: asked(daemon.text()) >= granted() or daemon.popen.poll() is not None, "every right in use")
     assert asked(daemon.text()) == granted()
 
 
 def test_the_recorders_role_grants_exactly_what_it_uses():
-    """Its lists and watches, and what its header is made of."""
+    """Its lists and watches, and the requests for its header."""
     asked_for = {("list", "networking.k8s.io", "servicecidrs")}
     for kind in RECORDED:
         asked_for |= {(verb, kind.group, kind.resource) for verb in ("list", "watch")}

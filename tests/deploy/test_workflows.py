@@ -1,4 +1,4 @@
-"""The workflows and the action: what they run is there, with options that exist."""
+"""The workflows and the action: their commands and options exist."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def jobs() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
 
 
 def given() -> Iterator[str]:
-    """What our own action is given to run, for each entry of a matrix."""
+    """The commands passed to our own action, for each entry of a matrix."""
     for job, step in jobs():
         if step.get("uses") == "./":
             text = step["with"]["args"]

@@ -33,7 +33,7 @@ _ENDS = (";", "&", "&&", "|", ">", ">>")
 SERVING = ("explore", "record", "serve")
 """Commands that go on until they are stopped."""
 OUTPUT = re.compile(r"^<!-- output of: (.+) -->\n\n((?: {4}.*\n)+)", re.M)
-"""What a command prints, as a page shows it."""
+"""A command's output as shown on a page."""
 
 NOT_RUN = {
     "kafka://": "needs a broker: tests/kafka",
@@ -121,7 +121,7 @@ def _commands(line: str) -> Iterator[tuple[str, ...]]:
 
 
 def make_folder(folder: Path) -> None:
-    """What the commands read: the shipped recordings and cases, and stand-ins for a user's own files."""
+    """Input of the commands: the shipped recordings and cases, and substitutes for a user's own files."""
     for name in ("recordings", "tests"):
         (folder / name).symlink_to(ROOT / name)
     shutil.copy(Path(__file__).with_name("dump.json"), folder)
@@ -163,7 +163,7 @@ def run(words: tuple[str, ...]) -> tuple[int, str]:
 
 
 def renewed(page: str) -> str:
-    """The page with the outputs that it shows as they are printed now, in the current folder."""
+    """The page with its outputs updated, as printed in the current folder."""
     return OUTPUT.sub(_shown_again, page)
 
 

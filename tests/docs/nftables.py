@@ -28,7 +28,7 @@ KERNEL = (
     ("forward", "postrouting"),
     ("postrouting", "leaves([leaves])"),
 )
-"""A packet's way through the hooks, which is the kernel's."""
+"""A packet's path through the kernel's hooks."""
 ENTRY = "services"
 VERDICTS = ("drop", "reject", "dnat", "masquerade")
 _CONCATENATION = r"(?:\w+ \w+ \. )+(?:\w+ )+"
@@ -62,7 +62,7 @@ def general(chain: str) -> str:
 
 
 def ways(table: Table) -> list[Way]:
-    """Every way that some rule opens, in the order of the rules, each once."""
+    """Every transition of some rule, in the order of the rules, each once."""
     found = (way for chain, rules in table.chains.items() for rule in rules for way in _ways(table, chain, rule))
     return list(dict.fromkeys(found))
 
@@ -79,7 +79,7 @@ def _ways(table: Table, chain: str, rule: list[str]) -> Iterator[Way]:
 
 
 def _condition(text: str, verdicts: str | None) -> str:
-    """What a rule asks, without the packet's fields that make up a key."""
+    """A rule's condition, without the packet fields of a key."""
     if verdicts:
         return f"@{verdicts}"
     text = re.sub(r"meta priority set |meta mark set .*", "", text)
@@ -88,7 +88,7 @@ def _condition(text: str, verdicts: str | None) -> str:
 
 
 def hooks(table: Table) -> str:
-    """What stands at which hook, and what base chains lead to but translation."""
+    """The chains at each hook, and the transitions of base chains other than translation."""
     lines = ["flowchart TD"]
     for hook in HOOKS:
         lines.append(f"  subgraph {hook}")
@@ -112,7 +112,7 @@ def translation(table: Table) -> str:
 
 
 def _done(table: Table) -> dict[str, list[str]]:
-    """What rules of a chain do to a packet or a map while it goes on, by chain."""
+    """Side effects of each chain's rules on the packet or a map."""
     found: dict[str, list[str]] = {}
     for chain, rules in table.chains.items():
         for text in map(" ".join, rules):
@@ -139,7 +139,7 @@ def _node(chain: str, to: str) -> str:
 
 
 def asked(table: Table) -> str:
-    """Each set and map: what its key is, what it gives, and which chains ask it."""
+    """Each set and map: its key, its data, and the chains that use it."""
     rows = ["| set or map | key | gives | asked in |", "| --- | --- | --- | --- |"]
     for name, declared in table.declared.items():
         key, _, gives = " ".join(next(words for words in declared if words[0] == "typeof")[1:]).partition(" : ")

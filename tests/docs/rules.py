@@ -1,4 +1,4 @@
-"""What docs/kube-proxy.md says of each rule, and the parts of the page that are made: `python -m tests.docs.rules`."""
+"""The rules of docs/kube-proxy.md, and the generated parts of the page: `python -m tests.docs.rules`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BY_ROWS = {
     f"tests/{folder}/test_rows.py::test_tracer_and_oracle_agree": rows
     for folder, rows in (("cases", ROWS), ("ipvs", IPVS_ROWS))
 }
-"""Tests that hold rules by rows, each of which names its rules."""
+"""Tests that check rules by rows, each of which names its rules."""
 LINE = 118
 _RULE = re.compile(
     r"^### (.+)\n\n\*(.+?)\.\* ((?:.+\n)+?)\n(?:Here: (?:.+\n)+?\n)?Code: ((?:.+\n)+?)Test: ((?:.+\n)+)", re.M
@@ -26,7 +26,7 @@ _RULE = re.compile(
 
 
 class Rule(NamedTuple):
-    """One rule of the page: what it names as code and as tests, else why it names nothing."""
+    """One rule of the page: its code and tests, or the reason for having none."""
 
     id: str
     modes: str
@@ -65,7 +65,7 @@ def _anchor(title: str) -> str:
 
 
 def renewed(page: str) -> str:
-    """The page with its contents, and the names of the rows that hold a rule, made again."""
+    """The page with its table of contents and each rule's row names generated."""
     before, mark, rest = page.partition(CONTENTS)
     after = rest.lstrip("\n").partition("\n\n")[2]
     head, *blocks = re.split(r"(?=^### )", after, flags=re.M)

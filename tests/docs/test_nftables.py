@@ -1,4 +1,4 @@
-"""docs/nftables.md: its pictures are what the program yields, and leave nothing out."""
+"""docs/nftables.md: its diagrams match the program and are complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""README.md and docs/*.md as pages: links lead somewhere, and the glossary names what is there."""
+"""README.md and docs/*.md as pages: links resolve, and the glossary names existing code."""
 
 from __future__ import annotations
 

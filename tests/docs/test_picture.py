@@ -1,4 +1,4 @@
-"""docs/replay.svg, the picture in README.md: all of it that no machine changes is what a replay prints now."""
+"""docs/replay.svg, the picture in README.md: its machine-independent parts equal a replay's current output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/kube-proxy.md: every rule is there once, and what it names as its code and its test exists."""
+"""docs/kube-proxy.md: every rule is listed once, and its code and test exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/schemas: what the commands write is what their schemas say, and every schema is described and checked."""
+"""docs/schemas: the commands' output matches their schemas, and every schema is documented and checked."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def check(schema: str, found: Any) -> None:
 
 
 def unknown(schema: dict[str, Any], found: Any, path: str, root: dict[str, Any]) -> Iterator[str]:
-    """Fields that no schema mentions: adding one to an output means describing it."""
+    """Fields without a schema: a new output field must be documented."""
     if "$ref" in schema:
         root = SCHEMAS.get(schema["$ref"], root)
         schema = root["$defs"]["percentiles"] if schema["$ref"].startswith("#") else root

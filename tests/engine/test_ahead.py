@@ -1,4 +1,4 @@
-"""A full program is written while it is computed: nothing leads to it before it is complete, whatever fails."""
+"""A full program is written while it is computed: it has no effect before it is complete, whatever fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Of a deletion only the name counts: whatever else is wrong in its manifest, what it names is gone."""
+"""Only the name of a deletion counts: the object is deleted however invalid its manifest."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def worse(manifest: dict, **fields) -> dict:
 
 
 def bare(manifest: dict) -> dict:
-    """All that a list which no longer has it leaves known."""
+    """What is known of an object that is missing from a new list."""
     meta = manifest["metadata"]
     return {"metadata": {key: meta[key] for key in ("namespace", "name") if key in meta}}
 
@@ -47,7 +47,7 @@ BAD = [
 ]
 
 
-def told(*events: tuple[str, str, dict]):
+def proxier_and_oracle(*events: tuple[str, str, dict]):
     """A proxier on a kernel in memory, and an oracle, that observed these; invalid ones are skipped."""
     opened, oracle = nftables.memory(), Oracle("n1", Settings(cluster_cidr="10.128.0.0/9,fd00:10:128::/48"))
     proxier = Proxier("nftables", CONFIG, opened.kernel, time.perf_counter, "n1")
@@ -66,8 +66,8 @@ def told(*events: tuple[str, str, dict]):
 @pytest.mark.parametrize(("resource", "bad"), BAD)
 def test_a_deletion_with_an_invalid_field_is_applied(resource, bad):
     start = [("ADDED", name, manifest) for name, manifest in SAME.items()]
-    _, held, wanted = told(*start, ("MODIFIED", resource, bad), ("DELETED", resource, bad))
-    _, good, _ = told(*start, ("DELETED", resource, SAME[resource]))
+    _, held, wanted = proxier_and_oracle(*start, ("MODIFIED", resource, bad), ("DELETED", resource, bad))
+    _, good, _ = proxier_and_oracle(*start, ("DELETED", resource, SAME[resource]))
     assert held == good
     assert compare(wanted, held) == []
 
@@ -76,7 +76,7 @@ def test_a_deletion_with_an_invalid_field_is_applied(resource, bad):
 def test_a_deleted_node_keeps_its_addresses_whatever_its_last_state_says(last):
     """Its zone is gone, though (TOPO-07); the oracle says the same."""
     start = [("ADDED", name, manifest) for name, manifest in SAME.items()]
-    proxier, held, wanted = told(*start, ("DELETED", "nodes", last))
+    proxier, held, wanted = proxier_and_oracle(*start, ("DELETED", "nodes", last))
     assert proxier.state.node.zone == ""
     assert held.node_addresses == wanted.node_addresses != frozenset()
     assert compare(wanted, held) == []
@@ -91,7 +91,7 @@ def test_the_recorder_records_it(resource, bad):
 
 
 def test_an_unexpected_object_does_not_affect_the_others(monkeypatch):
-    """Not even another exception than ManifestError ends the daemon's loop, or loses what came with it."""
+    """No exception ends the daemon's loop or loses the other events of a batch, even if it is no ManifestError."""
     opened = nftables.memory()
     proxier = Proxier("nftables", CONFIG, opened.kernel, time.perf_counter, "n1")
     observe = proxier.state.observe

@@ -1,4 +1,4 @@
-"""The engine's edge: addresses and manifests as the API sends them, and as it never would."""
+"""The engine's input: valid and invalid addresses and manifests."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from harness.modes import nftables
 
 
 class Kernel:
-    """One in memory that refuses some families, by raising this; remembers which programs came."""
+    """An in-memory kernel that rejects some families by raising the given error; records all programs."""
 
     def __init__(self) -> None:
         self.opened = nftables.memory()
@@ -41,7 +41,7 @@ class Kernel:
         return self.opened.kernel.apply(program)
 
     def programmed(self, family: int) -> set[str]:
-        """Cluster IPs that lead somewhere."""
+        """Cluster IPs that are translated."""
         return {to for to in self.opened.view.behaviour(family).destinations}
 
 
@@ -119,7 +119,7 @@ class Loops(Loop):
 
 @pytest.mark.parametrize("refusal", [KernelError("no"), OSError(105, "No buffer space"), struct.error("'I' format")])
 def test_a_repeatedly_rejected_family_does_not_affect_the_other(proxier, kernel, refusal):
-    """Whatever it is that comes out of the kernel's module: IPv4 is written once, IPv6 tried slower each time."""
+    """For any exception of the kernel package: IPv4 is written once, IPv6 retried with growing delays."""
     observe(proxier, dual("web", 1))
     kernel.raises[6] = refusal
     observer = Quiet()
@@ -134,7 +134,7 @@ def test_a_repeatedly_rejected_family_does_not_affect_the_other(proxier, kernel,
 
 
 def test_changes_during_a_failure_are_not_lost(proxier, kernel):
-    """A refused family gets in the end what changed while it was refused, the other at once."""
+    """A rejected family finally receives the changes made meanwhile, the other one at once."""
     observe(proxier, dual("web", 1))
     kernel.raises[6] = KernelError("no")
     with pytest.raises(SyncError) as raised:

@@ -1,4 +1,4 @@
-"""From this engine to kube-proxy and back: neither finds what it cannot replace.
+"""From this engine to kube-proxy and back: each can replace the other's state.
 
 kube-proxy itself is not here.  What stands in for it does to the tables what it does when it starts: it takes
 base chains away and makes them again, empties the chains and sets that it knows by name, and deletes those
@@ -43,7 +43,7 @@ def everything(place: Place, ip: str, kind: str) -> list[str]:
 
 
 def other_starts(place: Place, family: int, sticky: bool = True) -> None:
-    """The other proxy's first transaction, then one Service with session affinity."""
+    """The other proxy's first transaction, followed by one Service with session affinity."""
     ip, address = ("ip", "ipv4_addr") if family == 4 else ("ip6", "ipv6_addr")
     destination, table = f"{address} . inet_proto . inet_service", f"{ip} kube-proxy"
     lines = [f'add table {table} {{ comment "rules for kube-proxy" ; }}']

@@ -1,4 +1,4 @@
-"""The kernel in memory and the real one, given the same programs, hold the same."""
+"""The in-memory kernel and the real one, given the same programs, have the same state."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def nft_as_root(namespace: Namespace, text: str | bytes) -> None:
 
 
 def held(opened, family: int) -> dict[str, dict[bytes, bytes]]:
-    """Every element of the real kernel, as raw as the one in memory has it."""
+    """Every element of the real kernel, in the in-memory kernel's raw form."""
     return {name: readback.dump(opened.view._sock, family, name) for name in SETS}
 
 

@@ -1,4 +1,4 @@
-"""nftables: endpoint sets of any size, more timeouts than there is room for, and what a Service gets then."""
+"""nftables: endpoint sets of any size, more timeouts than fit, and the effect on a Service."""
 
 from __future__ import annotations
 
@@ -212,10 +212,10 @@ def test_the_proxier_reports_degraded_services(monkeypatch):
     spec = {"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 60}}}
     for number in range(1, 18):
         name, ports = f"s{number:02}", [{"name": "http", "port": 80, "protocol": "TCP"}]
-        told = service(name=name, ip=f"172.30.0.{number}", **spec)
-        proxier.state.observe("ADDED", "services", json.dumps(told).encode())
-        told = slice_(end("10.180.0.1"), name=f"{name}-a", of=name, ports=ports)
-        proxier.state.observe("ADDED", "endpointslices", json.dumps(told).encode())
+        manifest = service(name=name, ip=f"172.30.0.{number}", **spec)
+        proxier.state.observe("ADDED", "services", json.dumps(manifest).encode())
+        manifest = slice_(end("10.180.0.1"), name=f"{name}-a", of=name, ports=ports)
+        proxier.state.observe("ADDED", "endpointslices", json.dumps(manifest).encode())
     proxier.sync()
     lacks = "port http: no session affinity, too many service ports have it"
     assert proxier.degraded(4) == {Name("ns", "s17"): lacks} and not proxier.degraded(6)

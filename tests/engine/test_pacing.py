@@ -1,4 +1,4 @@
-"""The pacer as a property: however requests and runs fall, periods hold and nothing is forgotten."""
+"""Properties of the pacer: for any requests and runs, periods are kept and no request is lost."""
 
 from __future__ import annotations
 

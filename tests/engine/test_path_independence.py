@@ -15,9 +15,9 @@ from .worlds import RETELLINGS, places, run, story
 def test_different_histories_of_a_state_have_the_same_behaviour(seed, rewritten, where, syncs):
     events = story(seed)
     _, reference = run(events)
-    _, told = run(rewritten(events, where), syncs)
+    _, other = run(rewritten(events, where), syncs)
     for family in (4, 6):
-        assert told.view.behaviour(family) == reference.view.behaviour(family)
+        assert other.view.behaviour(family) == reference.view.behaviour(family)
 
 
 @given(seed=st.integers(0, 50), syncs=places)

@@ -1,4 +1,4 @@
-"""The rules as text, compared with a page that a person can read."""
+"""The rules as text, compared with a readable golden file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls of tools have an end, whatever becomes of the tool."""
+"""Calls of tools end, whatever the tool does."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.places.vm import machine
 STOPPED = ["sh", "-c", "kill -STOP $$"]
 """It neither ends nor answers."""
 LEFT_OPEN = ["sh", "-c", "sleep 60 & exit 1"]
-"""It has ended, but who it started holds its output open."""
+"""It has ended, but its child holds its output open."""
 
 
 @pytest.fixture(autouse=True)

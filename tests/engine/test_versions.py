@@ -1,4 +1,4 @@
-"""What is on by default in which version, and that a setting decides over it (VER-01, VER-02)."""
+"""Defaults by version, and that a setting overrides them (VER-01, VER-02)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small clusters as lists of (type, resource, manifest JSON), and ways to tell the same story otherwise."""
+"""Small clusters as lists of (type, resource, manifest JSON), and equivalent rewritings of their history."""
 
 from __future__ import annotations
 
@@ -47,26 +47,26 @@ def duplicated(events: Story, places: set[int]) -> Story:
 
 
 def reordered(events: Story, places: set[int]) -> Story:
-    """Neighbours that speak of different objects change places."""
-    told = list(events)
+    """Some adjacent events of different objects are swapped."""
+    changed = list(events)
     for i in sorted(places):
-        if i + 1 < len(told) and key_of(told[i]) != key_of(told[i + 1]):
-            told[i], told[i + 1] = told[i + 1], told[i]
-    return told
+        if i + 1 < len(changed) and key_of(changed[i]) != key_of(changed[i + 1]):
+            changed[i], changed[i + 1] = changed[i + 1], changed[i]
+    return changed
 
 
 def relisted(events: Story, places: set[int]) -> Story:
-    """At some points everything that exists is said again."""
-    told: Story = []
+    """At some points everything that exists is added again."""
+    changed: Story = []
     for i, event in enumerate(events):
-        told.append(event)
+        changed.append(event)
         if i in places:
-            told += [("ADDED", key[0], manifest) for key, manifest in sorted(state_of(events[: i + 1]).items())]
-    return told
+            changed += [("ADDED", key[0], manifest) for key, manifest in sorted(state_of(events[: i + 1]).items())]
+    return changed
 
 
 def squashed(events: Story, places: set[int]) -> Story:
-    """Some events are left out whose object is spoken of again later."""
+    """Some events are left out if a later one has the same object."""
     last = {key_of(event): i for i, event in enumerate(events)}
     return [event for i, event in enumerate(events) if i not in places or last[key_of(event)] == i]
 

@@ -1,4 +1,4 @@
-"""What axe-core finds on the page: nothing.  Schemes differ in colours alone, widths in what is shown where."""
+"""axe-core finds nothing on the page. Schemes differ only in colours, widths only in layout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When rules followed each change: what a replay measures, what its result says, what a chaos run observed."""
+"""Convergence of each change: measured by a replay, read from its result, observed by a chaos run."""
 
 from __future__ import annotations
 

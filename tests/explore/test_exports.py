@@ -1,4 +1,4 @@
-"""What the page saves: files that are what the commands print, that kubectl applies, and that patch takes."""
+"""Downloads of the page: equal to the commands' output, valid for kubectl apply and for patch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recording that grows while it is explored: the page follows, and every moment stays what the commands print."""
+"""A recording that grows while it is explored: the page follows, and every moment equals the commands' output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A moment as `harness explore` has it is what inspect, diff, plan and trace say of it."""
+"""A moment in `harness explore` equals the output of inspect, diff, plan and trace."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def refused(url: str, **headers: str) -> tuple[int, str]:
 
 
 def eventually(chromium, script: str, expected) -> None:
-    """The page comes to show it within the time that a busy machine takes."""
+    """Wait until the page shows the value, with a limit for busy machines."""
     until(lambda: chromium.run(script) == expected, f"{script!r} gives {expected!r}")
 
 

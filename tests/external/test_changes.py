@@ -1,4 +1,4 @@
-"""What counts as a change from outside is what counts as one in process."""
+"""Changes counted from outside are those counted in process."""
 
 from __future__ import annotations
 

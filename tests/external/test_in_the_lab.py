@@ -1,4 +1,4 @@
-"""Another proxy on the nodes of a lab: how its rules are watched, and what is refused."""
+"""Another proxy on the nodes of a lab: how its rules are observed, and which options are rejected."""
 
 from __future__ import annotations
 

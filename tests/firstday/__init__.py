@@ -1,1 +1,1 @@
-"""The first day: what someone new does, as an unprivileged user with Debian's own PATH."""
+"""The first day of a new user: unprivileged, with Debian's default PATH."""

@@ -1,4 +1,4 @@
-"""Every command under abuse: one line that names what is wrong, a documented exit code, nothing half-done left."""
+"""Every command under adverse conditions: one line with the problem, a documented exit code, no partial files."""
 
 from __future__ import annotations
 

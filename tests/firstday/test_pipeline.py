@@ -1,4 +1,4 @@
-"""Walk 2: a pipeline where nobody may make a namespace: no gate passes that nothing stands behind."""
+"""Walk 2: a pipeline without namespaces: no gate passes without evidence."""
 
 from __future__ import annotations
 

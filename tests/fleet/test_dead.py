@@ -1,4 +1,4 @@
-"""How long any node's rules led to an endpoint that had died."""
+"""How long any node's rules referred to a dead endpoint."""
 
 from __future__ import annotations
 

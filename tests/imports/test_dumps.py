@@ -1,4 +1,4 @@
-"""Dumps and watches in every form that kubectl and KWOK print, and what is none of them."""
+"""Dumps and watches in every format of kubectl and KWOK, and invalid input."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ DATA = Path(__file__).parent / "data"
 START = "2026-01-01T00:00:00Z"
 
 
-def told(path) -> list[tuple]:
+def events_of(path) -> list[tuple]:
     """Time, type, resource and object of every event about an object, times as KWOK rounds them, nulls left out."""
     with open_source(path) as recording:
         return [
@@ -55,12 +55,12 @@ def service(**spec) -> dict:
 def imported(tmp_path, *documents):
     source, out = tmp_path / "in.json", tmp_path / "out.jsonl"
     source.write_text("\n".join(map(json.dumps, documents)))
-    return convert(str(source), out), told(out)
+    return convert(str(source), out), events_of(out)
 
 
 def test_the_history_survives_a_round_trip(tmp_path):
     report = convert(str(DATA / "kwok.yaml"), tmp_path / "out.jsonl", START)
-    assert told(tmp_path / "out.jsonl") == told(DATA / "history.jsonl")
+    assert events_of(tmp_path / "out.jsonl") == events_of(DATA / "history.jsonl")
     assert report.dropped == {}
     with open_source(tmp_path / "out.jsonl") as recording:
         assert recording.header.start == START
@@ -72,7 +72,7 @@ def test_times_count_from_the_given_start(tmp_path):
     source = tmp_path / "in.json"
     source.write_text(json.dumps(created))
     convert(str(source), tmp_path / "out.jsonl", "2026-03-01T00:00:00+01:00")
-    assert told(tmp_path / "out.jsonl")[0][3]["metadata"]["creationTimestamp"] == "2026-02-28T22:59:58.500000Z"
+    assert events_of(tmp_path / "out.jsonl")[0][3]["metadata"]["creationTimestamp"] == "2026-02-28T22:59:58.500000Z"
 
 
 def test_left_out_events_are_counted(tmp_path):

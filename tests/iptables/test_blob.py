@@ -1,4 +1,4 @@
-"""The legacy variant without its tool: entries, a table's blob, and what others do to the table meanwhile."""
+"""The legacy variant without its tool: entries, a table's blob, and concurrent changes by other programs."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_jump_to_a_deleted_chain_is_rejected():
 
 
 def held(place: Namespace, family: int) -> list[bytes]:
-    """All tables' entries but for what the kernel keeps in them."""
+    """All tables' entries without the kernel's internal fields."""
     tables = Xtables(place.socket, "/dev/null")
     found = [bytes(tables.table(family, name).data[96:]) for name in BUILT_IN]
     tables.close()

@@ -93,7 +93,7 @@ def test_real_packets_agree(kernel_namespaces, events, before, wanted, variant):
 
 
 def possible(events, wanted):
-    """Packets that get as far as the rules: others to loopback are dropped by routing, unless it was opened."""
+    """Packets that reach the rules: routing drops others to loopback unless route_localnet is set."""
 
     def gets_through(packet) -> bool:
         to_loopback = ip_address(packet.destination).is_loopback

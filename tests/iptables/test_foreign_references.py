@@ -1,4 +1,4 @@
-"""Chains of ours that rules of others lead to: all else is programmed, they are emptied, left and reported."""
+"""Our chains that other programs' rules jump to: they are emptied, kept and reported; all else is programmed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def chains(real) -> dict[str, list[str]]:
 
 
 def lead_to(place: Place, variant: str, real, *prefixes: str, from_: str = OTHERS) -> list[str]:
-    """Rules of another's chain into the first chain of each prefix; those chains."""
+    """Rules of a foreign chain that jump to the first chain of each prefix; returns those chains."""
     found = [next(name for name in sorted(chains(real)) if name.startswith(prefix)) for prefix in prefixes]
     if from_ == OTHERS:
         iptables_of(place, variant, "-N", OTHERS)
@@ -97,7 +97,7 @@ def test_clean_up_keeps_chains_that_it_cannot_delete(place, variant):
 
 @VARIANTS
 def test_other_rejections_are_still_errors(place, variant):
-    """A held chain must not hide that rules are missing which an edit counts on."""
+    """A kept chain must not hide missing rules that an edit relies on."""
     with iptables.real(place, variant) as real:
         proxier = synced(real.kernel, service(), slice_(*BOTH))
         lead_to(place, variant, real, "KUBE-SVC-")

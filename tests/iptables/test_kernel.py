@@ -109,7 +109,7 @@ def test_rules_by_netlink_equal_the_tools_byte_for_byte(place):
 
 @VARIANTS
 def test_a_restart_takes_over(place, variant):
-    """What an earlier run left goes, what is someone else's stays, jumps are there once (IPT-03, IPT-05)."""
+    """Leftovers of an earlier run are deleted, other programs' rules stay, jumps exist once (IPT-03, IPT-05)."""
     with iptables.real(place, variant) as real:
         synced(real.kernel, service(), slice_(*BOTH), service(name="old", ip="172.30.0.9"), slice_(of="old", name="o"))
         place.run([tool(variant, 4), "-t", "nat", "-N", "OTHERS"], b"")

@@ -1,4 +1,4 @@
-"""Someone else holds the lock of the legacy tools for longer than these wait: nothing is known, nothing is gone."""
+"""Another program holds the legacy tools' lock longer than these wait: the state is unknown, not lost."""
 
 from __future__ import annotations
 

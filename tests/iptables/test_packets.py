@@ -1,4 +1,4 @@
-"""Real packets where it takes more than a row: default-drop policies, INVALID packets, the kernel's own clock."""
+"""Real packets for cases beyond a row: default-drop policies, INVALID packets, the kernel's clock."""
 
 from __future__ import annotations
 

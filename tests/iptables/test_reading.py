@@ -1,4 +1,4 @@
-"""The judge on its own: kube-proxy's rules as kube-proxy writes them, and rules that are wrong."""
+"""The judge alone: rules as written by kube-proxy, and wrong rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The nft variant by netlink alone: edits of shared chains, and what others do to these meanwhile."""
+"""The nft variant by netlink alone: edits of shared chains, and concurrent changes by other programs."""
 
 from __future__ import annotations
 

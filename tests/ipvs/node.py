@@ -1,4 +1,4 @@
-"""A node whose kernel has IP_VS, with a world around it: made once, programmed again by every test."""
+"""A node whose kernel has IP_VS, within a World: created once, programmed again by every test."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class IpvsNode:
         self._restore = {family: iptables_variant(place.run, family) for family in (4, 6)}
 
     def apply(self, program) -> Applied:
-        """To the kernel, and to one that only remembers; every tool costs time here, so no family without need."""
+        """Applies programs to the kernel and to one in memory; only needed families, as every tool costs time here."""
         remembered = self.memory.kernel.apply(program)
         return self.kernel.apply(program) if program.family in self._families else remembered
 
@@ -60,13 +60,13 @@ class IpvsNode:
             self.world.remove_addresses([a for a in dict.fromkeys(own) if a[0] != 127 and a != bytes(15) + b"\1"])
 
     def held(self, family: int = 4) -> check.Read:
-        """What the tools say that the kernel holds, its rules in chains of ours and jumps to them."""
+        """The kernel's state as printed by the tools; of its rules those in our chains and the jumps to them."""
         read = self.view.read(family)
         check.read_rules(self.command(f"{self._restore[family]}-save"), read)
         return read
 
     def differences(self, family: int = 4) -> list[str]:
-        """What the kernel holds and the memory does not, or the other way round."""
+        """Differences between the real and the in-memory kernel."""
         kernel, memory = self.held(family), self.memory.view.read(family)
         # A destination that the test before has talked to waits at weight 0 (IPVS-08).
         kernel.servers = {s: {t: w for t, w in weights.items() if w} for s, weights in kernel.servers.items()}

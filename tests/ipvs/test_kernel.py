@@ -1,4 +1,4 @@
-"""What only a kernel with IP_VS shows: start and restart, foreign servers, graceful ends; in a virtual machine."""
+"""Behaviour of a kernel with IP_VS, in a virtual machine: starts, foreign servers, graceful termination."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A broker that dies while it is written to, and recorders that are killed: nothing lost, nothing doubled."""
+"""A broker that is killed during writes, and killed recorders: nothing is lost or duplicated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A broker whose process stands still: connections are taken, nothing is answered.  No writer waits without a bound."""
+"""A stopped broker process: connections are accepted, nothing is answered. No writer waits without a limit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.record.cluster import Cluster, Recorder
 pytestmark = pytest.mark.xdist_group("kafka")
 DEMO = "recordings/demo.jsonl"
 SOON = 30.0
-"""Seconds on a busy machine for what gives up after 2 to 4."""
+"""Time limit on a busy machine for operations that give up after 2 to 4 s."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Recordings in a real broker's topics: what goes in comes out, and what would lose events is refused."""
+"""Recordings in a real broker's topics: they survive the round trip, and unsafe topics are rejected."""
 
 from __future__ import annotations
 
@@ -108,9 +108,9 @@ def test_keys_headers_and_settings_are_as_documented(url, broker):
     assert [record.value for record in records] == lines[: len(records)]
     assert records[0].key == b"header"
     for record, line in zip(records[1:], lines[1:], strict=False):
-        told = json.loads(line)
-        metadata = told["object"]["metadata"]
-        name = f"{told['resource']}/{metadata.get('namespace', '')}/{metadata.get('name', '')}"
+        parsed = json.loads(line)
+        metadata = parsed["object"]["metadata"]
+        name = f"{parsed['resource']}/{metadata.get('namespace', '')}/{metadata.get('name', '')}"
         assert record.key == name.encode()
         headers = dict(record.headers)
         assert headers["schema"] == b"kube-proxy-harness/recording/1"

@@ -1,4 +1,4 @@
-"""One lab for the tests that only use it; tests that break things bring up their own."""
+"""One lab for tests that only use it; destructive tests start their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flows of real clients: by which node they go, and what connection tracking knows of them."""
+"""Flows of real clients: their node, and their entries in connection tracking."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_load_balancer_sends_a_retransmission_to_the_same_node(cluster):
         for node in nodes:
             cluster.run(node, ["nft", "delete table ip seen"])
     one, other = (
-        {port for item in told["nftables"] for port in item.get("set", {}).get("elem", ())} for told in listed
+        {port for item in reported["nftables"] for port in item.get("set", {}).get("elem", ())} for reported in listed
     )
     assert one and other and not one & other and len(one | other) == 40
 

@@ -1,4 +1,4 @@
-"""The control socket: both of its ends know the same questions and answers."""
+"""The control socket: both ends agree on questions and answers."""
 
 from __future__ import annotations
 

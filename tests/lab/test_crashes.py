@@ -1,4 +1,4 @@
-"""A lab's folder and processes when somebody is killed, interrupted, or comes twice."""
+"""A lab's folder and processes after kills, interruptions and second starts."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def up(folder: Path, **more) -> subprocess.Popen:
 )
 def test_a_start_that_is_interrupted_leaves_nothing_running(tmp_path, line, number, code):
     process = up(tmp_path / "lab", preexec_fn=interruptible)
-    for told in process.stderr:
-        if line in told:
+    for printed in process.stderr:
+        if line in printed:
             break
     process.send_signal(number)
     process.communicate(timeout=60)

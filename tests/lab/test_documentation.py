@@ -1,4 +1,4 @@
-"""docs/lab.md says what the commands take and what the network is."""
+"""docs/lab.md documents the commands' options and the network."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ def test_documented_commands_run_in_order(kernel_namespaces, tmp_path):
 
 def test_every_option_of_up_is_in_its_table_with_its_default():
     rows = PAGE.split("## Options of")[1].split("## ")[0]
-    told = {}
+    documented = {}
     for names, defaults in re.findall(r"^\| (`--[^|]*) \| ([^|]*) \|", rows, re.MULTILINE):
         listed = re.findall(r"`(--[a-z-]+)`", names)
         values = defaults.strip().split(", ") if len(listed) > 1 else [defaults.strip()]
-        told |= dict(zip(listed, values * (len(listed) if len(values) == 1 else 1), strict=True))
+        documented |= dict(zip(listed, values * (len(listed) if len(values) == 1 else 1), strict=True))
     options = {option.opts[0]: option for option in up.params if option.opts[0] not in ("-h", "--help", "-q", "-v")}
-    assert told.keys() == options.keys()
+    assert documented.keys() == options.keys()
     for name, option in options.items():
         if name not in ("--lab", "--exit-notice", "--restart-after", "--kube-version"):
-            assert told[name] == str(option.default), name
+            assert documented[name] == str(option.default), name
 
 
 def test_documented_addresses_are_those_of_a_lab():

@@ -26,8 +26,8 @@ def pod(number: int, ready: bool = True, terminating: bool = False, address: boo
 def test_endpoint_conditions_follow_the_pod():
     pods = [pod(1), pod(2, ready=False), pod(3, terminating=True), pod(4, ready=False, terminating=True)]
     (piece,) = slices_of(WEB, pods, ZONES)
-    told = [tuple(e["conditions"][word] for word in ("ready", "serving", "terminating")) for e in piece["endpoints"]]
-    assert told == [(True, True, False), (False, False, False), (False, True, True), (False, False, True)]
+    built = [tuple(e["conditions"][word] for word in ("ready", "serving", "terminating")) for e in piece["endpoints"]]
+    assert built == [(True, True, False), (False, False, False), (False, True, True), (False, False, True)]
     assert piece["endpoints"][0]["nodeName"] == "node-1"
     assert piece["endpoints"][0]["zone"] == "zone-a"
 
@@ -97,9 +97,9 @@ def test_a_named_target_port_is_each_pods_own():
     nameless = pod(3)
     nameless["spec"]["containers"][0]["ports"] = []
     service = {**WEB, "spec": {**WEB["spec"], "ports": [{"name": "web", "port": 80, "targetPort": "http"}]}}
-    told = [(piece["ports"], len(piece["endpoints"])) for piece in slices_of(service, [pod(1), other, nameless], ZONES)]
+    made = [(piece["ports"], len(piece["endpoints"])) for piece in slices_of(service, [pod(1), other, nameless], ZONES)]
     named = [{"name": "web", "protocol": "TCP", "port": 8080}], [{"name": "web", "protocol": "TCP", "port": 9999}]
-    assert told == [(named[0], 1), (named[1], 1), ([], 1)]
+    assert made == [(named[0], 1), (named[1], 1), ([], 1)]
 
 
 def test_a_service_of_ipv6_alone_has_no_endpoints_here():

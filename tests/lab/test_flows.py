@@ -1,4 +1,4 @@
-"""Which of a port's flows a lost request was of, by when each was announced."""
+"""To which flow of a port a lost request belonged, by the times of notifications."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_connection_is_attributed_to_an_older_one_unless_that_has_ended(state,
     ("protocol", "removed", "found"), [("udp", 350, True), ("udp", 250, False), ("tcp", 350, False)]
 )
 def test_a_request_of_an_older_udp_flow_is_recognised_after_its_removal(protocol, removed, found):
-    """The proxy removes what leads to an endpoint that is gone: before anybody asks, and after the request was lost."""
+    """The proxy removes flows to a removed endpoint, after the request was lost and before the query."""
     flow = FlowQuery(protocol, "10.120.1.2", 1025, "10.112.0.10", 82)
     flows = announced(removed=[("10.120.3.10", removed)], flow=tuple_of(flow))
     assert flows.find(tuple_of(flow), 300, 400) == (("10.120.3.10", 9091, True) if found else None)

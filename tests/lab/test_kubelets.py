@@ -1,4 +1,4 @@
-"""What kubelets do with pods of all kinds, in a lab of their own: probes, ends of processes, pods that clients make."""
+"""Kubelets and pods of all kinds, in a separate lab: probes, exits of processes, pods created by clients."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def send(client: LabClient, method: str, url: str, manifest: dict | None = None)
 
 
 def make(client: LabClient, name: str, probe: dict | None, node: str | None = "node-1") -> None:
-    """A pod of nobody's, made as any client of the API would."""
+    """A pod without an owner, created as by any client of the API."""
     container = {"name": "c", "image": "lab/web"} | ({"readinessProbe": probe} if probe else {})
     spec = {"containers": [container]} | ({"nodeName": node} if node else {})
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "lab"}, "spec": spec}

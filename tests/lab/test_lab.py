@@ -27,7 +27,7 @@ pytestmark = pytest.mark.xdist_group("lab")
 
 
 def pods(client: LabClient, **wanted) -> list[PodStatus]:
-    """The pods of which all that is wanted holds."""
+    """The pods that meet all conditions."""
     return [p for p in client.status().pods if all(getattr(p, key) == value for key, value in wanted.items())]
 
 
@@ -255,11 +255,11 @@ def test_every_kernel_is_compared_with_the_api(cluster):
         assert cluster.run("node-2", ["nft", command]).returncode == 0
     judged = cluster.kernels_judge()
     assert judged["node-1"].differences == []
-    told = judged["node-2"].differences
-    assert any("node port" in line or "nodeports" in line for line in told), told
-    assert any(line.startswith("IPv6: ") for line in told), told
-    assert "IPv4: table kube-proxy-shadow is still there" in told
-    assert any(line.startswith("health check port 30109: nothing") for line in told), told
+    reported = judged["node-2"].differences
+    assert any("node port" in line or "nodeports" in line for line in reported), reported
+    assert any(line.startswith("IPv6: ") for line in reported), reported
+    assert "IPv4: table kube-proxy-shadow is still there" in reported
+    assert any(line.startswith("health check port 30109: nothing") for line in reported), reported
     for number in ("SIGCONT", "SIGTERM"):
         cluster.perform("engine.signal", node="node-2", number=number)
     eventually(lambda: not [n for n in cluster.status().nodes if n.name == "node-2"][0].engine_pid)

@@ -1,4 +1,4 @@
-"""When a node followed is what its kernel announces, however large its rules are: the observer measures no reading."""
+"""A node's convergence is timed by its kernel's notifications, not by reading its rules, however large."""
 
 from __future__ import annotations
 
@@ -33,6 +33,6 @@ def test_a_change_is_timed_by_its_transaction(kernel_namespaces, tmp_path, mode)
 
 
 def answered(client, since: float, address: str, wanted: bool) -> list[Observation] | None:
-    told = client.observations(since)
-    found = [o for o in told if o.address == address and o.wanted is wanted and o.seen is not None]
+    reported = client.observations(since)
+    found = [o for o in reported if o.address == address and o.wanted is wanted and o.seen is not None]
     return found if len(found) == 2 else None

@@ -1,4 +1,4 @@
-"""What a ready lab promises."""
+"""Guarantees of a ready lab."""
 
 from __future__ import annotations
 

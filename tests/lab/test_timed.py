@@ -1,4 +1,4 @@
-"""Time limits of questions: whose fault a timeout is."""
+"""Time limits of questions: whether a timeout counts."""
 
 from __future__ import annotations
 

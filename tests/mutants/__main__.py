@@ -1,4 +1,4 @@
-"""`python -m tests.mutants`: every bug against every gate, some at a time, with a table at the end."""
+"""`python -m tests.mutants`: runs every bug against every gate, some in parallel, and prints a table."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.mutants.table import markdown, summary, write_into
 
 
 class Runner:
-    """Runs what is not known yet; `results` keeps what is, also when the run is cut short.
+    """Runs what is missing in `results`, which keeps every finding even if the run is interrupted.
 
     `again`: measure the unmodified engine, even where an earlier run did.
     """
@@ -37,7 +37,7 @@ class Runner:
     def _baseline(self, gate: str, mode: str) -> Figures:
         """The unmodified engine's figures, measured when a mutant first needs them.
 
-        It must pass, else nothing that the gate says of a bug means anything.
+        It must pass, otherwise the gate's findings are meaningless.
         """
         with self._measuring[gate, mode]:
             known = self._figures.get((gate, mode)) or (None if self._again else self._results.baseline(gate, mode))
@@ -97,7 +97,7 @@ class Runner:
 @click.option("--table", type=click.Path(path_type=Path), help="Put the table into this Markdown file.")
 @click.option("--list", "only_list", is_flag=True, help="Run nothing: print what is known.")
 def main(ids, gates, mode, group, sample, seed, jobs, first, again, path, table, only_list) -> None:
-    """Put each bug of tests/mutants/data into a private copy of engine/ and see which gate notices.
+    """Put each bug of tests/mutants/data into a private copy of engine/ and report which gate detects it.
 
     IDS are mutants by id; all by default.  What is found is kept in --results at once, so that a run that is cut
     short goes on where it was.  Exit code 1: a mutant that every gate passed is not among the known survivors, or a

@@ -1,4 +1,4 @@
-"""The bugs: small edits of today's code, each of a text that occurs exactly once."""
+"""The bugs: small edits of the current code, each of a text that occurs exactly once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DATA = Path(__file__).with_name("data")
 
 
 class CatalogueError(Exception):
-    """A mutant that does not fit today's code; the message says which and why."""
+    """A mutant that does not match the current code; the message states which and why."""
 
 
 class Edit(NamedTuple):
@@ -24,7 +24,7 @@ class Edit(NamedTuple):
 
 
 class Mutant(NamedTuple):
-    """One bug. `group` is its file's name: what it is about, and which gates can see it."""
+    """One bug. `group` is its file's name, which determines its gates."""
 
     id: str
     mode: str
@@ -49,7 +49,7 @@ def mutants() -> list[Mutant]:
 
 
 def survivors() -> dict[str, str]:
-    """Mutants that no gate is expected to notice, each with the reason."""
+    """Mutants that no gate is expected to detect, each with the reason."""
     return yaml.safe_load(Path(__file__).with_name("survivors.yaml").read_text()) or {}
 
 

@@ -23,7 +23,7 @@ from tests.mutants.catalogue import ROOT, Mutant, edited
 
 
 class Interrupted(Exception):
-    """The whole run is being ended; what this command did says nothing."""
+    """The whole run is being ended; this command's result is meaningless."""
 
 
 _running: set[subprocess.Popen[bytes]] = set()

@@ -1,4 +1,4 @@
-"""The gates that every bug has to pass: what each runs, for which bugs, and what its end means.
+"""The gates: the commands of each, the bugs it applies to, and how its end is interpreted.
 
 Bounds of time are not absolute: they are the unmodified engine's own figures, measured in the same session.
 """
@@ -22,7 +22,7 @@ LATEST = 4
 
 CAUGHT, MISSED = "caught", "missed"
 UNKNOWN, LATE, BROKEN = "unknown", "late", "broken"
-"""No verdict: the gate says so, did not end within its bound, or ended with a traceback."""
+"""No verdict: the gate ended with unknown or a traceback, or exceeded its time limit."""
 
 UNKNOWN_CODES = {"chaos": 3}
 """The exit code of "unknown" where it is not replay's."""
@@ -32,7 +32,7 @@ Figures = dict[str, Any]
 
 
 class Finding(NamedTuple):
-    """What a gate said of one bug, and the line that says why."""
+    """A gate's finding about one bug, and the line with the reason."""
 
     outcome: str
     why: str

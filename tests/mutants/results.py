@@ -1,4 +1,4 @@
-"""What is known so far, in a JSON file that is whole at every moment."""
+"""The findings so far, in a JSON file that is complete at every moment."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ class Results:
             self._data = json.loads(path.read_text())
 
     def finding(self, mutant: str, gate: str) -> Finding | None:
-        """What the gate said of the mutant, None while it has not."""
+        """The gate's finding about the mutant, None before it has run."""
         found = self._data["found"].get(mutant, {}).get(gate)
         return Finding(**found) if found else None
 
     def add(self, mutant: str, gate: str, finding: Finding) -> None:
-        """Keep it, on disk too."""
+        """Store a finding, also on disk."""
         with self._lock:
             self._data["found"].setdefault(mutant, {})[gate] = finding.as_json()
             self._write()
 
     def forget(self, ids: set[str], gates: list[str]) -> None:
-        """Drop what these gates said of these mutants."""
+        """Drop these gates' findings about these mutants."""
         with self._lock:
             for name in ids & self._data["found"].keys():
                 for gate in gates:

@@ -1,4 +1,4 @@
-"""Who caught what, for people: a Markdown table, and a closing text with what nobody caught."""
+"""The findings as a Markdown table, and a summary of undetected bugs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The catalogue fits today's code, the runner distinguishes a bug from none, and a sample of bugs is caught."""
+"""The catalogue matches the current code, the runner distinguishes a bug from none, and a sample is detected."""
 
 from __future__ import annotations
 

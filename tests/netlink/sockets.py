@@ -1,4 +1,4 @@
-"""Sockets of a real kernel that misbehave in one way, and requests to try them with."""
+"""Sockets that each misbehave in one way, and requests to test them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Wrapped:
 
 
 class Deaf(Wrapped):
-    """The kernel never gets what is sent, so it never answers."""
+    """The kernel never receives the requests, so it never answers."""
 
     def send(self, data: bytes) -> int:
         return len(data)

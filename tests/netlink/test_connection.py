@@ -1,4 +1,4 @@
-"""Requests to a real kernel: every answer read, none taken for another's, no wait without an end."""
+"""Requests to a real kernel: every reply is read and matched, and every wait is bounded."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_an_empty_transaction_sends_nothing(sock):
 
 
 def test_acknowledgements_stay_in_order_after_an_error(sock):
-    """What one transaction was answered is never taken for the answer to the next."""
+    """The reply to one transaction is never mistaken for that to the next."""
     connection = Connection(sock)
     for turn in range(5):
         connection.transaction([new_table(f"t{turn}")], NFT)

@@ -1,4 +1,4 @@
-"""What the machine lacks is found before anything counts on it, and named."""
+"""Missing features of the machine are detected in advance, and named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thousands of Services deleted after someone flushed the rules: refused, said so, and written again."""
+"""Thousands of Services deleted after a flush of the rules: rejected, reported, and written again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever comes from a socket is taken apart or refused: no exception of another kind, and no loop without an end."""
+"""Any input from a socket is decoded or rejected: no other exception, and no endless loop."""
 
 from __future__ import annotations
 

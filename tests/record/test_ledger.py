@@ -1,4 +1,4 @@
-"""Whatever lists and watches say, in any order: the fold of what is recorded is what they said last."""
+"""For any lists and watches, in any order: the fold of the recording is the last observed state."""
 
 from __future__ import annotations
 
@@ -91,10 +91,10 @@ def test_an_object_replaced_unseen_is_deleted_first():
 
 
 def test_managed_fields_are_dropped_and_all_else_stays_unchanged():
-    told = '{"kind":"Service","metadata":{"name":"a","managedFields":[{"f":{}}],"labels":{"n":"1"}},"x":1.50e3}'
+    original = '{"kind":"Service","metadata":{"name":"a","managedFields":[{"f":{}}],"labels":{"n":"1"}},"x":1.50e3}'
     kept = '{"kind":"Service","apiVersion":"v1","metadata":{"name":"a","labels":{"n":"1"}},"x":1.50e3}'
-    assert json.loads(cleaned("services", told.encode())) == json.loads(kept)
-    assert b"1.50e3}" in cleaned("services", told.encode())
+    assert json.loads(cleaned("services", original.encode())) == json.loads(kept)
+    assert b"1.50e3}" in cleaned("services", original.encode())
 
 
 @pytest.mark.parametrize("resource", RESOURCES)

@@ -230,7 +230,7 @@ def test_header_fields_missing_for_lack_of_permission_are_reported(tmp_path):
 
 @pytest.mark.parametrize("start", [None, "yesterday", "2026-01-31T12:00:00"])
 def test_a_recording_of_unknown_start_is_not_continued(start, tmp_path):
-    """Nobody knows what `t` its next event would have; nothing is asked of the cluster, nothing is written."""
+    """The `t` of its next event is unknown; no request is sent, nothing is written."""
     out, config = tmp_path / "a.jsonl", tmp_path / "kubeconfig"
     config.write_text(json.dumps(make_kubeconfig("http://127.0.0.1:9", None, None)))
     header = {"format": "kube-proxy-harness/recording", "version": 1, "resources": list(RESOURCES)}

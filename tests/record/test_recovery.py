@@ -1,4 +1,4 @@
-"""The table of what a watcher does next: complete, and never a storm."""
+"""The table of a watcher's next step is complete and never floods the server."""
 
 from __future__ import annotations
 

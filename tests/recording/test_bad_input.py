@@ -1,4 +1,4 @@
-"""Bad input: each kind gets an error that names the file, the line and what would be right, and exit code 2."""
+"""Bad input: each kind gets an error with the file, the line and a correction, and exit code 2."""
 
 from __future__ import annotations
 
@@ -201,6 +201,6 @@ def test_all_problems_are_listed_as_data(tmp_path):
     path = tmp_path / "bad.jsonl"
     path.write_text('{"x": 1}\n')
     done = CliRunner().invoke(main, ["validate", str(path), "-o", "json"])
-    told = json.loads(done.stdout)
-    assert done.exit_code == 2 and (told["valid"], told["sha256"]) == (False, "")
-    assert told["problems"] == done.stderr.splitlines() != []
+    result = json.loads(done.stdout)
+    assert done.exit_code == 2 and (result["valid"], result["sha256"]) == (False, "")
+    assert result["problems"] == done.stderr.splitlines() != []

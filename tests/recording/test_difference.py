@@ -1,4 +1,4 @@
-"""What `harness diff` shows, and how it exits."""
+"""Output and exit codes of `harness diff`."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_the_page_and_the_json_agree(tmp_path):
         "endpointslices: 0 added, 0 removed, 1 changed, 0 same",
         "nodes: 1 added, 1 removed, 0 changed, 0 same",
     ]
-    told = json.loads(run(a, b, "--json").output)
-    assert told["summary"]["nodes"] == {"added": 1, "removed": 1, "changed": 0, "same": 0}
-    assert msgspec.convert(told["objects"][1], ObjectDifference) == ObjectDifference("removed", "nodes", "", "n1")
-    assert told["objects"][0]["fields"] == [{"path": "ports[dns].port", "before": 53, "after": 54}]
+    result = json.loads(run(a, b, "--json").output)
+    assert result["summary"]["nodes"] == {"added": 1, "removed": 1, "changed": 0, "same": 0}
+    assert msgspec.convert(result["objects"][1], ObjectDifference) == ObjectDifference("removed", "nodes", "", "n1")
+    assert result["objects"][0]["fields"] == [{"path": "ports[dns].port", "before": 53, "after": 54}]

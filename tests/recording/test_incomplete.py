@@ -1,4 +1,4 @@
-"""Input with parts missing is taken or refused with one line that says what is missing and what to run instead."""
+"""Incomplete input is accepted, or rejected with one line that names the missing part and an alternative."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be read: recordings plain and compressed, standard input, and what kubectl prints."""
+"""Supported sources: recordings plain and compressed, standard input, and kubectl's output."""
 
 from __future__ import annotations
 

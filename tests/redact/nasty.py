@@ -1,4 +1,4 @@
-"""A recording with all that may give a cluster away, and with much that should not be there."""
+"""A recording with everything that may identify a cluster, and with invalid parts."""
 
 from __future__ import annotations
 

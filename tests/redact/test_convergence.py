@@ -1,4 +1,4 @@
-"""A redacted recording converges as the original does: as many syncs, each of as many operations."""
+"""A redacted recording converges like the original: the same number of syncs, each with as many operations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Redacted recordings: nothing of the original is left, everything that matters is."""
+"""Redacted recordings: nothing identifying is left, everything that affects rules is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures and verdicts that cannot be had for nothing: ranks, changes without effect, clocks, unknown."""
+"""Figures and verdicts in edge cases: ranks, changes without effect, clocks, unknown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What real packets show: a node that does one thing wrong is found out by them alone, a correct one never accused."""
+"""Real packets alone detect a node with one error, and report no difference for a correct one."""
 
 from __future__ import annotations
 
@@ -311,7 +311,7 @@ def test_a_kernel_that_announces_nothing_received_nothing(tmp_path):
 
 
 def test_an_element_replaced_in_two_transactions_is_detected(tmp_path):
-    """However shortly it is away: nobody needs to connect in between."""
+    """However short the absence: no connection in between is needed."""
     path = recording(tmp_path / "r.jsonl", *CHANGES[:2])
     with open_kernel("netns", "nftables", packets=True) as target:
 

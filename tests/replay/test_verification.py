@@ -1,4 +1,4 @@
-"""A kernel that does not hold what the events say is found out."""
+"""A kernel whose state differs from the events is detected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of a replay in terminals: what leads, and what becomes of it where there is little room."""
+"""A replay's output on terminals: the order, and the layout on narrow ones."""
 
 from __future__ import annotations
 

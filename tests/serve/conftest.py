@@ -100,7 +100,7 @@ def api():
 
 @pytest.fixture(scope="session")
 def kubectl():
-    """kubectl(kubeconfig, *arguments) -> its output; a loud skip without kubectl, a failure on CI."""
+    """kubectl(kubeconfig, *arguments) -> its output; without kubectl a reported skip, on CI a failure."""
     import shutil
 
     program = shutil.which("kubectl")

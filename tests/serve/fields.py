@@ -13,7 +13,7 @@ SIMPLE = {"str": "string", "int": "integer", "bool": "boolean", "float": "number
 
 
 def text() -> str:
-    """Every type that the kinds served lead to, with the names and types of its fields; one type per line."""
+    """Every type reachable from the served kinds, with the names and types of its fields; one type per line."""
     from kubernetes.client import models
 
     found: dict[str, dict[str, str]] = {}

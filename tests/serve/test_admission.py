@@ -1,4 +1,4 @@
-"""What a cluster's API makes of clients' Services, slices and nodes: defaults, allocation, validation."""
+"""Admission of clients' Services, slices and nodes: defaults, allocation, validation."""
 
 from __future__ import annotations
 

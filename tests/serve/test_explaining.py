@@ -1,4 +1,4 @@
-"""What clients ask about the API itself: fields of the kinds, what they may do, which version it is."""
+"""Requests about the API itself: fields of the kinds, permissions, version."""
 
 from __future__ import annotations
 

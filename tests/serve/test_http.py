@@ -1,4 +1,4 @@
-"""Over HTTP: what the API refuses, in its own words; who may ask; forms of answers; streams that end well."""
+"""Over HTTP: errors as the API's, authentication, representations, clean ends of streams."""
 
 from __future__ import annotations
 

@@ -152,10 +152,10 @@ def test_the_journal_is_a_recording_of_all_that_happened(store, tmp_path):
         store.create("events", {"metadata": {"name": "left-out"}})
     state = State()
     with open_source(path) as recording:
-        told = [(e.type, e.resource) for e in folded(recording, state) if e.type != "BOOKMARK"]
+        reported = [(e.type, e.resource) for e in folded(recording, state) if e.type != "BOOKMARK"]
     assert recording.header.cluster == {"name": "lab"}
     wanted = ["ADDED nodes", "ADDED pods", "FAULT pods", "DELETED pods", "ADDED services"]
-    assert [" ".join(each) for each in told] == wanted
+    assert [" ".join(each) for each in reported] == wanted
     assert set(state.objects) == {("nodes", "", "node-1"), ("services", "shop", "web")}
 
 

@@ -155,8 +155,8 @@ def test_a_client_always_ends_with_the_stores_state(steps, query, namespace, pag
 
 @given(st.lists(changes, max_size=30))
 def test_resource_versions_rise_and_are_on_the_objects(steps):
-    store, told = Store(), [1]
-    store.subscribe(lambda change: change.object.kind is SERVICES and told.append(change.revision))
+    store, notified = Store(), [1]
+    store.subscribe(lambda change: change.object.kind is SERVICES and notified.append(change.revision))
     for name, *arguments in steps:
         if name == "put":
             change = store.put("services", service(*arguments))
@@ -165,7 +165,7 @@ def test_resource_versions_rise_and_are_on_the_objects(steps):
             store.remove("services", arguments[1], arguments[0])
         elif name == "reset":
             store.reset()
-    assert told == sorted(set(told))
+    assert notified == sorted(set(notified))
 
 
 def test_the_recordings_own_bytes_are_served_where_they_can_be():
@@ -242,18 +242,18 @@ def test_a_server_may_have_smaller_pages_than_are_asked_for():
 @pytest.mark.parametrize("history", [1, 2, 3, 5, 100])
 def test_the_history_is_complete_or_expired(history):
     """From any resourceVersion: every later change, or 410; never a part. And a reader knows how far it is."""
-    store, told = Store(history), []
-    store.subscribe(lambda change: change.object.kind is SERVICES and told.append(change))
+    store, notified = Store(history), []
+    store.subscribe(lambda change: change.object.kind is SERVICES and notified.append(change))
     for number in range(12):
         store.put("services", service(f"s{number % 3}", {"n": str(number)}))
     collection = store.collection("services")
-    assert len(told) == 12 and len(list(store.changes("services", collection.compacted))) >= min(history, 12)
+    assert len(notified) == 12 and len(list(store.changes("services", collection.compacted))) >= min(history, 12)
     for since in range(1, collection.revision + 1):
         if since < collection.compacted:
             with pytest.raises(ApiError):
                 collection.cursor(since)
             continue
-        cursor, wanted = collection.cursor(since), [change for change in told if change.revision > since]
+        cursor, wanted = collection.cursor(since), [change for change in notified if change.revision > since]
         for change in wanted:
             assert cursor.take(1) == [change] and cursor.revision == change.revision
         assert cursor.take(1) == []

@@ -1,4 +1,4 @@
-"""What counts when file and flags disagree, what blanks mean, the node's name (CFG-11, CFG-14, CFG-15, MODE-01)."""
+"""Precedence of file and flags, defaults of blank fields, the node's name (CFG-11, CFG-14, CFG-15, MODE-01)."""
 
 from __future__ import annotations
 

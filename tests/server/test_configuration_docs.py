@@ -1,4 +1,4 @@
-"""The pages about the daemon are what the code says."""
+"""The pages about the daemon match the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the daemon decides without a machine: limits, health over time, retries, what is to be removed."""
+"""The daemon's decisions without a machine: limits, health over time, retries, clean-up."""
 
 from __future__ import annotations
 

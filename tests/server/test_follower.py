@@ -122,13 +122,13 @@ STORIES = {
 def test_delivered_changes_add_up_to_the_state(story, monkeypatch):
     """Folding the changes gives the truth, whatever happened; `synced` comes with the first list's end."""
     monkeypatch.setattr(watching, "_BACKOFF_SECONDS", 0.01)
-    told: queue.Queue = queue.Queue()
+    delivered: queue.Queue = queue.Queue()
     with Scripted(STORIES[story]) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        follower, stop = follow(server, told)
+        follower, stop = follow(server, delivered)
         state: dict[str, int] = {}
         while state != TRUTH:
-            _, changes, synced = told.get(timeout=WAIT_SECONDS)
+            _, changes, synced = delivered.get(timeout=WAIT_SECONDS)
             for change in changes:
                 fold(state, change)
         stop.set()
@@ -138,10 +138,10 @@ def test_delivered_changes_add_up_to_the_state(story, monkeypatch):
 def test_a_watch_resumes_where_it_stopped(monkeypatch):
     """At the last version seen, a bookmark's too, and the label selector goes along everywhere."""
     monkeypatch.setattr(watching, "_BACKOFF_SECONDS", 0.01)
-    told: queue.Queue = queue.Queue()
+    delivered: queue.Queue = queue.Queue()
     with Scripted([LISTED, [event("MODIFIED", A2)], [bookmark(20)]]) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        _, stop = follow(server, told)
+        _, stop = follow(server, delivered)
         asked = [server.asked.get(timeout=WAIT_SECONDS) for _ in range(4)]
         stop.set()
         server.shutdown()
@@ -157,11 +157,11 @@ def test_a_quiet_watch_that_worked_ends_the_backoff(ending, monkeypatch):
     monkeypatch.setattr(watching, "_BACKOFF_SECONDS", 0.01)
     monkeypatch.setattr(watching, "_BACKOFF_LIMIT_SECONDS", 3600.0)
     monkeypatch.setattr(watching, "_SHORT_SECONDS", 0.2)
-    told: queue.Queue = queue.Queue()
+    delivered: queue.Queue = queue.Queue()
     failures = [gone(503)] * 5  # the last of them doubles the wait to 0.32 s
     with Scripted([LISTED, *failures, [0.3, *ending], gone(503), [NEWS]]) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        follower, stop = follow(server, told)
+        follower, stop = follow(server, delivered)
         for _ in range(9):
             server.asked.get(timeout=WAIT_SECONDS)
         assert follower._backoff <= 0.02
@@ -172,10 +172,10 @@ def test_a_quiet_watch_that_worked_ends_the_backoff(ending, monkeypatch):
 def test_a_watch_that_ends_at_once_is_reopened_with_backoff(monkeypatch):
     """It waits longer each time, be it cut off or ended."""
     monkeypatch.setattr(watching, "_BACKOFF_SECONDS", 0.01)
-    told: queue.Queue = queue.Queue()
+    delivered: queue.Queue = queue.Queue()
     with Scripted([LISTED, [None], [], [None], []]) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        follower, stop = follow(server, told)
+        follower, stop = follow(server, delivered)
         for _ in range(6):
             server.asked.get(timeout=WAIT_SECONDS)
         assert follower._backoff == 0.16
@@ -186,10 +186,10 @@ def test_a_watch_that_ends_at_once_is_reopened_with_backoff(monkeypatch):
 def test_only_the_first_list_may_be_of_any_version(monkeypatch):
     """From the server's memory, until one came through; later that would turn time back."""
     monkeypatch.setattr(watching, "_BACKOFF_SECONDS", 0.01)
-    told: queue.Queue = queue.Queue()
+    delivered: queue.Queue = queue.Queue()
     with Scripted([gone(503), LISTED, gone(), RELISTED]) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        _, stop = follow(server, told)
+        _, stop = follow(server, delivered)
         asked = [server.asked.get(timeout=WAIT_SECONDS) for _ in range(4)]
         stop.set()
         server.shutdown()
@@ -220,20 +220,20 @@ def test_master_wins_over_the_kubeconfig(tmp_path):
 
 def test_a_resource_missing_in_the_api_does_not_block_the_others(monkeypatch):
     """An optional resource that is not there, or forbidden, counts as listed."""
-    told: queue.Queue = queue.Queue()
+    delivered: queue.Queue = queue.Queue()
     with Scripted([gone(404)]) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        _, stop = follow(server, told, optional=True)
-        assert told.get(timeout=WAIT_SECONDS) == ("things", [], True)
+        _, stop = follow(server, delivered, optional=True)
+        assert delivered.get(timeout=WAIT_SECONDS) == ("things", [], True)
         stop.set()
         server.shutdown()
 
 
-def follow(server: Scripted, told: queue.Queue, optional: bool = False):
+def follow(server: Scripted, delivered: queue.Queue, optional: bool = False):
     """A follower of the server in a thread of its own."""
     api, stop = ApiClient(load_configuration("", f"http://127.0.0.1:{server.server_address[1]}")), threading.Event()
     resource = Resource("things", "/api/v1/things", "!foreign", optional=optional)
-    follower = Follower(api, resource, lambda *delivery: told.put(delivery), stop)
+    follower = Follower(api, resource, lambda *delivery: delivered.put(delivery), stop)
     threading.Thread(target=follower.run, daemon=True).start()
     return follower, stop
 

@@ -1,4 +1,4 @@
-"""Start, restart, interference, end: what becomes of rules and traffic meanwhile."""
+"""Start, restart, interference and end of the daemon: effects on rules and traffic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which addresses are the node's, and which family leads (CFG-20), and what the engine makes of them."""
+"""The node's addresses and primary family (CFG-20), and the engine's use of them."""
 
 from __future__ import annotations
 

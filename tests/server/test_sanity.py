@@ -1,4 +1,4 @@
-"""What kube-proxy says of a configuration that doesn't suit the cluster's families (CFG-09, CFG-10)."""
+"""kube-proxy's warnings about a configuration that does not match the cluster's families (CFG-09, CFG-10)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a configuration to the engine's own: which block counts in which mode, and whose pods are local."""
+"""From a configuration to the engine's settings: which block applies in which mode, and how pods are detected."""
 
 from __future__ import annotations
 

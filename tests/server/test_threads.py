@@ -1,4 +1,4 @@
-"""Threads of the daemon go on when files and threads run out, and are missed when they do not."""
+"""The daemon's threads survive a lack of descriptors and threads, and a dead thread ends the process."""
 
 from __future__ import annotations
 
@@ -259,8 +259,8 @@ def test_a_service_that_breaks_the_backend_is_reported_and_does_not_affect_other
     assert lab.metrics()[counted % "IPv6"] == 0
     eventually(lambda: "ServiceDegraded" in lab.events(), "the Event")
     lines = [json.loads(line) for line in daemon.text().splitlines()]
-    (told,) = (line for line in lines if line["msg"] == "Service is not programmed as specified")
-    assert (told["service"], told["what"]) == ("ns/bad", "cannot be programmed: OverflowError: 513 does not fit")
+    (logged,) = (line for line in lines if line["msg"] == "Service is not programmed as specified")
+    assert (logged["service"], logged["what"]) == ("ns/bad", "cannot be programmed: OverflowError: 513 does not fit")
     lab.step()
     lab.converges()
     eventually(lambda: lab.metrics()[counted % "IPv4"] == 0, "the end of the report")

@@ -1,4 +1,4 @@
-"""Bearer tokens that lie in files and expire: read again as client-go does, and an API that refuses shows."""
+"""Bearer tokens in files that expire: read again as by client-go, and rejected requests are visible."""
 
 from __future__ import annotations
 

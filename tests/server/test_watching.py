@@ -1,4 +1,4 @@
-"""Whatever happens to the API server, what was programmed stays, and in the end the kernel is as the events say."""
+"""Whatever happens to the API server, programmed rules stay, and finally the kernel matches the events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`harness shrink`: what is left still fails, nothing more of it can go, and an interruption costs nothing."""
+"""`harness shrink`: the result still fails, is minimal, and an interruption loses no work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds of every synthetic recording."""
+"""Properties of every synthetic recording."""
 
 import ipaddress
 import json

@@ -1,4 +1,4 @@
-"""However a replay in userspace mode ends, its proxy process is gone soon after."""
+"""However a replay in userspace mode ends, its proxy process ends soon after."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def below(pid: int) -> list[psutil.Process]:
 
 
 def until(condition):
-    """What the condition gives once it is true; a failure when it is not in time."""
+    """The condition's first true value; fails if it is not true in time."""
     limit = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < limit:
         try:

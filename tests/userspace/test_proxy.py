@@ -1,4 +1,4 @@
-"""The userspace proxy with real connections: who answers, from whom it heard, and who is refused."""
+"""The userspace proxy with real connections: the answering endpoint, the client it saw, and rejections."""
 
 from __future__ import annotations
 

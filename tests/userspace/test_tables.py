@@ -1,4 +1,4 @@
-"""userspace mode without sockets: any cluster, by any history, behaves as the oracle says."""
+"""userspace mode without sockets: any cluster, by any history, has the oracle's behaviour."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_incremental_state_equals_state_from_scratch(events, again, wanted, sync
 
 @given(events=clusters(), again=clusters(), wanted=settings_of_proxies, syncs=SYNCS)
 def test_reported_sockets_are_those_that_change(events, again, wanted, syncs):
-    """Sockets opened and closed program by program are those that the tables want."""
+    """Sockets opened and closed by each program are those required by the tables."""
     opened: set[str] = set()
 
     class Following(UserspaceMemory):

@@ -1,4 +1,4 @@
-"""A node, and clients beyond a link: two namespaces with real sockets, endpoints that say who called.
+"""A node, and clients across a link: two namespaces with real sockets, endpoints that report the caller.
 
 outside: 203.0.113.2 (external), 10.9.0.2 (a pod elsewhere)  <--veth-->  node: 192.168.0.2, endpoints
 """

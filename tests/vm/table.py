@@ -129,14 +129,14 @@ def _fill(image: str, kept: Kept) -> None:
 
 
 def _command(name: str, by: str) -> list[str]:
-    """As Python's arguments; emulated, packets would take as long as all the rest: what is held is read back."""
+    """Arguments of Python; under emulation only by readback, as packets would take as long as all the rest."""
     hasty = by == EMULATION and name in REPLAYS and "--verify" not in REPLAYS[name]
     return [*COMMANDS[name], *(["--verify", "readback"] if hasty else [])]
 
 
 @contextmanager
 def _somewhere(image: str) -> Iterator[tuple[dict[str, str], Runner]]:
-    """What runs commands on that kernel, and the kernel's name."""
+    """A runner of commands on that kernel, and the kernel's name."""
     if image == "here":
         yield {"release": platform.release(), "by": "this machine"}, _here
         return
@@ -180,7 +180,7 @@ def _row(name: str, code: int, output: str, errors: str) -> dict:
 
 
 def failed(kernel: dict) -> list[str]:
-    """Rows that did not hold, or had no end; what a kernel lacks did not fail."""
+    """Rows that failed or did not end; a feature that a kernel lacks is no failure."""
     rows = kernel["rows"]
     bad = [name for name, row in rows.items() if row.get("died")]
     bad += [name for name in REPLAYS if rows.get(name, {}).get("verified") not in (None, True)]

@@ -1,4 +1,4 @@
-"""What `make kernels` keeps between its runs, and what it makes of it."""
+"""Results that `make kernels` keeps between its runs, and their table."""
 
 from __future__ import annotations
 

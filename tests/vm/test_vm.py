@@ -1,4 +1,4 @@
-"""The machine itself: what it needs, what it passes on, how it ends."""
+"""The virtual machine: its requirements, what it forwards, how it ends."""
 
 from __future__ import annotations
 

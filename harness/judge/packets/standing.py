@@ -29,8 +29,8 @@ a few endpoints should have one."""
 CHANGED, CHANGED_COPIES = 48, 2
 """UDP flows to destinations that changed, per family; the oldest are replaced by new ones."""
 IDLE_SECONDS = {TCP: 50.0, UDP: 25.0}
-"""Connection tracking forgets a UDP flow after 30 s, an unacknowledged one of TCP after 60 s: one that waited for
-nearly as long says nothing."""
+"""Connection tracking forgets a UDP flow after 30 s, an unacknowledged one of TCP after 60 s: one that was idle
+for nearly as long is not judged."""
 
 
 @dataclass
