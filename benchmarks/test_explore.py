@@ -77,7 +77,7 @@ def test_a_scrub_step(benchmark, page, chromium, figure, tab):
 
 
 def _cpu_seconds() -> tuple[float, float]:
-    """Of the server and of the browser, which are this process's descendants."""
+    """Figures of the server and of the browser, which are this process's descendants."""
     server = browser = 0.0
     for each in psutil.Process().children(recursive=True):
         used = sum(each.cpu_times()[:2])

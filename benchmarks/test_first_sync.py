@@ -84,7 +84,7 @@ class _Keeping:
 
 @contextmanager
 def _without_collection():
-    """As in a first sync, whose objects stay."""
+    """Run like a first sync, whose objects stay in memory."""
     gc.disable()
     try:
         yield

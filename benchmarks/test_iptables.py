@@ -187,7 +187,7 @@ def _same_blob(kernel, family: int) -> Took:
 
 
 def _by_tool(kernel, program) -> Took:
-    """The same chains written once more by `iptables-nft-restore`."""
+    """The same chains written again by `iptables-nft-restore`."""
     lines = (line for line in program.text().splitlines() if not line.startswith(("-X", "-D", "-I")))
     command = [tool("nft", program.family, "restore"), *WAIT, "--noflush", "--counters"]
     started = _now()
@@ -203,7 +203,7 @@ class _Nowhere:
 
 
 def test_memory_of_the_state(benchmark, recording_of, figure):
-    """What the process holds on to after the first sync: tracked objects, plans, and the backend's own."""
+    """The objects that the process keeps after the first sync: tracked objects, plans, and the backend's own."""
     path = recording_of(SERVICES, ENDPOINTS)
     process = psutil.Process(os.getpid())
     before = _resident(process)

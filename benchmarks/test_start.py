@@ -1,4 +1,4 @@
-"""What a process does before its work begins: imports, as CPU time, against those that it cannot do without.
+"""Start-up cost of a process: imports, as CPU time, compared with those that are indispensable.
 
 Both sides are processes of their own and take turns, so that a busy machine is busy for both.
 """

@@ -1,4 +1,4 @@
-"""What verification costs: CPU time of a whole `harness replay`, tools and processes included, with and without it."""
+"""The cost of verification: CPU time of a whole `harness replay`, tools and processes included, with and without it."""
 
 from __future__ import annotations
 

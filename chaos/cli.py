@@ -300,7 +300,7 @@ def heal(folder: Path, **options: Any) -> None:
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """What cannot be read, planned or reached ends the command with 2."""
+    """Input that cannot be read or planned, and targets that cannot be reached, end the command with 2."""
     try:
         yield
     except (ValueError, LabError) as error:

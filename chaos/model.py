@@ -80,7 +80,7 @@ class Cluster(msgspec.Struct, frozen=True):
     mode: str = "nftables"
 
     def without(self, pods: frozenset[str]) -> Cluster:
-        """The same without some pods: those that an earlier step removes for good."""
+        """The targets without pods that an earlier step removes permanently."""
         return msgspec.structs.replace(self, pods=tuple(pod for pod in self.pods if pod.name not in pods))
 
 

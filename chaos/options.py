@@ -50,7 +50,7 @@ class RunOptions(NamedTuple):
 
 
 KEY = "kube-proxy-harness"
-"""Of Chaos Toolkit's configuration."""
+"""Name of the entry in Chaos Toolkit's configuration."""
 
 
 def from_variables(variables: Mapping[str, str]) -> RunOptions:

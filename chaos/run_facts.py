@@ -1,4 +1,4 @@
-"""What a run leaves in run.json, as values: the session writes them, the verdict reads them.  Pure.
+"""The contents of run.json as values: the session writes them, the verdict reads them.  Pure.
 
 Times are seconds on the event log's clock, unless their names say otherwise.
 """
@@ -37,7 +37,7 @@ class Environment(msgspec.Struct, frozen=True):
 
 
 class ClusterLimits(msgspec.Struct, frozen=True):
-    """What faults were allowed to affect."""
+    """The objects that faults were allowed to affect."""
 
     namespaces: tuple[str, ...]
     max_pods_percent: float
@@ -64,7 +64,7 @@ class KafkaFacts(msgspec.Struct, frozen=True):
 
 
 class UsageSample(msgspec.Struct, frozen=True):
-    """What each node's engine had used at a time."""
+    """The resources used by each node's engine at one time."""
 
     at: float
     engines: dict[str, EngineUsage]
@@ -80,7 +80,7 @@ class LoadFile(msgspec.Struct, frozen=True):
 
 
 class StageFacts(msgspec.Struct, kw_only=True):
-    """What a stage knows at a run's end: a lab's options, or a `cluster`.
+    """A stage's facts at a run's end: a lab's options, or a `cluster`.
 
     `unseen` is why kernels cannot be observed, `troubles` are reasons why the run proves nothing.  `transactions` and
     `rewrites` are by node, None if they are not announced.

@@ -34,7 +34,7 @@ LOOK_SECONDS = 0.1
 RUN = "run.json"
 
 KEY = "kube-proxy-harness session"
-"""Of Chaos Toolkit's configuration."""
+"""Name of the entry in Chaos Toolkit's configuration."""
 
 
 class SessionError(RuntimeError):

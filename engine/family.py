@@ -67,7 +67,7 @@ class Family:
         self.resync()
 
     def prepare(self, hand: Hand) -> None:
-        """Hand over what the next program begins with, if that is a full one and its backend can say so."""
+        """Hand over the first parts of the next program, if it is a full one and its backend supports this."""
         if self._backend is None and isinstance(backend := self._new_backend(self.family), Streaming):
             backend.prepare(hand)
 

@@ -52,7 +52,7 @@ class ClusterState:
         return observed is not None and self.apply(observed)
 
     def apply(self, observed: Observed) -> bool:
-        """The same for an event that is already decoded."""
+        """Observe an event that is already decoded."""
         _, name, value = observed
         if observed.resource == SERVICES:
             assert not isinstance(value, EndpointSlice | Node), "as decoded"

@@ -1,4 +1,4 @@
-"""What works on this machine, and what the rest needs: the facts for a bug report."""
+"""Reports what works on this machine and what is missing for the rest: the facts for a bug report."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ EXTRAS = {
 
 
 def way_out(module: str) -> str | None:
-    """What to install for a missing module; None if it belongs to no extra."""
+    """The packages to install for a missing module; None if it belongs to no extra."""
     extra = EXTRAS.get(module.partition(".")[0])
     if extra is None:
         return None
@@ -29,5 +29,5 @@ def way_out(module: str) -> str | None:
 
 
 def missing(*modules: str) -> str | None:
-    """What to install for the first missing module, checked before a subprocess imports it."""
+    """The packages to install for the first missing module, checked before a subprocess imports it."""
     return next((way_out(module) for module in modules if find_spec(module) is None), None)

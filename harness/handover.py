@@ -1,4 +1,4 @@
-"""What a killed process still holds for a moment: its locks, its sockets, its ports.
+"""Waits for resources that a killed process still holds for a moment: locks, sockets, ports.
 
 A process that was killed has lost its command line, and may look gone, before the kernel has closed its files.  A
 command that is killed and started again at once must not be rejected as already running.
@@ -51,7 +51,7 @@ def free(held: Callable[[], bool], seconds: float = HANDOVER_SECONDS) -> bool:
 
 
 async def listen(start: Callable[[], Awaitable[None]], seconds: float = HANDOVER_SECONDS) -> None:
-    """As `take`, for a server of asyncio."""
+    """Like `take`, for an asyncio server."""
     for last in _attempts(seconds):
         try:
             return await start()

@@ -9,7 +9,7 @@ NAME = "kube-proxy-harness"
 
 
 class NoHome(OSError):
-    """Neither the variable nor a home directory is set; the message says what to set."""
+    """Neither the variable nor a home directory is set; the message names what to set."""
 
     def __init__(self, variable: str) -> None:
         text = f"no home directory: HOME is not set and this user has none; set HOME or {variable}"

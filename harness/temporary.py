@@ -50,6 +50,6 @@ def _made(place: Path, prefix: str) -> tuple[Path, IO[str]]:
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
     held = open(folder / LOCK, "w")
     fcntl.flock(held, fcntl.LOCK_EX)
-    held.write(_BOOT.read_text())  # without it the folder is nobody's leftover: it is never found unlocked while in use
+    held.write(_BOOT.read_text())  # before it is written the folder is not taken for a leftover
     held.flush()
     return folder, held

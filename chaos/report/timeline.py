@@ -35,7 +35,7 @@ def colour_of(cause: str) -> int:
 
 
 class Frame(NamedTuple):
-    """Where one panel is drawn."""
+    """The area of one panel."""
 
     left: float
     right: float

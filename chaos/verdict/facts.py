@@ -74,7 +74,7 @@ class FlowTotal(msgspec.Struct, frozen=True):
 
 
 class LoadHeader(msgspec.Struct, frozen=True):
-    """What a load process was asked to send; `shape` as `loadtests.shapes`."""
+    """The requests that a load process was configured to send; `shape` as in `loadtests.shapes`."""
 
     name: str
     where: str

@@ -36,7 +36,7 @@ class NodeConvergence(NamedTuple):
 
 
 def able(observation: Observation, performed: Iterable[Performed]) -> float:
-    """When the node could begin to follow: at the change, or at the end of a fault that cut it off from the API."""
+    """From when the node could converge: the change, or the end of a fault that cut it off from the API."""
     asked = observation.asked
     for done in performed:
         back = max(done.engines_back or 0.0, done.ended or done.began)

@@ -85,7 +85,7 @@ def _title(folder: Path) -> str:
 
 
 def judge_facts(facts: Facts) -> Verdict:
-    """As `judge`, from facts."""
+    """Like `judge`, from facts."""
     found, unassigned = findings(facts)
     judgements = list(_judgements(facts, found, unassigned))
     problems = list(_problems(facts, found))

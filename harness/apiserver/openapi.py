@@ -20,7 +20,7 @@ GVK = "x-kubernetes-group-version-kind"
 PROTOBUF, PROTOBUF_ANSWERED = (
     f"application/com.github.proto-openapi.spec.v2{sign}v1.0+protobuf" for sign in ("@", ".")
 )
-"""As asked for and as answered: the first is not a valid media type."""
+"""As requested and as returned: the first is not a valid media type."""
 QUERY = [
     {"name": name, "in": "query", "schema": {"type": "string"}}
     for name in ("dryRun", "fieldManager", "fieldValidation")

@@ -30,7 +30,7 @@ SHUTDOWN_SECONDS = 2.0
 
 
 class ServerSettings(NamedTuple):
-    """Where and how to listen. Port 0 picks a free one; `bound` is a socket bound by the caller to use instead.
+    """How to listen. Port 0 picks a free one; `bound` is a socket bound by the caller to use instead.
 
     `version` is the answer of /version; by default the recording's.  `most_per_page` limits the pages of lists.
     """

@@ -23,7 +23,7 @@ _QUESTION = (
 
 
 class BaselineError(Failure, ValueError):
-    """A baseline that cannot be used; the message says what can be."""
+    """A baseline that cannot be used; the message names an alternative."""
 
     exit_code = 2
 

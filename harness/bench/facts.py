@@ -30,7 +30,7 @@ class BenchFacts(NamedTuple):
 
 
 def facts() -> BenchFacts:
-    """As of now."""
+    """The current facts."""
     return BenchFacts(_machine(), platform.release(), _tools(), commit())
 
 

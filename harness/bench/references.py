@@ -1,4 +1,4 @@
-"""Fixed work that is measured beside every row: what a slower or busier machine slows down as well.
+"""Fixed work that is measured along with every row, and slows down equally on a slower or busier machine.
 
 `netlink`: 20,000 elements into an empty set of nf_tables, sent and acknowledged; `json`: a list of EndpointSlices,
 decoded; `loop`: additions in Python.  Nothing of the engine runs while they are timed.

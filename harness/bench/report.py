@@ -102,7 +102,7 @@ def print_result(result: BenchResult, console: Console) -> None:
 
 
 def lines(result: BenchResult) -> Iterator[str]:
-    """What the table does not contain: states, growth, steps, the verdict."""
+    """Lines that are not in the table: states, growth, steps, the verdict."""
     for row in result.rows:
         if row.state != "measured":
             yield f"{row.id}: {row.state}: {row.reason}"

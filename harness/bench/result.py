@@ -14,7 +14,7 @@ COUNTS = ("peak_memory_bytes", "rules", "elements")
 
 
 class BenchMachine(Struct, frozen=True):
-    """Where it ran: `cpu` is the model, `load` that of the minute before."""
+    """The machine: `cpu` is the model, `load` that of the minute before."""
 
     cpu: str
     cpus: int

@@ -22,7 +22,7 @@ class Sample(NamedTuple):
 
 @dataclass
 class Samples:
-    """What was measured of one proxy; memory in bytes per start.
+    """The measurements of one proxy; memory in bytes per start.
 
     `state` is `measured`, `not available` where the kernel lacks the mode, else what went wrong, with its `reason`.
     """

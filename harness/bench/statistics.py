@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 CONFIDENCE = 0.99
 TAIL, TAIL_CONFIDENCE = 99, 0.999
-"""Of a percentile in the tail; the confidence is higher, since noise makes tails longer than any limit of a gate."""
+"""A tail's percentile and its confidence level: higher, since noise makes tails longer than any limit of a gate."""
 _HALVINGS = 60
 
 

@@ -45,7 +45,7 @@ class Ending(click.ClickException):
         self.exit_code = exit_code  # type: ignore[misc]  # click declares it of the class
 
     def show(self, file: IO[Any] | None = None) -> None:
-        """As click does, in our own form."""
+        """Report an error as click does, in this project's format."""
         click.echo(f"{self._prefix}{self.message}", file=file or sys.stderr)
 
 
@@ -91,7 +91,7 @@ def reported() -> Iterator[None]:
 def _end(line: str, code: int) -> None:
     with contextlib.suppress(OSError):
         click.echo(line, err=True)
-    # What could not be written must not be tried again as the interpreter ends.
+    # Unwritten output must not be tried again as the interpreter ends.
     with contextlib.suppress(OSError, ValueError):
         sys.stdout = open(os.devnull, "w")
     sys.exit(code)

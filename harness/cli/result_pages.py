@@ -43,7 +43,7 @@ def _decoded(path: Path) -> Decoded | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Decoded)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
-        return None  # the reader of recordings says what it is
+        return None  # the reader of recordings reports it
 
 
 def _bench(result: Decoded, command: str) -> str:

@@ -68,7 +68,7 @@ def _of(context: click.Context) -> Verbosity:
 
 
 def asked() -> Verbosity:
-    """What the command line says; the usual outside of a command."""
+    """The command line's verbosity; the default outside of a command."""
     context = click.get_current_context(silent=True)
     return _of(context) if context else Verbosity()
 

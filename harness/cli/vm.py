@@ -76,7 +76,7 @@ def run_in_vm(kind: str, sources: Iterable[str | None], folders: Iterable[str | 
 
 
 def _data_sink() -> Callable[[bytes], None] | None:
-    """Where output goes with -q, which the command inside has as well; None without it, for a stream as it is."""
+    """The target of output with -q, which the command inside has as well; None without it: the stream itself."""
     data = asked().data
 
     def write(text: bytes) -> None:

@@ -171,7 +171,7 @@ def _case(target: ProxyUnderTest, result: CaseResult) -> dict[str, Any]:
 
 
 def _events(events: list[Event]) -> Iterator[dict[str, Any]]:
-    """As objects, with steps counted as in failures."""
+    """Steps as objects, numbered as in failures."""
     for number, (_, group) in enumerate(groupby(events, lambda event: event.t)):
         for event in group:
             about = {"step": number, "type": event.type, "resource": event.resource}

@@ -1,4 +1,4 @@
-"""What a batch changes: the destinations to ask about, and which of its events count as changes.
+"""The effects of a batch: the destinations to probe, and which of its events count as changes.
 
 An event counts if its Service alone, or all of them for an event of the own Node, must be handled in another way after
 the batch than before it.  A replay decides the same by the engine's plans (harness/replay/effects).

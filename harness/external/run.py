@@ -34,7 +34,7 @@ MOST_LINES = 40
 
 @dataclass(frozen=True)
 class ExternalOptions:
-    """As for a replay; the first sync may take `give_up_seconds`, and a change a tenth of that.
+    """Options as for a replay; the first sync may take `give_up_seconds`, and a change a tenth of that.
 
     At the end the proxy is started again `restarts` times.
     """

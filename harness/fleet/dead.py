@@ -1,4 +1,4 @@
-"""When endpoints died: from then on, rules that still lead to them lose traffic. Pure."""
+"""The times at which endpoints died: from then on, rules that still use them lose traffic. Pure."""
 
 from __future__ import annotations
 

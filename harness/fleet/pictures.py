@@ -19,7 +19,7 @@ LEVELS = 6
 """Shades of the heat map, on a logarithmic scale."""
 NARROW = 600
 WIDEST_NAME, TALLEST_NAME = 40.0, 13.0
-"""Of a period's name."""
+"""Maximum size of a period's name."""
 
 
 def heat_map(heat: Heat, width: float, key: str) -> Markup:

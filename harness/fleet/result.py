@@ -11,7 +11,7 @@ from harness.replay.result import Bin, ChangeGroup, Objective, Percentiles, Verd
 
 
 class FleetRecording(Struct, frozen=True):
-    """What was computed; `services`, `endpoints` and `nodes` as of the end of the initial list."""
+    """The recording; `services`, `endpoints` and `nodes` as of the end of the initial list."""
 
     path: str
     sha256: str
@@ -23,7 +23,7 @@ class FleetRecording(Struct, frozen=True):
 
 
 class SyncCost(Struct, frozen=True):
-    """What a sync is taken to cost."""
+    """The assumed cost of a sync."""
 
     fixed_seconds: float
     per_operation_seconds: float
@@ -202,7 +202,7 @@ class SweepPoint(Struct, frozen=True):
 
 
 class Swept(Struct, frozen=True):
-    """What was replayed at each period, and the time between its first and its last change."""
+    """The replayed recording, and the time between its first and its last change."""
 
     path: str
     sha256: str

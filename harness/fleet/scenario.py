@@ -1,4 +1,4 @@
-"""What-if: the recorded events as another setting would have made them. Pure.
+"""Scenarios: the recorded events as another setting would have made them. Pure.
 
 minSyncPeriod=5s,10s   each is a scenario of its own: batches are cut with that period
 hints=off              endpoints without their zone and node hints

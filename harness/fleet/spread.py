@@ -40,11 +40,11 @@ Given = TypeVar("Given")
 
 
 class FleetError(Failure, RuntimeError):
-    """The distributed part failed; the message says what to do."""
+    """The distributed part failed; the message names a solution."""
 
 
 class Asked(NamedTuple):
-    """What to compute: the views of `nodes` (called with the recorded ones), in each scenario."""
+    """The work: the views of `nodes` (called with the recorded ones), in each scenario."""
 
     source: str
     window: Window

@@ -66,7 +66,7 @@ class PreparedScenario:
 
 
 def staged(tape: Tape, scenario: Scenario, settings: FleetSettings) -> PreparedScenario:
-    """Everything about a scenario that does not depend on the node, except its cost."""
+    """All data of a scenario that does not depend on the node, except its cost."""
     tape = applied(scenario, tape)
     cut = tuple(_cut(tape, scenario))
     state = initial_state(tape, settings)

@@ -162,7 +162,7 @@ def print_sweep(result: Sweep, console: Console) -> None:
 
 
 def sweep_headline(result: Sweep) -> str:
-    """What was measured, on what."""
+    """The subject of the measurement."""
     recording = result.recording
     return (
         f"{result.mode} mode, {result.kernel}, node {result.node}: {recording.path},"

@@ -1,4 +1,4 @@
-"""What a node does with new connections: the types shared by oracle and readback."""
+"""A node's treatment of new connections: the types shared by oracle and readback."""
 
 from __future__ import annotations
 

@@ -56,11 +56,11 @@ class Kind(NamedTuple):
 
     @property
     def head(self) -> dict[str, str]:
-        """What every manifest of it begins with."""
+        """The first fields of every manifest of this kind."""
         return {"apiVersion": self.api_version, "kind": self.kind}
 
     def path(self, namespace: str = "", name: str = "") -> str:
-        """Of the list, of all namespaces or one; of one object by its name."""
+        """The path of a list (of one namespace or all), or of one object."""
         inside = f"/namespaces/{quote(namespace)}" if namespace else ""
         return f"{self.root}{inside}/{self.resource}" + (f"/{quote(name)}" if name else "")
 
@@ -95,7 +95,7 @@ LEASES = Kind("leases", "Lease", "coordination.k8s.io", "v1", True, "lease")
 
 DEPLOYMENTS = Kind("deployments", "Deployment", "apps", "v1", True, "deployment", ("deploy",), ("all",), status=True)
 
-# What clients look into on their way (kubectl drain, get all); nothing here fills them but clients' own writes.
+# Kinds that clients read in passing (kubectl drain, get all); only clients' own writes fill them.
 EXTRAS = (
     Kind("daemonsets", "DaemonSet", "apps", "v1", True, "daemonset", ("ds",), ("all",), status=True),
     DEPLOYMENTS,
@@ -119,7 +119,7 @@ BY_NAME = {kind.qualified: kind for kind in KINDS} | {kind.resource: kind for ki
 
 RECORDED = tuple(kind for kind in KINDS if kind.recorded)
 PROXIED = tuple(kind.resource for kind in (NODES, SERVICES, ENDPOINT_SLICES))
-"""What a proxy follows, in the order in which initial lists are written."""
+"""The resources that a proxy watches, in the order of initial lists."""
 
 
 def kind_of(resource: str | Kind) -> Kind:

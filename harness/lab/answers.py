@@ -1,4 +1,4 @@
-"""What a running lab answers, as values: the types at both ends of its control socket.  Pure.
+"""The answers of a running lab as values: the types at both ends of its control socket.  Pure.
 
 Times are seconds on the event log's clock, unless their names say otherwise.
 """
@@ -14,7 +14,7 @@ Moments = dict[str, list[float]]
 
 
 class LabFacts(msgspec.Struct, frozen=True):
-    """What does not change while a lab runs; `pid` is its first process, as seen from outside."""
+    """The constant properties of a running lab; `pid` is its first process, as seen from outside."""
 
     user_namespace: bool
     options: LabOptions

@@ -22,7 +22,7 @@ from harness.places import commands, vm
 
 SOCKET, FACTS = "control.sock", "lab.json"
 TIMEOUT_SECONDS = 60
-"""Of an answer; in an emulated machine it may take many times as long."""
+"""Time limit of an answer; an emulated machine may take many times as long."""
 _LONGEST_LINE = 16 << 20
 
 Dispatch = Callable[[str, dict[str, msgspec.Raw]], Awaitable[object]]

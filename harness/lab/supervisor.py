@@ -62,7 +62,7 @@ CLUSTER = {"name": "lab", "clusterCIDR": POD_NETWORK, "serviceCIDRs": list(SERVI
 
 
 class Lab:
-    """Everything that runs in the lab; created inside the namespaces."""
+    """All components of the lab; created inside the namespaces."""
 
     def __init__(self, options: LabOptions, folder: Path) -> None:
         self.options, self.folder = options, folder
@@ -168,7 +168,7 @@ class Lab:
         self.watches_wanted = self.faults.live.watchers
 
     async def _missing(self) -> str:
-        """What the lab is still waiting for; empty if nothing."""
+        """The components that the lab is still waiting for; empty if none."""
         pods = self.api.pods()
         ready = sum(c.ready for kubelet in self.kubelets.values() for c in kubelet.containers.values())
         if len(pods) < self.options.pods or ready < self.options.pods:
@@ -254,7 +254,7 @@ async def main(folder: Path, ready: int, lifeline: int | None) -> int:
     def report(line: str) -> None:
         os.write(ready, f"{line}\n".encode())
 
-    loop.add_reader(ready, lab.ending.set)  # the reader of the pipe is gone: nobody waits for the lab
+    loop.add_reader(ready, lab.ending.set)  # the reader of the pipe has ended, so no process waits for the lab
     try:
         await lab.start(report)
         server = await control.serve(Path(control.SOCKET), Operations(lab).dispatch)

@@ -24,4 +24,4 @@ class Window(NamedTuple):
 
 
 WHOLE = Window()
-"""Everything."""
+"""The whole recording."""

@@ -66,7 +66,7 @@ class MemoryView:
         return judge(family, self.held(family), expected, settings)
 
     def held(self, family: int) -> Held | None:
-        """Everything of one family."""
+        """The whole state of one family."""
         read, held = self.read(family), self._kernel.held.get(family)
         return (
             Held(read, ParsedTables(restore_text(held.rules, held.jumps)), held.sysctls, alone=True)
@@ -107,7 +107,7 @@ class KernelView:
         return judge(family, self.held(family), expected, settings)
 
     def held(self, family: int) -> Held | None:
-        """Everything of one family."""
+        """The whole state of one family."""
         read = self.read(family)
         if read is None:
             return None

@@ -157,7 +157,7 @@ class KernelView:
                     self._followed.clear()
 
     def _left_over(self, family: int) -> list[str]:
-        """What covers a restart has hooks too: once rules are written, its old state must not decide about packets."""
+        """A restart's shadow table has hooks too: once rules are written, its old state must not affect packets."""
         return [f"table {LEFT_OVER} is still there"] if readback.has_table(self._sock, family, LEFT_OVER) else []
 
     def behaviour(self, family: int) -> Behaviour | None:

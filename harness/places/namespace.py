@@ -32,7 +32,7 @@ def in_words(said: str) -> str:
 
 
 class NamespaceError(RuntimeError):
-    """Namespaces are not available; the message says what to do."""
+    """Namespaces are not available; the message names a solution."""
 
 
 class Namespace:

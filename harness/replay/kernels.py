@@ -25,7 +25,7 @@ from harness.places.world import World
 
 
 class KernelUnavailable(Failure, RuntimeError):
-    """The requested kernel is not available; the message says what to do."""
+    """The requested kernel is not available; the message names a solution."""
 
 
 class ReplayTarget(NamedTuple):

@@ -329,7 +329,7 @@ def _spliced(whole: list[_Item], splices: Sequence[tuple[int, int, _Item | None]
 
 
 def _joined(whole: bytearray, splices: Sequence[tuple[int, int, bytes]]) -> bytearray:
-    """The same for bytes; if there are few parts, in place."""
+    """Replace parts of bytes; in place if there are few."""
     if len(splices) <= _IN_PLACE:
         for start, end, new in reversed(splices):
             whole[start:end] = new

@@ -36,7 +36,7 @@ def stale(table: Table, chains: Iterable[str]) -> list[str]:
 
 
 def held(table: Table, chains: Chains) -> list[str]:
-    """Of the chains deleted by the table's part, those that a rule it does not change jumps to."""
+    """Chains deleted by the table's part although a rule that it does not change jumps to them."""
     gone = {(edit.chain, edit.rule) for edit in table.edits if edit.verb == "-D"}
     ours = {*table.chains, *table.deleted}
     led_to = {

@@ -14,7 +14,7 @@ from engine.kernel.netlink.waiting import RECEIVE_BYTES, SOL_NETLINK, widen
 from engine.kernel.netlink.wire import Message, messages
 
 NFTABLES_GROUP, NEW_GENERATION = 7, 10 << 8 | 15
-"""Of protocol NETFILTER: the group of all changes of nf_tables, and the message that ends a transaction."""
+"""In protocol NETFILTER: the group of all nf_tables changes, and the message that ends a transaction."""
 _ADD_MEMBERSHIP = 1
 _BUFFER_BYTES = 8 << 20
 

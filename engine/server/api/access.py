@@ -1,4 +1,4 @@
-"""What the `kubernetes` client knows about kubeconfigs and pods, without its models.
+"""Loads the `kubernetes` client's code for kubeconfigs and pods, without its models.
 
 Its packages import some 800 modules when they are first touched, which takes most of a second; the four that read
 credentials need two names of them.  So they are imported into packages that are empty otherwise, as a copy of their
@@ -17,7 +17,7 @@ from typing import Any
 
 PACKAGE, CLIENT = "kubernetes", "kubernetes.client"
 SESSIONS, OAUTH = "requests_oauthlib", "oauthlib.oauth2"
-"""What renews tokens of the oidc plugin, and imports `requests`."""
+"""The module that renews tokens of the oidc plugin; it imports `requests`."""
 
 
 @contextmanager

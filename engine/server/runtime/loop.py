@@ -22,7 +22,7 @@ from engine.server.api.watching import ObjectChange
 from engine.server.runtime.logs import get_log
 
 LISTS = frozenset({"services", "endpointslices"})
-"""What takes long to be listed; the kernel is prepared once everything else is known."""
+"""Resources that take long to list; the kernel is prepared once all others are listed."""
 DELIVERY_LIMIT = 64
 """Maximum of queued deliveries; a faster follower blocks, so that pages do not accumulate in memory."""
 

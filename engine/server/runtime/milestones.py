@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 _STARTTIME_FIELD = 22
-"""Of /proc/PID/stat, in clock ticks since boot; see proc_pid_stat(5)."""
+"""Field of /proc/PID/stat, in clock ticks since boot; see proc_pid_stat(5)."""
 
 
 def seconds_since_process_start() -> float:

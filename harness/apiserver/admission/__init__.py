@@ -1,4 +1,4 @@
-"""What the real API server does to a client's object before it is stored: defaults, allocation, validation.
+"""The real API server's processing of a client's object before it is stored: defaults, allocation, validation.
 
     manifest ─► shapes (400) ─► defaults ─► allocation ─► validation (422) ─► store
 

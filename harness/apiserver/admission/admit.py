@@ -39,7 +39,7 @@ class Admission:
         return admitted
 
     def admit_status(self, kind: Kind, new: Manifest) -> Manifest:
-        """The same for a write of the status alone."""
+        """Admit a write of the status alone."""
         if kind is not SERVICES:
             return new
         _require_shape(kind, new)

@@ -52,7 +52,7 @@ class Full(Exception):
 
 
 def taken(services: Iterable[Object]) -> Taken:
-    """What other Services have."""
+    """Addresses and ports allocated to other Services."""
     found = Taken(set(), set())
     for service in services:
         try:

@@ -1,4 +1,4 @@
-"""What is wrong with a Node: its name and its pod networks."""
+"""Validation of a Node: its name and its pod networks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.apiserver.errors import Cause
 
 
 def faults(new: dict[str, Any], old: dict[str, Any] | None) -> list[Cause]:
-    """Everything that is wrong."""
+    """All validation errors."""
     spec, before = new.get("spec") or {}, (old or {}).get("spec") or {}
     networks = spec.get("podCIDRs") or ([spec["podCIDR"]] if spec.get("podCIDR") else [])
     causes = list(checks.subdomain("metadata.name", new["metadata"]["name"]))

@@ -101,7 +101,7 @@ def family_of(address: str) -> str:
 
 
 def _without_what_the_type_drops(spec: Spec, before: Spec) -> Spec:
-    """What is unchanged and belonged to the old type goes with it."""
+    """Drop unchanged fields that belong only to the old type."""
     kind, dropped = spec.get("type", "ClusterIP"), set()
     if not before:
         return spec

@@ -1,4 +1,4 @@
-"""What is wrong with a Service: ValidateService and ValidateServiceUpdate, for the fields that a proxy reads."""
+"""Validation of a Service: ValidateService and ValidateServiceUpdate, for the fields that a proxy reads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _INGRESS = "status.loadBalancer.ingress"
 
 
 def faults(new: dict[str, Any], old: dict[str, Any] | None, families: tuple[str, ...]) -> list[Cause]:
-    """Everything that is wrong; `families` are the cluster's."""
+    """All validation errors; `families` are the cluster's."""
     spec = new["spec"]
     causes = list(checks.service_name("metadata.name", new["metadata"]["name"]))
     for part in (_of_type, _ports, _affinity, _addresses, _outer_addresses, _policies):
@@ -33,7 +33,7 @@ def faults(new: dict[str, Any], old: dict[str, Any] | None, families: tuple[str,
 
 
 def status_faults(new: dict[str, Any]) -> list[Cause]:
-    """What is wrong with its status (ValidateLoadBalancerStatus)."""
+    """Validation errors of its status (ValidateLoadBalancerStatus)."""
     ingress = new["status"]["loadBalancer"].get("ingress") or ()
     if ingress and new["spec"].get("type") != "LoadBalancer":
         return [checks.forbidden(_INGRESS, "may only be used when `spec.type` is LoadBalancer")]
@@ -211,7 +211,7 @@ def _policies(spec: Spec) -> Iterator[Cause]:
 
 
 def _changed(spec: Spec, before: Spec) -> Iterator[Cause]:
-    """What an update may not change."""
+    """Errors for changed fields that are immutable."""
     old, new = before.get("clusterIPs") or [before.get("clusterIP")], spec.get("clusterIPs") or []
     if old[0] and spec["type"] != "ExternalName" and new[:1] != old[:1]:
         yield checks.invalid("spec.clusterIPs[0]", (new or [""])[0], "may not change once set")

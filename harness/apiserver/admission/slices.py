@@ -21,7 +21,7 @@ def complete(new: dict[str, Any]) -> dict[str, Any]:
 
 
 def faults(new: dict[str, Any], old: dict[str, Any] | None) -> list[Cause]:
-    """Everything that is wrong."""
+    """All validation errors."""
     kind = new.get("addressType")
     causes = list(checks.subdomain("metadata.name", new["metadata"]["name"]))
     causes += checks.one_of("addressType", kind, ADDRESS_TYPES) if kind else [checks.required("addressType")]

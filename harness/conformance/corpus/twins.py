@@ -61,7 +61,7 @@ def _is_address(text: str) -> bool:
 
 
 def _walked(value: Any, change: Callable[[str], str]) -> Any:
-    """The same value with all addresses mapped; names, labels and other text stay."""
+    """The value with all addresses mapped; names, labels and other text stay."""
     if isinstance(value, dict):
         same = ("metadata", "name", "kind", "hints", "nodeName", "from", "protocol", "op", "namespace")
         return {key: each if key in same else _walked(each, change) for key, each in value.items()}

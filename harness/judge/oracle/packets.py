@@ -30,7 +30,7 @@ def expected(oracle: Oracle, packet: Packet, mode: str = "nftables") -> Outcome:
 
 
 def fate(oracle: Oracle, packet: Packet, mode: str, behaviour: Behaviour) -> Fate:
-    """The same per endpoint; `behaviour` must be that of `oracle`."""
+    """The required outcome with its hairpins; `behaviour` must be that of `oracle`."""
     size, traits = len(packet.destination), TRAITS[mode]
     if traits.rejects_on_loopback and _rejected_on_loopback(behaviour, packet, oracle.settings):
         return Fate("reject")

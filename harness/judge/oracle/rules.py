@@ -21,7 +21,7 @@ def ready(endpoint: JsonObject) -> bool:
 
 
 def may_serve(endpoint: JsonObject) -> bool:
-    """Nothing says that it does not."""
+    """Whether the endpoint serves; nil counts as serving."""
     return (endpoint.get("conditions") or {}).get("serving") is not False
 
 

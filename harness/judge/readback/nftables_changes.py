@@ -41,7 +41,7 @@ TICKETS = frozenset((
 
 
 class Unit(NamedTuple):
-    """What an element belongs to; `of` is a key, or the number of a set or port."""
+    """The unit of an element; `of` is a key, or the number of a set or port."""
 
     kind: Literal["destination", "node port", "endpoints", "port"]
     of: bytes | int

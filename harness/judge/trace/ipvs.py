@@ -154,7 +154,7 @@ class IpvsTracer:
         return (server, self._read.servers[server]) if server in self._read.servers else None
 
     def server_text(self, server: Server) -> str:
-        """As `ipvsadm -Sn` prints it."""
+        """The server in the format of `ipvsadm -Sn`."""
         flag = {"tcp": "-t", "udp": "-u", "sctp": "--sctp-service"}[PROTOCOL_NAMES[server[1]]]
         return f"ipvs: -A {flag} {_socket(server[0], server[2])} {self._read.options[server]}"
 

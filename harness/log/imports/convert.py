@@ -18,7 +18,7 @@ EPOCH = "2000-01-01T00:00:00Z"
 
 
 class Report(msgspec.Struct):
-    """What was converted: `changes` come after the initial list, `slices` are events about EndpointSlices.
+    """Counts of converted events: `changes` come after the initial list, `slices` are events about EndpointSlices.
 
     `dropped` counts what was left out, by description.
     """

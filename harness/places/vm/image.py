@@ -36,7 +36,7 @@ _PAYLOADS: dict[bytes, Callable[[bytes], bytes]] = {
 
 
 class VmError(Failure, RuntimeError):
-    """No such kernel, a missing program, or a machine that did not start; the message says what to do."""
+    """No such kernel, a missing program, or a machine that did not start; the message names a solution."""
 
 
 class UnknownImage(VmError):

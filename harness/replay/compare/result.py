@@ -44,7 +44,7 @@ class OutsideChange(Struct, frozen=True, kw_only=True):
 
 
 class OwnMetrics(Struct, frozen=True):
-    """What a proxy's metrics say of its syncs, in seconds; the bucket of the p99 is None if it has no end."""
+    """A proxy's sync durations by its metrics, in seconds; the bucket of the p99 is None if it has no end."""
 
     syncs: int
     mean_seconds: float

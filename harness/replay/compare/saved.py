@@ -23,7 +23,7 @@ Rows = tuple[tuple[str, str, bool, Callable[[T], float | None]], ...]
 
 
 class SavedError(Failure, ValueError):
-    """A file that is not such a result; the message names it and says what is accepted."""
+    """A file that is not such a result; the message names it and the accepted kinds."""
 
     exit_code = 2
 

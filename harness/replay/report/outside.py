@@ -1,4 +1,4 @@
-"""Proxies measured from outside beside the engine in process, as one table."""
+"""Proxies measured from outside, next to the engine in process, as one table."""
 
 from __future__ import annotations
 

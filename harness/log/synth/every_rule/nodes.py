@@ -32,7 +32,7 @@ def hints_change(cluster: Cluster) -> None:
 
 
 def nodes_report(cluster: Cluster) -> None:
-    """What a recorder mostly sees of nodes, and nothing a proxy has to do: heartbeats; and a node that goes.
+    """Node events as recorded most often, which need no work from a proxy: heartbeats; and a deleted node.
 
     Then this node changes its addresses, goes, and comes back in another zone.
     """
