@@ -1,8 +1,7 @@
 """Which changes of a batch affected the kernel: the rest would only dilute a percentile.
 
 A change without effect is recognised by equal plans of its Service before and after the sync: if it was the only one
-of its Service in the batch, there was nothing to program; otherwise several changes cancelled each other out.  What a
-plan states about endpoints that no connection is sent to does not distinguish plans.
+of its Service in the batch, there was nothing to program; otherwise several changes cancelled each other out.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from engine.dataplane import Dataplane, PortPlan
+from engine.dataplane import Dataplane
 from engine.model import Name
 from harness.kube.resources import SERVICE_NAME
 from harness.log.events import Event
@@ -45,18 +44,6 @@ def service_of(event: Event) -> Name | None:
     return Name(meta.namespace or "", name) if name else None
 
 
-def _effective(plan: PortPlan) -> PortPlan:
-    """The plan without this node's unused endpoints, and without policies that select from none."""
-    used = {*plan.cluster, *plan.local}
-    selects = bool(used) or plan.any_usable
-    return msgspec.structs.replace(
-        plan,
-        on_node=tuple(target for target in plan.on_node if target in used),
-        internal_local=plan.internal_local and selects,
-        external_local=plan.external_local and selects,
-    )
-
-
 class Effects:
     """The plans of a batch's Services before its sync, to be compared with those after it.
 
@@ -74,7 +61,7 @@ class Effects:
         return set(self._before)
 
     def _plans(self, name: Name) -> tuple[object, ...]:
-        return tuple(tuple(map(_effective, dataplane.plans.get(name, ()))) for dataplane in self._dataplanes.values())
+        return tuple(dataplane.plans.get(name) for dataplane in self._dataplanes.values())
 
     def of(self, changed: Sequence[Event], sent: bool) -> list[str]:
         """SENT, NOTHING or UNDONE for each change; `sent`: whether the sync sent anything to the kernel."""

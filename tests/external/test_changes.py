@@ -39,7 +39,7 @@ def in_process(path: str, mode: str) -> int:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_one_definition_of_a_change(mode):
-    assert from_outside("recordings/demo.jsonl", mode) == in_process("recordings/demo.jsonl", mode) > 0
-    # Plans that differ without a connection that would: an endpoint elsewhere of a Service that uses none.
-    rules = "recordings/rules.jsonl"
-    assert 0 <= in_process(rules, mode) - from_outside(rules, mode) <= 2
+    for recording in ("recordings/demo.jsonl", "recordings/rules.jsonl"):
+        inside, outside = in_process(recording, mode), from_outside(recording, mode)
+        # Plans that differ without a connection that would: an endpoint that none is sent to.
+        assert 0 < outside <= inside <= 1.05 * outside, recording

@@ -63,7 +63,7 @@ class Pool(NamedTuple):
     """One endpoint set in the kernel."""
 
     id: int
-    slots: list[Target]
+    slots: tuple[Target, ...]
 
     @property
     def pick(self) -> bytes:
@@ -215,11 +215,11 @@ class NftablesBackend:
             if number is None:
                 self._lacks(key, "no endpoints, too many endpoint sets")
                 return None
-            pool = self._pools[key] = Pool(number, list(targets))
+            pool = self._pools[key] = Pool(number, targets)
             added[protocol].key_bytes = _SLOT.size
             added[protocol].add += [_pack_slot(pool.id, slot) + target + b"\0\0" for slot, target in enumerate(targets)]
         else:
-            _reslot(pool, targets, added[protocol], removed[protocol])
+            pool = self._pools[key] = _reslotted(pool, targets, added[protocol], removed[protocol])
         kept.add(key)
         self._chains.add(("large" if pool.id < LARGE_IDS else "pick", _script(len(targets))))
         return pool.pick
@@ -334,8 +334,8 @@ def chains(family: int, name: str, number: int) -> str:
     return picks(family, first, min(last, LARGE_LIMIT if large else COUNT_LIMIT), large)
 
 
-def _reslot(pool: Pool, targets: tuple[Target, ...], added: SetChange, removed: SetChange) -> None:
-    """Update `pool.slots` to the set `targets` with the fewest moves."""
+def _reslotted(pool: Pool, targets: tuple[Target, ...], added: SetChange, removed: SetChange) -> Pool:
+    """The pool with the set `targets` in its slots, with the fewest moves."""
     old, slots = pool.slots, reslotted(pool.slots, targets)
     removed.delete += [_pack_slot(pool.id, slot) for slot in range(len(slots), len(old))]
     added.moved += moves(old, slots)
@@ -344,4 +344,4 @@ def _reslot(pool: Pool, targets: tuple[Target, ...], added: SetChange, removed: 
             if slot < len(old):
                 added.delete.append(_pack_slot(pool.id, slot))
             added.put(_pack_slot(pool.id, slot), target + b"\0\0")
-    pool.slots[:] = slots
+    return pool._replace(slots=tuple(slots))
