@@ -25,7 +25,7 @@ from chaos.experiment import Experiment, ExperimentError, read_experiment
 from chaos.judged import judge_folder
 from chaos.options import KEY, RunOptions, from_variables
 from chaos.targets.lab_stage import LabStage, attached
-from chaos.verdict.ended import write_reason
+from chaos.verdict.end_reason import write_reason
 from harness.lab.control import LabError
 
 HIDDEN = ("engines_healthy", "kernels_up_to_date")

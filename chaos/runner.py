@@ -16,7 +16,7 @@ from chaos.judged import judge_folder
 from chaos.options import KEY, RunOptions
 from chaos.session import RUN
 from chaos.verdict import Verdict
-from chaos.verdict.ended import ENDED
+from chaos.verdict.end_reason import ENDED
 from chaos.verdict.journal import write_journal
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import ClassVar
 
-from chaos.faults.meanwhile import meanwhile, with_changes
+from chaos.faults.unseen_changes import changed_pods, with_changes
 from chaos.model import Chosen, Cluster, Condition, Effect, Fault, Op, Script
 
 _HEAL = (Op(0, "api.heal", {}),)
@@ -23,7 +23,7 @@ class _Fault(Fault, frozen=True, kw_only=True):
     unready: int = 0
 
     def choose(self, cluster: Cluster, rng: Random) -> Chosen:
-        return Chosen(meanwhile(cluster, rng, self.unready))
+        return Chosen(changed_pods(cluster, rng, self.unready))
 
 
 class ApiDown(_Fault, frozen=True):

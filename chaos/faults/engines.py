@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import ClassVar
 
-from chaos.faults.meanwhile import FEWER_SPARES, meanwhile, with_changes
+from chaos.faults.unseen_changes import FEWER_SPARES, changed_pods, with_changes
 from chaos.model import Chosen, Cluster, Condition, Effect, Fault, Op, PlanError, Script, pick_node
 from harness.modes import MODES, mode_of
 from harness.modes.mode import Mode
@@ -16,7 +16,7 @@ class _Fault(Fault, frozen=True):
     unready: int = 0
 
     def choose(self, cluster: Cluster, rng: Random) -> Chosen:
-        return Chosen(meanwhile(cluster, rng, self.unready), (pick_node(cluster, rng, self.node),))
+        return Chosen(changed_pods(cluster, rng, self.unready), (pick_node(cluster, rng, self.node),))
 
 
 class _Ended(_Fault, frozen=True):

@@ -10,7 +10,7 @@ import msgspec
 from chaos.objectives import FaultObjectives
 from chaos.run_facts import KafkaFacts
 from chaos.verdict import engines, following, journal, losses
-from chaos.verdict.ended import read_reason
+from chaos.verdict.end_reason import read_reason
 from chaos.verdict.facts import Facts, FactsError, Load, LostRequest, has_facts, read_facts
 from chaos.verdict.findings import Finding, findings, trouble_of, unchanged
 from chaos.verdict.words import WORDS, Judgement

@@ -16,9 +16,9 @@ from harness.cli.vm import KernelChoice, folder_of, run_in_vm_if_needed
 from harness.kube.proxy import OURS, Command, CommandError, commands
 
 if TYPE_CHECKING:
-    from harness.conformance.bench import CaseResult
     from harness.conformance.entry import Entry
     from harness.conformance.run import ProxyUnderTest
+    from harness.conformance.testbed import CaseResult
 
 EXIT_KERNEL, EXIT_INPUT, EXIT_FAILED = 1, 2, 5
 MODES = ("iptables", "ipvs", "nftables")

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from harness.conformance.bench import Bench, CaseResult
-from harness.conformance.drawn import Asked, drawn, entry, packets_of
 from harness.conformance.entry import Entry
+from harness.conformance.random_clusters import Asked, entry, packets_of, random_history
 from harness.conformance.run import HOPELESS, ProxyUnderTest, not_tried
+from harness.conformance.testbed import CaseResult, Testbed
 from harness.log.events import Event
 from harness.shrink.reduction import Path, reduced
 
@@ -38,18 +38,18 @@ def fuzz(
     """One result per cluster; may raise Unavailable.  `done` is called with their number, `say` with other progress."""
     results: list[CaseResult] = []
     lost = failed = 0
-    with Bench(target.command, target.mode, _entry(target, seed, []).case, target.variant) as bench:
+    with Testbed(target.command, target.mode, _entry(target, seed, []).case, target.variant) as testbed:
         for each in range(seed, seed + count):
-            events = drawn(each)
+            events = random_history(each)
             tried = _entry(target, each, events)
             if lost >= HOPELESS:
                 results.append(not_tried(tried, f"the proxy followed nothing in {HOPELESS} clusters in a row"))
                 continue
-            result = _run(bench, tried)
+            result = _run(testbed, tried)
             lost = lost + 1 if _unfollowed(result) else 0
-            if result.failures and bench.followed and failed < MOST_REDUCED:
+            if result.failures and testbed.followed and failed < MOST_REDUCED:
                 failed += 1
-                result = _Reduction(target, bench, each, result, say).of(events)
+                result = _Reduction(target, testbed, each, result, say).of(events)
             results.append(result)
             say("")
             done(len(results))
@@ -60,11 +60,11 @@ def _entry(target: ProxyUnderTest, seed: int, events: Sequence[Event], only: set
     return entry(target.mode, target.version, seed, events, only)
 
 
-def _run(bench: Bench, tried: Entry) -> CaseResult:
+def _run(testbed: Testbed, tried: Entry) -> CaseResult:
     """Restart a proxy that is stuck, as it would fail with any input."""
-    result = bench.run(tried)
+    result = testbed.run(tried)
     if _unfollowed(result):
-        bench.stop()
+        testbed.stop()
     return result
 
 
@@ -79,8 +79,8 @@ class _Reduction:
     If the proxy ended or stopped applying changes, it must do so again.
     """
 
-    def __init__(self, target: ProxyUnderTest, bench: Bench, seed: int, found: CaseResult, say: Say) -> None:
-        self._target, self._bench, self._seed, self._found, self._say = target, bench, seed, found, say
+    def __init__(self, target: ProxyUnderTest, testbed: Testbed, seed: int, found: CaseResult, say: Say) -> None:
+        self._target, self._testbed, self._seed, self._found, self._say = target, testbed, seed, found, say
         words = {failure.packet for failure in found.failures if failure.packet}
         self._unfollowed = _unfollowed(found)
         self._only = None if self._unfollowed else packets_of(found.entry, words)
@@ -102,7 +102,7 @@ class _Reduction:
         return self._known.get(key, False)
 
     def _tried(self, events: Sequence[Event]) -> bool:
-        result = _run(self._bench, _entry(self._target, self._seed, events, self._only))
+        result = _run(self._testbed, _entry(self._target, self._seed, events, self._only))
         if _unfollowed(result) != self._unfollowed or not result.failures:
             return False
         self._found = result

@@ -12,8 +12,8 @@ from itertools import groupby
 from typing import Any
 
 from engine.kernel.base import KernelError
-from harness.conformance.bench import Bench, CaseResult, UnmetExpectation
 from harness.conformance.entry import Entry
+from harness.conformance.testbed import CaseResult, Testbed, UnmetExpectation
 from harness.kube.proxy import OURS, Command
 from harness.log.events import Event
 from harness.modes import mode_of
@@ -88,21 +88,21 @@ def _tried(target: ProxyUnderTest, entries: list[Entry]) -> Iterator[CaseResult]
             )
             continue
         try:
-            with Bench(target.command, target.mode, some[0].case, target.variant, _version(target)) as bench:
-                followed = yield from _on(bench, some)
+            with Testbed(target.command, target.mode, some[0].case, target.variant, _version(target)) as testbed:
+                followed = yield from _on(testbed, some)
         except (NamespaceError, KernelError, OSError) as error:
             raise Unavailable(str(error)) from None
         lost = -1 if followed or lost < 0 else lost + 1
 
 
-def _on(bench: Bench, entries: list[Entry]) -> Generator[CaseResult, None, bool]:
+def _on(testbed: Testbed, entries: list[Entry]) -> Generator[CaseResult, None, bool]:
     """Results of one configuration's cases, and whether the proxy applied any change."""
     hopeless, followed = 0, False
     for entry in entries:
         if hopeless >= HOPELESS:
             yield not_tried(entry, f"the proxy followed nothing in {HOPELESS} cases in a row")
             continue
-        result = bench.run(entry)
+        result = testbed.run(entry)
         unfollowed = any(not each.packet for each in result.failures)
         hopeless = hopeless + 1 if unfollowed else 0
         followed |= not unfollowed

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from harness.apiserver.pace import fold
 from harness.external.changes import Keys, observe
 from harness.external.history import Entry, ExpectedHistory, behaviours
-from harness.external.own_word import own_word
 from harness.external.probing import PacketProbe
+from harness.external.proxy_metrics import own_metrics
 from harness.external.size import Size, size
 from harness.external.stage import Ended, ProxyEnvironment
 from harness.judge.packets.judge import PacketJudge
@@ -260,7 +260,7 @@ class Measurement:
         part = "changes" if "first_sync" in figures.cpu else "first_sync"
         figures.cpu[part] = self._spent - figures.cpu.get("first_sync", 0.0)
         if self._stage.running:
-            figures.own = own_word(self._stage.metrics())
+            figures.own = own_metrics(self._stage.metrics())
         if not figures.state and (figures.wrong or figures.missed):
             figures.state = "wrong"
             figures.reason = (figures.wrong or figures.missed)[0]

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from harness.fleet.cost import Cost, fitted
-from harness.fleet.quick import quick_view
 from harness.fleet.scenario import Scenario
 from harness.fleet.share import Share, share_of
 from harness.fleet.shared import Shared, sharing
 from harness.fleet.stage import FleetSettings, PreparedScenario, staged
 from harness.fleet.tape import Tape
 from harness.fleet.view import NO_SYNC, FleetView, view
+from harness.fleet.zone_view import zone_view
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def view_of(ready: Ready, node: str) -> FleetView:
     shared = ready.shared.get(own.zone if own else "") or ready.shared.get("")
     if shared is None or node in ready.stage.tape.leaving:
         return view(ready.stage, node)
-    return quick_view(ready.stage, shared, node)
+    return zone_view(ready.stage, shared, node)
 
 
 @contextmanager

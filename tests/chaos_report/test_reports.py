@@ -20,7 +20,7 @@ from chaos.judged import VERDICT, judge_folder
 from chaos.options import KEY, RunOptions
 from chaos.report import HTML, JUNIT, LOST, MARKDOWN
 from chaos.verdict import judge
-from chaos.verdict.ended import read_reason, write_reason
+from chaos.verdict.end_reason import read_reason, write_reason
 from chaos.verdict.journal import write_journal
 from harness.cli import main
 from tests.chaos_report import runs

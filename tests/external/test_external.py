@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.external.own_word import own_word
+from harness.external.proxy_metrics import own_metrics
 from harness.external.run import ExternalOptions, run
 from harness.external.stage import LAST_BYTES, MOST_LOG_BYTES, ProxyEnvironment
 from harness.external.usage import Usage
@@ -134,8 +134,8 @@ def test_a_proxys_own_metrics_are_added_over_families():
             f'NAME_count{{ip_family="{family}"}} 10',
         )
     )
-    assert own_word(page) == OwnMetrics(20, 0.1, 0.2)
-    assert own_word("") is None
+    assert own_metrics(page) == OwnMetrics(20, 0.1, 0.2)
+    assert own_metrics("") is None
 
 
 def test_usage_includes_child_processes():

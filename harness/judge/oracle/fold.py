@@ -10,8 +10,8 @@ import msgspec
 
 from harness.judge.behaviour import PROTOCOLS, Behaviour, Target
 from harness.judge.oracle import ipsets
+from harness.judge.oracle.derived import Derived
 from harness.judge.oracle.frontends import OraclePort, Ranges
-from harness.judge.oracle.kept import Kept
 from harness.judge.oracle.merged import Claim, Merged, Name, Part
 from harness.judge.oracle.modes import TRAITS
 from harness.judge.oracle.rules import Hints, cluster_set, local_set, usable
@@ -116,12 +116,12 @@ class Oracle:
         """All current objects of a resource."""
         return self._objects[resource].values()
 
-    def derived(self, resource: str, what: str, make: Callable[[], Kept]) -> Kept:
+    def derived(self, resource: str, what: str, make: Callable[[], Derived]) -> Derived:
         """The value that `make` returned at first use, updated with every object changed since."""
         place = resource, what
         if place not in self._derived:
             self._derived[place], self._news[place] = make(), dict.fromkeys(self._objects[resource])
-        kept: Kept = self._derived[place]
+        kept: Derived = self._derived[place]
         for key in self._news[place]:
             kept.replace(key, self._objects[resource].get(key))
         self._news[place].clear()

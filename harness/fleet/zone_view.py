@@ -30,7 +30,7 @@ class _Sent:
     bytes: int
 
 
-def quick_view(stage: PreparedScenario, shared: Shared, node: str) -> FleetView:
+def zone_view(stage: PreparedScenario, shared: Shared, node: str) -> FleetView:
     """The view of a node whose Node object does not change."""
     own, config = stage.tape.nodes[node], config_of(stage)
     host = config.host(own)

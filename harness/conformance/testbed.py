@@ -1,6 +1,6 @@
 """Runs cases against a proxy: those of one configuration against one process, one after another.
 
-A Service of the bench detects when a proxy has completed a change: it is changed last, in both families, and once
+A Service of the test bed detects when a proxy has completed a change: it is changed last, in both families, and once
 packets to it reach the new endpoint, all earlier changes have been processed.  Flows that are still wrong then get a
 short additional time, as a Node's changes arrive by a separate watch.
 """
@@ -30,10 +30,10 @@ from harness.log.events import Event, JsonObject
 from harness.places import vm
 
 BARRIER_SECONDS, START_SECONDS, LATE_SECONDS = 10.0, 60.0, 2.0
-"""Timeouts for a change, for the first sync, and for changes that the bench's Service cannot detect."""
+"""Timeouts for a change, for the first sync, and for changes that the test bed's Service cannot detect."""
 BARRIER = "harness-barrier"
 _BARRIERS = {"IPv4": ("198.19.252.1", "198.19.252.2"), "IPv6": ("2001:2:0:252::1", "2001:2:0:252::2")}
-"""Addresses of the bench's Service and its endpoint, which no case uses (RFC 2544, RFC 5180)."""
+"""Addresses of the test bed's Service and its endpoint, which no case uses (RFC 2544, RFC 5180)."""
 _FIRST_PORT = 1024
 
 
@@ -61,7 +61,7 @@ class CaseResult:
     events: list[Event] | None = None
 
 
-class Bench:
+class Testbed:
     """Context manager: a node with a case's configuration and the proxy running."""
 
     def __init__(self, command: Command, mode: str, case: Case, variant: str | None = None, version: str = "") -> None:
@@ -71,7 +71,7 @@ class Bench:
         self._held: dict[tuple[str, str, str], None] = {}
         self._number, self._followed = 0, False
 
-    def __enter__(self) -> Bench:
+    def __enter__(self) -> Testbed:
         self._stage.__enter__()
         try:
             self._world = self._stage.world

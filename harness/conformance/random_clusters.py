@@ -11,9 +11,9 @@ from pathlib import Path
 import msgspec
 
 from harness.acceptance.cases import parse
-from harness.conformance.bench import in_words
 from harness.conformance.corpus.clusters import CONFIG, Json, end, node, service, slice_
 from harness.conformance.entry import Entry, EntryStep
+from harness.conformance.testbed import in_words
 from harness.judge.oracle import Oracle
 from harness.judge.oracle.packets import expected
 from harness.judge.oracle.scene import scene
@@ -34,7 +34,7 @@ Asked = tuple[str, Key]
 """The kind of client, and the destination."""
 
 
-def drawn(seed: int) -> list[Event]:
+def random_history(seed: int) -> list[Event]:
     """A cluster and its changes; `t` is the number of the step."""
     found: list[Event] = []
     before: list[Json] = []

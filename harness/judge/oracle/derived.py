@@ -7,11 +7,11 @@ from typing import Protocol, TypeVar
 from harness.log.events import JsonObject
 
 
-class Keeping(Protocol):
+class Updated(Protocol):
     """A value that is updated with every changed object."""
 
     def replace(self, name: tuple[str, str], manifest: JsonObject | None) -> None:
         """An object was added, changed or deleted (None)."""
 
 
-Kept = TypeVar("Kept", bound=Keeping)
+Derived = TypeVar("Derived", bound=Updated)

@@ -20,8 +20,8 @@ kernels were checked, not by the heal: otherwise a node that kept them would be 
 FEWER_SPARES = Op(SPARE_SECONDS, "spares.set", {"services": 2, "slices": 1, "host": 2})
 
 
-def meanwhile(cluster: Cluster, rng: Random, count: int) -> tuple[Pod, ...]:
-    """The pods for it; none if none is requested."""
+def changed_pods(cluster: Cluster, rng: Random, count: int) -> tuple[Pod, ...]:
+    """The pods that stop being ready; none if none is requested."""
     return pick_pods(cluster, rng, count) if count else ()
 
 

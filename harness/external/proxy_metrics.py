@@ -9,7 +9,7 @@ from harness.replay.compare.result import OwnMetrics
 SYNC = "kubeproxy_sync_proxy_rules_duration_seconds"
 
 
-def own_word(page: str) -> OwnMetrics | None:
+def own_metrics(page: str) -> OwnMetrics | None:
     """Number of syncs, their mean duration and the bucket of their p99, in seconds; None without such a metric.
 
     Sums all families, and partial syncs if they are reported separately.
