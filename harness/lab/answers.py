@@ -94,7 +94,7 @@ class Status(msgspec.Struct, frozen=True):
 class Observation(msgspec.Struct, frozen=True):
     """When a node's kernel added an address (`wanted`) or removed it, after the slices changed at `asked`.
 
-    `seen` None: it had not by `until`, when the change was undone or no longer waited for.
+    `seen` is None if it had not by `until`, when the change was undone or the wait ended.
     """
 
     node: str
@@ -120,10 +120,10 @@ class EngineUsage(msgspec.Struct, frozen=True):
 
 
 class FlowQuery(msgspec.Struct, frozen=True):
-    """A flow whose endpoint is wanted, by its client's packets.  Times are of CLOCK_MONOTONIC.
+    """A query for the endpoint of a flow, identified by its client's packets.  Times are of CLOCK_MONOTONIC.
 
     `protocol` is tcp or udp; `node`, if known, is the node that it went through.  It began after `since_ns`; if that is
-    unknown, the last one before `until_ns` is meant.
+    unknown, the query is for the last flow before `until_ns`.
     """
 
     protocol: str
@@ -137,7 +137,7 @@ class FlowQuery(msgspec.Struct, frozen=True):
 
 
 class FlowEndpoint(msgspec.Struct, frozen=True):
-    """The node that translated a flow, and to where; `older`: its packets were matched to an earlier flow's entry."""
+    """The node that translated a flow, and its endpoint; `older`: its packets matched the entry of an earlier flow."""
 
     node: str
     endpoint: str

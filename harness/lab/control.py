@@ -1,6 +1,6 @@
 """The lab's control socket: one JSON object per line, `{"op": NAME, ...}` -> `{"result": ...}` or `{"error": TEXT}`.
 
-The server is the supervisor's; the client is everyone else's (`harness lab`, chaos, tests).
+The supervisor is the server; `harness lab`, chaos and tests are clients.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ async def serve(path: Path, dispatch: Dispatch) -> asyncio.Server:
 class LabClient:
     """A running lab, identified by its folder; LabError if it does not answer, or rejects a request.
 
-    Its questions are those of `harness.lab.operations`.  If started by this process, `process` is its supervisor, and
-    it ends when the descriptor `lifeline` is closed.
+    Its methods are the operations of `harness.lab.operations`.  If started by this process, `process` is its
+    supervisor, and it ends when the descriptor `lifeline` is closed.
     """
 
     process: subprocess.Popen[bytes] | None = None
@@ -85,11 +85,11 @@ class LabClient:
         return self._ask(Status, "status")
 
     def observations(self, since: float = 0.0) -> list[Observation]:
-        """When each node's kernel had followed each change of the slices since the given time."""
+        """When each node's kernel caught up with each change of the slices since the given time."""
         return self._ask(list[Observation], "observations", since=since)
 
     def open_questions(self) -> int:
-        """The number of kernels that have not yet followed a change."""
+        """The number of effects of changes that nodes' kernels do not show yet."""
         return self._ask(int, "open_questions")
 
     def forward_open(self, namespace: str, port: int) -> str:
@@ -121,7 +121,7 @@ class LabClient:
         return self._ask(float, "fault.note", what=what)
 
     def perform(self, op: str, **arguments: object) -> None:
-        """Carry out an operation that answers nothing, by its name on the socket: `pod.signal`."""
+        """Perform an operation without a result, by its name on the socket, such as `pod.signal`."""
         self._ask(type(None), op, **arguments)
 
     def _ask(self, answer_type: type[Given], op: str, **arguments: object) -> Given:
@@ -137,7 +137,7 @@ class LabClient:
         return msgspec.json.decode(answer.result, type=answer_type)
 
     def _exchange(self, request: bytes) -> bytes:
-        """The line that answers a request."""
+        """Send a request and return the response line."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             sock.settimeout(TIMEOUT_SECONDS * vm.patience())
             try:

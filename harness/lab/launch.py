@@ -150,7 +150,7 @@ def _require(mode: str) -> None:
 
 
 def _take(folder: Path) -> BinaryIO:
-    """Claim the folder: refuse if a lab runs or starts in it, sweep up after a dead one; its options file.
+    """Claim the folder and return its options file: refuse if a lab runs or starts in it, clean up after a dead one.
 
     The file is locked as long as any process has it open, so that the lock ends with the lab, however that ends.
     """

@@ -110,7 +110,7 @@ def _answer(client: socket.socket, guest: vm.Guest) -> bool:
         try:
             request = json.loads(client.makefile("rb").readline())
         except (OSError, ValueError):
-            return True  # a client without a request
+            return True  # the client sent no request
         client.settimeout(None)
         limits = vm.TimeLimit(stopped=_end_when_gone(client, guest))
         try:
@@ -134,7 +134,7 @@ def _sink(client: socket.socket, stream: int) -> Callable[[bytes], None]:
 
 
 def _end_when_gone(client: socket.socket, guest: vm.Guest) -> Callable[[], bool]:
-    """Checked while a command runs: it ends if its client is gone."""
+    """A check to be made while a command runs: if its client is gone, the command is terminated."""
     signalled = False
 
     def look() -> bool:

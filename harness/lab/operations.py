@@ -126,11 +126,11 @@ class Operations:
         self._lab.ending.set()
 
     async def observations(self, since: float = 0.0) -> list[Observation]:
-        """When each node's kernel had followed each change of the slices since the given time."""
+        """When each node's kernel caught up with each change of the slices since the given time."""
         return [o for o in self._lab.observations if o.asked >= since]
 
     async def open_questions(self) -> int:
-        """The number of kernels that have not yet followed a change."""
+        """The number of effects of changes that nodes' kernels do not show yet."""
         return sum(observer.open_questions for observer in self._lab.observers.values())
 
     async def forward_open(self, namespace: str, port: int) -> str:
@@ -169,7 +169,7 @@ class Operations:
         return node, msgspec.structs.replace(found, differences=differences)
 
     async def _checked(self, node: str) -> list[str]:
-        """Wrong answers of the node's health check ports about local endpoints."""
+        """Wrong answers of the node's health check node ports about local endpoints."""
         engine = self._lab.engines[node]
         if not engine.has_metrics or not engine.running:
             return []

@@ -85,7 +85,7 @@ class Lab:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self, report: Callable[[str], None]) -> None:
-        """Bring everything up; `report(line)` gets the progress. RuntimeError when it does not get ready in time."""
+        """Bring everything up; `report(line)` receives progress. RuntimeError if it is not ready in time."""
         _require_kernel(self.options.mode)
         report("network")
         network.build(self.nodes)
@@ -209,7 +209,7 @@ class Lab:
                 observer.ask(address, wanted)
 
     def oracle(self, node: str) -> Oracle:
-        """The expected behaviour of the node by the API's current objects."""
+        """The node's expected behaviour according to the API's current objects."""
         settings = Settings(cluster_cidr=POD_NETWORK)
         if self.options.kube_version:
             major, minor = self.options.kube_version.split(".")
@@ -276,7 +276,7 @@ if __name__ == "__main__":
     numbers = [int(word) for word in sys.argv[2:]]
     code = 1
     try:
-        # Not asyncio.run, which waits for every task that it cancels: for one that starts a process, perhaps forever.
+        # Not asyncio.run, which waits for each task that it cancels, perhaps forever if it is starting a process.
         loop = asyncio.new_event_loop()
         code = loop.run_until_complete(main(Path(sys.argv[1]), numbers[0], numbers[1] if len(numbers) > 1 else None))
     except Exception:  # the exit below would hide it

@@ -1,4 +1,4 @@
-"""Questions with a time limit, asked by a process that may itself be late."""
+"""Checks with a time limit, made by a process that may itself be delayed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ATTEMPTS = 3
 async def holds(ask: Callable[[], Awaitable[bool]], seconds: float) -> bool:
     """Whether `ask` returns true in time; OSError as raised by it.
 
-    A timeout of an event loop that was held up says nothing about the other side: it is asked again.
+    A timeout of an event loop that was held up proves nothing about the other side, so the check is repeated.
     """
     now = asyncio.get_running_loop().time
     for _ in range(_ATTEMPTS):

@@ -30,7 +30,7 @@ NAMESPACE = "lab"
 APP = "web"
 CLIENT = "client"
 LARGEST = 30
-"""Nodes; pods of a node are limited by its /24."""
+"""Maximum number of nodes; the number of pods of a node is limited by its /24."""
 HTTP_PORT, TCP_PORT, UDP_PORT = 8080, 9090, 9091
 
 

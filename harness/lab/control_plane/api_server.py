@@ -1,7 +1,7 @@
-"""The cluster's API, and faults that make it fail like real API servers.
+"""The cluster's API, and faults that make it fail as real API servers do.
 
-Faults: `down` (nothing listens, connections are cut), `slow` (each request waits), `drop` (watches are cut, every
-`every_seconds`), `gone` (they end with 410 instead, so that every client has to list again).
+Faults: `down` (nothing listens, connections are closed), `slow` (each request is delayed), `drop` (watches are closed
+every `every_seconds`), `gone` (they end with 410 instead, so that every client has to list again).
 """
 
 from __future__ import annotations

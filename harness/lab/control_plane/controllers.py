@@ -30,7 +30,7 @@ def placed(pods: list[dict[str, Any]], nodes: list[dict[str, Any]]) -> str | Non
 
 
 def node_is_ready(node: dict[str, Any]) -> bool:
-    """The node's condition Ready."""
+    """Whether the node's condition Ready is true."""
     return any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"].get("conditions") or ())
 
 

@@ -1,7 +1,7 @@
 """The EndpointSlice controller's decision: the slices of a Service, computed from its pods. Pure.
 
 Conditions as in KEP-1672: `serving` is the pod's readiness, `ready` that and not terminating, `terminating` its
-deletionTimestamp.  Zone hints as `spec.trafficDistribution` asks (KEP-4444), given only when every zone has one.
+deletionTimestamp.  Zone hints as requested by `spec.trafficDistribution` (KEP-4444), only if every endpoint has a zone.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def slices_of(
 
 
 def orphans(slices: list[dict[str, Any]], services: set[str]) -> list[str]:
-    """Names of the controller's slices whose Service is not among `services`, which a cluster collects as garbage."""
+    """Names of the controller's slices whose Service is not among `services`: a cluster garbage-collects them."""
     return [
         piece["metadata"]["name"]
         for piece in slices
@@ -67,7 +67,7 @@ def _address(pod: dict[str, Any]) -> str | None:
 
 
 def is_ready(pod: dict[str, Any]) -> bool:
-    """The pod's condition Ready."""
+    """Whether the pod's condition Ready is true."""
     return any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions") or ())
 
 
@@ -90,7 +90,7 @@ def _add_hints(endpoints: list[dict[str, Any]]) -> None:
 
 
 def _numbers(service: dict[str, Any], pod: dict[str, Any]) -> tuple[int | None, ...]:
-    """The pod's number of each of the Service's ports; None for a name that none of its containers has."""
+    """The pod's port number for each port of the Service; None for a named port that no container defines."""
     return tuple(_number(port, pod) for port in service["spec"].get("ports") or ())
 
 

@@ -23,7 +23,7 @@ MAX_PODS = 110
 
 
 class Kubelet:
-    """`containers` by pod name are what runs on the node."""
+    """`containers` are those on the node, by pod name."""
 
     def __init__(self, node: LabNode, options: LabOptions, api: LabObjects, folder: Path) -> None:
         self.node = node
@@ -105,13 +105,13 @@ class Kubelet:
             self._watching[name] = asyncio.create_task(self._watch_process(container, notice))
 
     async def start(self, container: Container) -> None:
-        """Start a pod's process unless it runs, and check again."""
+        """Start a pod's process unless it is running, and trigger a comparison."""
         await container.start()
         self._started.set()
         self.wake()
 
     async def _watch_process(self, container: Container, notice_seconds: float) -> None:
-        """Notice ended processes, and restart them if configured; nothing while the kubelet is stopped."""
+        """Detect when the process ends, and restart it if configured; paused while the kubelet is stopped."""
         while True:
             await container.wait()
             await asyncio.sleep(notice_seconds)

@@ -25,7 +25,7 @@ class LabObjects:
         self._up.set()
 
     def now(self) -> str:
-        """RFC 3339 with microseconds."""
+        """The current time in RFC 3339 with microseconds."""
         return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
     def set_up(self, up: bool) -> None:
@@ -85,7 +85,7 @@ class LabObjects:
             self.store.apply(resource, change(found.manifest()))
 
     async def remove(self, resource: str, name: str, grace_seconds: int = 0, namespace: str | None = None) -> None:
-        """Delete the object, a pod gracefully, which its kubelet completes. No-op if it is gone."""
+        """Delete the object; a pod is deleted gracefully, which its kubelet completes. No-op if it is gone."""
         await self._up.wait()
         namespace = _namespace(resource) if namespace is None else namespace
         if self.store.collection(resource).get(namespace, name) is not None:
@@ -102,7 +102,7 @@ def _is_of(piece: dict[str, Any], service: dict[str, Any]) -> bool:
 
 
 def _health_check_port(spec: dict[str, Any]) -> int:
-    """0 if the Service has none: only balancers' Services with policy Local have one."""
+    """The health check node port, 0 if there is none: only LoadBalancer Services with policy Local have one."""
     local = spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
     return int(spec.get("healthCheckNodePort") or 0) if local else 0
 

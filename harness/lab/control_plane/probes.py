@@ -1,7 +1,7 @@
 """readinessProbes as run by kubelets: their definition, and when results make a pod ready. Pure.
 
 A probe runs immediately and then every `period_seconds`.  Before `initial_delay_seconds` it is not run and the
-container counts as not ready.  A result takes effect after `success_threshold` (`failure_threshold`)
+container counts as not ready.  A result takes effect once it has occurred `success_threshold` (`failure_threshold`)
 times in a row; until then the pod's state is kept.  A container without a probe is ready while it runs.
 Source: Kubernetes docs, "Configure Liveness, Readiness and Startup Probes".
 """
@@ -37,7 +37,7 @@ class Exec(msgspec.Struct, frozen=True):
 
 
 class Probe(msgspec.Struct, frozen=True):
-    """One readinessProbe, the API's defaults filled in; whole seconds as there."""
+    """One readinessProbe with the API's defaults filled in; durations are whole seconds, as in the API."""
 
     action: HttpGet | TcpSocket | Exec
     initial_delay_seconds: int = 0
@@ -85,14 +85,14 @@ def _action(manifest: dict[str, Any]) -> HttpGet | TcpSocket | Exec:
 
 
 class Readiness:
-    """Whether one container is ready, result by result."""
+    """The readiness of one container, updated with each result."""
 
     def __init__(self, probe: Probe | None) -> None:
         self._probe = probe
         self.restarted()
 
     def restarted(self) -> None:
-        """A new container without results."""
+        """Reset for a new container, which has no results yet."""
         self.ready = self._probe is None
         self._last: bool | None = None
         self._run = 0
@@ -113,7 +113,7 @@ def time_to_unready_seconds(probe: Probe, failure_takes_seconds: float = 0.0) ->
     """Minimum and maximum time from a container's failure to the pod being unready.
 
     The first failing probe comes 0 to one period after the fault, the last one failureThreshold - 1 periods
-    later; each may take up to the timeout, or `failure_takes_seconds` where a refusal is at once.
+    later; each may take up to the timeout, or `failure_takes_seconds` if the refusal is immediate.
     """
     rest = (probe.failure_threshold - 1) * probe.period_seconds
     return rest, rest + probe.period_seconds + max(failure_takes_seconds, 0.0)

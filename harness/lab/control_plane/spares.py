@@ -11,14 +11,14 @@ from harness.kube.resources import ENDPOINT_SLICES, SERVICE_NAME, SERVICES
 
 NAMESPACE = "spare"
 USUAL = 3
-"""Their normal number, each with its slice."""
+"""The number of Services without a fault, each with its slice."""
 LARGEST = 1000
 _NODE_PORT = 30110
 _TYPES: dict[int, dict[str, Any]] = {
     1: {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 30119},
     2: {"type": "NodePort"},
 }
-"""By number; the others are ClusterIP."""
+"""Types by number; the other Services are ClusterIP."""
 
 
 def name_of(number: int) -> str:
@@ -27,12 +27,12 @@ def name_of(number: int) -> str:
 
 
 def family_of(number: int) -> int:
-    """Every third one is IPv6, unlike anything else in a lab: a proxy has to follow both families."""
+    """Every third one is IPv6, unlike all other Services of a lab, so that a proxy has to handle both families."""
     return 4 if number % 3 else 6
 
 
 def service(number: int) -> dict[str, Any]:
-    """Number 1 also has a health check node port, number 2 a node port."""
+    """The Service's manifest; number 1 also has a health check node port, number 2 a node port."""
     port: dict[str, Any] = {"name": "http", "protocol": "TCP", "port": 80, "targetPort": 8080}
     if number == 2:
         port["nodePort"] = _NODE_PORT
@@ -54,7 +54,7 @@ def service(number: int) -> dict[str, Any]:
 
 
 def slice_of(number: int, host: int = 1) -> dict[str, Any]:
-    """One endpoint with an address not used by any pod: `host` is its last octet, and the number of its node."""
+    """A slice with one endpoint, whose address no pod uses; `host` is its last octet and the number of its node."""
     conditions = {"ready": True, "serving": True, "terminating": False}
     family = family_of(number)
     address = f"10.120.{200 + number % 50}.{host}" if family == 4 else f"fd00:10:120:{number:x}::{host:x}"

@@ -1,4 +1,4 @@
-"""Asks a node's proxy in mode userspace for its account: the sockets and addresses that it holds."""
+"""Queries the state of a node's proxy in mode userspace: its sockets and addresses."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ ANSWER_SECONDS = 1.0
 
 
 class Account:
-    """The account of the proxy of a node at `address`, queried over HTTP."""
+    """The state reported by the proxy of the node at `address`, over HTTP."""
 
     def __init__(self, address: str, port: int) -> None:
         self._url = f"http://{address}:{port}/account"
 
     def everything(self, family: int) -> UserspaceProgram | None:
-        """As `UserspaceKernel.everything`; OSError when it does not answer."""
+        """See `UserspaceKernel.everything`; OSError if the proxy does not answer."""
         try:
             with urlopen(self._url, timeout=ANSWER_SECONDS) as answer:
                 body = answer.read()

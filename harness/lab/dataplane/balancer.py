@@ -15,7 +15,7 @@ FAILURES = 2
 
 
 class Balancer:
-    """Keeps the router's route of the load balancer's address; `taking` are the nodes in use, by name."""
+    """Maintains the router's route to the load balancer's address; `taking` are the nodes in use, by name."""
 
     def __init__(self, engines: dict[str, Engine]) -> None:
         self._engines = engines

@@ -18,7 +18,7 @@ from harness.lab.dataplane.ctnetlink import DELETE, NEW, ORIGINAL, REPLY, direct
 _UDP = 17
 _MARK = 0x6B706871
 _STATUS = 1 << 1 | 1 << 2 | 1 << 3
-"""Replied to, assured, confirmed: a full table evicts entries that are not assured for new flows."""
+"""Replied to, assured, confirmed: to make room for new flows, a full table evicts entries that are not assured."""
 _LIFETIME_SECONDS = 600
 _BATCH = 4096
 _EXPECTED = (ErrorKind.EXISTS, ErrorKind.NO_MEMORY)
@@ -30,7 +30,7 @@ _COUNT, _MAX = (f"/proc/sys/net/netfilter/nf_conntrack_{name}" for name in ("cou
 
 
 def fill(node: str, free: int, added: int = 0) -> int:
-    """Add entries after `added` earlier ones until only `free` fit; returns their number. OSError if it is refused."""
+    """Add entries after `added` earlier ones until only `free` fit; returns their number. OSError if refused."""
     count, most = _read(node, _COUNT), _read(node, _MAX)
     wanted = max(0, most - free - count)
     with _connected(node) as connection:

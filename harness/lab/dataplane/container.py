@@ -53,7 +53,7 @@ class Container(Owner):
 
     @property
     def ready(self) -> bool:
-        """As determined by the probe; without one, from its start until a kubelet notices its end."""
+        """Readiness by the probe; without one, true from its start until a kubelet detects its end."""
         return self.process is not None and self.readiness.ready and not self.seen_ended
 
     async def create(self) -> None:
@@ -77,7 +77,7 @@ class Container(Owner):
         self._begin_probing()
 
     def ended(self) -> None:
-        """A kubelet noticed the end of its process: the next one is a new container without probe results."""
+        """Called once a kubelet detects the end of its process: the next is a new container without probe results."""
         self.seen_ended = True
         self.readiness.restarted()
         self.pause_probing()
@@ -115,7 +115,7 @@ class Container(Owner):
         network.remove_pod(self.name)
 
     def pause_probing(self) -> None:
-        """Stop probing until `resume_probing`, as the kubelet is gone."""
+        """Stop probing until `resume_probing`, because the kubelet is stopped."""
         if self._probing:
             self._probing.cancel()
             self._probing = None

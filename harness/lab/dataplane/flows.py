@@ -26,7 +26,7 @@ _ADDRESS, _PROTOCOL, _PORT = slice(12, 16), 32, slice(40, 42)
 """Positions of the source's address and port, and of the protocol, within a tuple."""
 _PROTOINFO, _TCP, _STATE = 4, 1, 1
 _ENDED = (7, 8)
-"""States of TCP, TIME_WAIT and CLOSE: in all others connection tracking matches a SYN to the existing entry."""
+"""The TCP states TIME_WAIT and CLOSE: in all others, connection tracking matches a SYN to the existing entry."""
 KEPT_SECONDS = 10.0
 
 
@@ -81,9 +81,9 @@ class NodeFlows:
     def find(self, original: bytes, since_ns: int | None, until_ns: int | None) -> tuple[str, int, bool] | None:
         """The flow's endpoint, and whether its entry is older than `since_ns`; None if the node has no such flow.
 
-        If the flow began after `since_ns`, by the notification since then; without one its packets may have been
-        matched to the entry of an earlier flow from the same port (`_older`).  Otherwise by the last notification
-        before `until_ns`, as the flow may have begun again after it.
+        A flow that began after `since_ns` is identified by the notification since then; without one, its packets may
+        have been matched to the entry of an earlier flow from the same port (`_older`).  Any other flow is identified
+        by the last notification before `until_ns`, as a new flow may have used the port after that.
         """
         notices = self._begun.of(original)
         if since_ns is not None:
@@ -111,7 +111,7 @@ class NodeFlows:
         return next((reply for reply, notified_ns in self._removed.of(original) if notified_ns >= since_ns), b"")
 
     def _ask(self, original: bytes) -> bytes:
-        """The kernel's entry from the reply's tuple on; empty if it has none."""
+        """The kernel's entry, starting at the reply's tuple; empty if it has none."""
         try:
             return self._asking.ask(message(GET, 0, original))[_TUPLES.start + _TUPLE :]
         except NetlinkError as error:
@@ -121,13 +121,13 @@ class NodeFlows:
 
 
 class Lookup:
-    """The flows of all nodes; to be created when the nodes exist.  Without nodes no flow is known."""
+    """The flows of all nodes; to be created once the nodes exist.  Without nodes, no flow is known."""
 
     def __init__(self, nodes: Iterable[str]) -> None:
         self._nodes = {node: NodeFlows(node) for node in nodes}
 
     def find(self, flow: FlowQuery, pods: dict[str, str]) -> FlowEndpoint | None:
-        """The endpoint of a flow, None if no node knows it; `pods` are names by address."""
+        """The endpoint of a flow, None if no node knows it; `pods` are the pods' names by address."""
         original = tuple_of(flow)
         for node in {flow.node} & self._nodes.keys() if flow.node else self._nodes:
             found = self._nodes[node].find(original, flow.since_ns, flow.until_ns)

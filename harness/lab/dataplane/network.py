@@ -29,8 +29,8 @@ from harness.places import commands
 _GATEWAY, _NODE_LINK = "169.254.1.1", "ee:ee:ee:ee:ee:ee"
 _ROUTER_SYSCTLS = ("net.ipv4.ip_forward=1", "net.ipv4.fib_multipath_hash_policy=1")
 _BY_HEADERS = ("net.ipv4.fib_multipath_hash_policy=3", "net.ipv4.fib_multipath_hash_fields=0x37")
-"""Since Linux 5.14.  Policy 1 trusts the hash that a local socket left in the packet, and TCP changes that with each
-SYN it sends again: the balancer would lead one connection to two nodes."""
+"""Since Linux 5.14.  Policy 1 trusts the hash that a local socket left in the packet, which TCP changes for each
+retransmitted SYN: the balancer would send one connection to two nodes."""
 _NODE_SYSCTLS = (
     "net.ipv4.ip_forward=1",
     "net.ipv4.conf.all.send_redirects=0",

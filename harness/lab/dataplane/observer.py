@@ -33,8 +33,8 @@ GIVE_UP_SECONDS = 60.0
 def used_addresses(slices: list[dict[str, Any]], node: str) -> dict[str, bool]:
     """Each endpoint's address and whether a node uses it, over the slices of one Service.
 
-    It uses those that are ready; while none of its own is, for policy Local also its own that terminate and serve
-    (KEP-1669).
+    It uses those that are ready.  With policy Local, while none of its own is ready, it also uses its own that are
+    terminating but still serving (KEP-1669).
     """
     endpoints = [{"conditions": {}, **end} for piece in slices for end in piece.get("endpoints") or ()]
     here = [endpoint for endpoint in endpoints if endpoint.get("nodeName") == node]
@@ -63,7 +63,7 @@ def questions(before: dict[str, bool], after: dict[str, bool]) -> dict[str, bool
 
 
 class KernelObserver:
-    """One node's kernel; `report` gets each answer as an observation, times in seconds.
+    """One node's kernel; `report` is called with each answer as an observation, times in seconds.
 
     `external`: the rules are those of another proxy than the engine, of which only the addresses can be parsed.
     """
@@ -113,7 +113,7 @@ class KernelObserver:
         return self._watcher.rewrites if self._watcher else None
 
     def ask(self, address: str, wanted: bool) -> None:
-        """Ask when the kernel uses the address (or not); a newer question about the same address replaces it."""
+        """Ask when the kernel starts or stops using the address; a newer question about it replaces this one."""
         with self._asked:
             now = self._clock()
             if address in self._open:
@@ -153,7 +153,7 @@ class KernelObserver:
             return socket.socket(family, kind, protocol)
 
     def _wait(self) -> None:
-        """Polling is expensive: only while there are questions."""
+        """Wait until there are questions, as polling is expensive."""
         with self._asked:
             self._asked.wait_for(lambda: self._open or self._ended)
 

@@ -2,10 +2,11 @@
 
     python -I -S pod_server.py NAME NODE FOLDER DRAIN_SECONDS HTTP_PORT TCP_PORT UDP_PORT
 
-`GET /` answers with the pod's and node's names in headers and body, `GET /healthz` by the word in FOLDER/health,
-read each time: `ok` 200, `fail` 503, `hang` no answer at all.  TCP greets with the names and echoes; UDP
-sends the names, a space and the received data.  SIGTERM: serves on for DRAIN_SECONDS, closing each connection after its
-answer, then ends, as a well-behaved application does.  Standard library only: it starts in tens of milliseconds.
+`GET /` answers with the pod's and node's names in headers and body, `GET /healthz` according to the word in
+FOLDER/health, read each time: `ok` 200, `fail` 503, `hang` no answer at all.  TCP greets with the names and echoes; UDP
+sends the names, a space and the received data.  On SIGTERM it keeps serving for DRAIN_SECONDS, closing each connection
+after its answer, then exits, as a well-behaved application does.  It uses only the standard library, to start in tens
+of milliseconds.
 """
 
 import asyncio
@@ -62,7 +63,7 @@ class Udp(asyncio.DatagramProtocol):
         self.app = app
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # Not checked: before Python 3.11.3 the class of the transport of a datagram endpoint is no DatagramTransport.
+        # Not checked: before Python 3.11.3 a datagram endpoint's transport is not an instance of DatagramTransport.
         self.transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, address: tuple[Any, ...]) -> None:

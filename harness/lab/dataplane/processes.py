@@ -18,7 +18,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def prefer(pid: int) -> None:
-    """Give the process priority over other work of the machine, if permitted, as its times are measured.
+    """Give the process priority over other work on the machine, if permitted, as its times are measured.
 
     Applies to its whole session too, since a kernel with autogroups distributes CPU time to sessions.
     """

@@ -1,4 +1,4 @@
-"""Ways to observe the endpoints that a node's rules lead to, and since when: by kernel notifications if available.
+"""Ways to observe which endpoints a node's rules use, and since when: by kernel notifications if available.
 
 `Elements`      nftables: each element of an endpoint map is announced; maps are read once, and after a loss
 `Transactions`  iptables-nft and external proxies: transactions are announced; rules are read after each
@@ -40,7 +40,7 @@ _DELTABLE, _DELSET, _NEWELEMENTS, _DELELEMENTS = (10 << 8 | n for n in (2, 11, 1
 _IPV4, _HEAD_BYTES = 2, 4
 _FAMILIES = {_IPV4: "IPv4", 10: "IPv6"}
 _QUEUE_LENGTH = 10_000
-"""Beyond it notifications stay in the kernel's buffer, which reports a loss."""
+"""If it is full, notifications stay in the kernel's buffer, which reports a loss when it overruns."""
 _TABLE = b"kube-proxy\0"
 _MAPS = ("tcp-endpoints", "udp-endpoints", "sctp-endpoints")
 WAIT_SECONDS, END_SECONDS = 0.05, 1.0
@@ -49,7 +49,7 @@ POLL_SECONDS, RESTING = 0.01, 3.0
 take more than a quarter of one CPU per node from the engines, so the delay grows with the rules."""
 INTERRUPTED_READS = 20
 _ADDRESS = re.compile(rb"(?<![\w.])\d+\.\d+\.\d+\.\d+(?![\d.])")
-"""Not within a chain's name: kube-proxy empties the chain of a removed endpoint at once, and deletes it later."""
+"""Does not match within a chain's name: kube-proxy empties a removed endpoint's chain at once and deletes it later."""
 
 
 class NodeAddresses(NamedTuple):
@@ -195,7 +195,7 @@ class Elements:
         self._read()
 
     def observe(self) -> NodeAddresses:
-        """As `RulesWatcher.observe`."""
+        """See `RulesWatcher.observe`."""
         if self._notifications.consume(WAIT_SECONDS, self._take):
             self._at = self._notifications.last
         if self._notifications.lost:
@@ -258,7 +258,7 @@ class Transactions:
         self._read_at = -1.0
 
     def observe(self) -> NodeAddresses:
-        """As `RulesWatcher.observe`; a reading interrupted by a transaction is repeated."""
+        """See `RulesWatcher.observe`; a reading interrupted by a transaction is repeated."""
         self._notifications.consume(WAIT_SECONDS)
         for _ in range(INTERRUPTED_READS):
             self._notifications.lost = False
@@ -281,7 +281,7 @@ class Polling:
         self._took = 0.0
 
     def observe(self) -> NodeAddresses:
-        """As `RulesWatcher.observe`."""
+        """See `RulesWatcher.observe`."""
         time.sleep(max(POLL_SECONDS, RESTING * self._took))
         began = time.monotonic()
         held = self._read()

@@ -2,9 +2,9 @@
 
     python -m harness.lab.dataplane.userspace_engine --config=FILE --hostname-override=NODE
 
-FILE is the KubeProxyConfiguration of every engine in a lab; used are the API, cluster CIDR, health address and
-minSyncPeriod of the iptables block.  /healthz is as proxy-engine's; /account reports the proxy's state to the lab's
-observer, which accepts it only if the kernel's sockets and addresses match.
+FILE is the KubeProxyConfiguration of every engine in a lab, of which it uses the API, cluster CIDR, health address and
+the minSyncPeriod of the iptables block.  /healthz answers like proxy-engine's; /account reports the proxy's state to
+the lab's observer, which accepts it only if the kernel's sockets and addresses match.
 """
 
 from __future__ import annotations
@@ -48,21 +48,21 @@ class HealthObserver:
         self._health = health
 
     def changed(self, resource: str, change: ObjectChange) -> None:
-        """As `loop.LoopObserver`; ignored."""
+        """See `loop.LoopObserver`; ignored."""
 
     def queued(self) -> None:
         """An update is pending."""
         self._health.queued()
 
     def started(self, family: int) -> None:
-        """As `loop.LoopObserver`; ignored."""
+        """See `loop.LoopObserver`; ignored."""
 
     def synced(self, family: int, sync: Sync, seconds: float) -> None:
         """The sockets match the last state."""
         self._health.updated((family,))
 
     def failed(self, family: int, error: Exception, full: bool, seconds: float) -> None:
-        """As `loop.LoopObserver`; the loop has logged it and tries again."""
+        """See `loop.LoopObserver`; the loop has logged the error and retries."""
 
     def node(self, change: ObjectChange) -> None:
         """A deleted Node accepts no more traffic (HC-09)."""
@@ -73,7 +73,7 @@ class HealthObserver:
 def serve(configuration: KubeProxyConfiguration, node: str) -> None:
     """Proxy until SIGTERM; ApiError if the API is not available at all."""
     place = Place("host", socket.socket, run, start)
-    userspace.clean(place)  # of a proxy that was killed
+    userspace.clean(place)  # left behind by a proxy that was killed
     api = ApiClient(load_configuration(configuration.client_connection.kubeconfig, ""))
     seen, ips = node_ips(api, node, "0.0.0.0", NEWEST)
     config = ProxyConfig(
