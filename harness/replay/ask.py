@@ -81,7 +81,7 @@ def explain_state(
 
 
 def as_text(found: Explanation) -> str:
-    """What `explain` found, for a person."""
+    """The explanation as human-readable text."""
     lines = [f"{found.packet}  ({found.mode}, node {found.node})"]
     for number, step in enumerate(found.steps, 1):
         rule, _, element = step.partition("    ")
@@ -197,7 +197,7 @@ def _packet(cluster: _Cluster, source: str, destination: bytes, protocol: int, p
 
 
 def _own_sources(destination: bytes, mine: list[bytes]) -> list[bytes]:
-    """Source addresses of the node; to a loopback address it is that same address."""
+    """Source addresses of the node; for a loopback destination, that same address."""
     if ipaddress.ip_address(destination).is_loopback:
         return [destination]
     return [a for a in mine if len(a) == len(destination)]

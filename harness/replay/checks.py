@@ -25,10 +25,10 @@ from harness.replay.verify import connections, held
 WAYS = {"full": ("readback", "packets"), "readback": ("readback",), "packets": ("packets",), "none": ()}
 """Ways of checking, by the value of --verify."""
 SPARSE, AT_FIRST_SECONDS, A_BATCH_SECONDS, AT_LEAST_SECONDS, OF_MANY_SECONDS = 500, 1.0, 0.05, 10.0, 3.0
-"""Maximum batches between checks; time always available to each way of checking: initially, added per batch, and in
-total, of many Services less.  So a small recording is checked throughout."""
+"""Maximum number of batches between checks; then the time always available to each way of checking, however short the
+replay: at the start, per batch, in total, and in total with MANY.  So a small recording is checked throughout."""
 MANY = 5_000
-"""Service ports from which on what a replay itself takes would be the lesser part."""
+"""Number of service ports from which checks get less time; otherwise they would take longer than the replay itself."""
 
 
 class CheckTime(Enum):
@@ -62,7 +62,7 @@ class Checks:
 
     @property
     def _told(self) -> Oracle:
-        """Made at the first check, when the configuration stands."""
+        """Created at the first check, when the configuration is final."""
         if self._oracle is None:
             self._oracle = Oracle(self._proxier.state.node_name, self._settings())
         return self._oracle
@@ -105,7 +105,7 @@ class Checks:
         self._tally.differences += [f"after {when}: {line}" for line in found]
 
     def _read_back(self, moment: CheckTime) -> list[str]:
-        """Differences between the kernel's state and the expected state: of what changed, at first and last of all."""
+        """Differences from the expected state: of everything at the first and last check, else of what changed."""
         changed = frozenset(self._planned) if moment == CheckTime.BETWEEN else None
         self._planned.clear()
         if moment == CheckTime.FIRST and isinstance(self._target.view, Following):

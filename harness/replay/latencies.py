@@ -48,10 +48,10 @@ class Latencies:
         """The distribution, from the first to the last non-empty bin."""
         counts: Counter[int] = Counter()
         buckets = self._histogram
-        # Not by its iterator, which computes the bounds of the empty ones too, tens of thousands.
+        # Not by its iterator, which also computes the bounds of tens of thousands of empty buckets.
         for index, count in enumerate(buckets.counts):
             if count:
-                # The upper bound of a bucket is a thousandth above its samples.
+                # The upper bound of a bucket is up to 0.1 % above its samples.
                 value = buckets.get_highest_equivalent_value(buckets.get_value_from_index(index))
                 counts[_range_of(value / 1.001e6)] += count
         if not counts:

@@ -121,7 +121,7 @@ class Verification(Struct, frozen=True):
 
 
 class Objective(Struct, frozen=True):
-    """`figure` is the worst of all runs, of `samples` samples; `why` it is not true, else empty."""
+    """`figure` is the worst of all runs, over `samples` samples; `why` is the reason if it is not true, else empty."""
 
     name: str
     limit: float | str | None

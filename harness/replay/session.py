@@ -328,9 +328,9 @@ def narrowed(asked: Window, named: Window) -> Window:
 
 @contextmanager
 def _kept() -> Iterator[None]:
-    """Exclude what is made inside from garbage collection, as the daemon does at its start: it is long-lived.
+    """Exclude objects created in the context from garbage collection, as the daemon does at its start.
 
-    Looking through it again and again would take a quarter of the time.
+    They are long-lived, and scanning them repeatedly would take a quarter of the time.
     """
     enabled = gc.isenabled()
     gc.disable()

@@ -44,7 +44,7 @@ class OutsideChange(Struct, frozen=True, kw_only=True):
 
 
 class OwnMetrics(Struct, frozen=True):
-    """A proxy's sync durations by its metrics, in seconds; the bucket of the p99 is None if it has no end."""
+    """A proxy's sync durations by its metrics, in seconds; the upper bound of the p99's bucket is None if infinite."""
 
     syncs: int
     mean_seconds: float

@@ -21,7 +21,7 @@ _END_SECONDS = 20
 
 
 def run_mode(source: str, mode: str, options: Sequence[str]) -> ModeRun:
-    """Replay `source` in `mode`; `options` are those of `harness replay`. Ends with this process."""
+    """Replay `source` in `mode`; `options` are those of `harness replay`. The replay ends with this process."""
     with temporary_folder("compare") as folder:
         path = folder / "result.json"
         command = [sys.executable, "-m", "harness", "replay", source, "--mode", mode, "--json", str(path), *options]

@@ -37,7 +37,7 @@ class FaultLosses(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """As the verdict's page counts it."""
+        """The fault with its number on the verdict's page."""
         return f"{self.number}. {self.fault}"
 
 
@@ -168,7 +168,7 @@ _REPLAY: Rows[ReplayResult] = (
     ("sent to the kernel", "MiB", False, lambda r: r.bytes / 2**20),
     ("peak memory", "MiB", True, lambda r: r.peak_rss_bytes / 2**20),
 )
-"""Convergence is not judged: mostly it is minSyncPeriod."""
+"""Convergence is not judged, as it is mostly determined by minSyncPeriod."""
 
 
 def _replay_remarks(mode: str, old: ReplayResult, new: ReplayResult) -> Iterator[str]:
