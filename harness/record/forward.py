@@ -23,7 +23,7 @@ Connect = Callable[[], TopicWriter]
 
 
 class Forwarder(threading.Thread):
-    """`acknowledged` is the last seq that is certainly in the topic; `trouble` is why forwarding is stalled."""
+    """`acknowledged` is the last seq known to be in the topic; `trouble` is the reason why forwarding is stalled."""
 
     def __init__(
         self, log: EventLog, connect: Connect, me: bytes, chance: Callable[[], float], writer: TopicWriter | None
@@ -40,7 +40,7 @@ class Forwarder(threading.Thread):
 
     @property
     def trouble(self) -> str | None:
-        """Why forwarding is stalled, including an unanswered request; None if it is not."""
+        """The reason why forwarding is stalled, such as an unanswered request; None if it is not."""
         since = self._sending_since
         silence = time.monotonic() - since if since else 0.0
         return self._trouble or (f"the broker does not answer for {silence:.0f} s" if silence > PATIENCE else None)

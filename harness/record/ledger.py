@@ -1,6 +1,6 @@
-"""Decides what to record: known state + news from the API -> changes.  Pure.
+"""Decides what to record: known state + updates from the API -> changes.  Pure.
 
-A fold of the recording must always give the last seen state of the cluster, so news is converted accordingly: an ADDED
+A fold of the recording must always give the last seen state of the cluster, so updates are converted: an ADDED
 of a known object becomes a MODIFIED, known versions are dropped, and a new list becomes the difference to the known
 state.
 """

@@ -123,7 +123,7 @@ class Recorder:
 
     @property
     def acknowledged(self) -> int:
-        """The last seq that is certainly in the file and the topic."""
+        """The last seq known to be in the file and the topic."""
         return min(self.log.durable, self.forwarder.acknowledged) if self.forwarder else self.log.durable
 
     def _take_one(self, timeout: float) -> None:

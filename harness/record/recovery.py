@@ -1,4 +1,4 @@
-"""What a watcher does after each request, by its outcome.  Pure: clock and random numbers are arguments.
+"""Decides a watcher's next step by the outcome of each request.  Pure: clock and random numbers are arguments.
 
     outcome       meaning                                     next    wait     marked as
     LISTED        all pages of a list were received           watch   -        -

@@ -1,4 +1,4 @@
-"""Sets up a recording: its destinations, what already exists of it, and the watchers."""
+"""Sets up a recording: its destinations, its existing part, and the watchers."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Past:
     listed: frozenset[str] = frozenset()
 
     def take(self, event: Event) -> None:
-        """Fold one event in."""
+        """Apply one event."""
         self.seq, self.t = event.seq, event.t
         if event.type in OBJECT_TYPES:
             try:

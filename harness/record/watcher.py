@@ -81,7 +81,7 @@ class Watcher(threading.Thread):
         self._ending.set()
 
     def run(self) -> None:
-        """List and watch by the rules of `recovery`; unexpected errors are stored in `health`."""
+        """List and watch according to `recovery`; unexpected errors are stored in `health`."""
         try:
             step = self._recovery.after(*self._list())
             while not self._ending.wait(step.wait_seconds):
