@@ -32,7 +32,7 @@ def run(command: Sequence[str], stdin: bytes = b"", within: Sequence[str] = ()) 
 
 
 def memory_file(content: bytes = b"") -> io.FileIO:
-    """A file in memory, at its start; closed, it is gone."""
+    """A file in memory, positioned at its start; it disappears when closed."""
     file = io.FileIO(os.memfd_create("command"), "r+")
     file.write(content)
     file.seek(0)
@@ -40,6 +40,6 @@ def memory_file(content: bytes = b"") -> io.FileIO:
 
 
 def content(file: io.FileIO) -> bytes:
-    """All of a file, wherever its position is."""
+    """The whole content of a file, regardless of its position."""
     file.seek(0)
     return file.readall()

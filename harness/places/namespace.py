@@ -23,11 +23,11 @@ WAYS_OUT = (
 
 
 _LIMIT_REACHED = "unshare failed: No space left on device"
-"""What unshare says for ENOSPC, which has nothing to do with disks here (namespaces(7))."""
+"""unshare's message for ENOSPC, which here means a limit on namespaces, not a full disk (namespaces(7))."""
 
 
 def in_words(said: str) -> str:
-    """What unshare printed, with a reached limit on namespaces called that."""
+    """unshare's message, with the one for a reached limit on namespaces reworded to say so."""
     return said.replace(_LIMIT_REACHED, "the limit on namespaces is reached")
 
 

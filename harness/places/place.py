@@ -26,12 +26,12 @@ class Place:
 
     @property
     def own_addresses(self) -> tuple[bytes, ...]:
-        """Addresses that it has beside those of the Node, of both families."""
+        """Its addresses in addition to those of the Node, of both families."""
         return tuple(map(self.world.own_address, (4, 6))) if self.world else ()
 
 
 def output_of(place: Place, *command: str) -> str:
-    """What a command prints; ValueError if it fails."""
+    """The output of a command; ValueError if it fails."""
     result = place.run(list(command), b"")
     if result.returncode:
         raise ValueError(f"{' '.join(command)}: {result.stderr.decode(errors='replace').strip()}")

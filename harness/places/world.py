@@ -1,4 +1,4 @@
-"""Network namespaces around one node, connected by veth pairs, with sockets wherever packets pass.
+"""Network namespaces around one node, connected by veth pairs, with sockets on every path of packets.
 
     namespace pods  <--veth-->  namespace node  <--veth-->  namespace outside
     (pods, endpoints)           (rules, addresses)          (external clients, pods of other nodes)
@@ -78,7 +78,7 @@ class World:
             peer = ["peer", "name", name, "address", _FAR_LINK, "netns", str(far.pid)]
             self._must(self.node, ["ip", "link", "add", name, "address", _NODE_LINK, "type", "veth", *peer])
             for end in (self.node, far):
-                # Without ARP every neighbour is known at once, by a link address that the peer does not accept.
+                # Without ARP every neighbour is resolved at once, to a link address that the peer does not accept.
                 self._must(end, ["ip", "link", "set", name, "arp", "off", "up"])
             self._batch(f"addr add {_prefix(ipaddress.ip_address(a).packed)} dev {name}" for a in MASQUERADE_ADDRESSES)
         for family in ("-4", "-6"):

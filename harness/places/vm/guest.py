@@ -124,7 +124,7 @@ def _run(
     terminals: list[list[int] | None],
     host: str,
 ) -> None:
-    """One command, and its exit code sent; `terminals` has [rows, columns] or None for its two outputs."""
+    """Run one command and send its exit code; `terminals` has [rows, columns] or None for each of its two outputs."""
     socket.sethostname(host)
     outputs = [_output(size) for size in terminals]
     try:
@@ -149,7 +149,7 @@ def _default_signals() -> None:
 
 
 def _output(size: list[int] | None) -> tuple[int, int]:
-    """Our end and the command's: a pipe, or a raw terminal of the given size."""
+    """Our end and the command's end of a pipe, or of a raw terminal of the given size."""
     if size is None:
         return os.pipe()
     ours, theirs = os.openpty()
@@ -189,7 +189,7 @@ def _pump(port: FramePort, process: subprocess.Popen[bytes], outputs: dict[int, 
 
 
 def _pass_on(port: FramePort, descriptor: int, letter: bytes) -> bool:
-    """Whether more may follow."""
+    """Forward available output; returns whether more may follow."""
     try:
         data = os.read(descriptor, CHUNK)
     except OSError:  # a terminal that is no longer open

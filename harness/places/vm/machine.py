@@ -29,17 +29,17 @@ KVM_SECONDS, EMULATION_SECONDS = 10.0, 180.0
 
 KVM = ("kvm", "-cpu", "host", "-smp", "2")
 EMULATION = ("tcg", "-cpu", "max,la57=off,erms=off,fsrm=off", "-smp", "1")
-"""One CPU: two emulated ones wait for each other's locks while a busy host runs neither.  Without what is slower when
-emulated: a fifth level of page tables, and string instructions that go byte by byte."""
+"""One CPU: two emulated ones would wait for each other's locks while a busy host runs neither.  Without features that
+are slow when emulated: a fifth level of page tables, and string instructions that work byte by byte."""
 
 EMULATION_FACTOR = 10
 TOOL_LIMITS = {"PROXY_ENGINE_TOOL_SECONDS": "1200"}
-"""For the engine in an emulated machine, which grants tools 120 s otherwise."""
+"""Time limit of the engine's tools in an emulated machine; elsewhere it is 120 s."""
 _KEPT = ("HOME", "LANG", "LC_ALL", "PATH", "PYTHONPATH", "TERM", "TZ", "NO_COLOR")
 _CONSOLE_BYTES = 1 << 14
 _ARGUMENTS = (
     "console=ttyS0 quiet panic=-1 mitigations=off nokaslr random.trust_cpu=on cryptomgr.notests"
-    # On a busy host emulated timers are late; the kernel would take them for broken and panic at boot.
+    # On a busy host emulated timers are late; the kernel would consider them broken and panic at boot.
     " no_timer_check"
 )
 _EXIT_SECONDS = 20
