@@ -1,4 +1,4 @@
-"""How a cluster is reached, and one-line errors for unusable access."""
+"""Access to a cluster, and one-line errors if it cannot be used."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def _merged_list(old: list[Any], new: list[Any], key: str, atomic: frozenset[str
 
 
 def _reorder(result: dict[str, Any], field: str, order: list[Any]) -> None:
-    """Elements in the order given by the patch, followed by those it does not name."""
+    """Put elements in the order given by the patch, followed by those that it does not name."""
     items = result.get(field)
     if not isinstance(items, list):
         return

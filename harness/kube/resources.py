@@ -123,7 +123,7 @@ PROXIED = tuple(kind.resource for kind in (NODES, SERVICES, ENDPOINT_SLICES))
 
 
 def kind_of(resource: str | Kind) -> Kind:
-    """The Kind of a resource's name; KeyError, in words, for one that is not served."""
+    """The Kind for a resource's name; KeyError with a message if it is not served."""
     if isinstance(resource, Kind):
         return resource
     try:

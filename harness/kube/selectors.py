@@ -50,7 +50,7 @@ class Selector(NamedTuple):
         return all(term.matches(values) for term in self.terms)
 
     def exactly(self, key: str) -> str | None:
-        """The one value that `key` must have, None when the selector does not say."""
+        """The only value that `key` may have, None if the selector does not determine one."""
         for term in self.terms:
             if term.key == key and term.operator == "in" and len(term.values) == 1:
                 return term.values[0]
@@ -61,12 +61,12 @@ EVERYTHING = Selector()
 
 
 def parse_labels(text: str) -> Selector:
-    """A label selector; ValueError shows the term that is none."""
+    """Parse a label selector; ValueError names the invalid term."""
     return Selector(tuple(_label(part) for part in _split(text)))
 
 
 def parse_fields(text: str, known: tuple[str, ...]) -> Selector:
-    """A field selector over the `known` fields; ValueError names an unknown or odd one."""
+    """Parse a field selector over the `known` fields; ValueError names an unknown field or invalid term."""
     return Selector(tuple(_field(part, known) for part in _split(text)))
 
 
@@ -105,7 +105,7 @@ def _field(text: str, known: tuple[str, ...]) -> Requirement:
 
 
 def _split(text: str) -> list[str]:
-    """At commas outside parentheses, blanks trimmed; nothing for an empty text."""
+    """The parts between commas outside parentheses, with blanks trimmed; none for an empty text."""
     parts = [part.strip() for part in re.split(r",(?![^(]*\))", text)]
     return [] if parts == [""] else parts
 
