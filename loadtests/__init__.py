@@ -1,4 +1,4 @@
-"""Traffic through a cluster's Service addresses, by locust, at a rate that does not wait for answers.
+"""Traffic to a cluster's Service addresses, by locust, at a rate that does not depend on answers.
 
     spec -> flows (where requests go)   shapes (how many arrive per second)
          -> users (each an even stream of arrivals, every request in a greenlet of its own)

@@ -19,11 +19,11 @@ class Stream:
 
     @property
     def next_ns(self) -> int:
-        """Computed from the phase and the rate, as sums drift."""
+        """Computed from the phase and the rate, since repeated addition would drift."""
         return round(self._since + self._number * 1e9 / self._rate)
 
     def advance(self, rate: float) -> None:
-        """The next arrival after this one, at the given rate."""
+        """Proceed to the next arrival, at the given rate."""
         if rate != self._rate:
             self._since, self._number, self._rate = self.next_ns, 0, rate
         self._number += 1

@@ -10,7 +10,7 @@ from loadtests.spec import Spec, SpecError
 HTTP, HTTP_KEEPALIVE, TCP, UDP, UDP_KEPT = "http", "http-keepalive", "tcp", "udp", "udp-kept"
 DATAGRAMS = (UDP, UDP_KEPT)
 ONE_FLOW_EACH = (HTTP, TCP)
-"""Kinds whose requests each have a new flow; a request by UDP may belong to the flow of an earlier user of its port."""
+"""Kinds whose requests each open a new flow; a UDP request may belong to the flow of an earlier user of its port."""
 
 
 class FlowDestination(NamedTuple):

@@ -34,7 +34,7 @@ class FailedRequest(NamedTuple):
     pod: str
     source: tuple[str, int] | None
     since_ns: int | None = None
-    """A time before its flow began, if the flow is its own."""
+    """A time before the flow began, if the request has a flow of its own."""
 
 
 Ask = Callable[[list[FlowQuery]], Sequence[FlowEndpoint | None]]

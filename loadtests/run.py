@@ -14,7 +14,7 @@ from loadtests.spec import SpecError, read_spec
 
 
 def main() -> None:
-    """Replace this process by locust."""
+    """Replace this process with locust."""
     if len(sys.argv) < 3:
         sys.exit(f"{__doc__}\nSPEC and OUT are required")
     spec_path, out, *rest = sys.argv[1:]
