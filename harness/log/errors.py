@@ -16,5 +16,5 @@ class RecordingError(Failure, ValueError):
         self.path, self.line, self.message = path, line, message
 
     def __reduce__(self) -> tuple[type[RecordingError], tuple[str, int | str | None, str]]:
-        """So that it can be raised in another process."""
+        """Makes the error picklable, so that it can be raised in another process."""
         return RecordingError, (self.path, self.line, self.message)

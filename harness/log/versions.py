@@ -1,7 +1,7 @@
 """Older versions of the format: what each version changed, applied on reading by files and topics alike.  Pure.
 
-A change of the format raises `events.VERSION` and adds the `VersionStep` from the previous version.  Nothing else
-knows older versions: readers give today's events, and a recording is continued in its own version only.
+A change of the format increments `events.VERSION` and adds the `VersionStep` from the previous version.  No other code
+handles older versions: readers return events in the current format, and only a recording in it can be continued.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from harness.log.events import FORMAT, VERSION, JsonObject
 
 
 class VersionStep(NamedTuple):
-    """From one version to the next: the header and an event's line, as JSON objects, in the next one's form."""
+    """Converts the header and an event's line, as JSON objects, from one version to the next."""
 
     header: Callable[[JsonObject], JsonObject]
     event: Callable[[JsonObject], JsonObject]
 
 
 STEPS: dict[int, VersionStep] = {}
-"""By the version that a step begins at.  Version 1 is the first, so there is none yet."""
+"""By the version that a step converts from.  Version 1 is the first, so there is none yet."""
 
 _encode = msgspec.json.Encoder().encode
 
 
 def stored_version(path: str, header: JsonObject) -> int:
-    """The version that a header names; RecordingError when it cannot be read here."""
+    """The version that a header names; RecordingError if it is not supported."""
     if header["format"] != FORMAT:
         raise RecordingError(path, 1, f"format is {header['format']!r}; {FORMAT!r} is needed")
     version, oldest = header.get("version"), min(STEPS, default=VERSION)
@@ -42,14 +42,14 @@ def stored_version(path: str, header: JsonObject) -> int:
 
 
 def header_today(header: JsonObject, version: int) -> JsonObject:
-    """A header of that version as today's."""
+    """A header of that version in the current format."""
     for number in range(version, VERSION):
         header = STEPS[number].header(header)
     return header | {"version": VERSION}
 
 
 def event_today(line: bytes, version: int) -> bytes:
-    """An event's line of an older version as today's; DecodeError when it is not one of that version."""
+    """An event's line of an older version in the current format; DecodeError if it is not valid in that version."""
     event: Any = msgspec.json.decode(line)
     try:
         for number in range(version, VERSION):

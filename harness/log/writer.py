@@ -27,7 +27,7 @@ def write_recording(path: str | Path, header: Header, events: Iterable[Event]) -
     """Write the file completely or not at all; `.zst` is compressed. OutputError if it cannot be written."""
     with whole_file(path) as raw:
         if str(path).endswith(".zst"):
-            into = cast(BinaryIO, _Into(raw, path))  # of a file it needs no more than that
+            into = cast(BinaryIO, _Into(raw, path))  # no other methods of a file are used
             with zstandard.ZstdCompressor(level=9).stream_writer(into, closefd=False) as out:
                 _write(out, header, events)
         else:

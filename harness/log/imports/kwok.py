@@ -1,8 +1,8 @@
 """One step of a KWOK recording: the kind ResourcePatch of `kwokctl snapshot export --record`.
 
-The stream begins with the snapshot, one document per object; then each change is a document that says
-when (nanoseconds since the recording began), to what, and how: `create` with the whole object, `patch` with
-a strategic merge patch, `delete` with nothing.  Times inside objects are kept relative to the beginning, as
+The stream begins with the snapshot, one document per object.  Then each change is a document with its time
+(nanoseconds since the recording began), its object and its kind: `create` with the whole object, `patch` with
+a strategic merge patch, `delete` with nothing.  Times inside objects are relative to the beginning, written as
 `$(time-offset-nanosecond N)`.
 """
 
@@ -44,7 +44,7 @@ class ResourcePatch(msgspec.Struct):
 
     @property
     def known(self) -> str | None:
-        """Our name of the resource, None for one that recordings do not hold."""
+        """Our name for the resource; None if recordings do not hold it."""
         return RESOURCES.get((self.resource.group, self.resource.resource))
 
 
@@ -54,7 +54,7 @@ def is_patch(document: dict[str, Any]) -> bool:
 
 
 def resource_patch(document: dict[str, Any]) -> ResourcePatch:
-    """The document, typed; ValueError with the field that is wrong."""
+    """The typed document; ValueError names an invalid field."""
     patch = msgspec.convert(document, ResourcePatch)
     if patch.method not in ("create", "patch", "delete"):
         raise ValueError(f"method is {patch.method!r}; create, patch or delete is needed")
@@ -64,7 +64,7 @@ def resource_patch(document: dict[str, Any]) -> ResourcePatch:
 
 
 def patched(resource: str, manifest: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
-    """The object after a patch; ValueError when it does not fit."""
+    """The object after a patch; ValueError if the patch does not apply."""
     try:
         return strategic_merge_patch(manifest, patch, BY_NAME[resource].atomic)
     except (KeyError, TypeError, AttributeError) as error:

@@ -68,8 +68,8 @@ class BrokerError(Failure, RuntimeError):
 class Broker:
     """A broker's folder. Whether the broker is running is checked each time.
 
-    `extra` are more lines for PROPERTIES, in the same form; of a setting named twice the last counts.  With `bound`
-    it ends when the thread that started it does, even by SIGKILL.
+    `extra` are additional lines for PROPERTIES, in the same form; if a setting occurs twice, the last one applies.
+    With `bound`, the broker ends when the thread that started it does, even by SIGKILL.
     """
 
     home: Path
@@ -135,7 +135,7 @@ class Broker:
         return pid, Path(f"/proc/{pid}/cmdline").read_bytes()
 
     def _await_a_killed_one(self) -> None:
-        """A killed broker has no command line any more, but still its port and the lock of its data."""
+        """Wait for a killed broker: its command line is gone, but it still holds its port and the lock on its data."""
         with contextlib.suppress(OSError, ValueError):
             pid, command = self._left()
             if not command:
@@ -170,7 +170,7 @@ class Broker:
         return process
 
     def _ready_or_gone(self, process: subprocess.Popen[bytes]) -> None:
-        """Wait for it; whatever ends the wait, such as Ctrl-C, ends the broker too."""
+        """Wait until it is ready; if the wait is interrupted, for example by Ctrl-C, the broker is stopped too."""
         try:
             self._wait_until_ready(process)
         except BaseException:

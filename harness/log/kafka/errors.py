@@ -14,17 +14,17 @@ from harness.log.kafka.trouble import BrokerAway, TopicError
 _DENIED = (kafka.AuthorizationError, kafka.SaslAuthenticationFailedError, kafka.UnsupportedSaslMechanismError)
 _LIMITS = (kafka.MessageSizeTooLargeError, kafka.RecordListTooLargeError)
 _REQUIRED = "does it require TLS or other credentials? see --kafka-config"
-"""Also where an answer has no valid frame: a broker that expects TLS answers anything else by a TLS alert."""
+"""Also reported if a response has no valid frame: a broker that expects TLS answers anything else with a TLS alert."""
 _GAVE_UP = (kafka.KafkaTimeoutError, kafka.RequestTimedOutError)
 SILENT = "it accepts connections but does not answer requests; is its process stopped or overloaded?"
 _SETTINGS = (kafka.KafkaConfigurationError, kafka.InvalidTopicError, kafka.TopicAuthorizationFailedError)
 
 
 class _Failures(logging.Handler):
-    """Records why the last connection failed: the client's exception does not say, only its log does.
+    """Records why the last connection failed, which the client only logs: its exception does not contain it.
 
     The attempt cut off by the client's deadline only timed out: the reason is that of earlier attempts.  A broker that
-    rejects the credentials says so in some attempts, and closes the connection in others.
+    rejects the credentials reports that in some attempts, and closes the connection in others.
     """
 
     last: Exception | None = None
@@ -46,8 +46,8 @@ def translate_errors(address: Address) -> Iterator[None]:
     """Turns kafka-python's errors into TopicError or BrokerAway.
 
     Rejected certificates and connections closed before authentication are reported as such, but count as BrokerAway:
-    restarting brokers look the same.  So do fenced producers, as a coordinator that was away fences as well; a new
-    writer detects whether another process has written.
+    restarting brokers look the same.  Fenced producers count as BrokerAway as well, since a coordinator that was
+    unavailable fences too; a new writer detects whether another process has written.
     """
     _failures.last = None
     try:

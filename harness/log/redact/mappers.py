@@ -94,5 +94,5 @@ class Rewriter:
 
 
 def _pieces(kind: MappingKind, text: str) -> list[str]:
-    """Lists of addresses come with commas."""
+    """The parts of a text: lists of addresses are comma-separated."""
     return text.split(",") if kind is ADDRESS else [text]

@@ -1,6 +1,6 @@
 """Pseudonyms for names: faker's words, chosen by a keyed hash, valid for their kind.
 
-A string gets the same pseudonym wherever it occurs, and no other string gets that.  A pseudonym contains no word of
+A string gets the same pseudonym wherever it occurs, and no two strings share one.  A pseudonym contains no word of
 the recording, so a search of the result for an original word finds nothing.  Assignment is in sorted order: it
 depends on key and strings, never on the order of events.
 """

@@ -8,7 +8,7 @@ mapped like names.  Numbers, true, false and null are kept everywhere.
     ADDRESS      addresses and blocks; other text is mapped like a name
     KEY          keys of labels, annotations, taints; those of Kubernetes itself stay
     LABELS, ANNOTATIONS   keys and values; the few values that the proxy or Kubernetes reads stay
-    UID, VERSION, TIME    stay of their form; versions and times stay as they are
+    UID, VERSION, TIME    UIDs keep their form; versions and times are unchanged
 """
 
 from __future__ import annotations

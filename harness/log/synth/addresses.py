@@ -39,7 +39,7 @@ def pod_cidrs(node: int, size: int, dual_stack: bool) -> list[str]:
 def pod_ip(node: int, host: int, size: int, family: str) -> str:
     """Address of host number `host` in the node's podCIDR; `family` is IPv4 or IPv6."""
     if family == "IPv6":
-        # Two groups once the number outgrows 16 bits; one otherwise, as the canonical text has it.
+        # Two groups if the number exceeds 16 bits, otherwise one, as in the canonical text form.
         tail = f"{host:x}" if host < 1 << 16 else f"{host >> 16:x}:{host & 0xFFFF:x}"
         return f"fd00:10:128:{node + 1:x}::{tail}"
     return dotted(_POD_BASE + node * size + host)

@@ -38,7 +38,7 @@ def _node_port(world: SyntheticCluster, service: Service) -> bool:
 def _traffic_policy(world: SyntheticCluster, service: Service) -> bool:
     """Flip the external policy of a NodePort Service, else the internal one."""
     spec = service.spec
-    # A LoadBalancer's external policy would bring a health check port along; leave it alone.
+    # Changing a LoadBalancer's external policy would also require a health check node port; leave it unchanged.
     name = "externalTrafficPolicy" if spec["type"] == "NodePort" else "internalTrafficPolicy"
     if name not in spec or spec["clusterIP"] == "None":
         return False

@@ -20,7 +20,7 @@ SPAN = 600 * stories.SECOND
 """Approximate duration of the churn, whatever the number of events."""
 
 GAP = SPAN * 6
-"""Over the number of events: the longest wait between two stories' starts, so that churn fills SPAN."""
+"""Divided by the number of events: the longest wait between the starts of two stories, so that churn fills SPAN."""
 
 
 def generate(options: SynthOptions) -> tuple[Header, Iterator[Event]]:
@@ -100,6 +100,6 @@ def _churn(world: SyntheticCluster, count: int) -> Iterator[tuple[int, WorldChan
 
 
 def _draw(world: SyntheticCluster) -> stories.Story:
-    """A story of the mix."""
+    """A random story, by weight."""
     drawn = world.rng.choices([story for story, _ in stories.MIX], weights=[weight for _, weight in stories.MIX])
     return drawn[0](world)

@@ -31,7 +31,7 @@ def node_manifest(node: Node, version: int, size: int, dual_stack: bool, ready: 
 
 
 def service_manifest(service: Service, version: int) -> JsonObject:
-    """A Service as it now is."""
+    """A Service in its current state."""
     return {
         **SERVICES.head,
         "metadata": {

@@ -1,4 +1,4 @@
-"""The generated cluster's state, kept small: a million endpoints must fit where their JSON would not."""
+"""The generated cluster's state, kept compact: a million endpoints must fit into memory, which their JSON would not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from harness.log.events import JsonObject
 
 
 class Node(msgspec.Struct, eq=False):
-    """Node number `index`; `used` counts the addresses taken of its podCIDR."""
+    """Node number `index`; `used` counts the allocated addresses of its podCIDR."""
 
     index: int
     uid: str
@@ -58,7 +58,7 @@ class Service(msgspec.Struct, eq=False):
 
     @property
     def has_slices(self) -> bool:
-        """Whether the cluster makes EndpointSlices for it: not for an ExternalName."""
+        """Whether the cluster creates EndpointSlices for it: not for an ExternalName."""
         return bool(self.spec["type"] != "ExternalName")
 
     def endpoint_count(self) -> int:
@@ -66,7 +66,7 @@ class Service(msgspec.Struct, eq=False):
         return sum(len(piece.endpoints) for piece in self.slices)
 
     def holder(self, endpoint: Endpoint) -> Slice | None:
-        """The slice with this very endpoint, or None once it has gone."""
+        """The slice that contains this endpoint object, None once it is removed."""
         for piece in self.slices:
             if endpoint in piece.endpoints:
                 return piece

@@ -13,7 +13,7 @@ ROLES = (
 )  # fmt: skip
 TEAMS = ("prod", "staging", "platform", "data", "core", "team", "shared", "edge")
 DRAWS = 250
-"""Phrases asked of faker per vocabulary: enough to see nearly all of its business words."""
+"""Phrases requested from faker per vocabulary: enough to get nearly all of its business words."""
 
 
 def slug(text: str) -> str:
@@ -24,7 +24,7 @@ def slug(text: str) -> str:
 
 
 def vocabulary(seed: int) -> list[str]:
-    """Distinct words in the order faker said them (a dict, not a set: hashing must not order them)."""
+    """Distinct words in the order in which faker returned them (a dict, as a set's order would depend on hashes)."""
     fake = Faker("en_US")
     fake.seed_instance(seed)
     words: dict[str, None] = {}
@@ -37,7 +37,7 @@ def vocabulary(seed: int) -> list[str]:
 
 
 class Names:
-    """Hands out namespaces and Service names; a name is unique in its namespace."""
+    """Generates namespaces and Service names; a name is unique in its namespace."""
 
     def __init__(self, rng: random.Random, seed: int, services: int) -> None:
         """Prepare one namespace per 25 Services or so, 4 at least, 400 at most."""
@@ -54,7 +54,7 @@ class Names:
         return list(found)
 
     def service(self) -> tuple[str, str]:
-        """(namespace, name), never given before: `ledger-worker`, two words if that one is taken."""
+        """(namespace, name), never returned before: `ledger-worker`, with two words if that is taken."""
         rng = self._rng
         namespace = rng.choice(self.namespaces)
         name = f"{rng.choice(self._words)}-{rng.choice(ROLES)}"

@@ -11,18 +11,18 @@ MAX_ENDPOINTS_PER_SERVICE = 1_000
 MAX_NODES = 32_000
 MAX_ZONES = 26
 POD_SPACE = 1 << 23
-"""Addresses in 10.128.0.0/9, which every node's podCIDR is cut from."""
+"""Addresses in 10.128.0.0/9, which contains the podCIDRs of all nodes."""
 
 LONG_TAIL_MEAN = 6
-"""Roughly the mean of `shapes.long_tail`; sizes the podCIDRs, so it errs upward."""
+"""Roughly the mean of `shapes.long_tail`, rounded up, as it determines the size of podCIDRs."""
 
 
 @dataclass(frozen=True)
 class SynthOptions:
     """Shape of a recording; `endpoints_per_service` None draws from a long tail (0 to 250, median 3-5).
 
-    `churn` counts the events after the initial list.  `rich` makes common what few Services have: node ports
-    and load balancers, UDP, source ranges, hints, endpoints that drain; of dual stack, a third of the Services.
+    `churn` counts the events after the initial list.  `rich` makes rare features common: node ports and load
+    balancers, UDP, source ranges, hints, draining endpoints; with dual stack, only a third of the Services has it.
     Raises ValueError if a value is out of range.
     """
 
@@ -56,8 +56,8 @@ class SynthOptions:
     def pods_per_node(self) -> int:
         """Size of each node's podCIDR: a power of two, 256 at least.
 
-        Pod addresses are never used twice, so there is room for what the churn adds (a Service in
-        four events at the very most), on one node less, and half as much again for bad luck.
+        Pod addresses are never reused, so there is room for the endpoints that churn adds (at most one
+        Service per four events), with one node less, and 50 % more for an uneven distribution.
         """
         mean = LONG_TAIL_MEAN if self.endpoints_per_service is None else self.endpoints_per_service
         wanted = (self.services + self.churn // 4 + 8) * mean + self.churn * 2 + 500

@@ -1,6 +1,6 @@
 """Draws the type, ports and policies of a new Service, in a real cluster's proportions.
 
-A rich recording draws everything but the plainest more often.
+A rich recording draws everything but the most basic values more often.
 
 Weights are integers and draws avoid logarithms: libm's last digit may differ between machines.
 """
@@ -18,7 +18,7 @@ TAIL = (
     (0, 0, 30), (1, 1, 120), (2, 2, 155), (3, 3, 195), (4, 5, 235),
     (6, 10, 185), (11, 20, 60), (21, 60, 16), (61, 250, 4),
 )  # fmt: skip
-"""(fewest, most, weight): how many endpoints a Service has."""
+"""(minimum, maximum, weight) of the number of endpoints of a Service."""
 
 SINGLE = (("http", 80, 8080), ("grpc", 9090, 9090), ("https", 443, 8443), ("tcp", 5432, 5432), ("", 80, 8080))
 EXTRA = (("metrics", 9100), ("admin", 8081), ("grpc", 50051), ("debug", 6060))

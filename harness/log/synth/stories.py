@@ -1,6 +1,6 @@
 """Churn of a cluster: each kind of change is a story, in steps.
 
-A story is a generator of (changes, delay in ns until it goes on).  Stories overlap, so after every
+A story is a generator of (changes, delay in ns until it continues).  Stories overlap, so after every
 wait a story checks whether its objects still exist.
 """
 
@@ -26,7 +26,7 @@ def seconds(world: SyntheticCluster, low: int, high: int) -> int:
 def pick(world: SyntheticCluster, with_endpoints: bool) -> Service | None:
     """A random existing Service, None if twenty tries found none with endpoints.
 
-    Of two drawn the smaller: a change resends its whole slice, and large ones would swell the file.
+    The smaller of two drawn: a change resends the whole slice, and large slices would inflate the file.
     """
     for _ in range(20 if world.services else 0):
         drawn = [world.services[world.rng.randrange(len(world.services))] for _ in range(2)]
@@ -94,7 +94,7 @@ def scale_up(world: SyntheticCluster) -> Story:
     """Adds one to four pods, initially not ready."""
     service = pick(world, with_endpoints=False)
     if service is None or not service.slices:
-        return  # an ExternalName, or so new that its slices have yet to come
+        return  # an ExternalName, or so new that it has no slices yet
     for _ in range(world.rng.randint(1, 4)):
         if not service.alive:
             return

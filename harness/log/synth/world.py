@@ -38,7 +38,7 @@ class SyntheticCluster:
         self.alive_nodes = list(self.nodes)
 
     def uid(self) -> str:
-        """A version 4 UUID out of the seeded generator."""
+        """A version 4 UUID from the seeded generator."""
         return str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
 
     def next_version(self) -> int:
@@ -53,11 +53,11 @@ class SyntheticCluster:
         return kind, "nodes", made
 
     def say_service(self, kind: str, service: Service) -> WorldChange:
-        """A change of `service`, as it now is."""
+        """A change of `service`, with its current state."""
         return kind, "services", manifests.service_manifest(service, self.next_version())
 
     def say_slice(self, kind: str, service: Service, piece: Slice) -> list[WorldChange]:
-        """A change of `piece` in each of the Service's address families, as it now is."""
+        """A change of `piece` in each of the Service's address families, with its current state."""
         families = range(len(service.spec["ipFamilies"]))
         return [(kind, "endpointslices", self._slice(service, piece, family)) for family in families]
 
@@ -67,9 +67,9 @@ class SyntheticCluster:
         return manifests.slice_manifest(service, piece, family, version, self.nodes, self.size)
 
     def new_endpoint(self, ready: bool = True) -> Endpoint:
-        """A pod on a random living node, or on the next with an address left.
+        """A pod on a random existing node, or on the next one with a free address.
 
-        Raises ValueError if no living node has one.
+        Raises ValueError if no existing node has one.
         """
         start = self.rng.randrange(len(self.alive_nodes))
         for step in range(len(self.alive_nodes)):
@@ -95,7 +95,7 @@ class SyntheticCluster:
         return service
 
     def fill(self, service: Service) -> None:
-        """Give a new Service its endpoints, in slices of 100 at most; none makes one empty slice."""
+        """Give a new Service its endpoints, in slices of 100 at most; without endpoints it gets one empty slice."""
         if not service.has_slices:
             return
         fixed = self.options.endpoints_per_service
@@ -118,7 +118,7 @@ class SyntheticCluster:
         return self.say_slice("ADDED", service, piece)
 
     def remove(self, service: Service, piece: Slice, endpoints: list[Endpoint]) -> list[WorldChange]:
-        """Take `endpoints` out of `piece`, which is deleted once empty unless it is the last."""
+        """Remove `endpoints` from `piece`, which is deleted once empty unless it is the last slice."""
         left = [one for one in piece.endpoints if one not in endpoints]
         if not left and len(service.slices) > 1:
             service.slices.remove(piece)

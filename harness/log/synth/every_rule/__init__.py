@@ -19,8 +19,8 @@ RESOURCES = ("services", "endpointslices", "nodes")
 def every_rule() -> tuple[Header, Iterator[Event]]:
     """Header and events, the same everywhere: nothing is random.
 
-    The first node, node-a, is the node whose rules to compute: it has endpoints, two addresses per family,
-    a zone, and properties that others lack.
+    Rules are to be computed for the first node, node-a: it has endpoints, two addresses per family, a zone,
+    and properties that other nodes lack.
     """
     header = Header(
         format=FORMAT,
@@ -36,7 +36,7 @@ def every_rule() -> tuple[Header, Iterator[Event]]:
     )
     cluster = Cluster()
     populate(cluster)
-    # Three watches list at the same time: here the nodes' list is the last to come.
+    # A recorder lists three resources concurrently: here the list of Nodes arrives last.
     cluster.list(RESOURCES)
     for scene in SCENES:
         scene(cluster)

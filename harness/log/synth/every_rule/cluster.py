@@ -47,7 +47,7 @@ class Pod(msgspec.Struct):
 
 
 class Port(msgspec.Struct):
-    """One port of a Service, and the number it has in pods; `target` may be a name."""
+    """One port of a Service, and its port number in pods; `target` may be a name."""
 
     name: str
     number: int
@@ -171,12 +171,12 @@ class Cluster:
             self.new_slice(name, letter, pods, listed, families)
 
     def new_slice(self, name: str, letter: str, pods: list[Pod], ports: list[Port], families: tuple[int, ...]) -> None:
-        """One more slice of Service `name`, there or not."""
+        """Add a slice of Service `name`, whether or not that Service exists."""
         self.slices[name, letter] = Slice(name, letter, families, ports, pods)
         self.write(name, letter)
 
     def create(self, resource: str, name: str, body: Manifest, labels: dict[str, str]) -> None:
-        """Any object, as it is."""
+        """Create any object."""
         uid = str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{resource}.{name}"))
         meta: Manifest = {"name": name, "namespace": NAMESPACE, "uid": uid}
         if resource == "nodes":
@@ -185,7 +185,7 @@ class Cluster:
         self._put(resource, name, {**BY_NAME[resource].head, "metadata": meta, **body})
 
     def write(self, name: str, letter: str = "a") -> None:
-        """The slice as its pods now are, in every family; without any it is the controller's placeholder."""
+        """Write the slice with its current pods, in every family; without pods it is the controller's placeholder."""
         piece = self.slices[name, letter]
         for family in piece.families:
             endpoints = [pod.endpoint(family) for pod in piece.pods]
@@ -198,16 +198,16 @@ class Cluster:
             self.create("endpointslices", f"{name}-{letter}{family}", body, {SERVICE_NAME: piece.service})
 
     def manifest(self, resource: str, name: str) -> Manifest:
-        """An object as it now is, to read."""
+        """The current state of an object, not to be modified."""
         return self._objects[resource, name]
 
     def spec(self, name: str) -> Manifest:
-        """A Service's spec as it now is, to read."""
+        """A Service's current spec, not to be modified."""
         spec: Manifest = self.manifest("services", name)["spec"]
         return spec
 
     def edit(self, name: str, **fields: Any) -> None:
-        """Change fields of a Service's spec; None removes one, and `ingress` is the status's."""
+        """Change fields of a Service's spec; None removes a field, and `ingress` is a field of the status."""
         made = copy.deepcopy(self._objects["services", name])
         if "ingress" in fields:
             made["status"] = {"loadBalancer": {"ingress": fields.pop("ingress")}}
@@ -225,25 +225,25 @@ class Cluster:
         self._put(resource, name, made)
 
     def again(self, resource: str, name: str) -> None:
-        """The object as it is, at a new version."""
+        """Write the object unchanged, with a new resourceVersion."""
         self._put(resource, name, self._objects[resource, name])
 
     def delete(self, resource: str, name: str) -> None:
-        """The object goes."""
+        """Delete the object."""
         made = self._objects.pop((resource, name))
         self._say("DELETED", resource, made)
 
     def delete_slice(self, name: str, letter: str = "a") -> None:
-        """The slice goes, in every family."""
+        """Delete the slice, in every family."""
         for family in self.slices.pop((name, letter)).families:
             self.delete("endpointslices", f"{name}-{letter}{family}")
 
     def wait(self, seconds: float = 5) -> None:
-        """Time passes; longer than a proxy's minSyncPeriod, so that what comes next is a sync of its own."""
+        """Let time pass, longer than a proxy's minSyncPeriod, so that later changes are in a separate sync."""
         self._now += round(seconds * SECOND)
 
     def mark(self, kind: str, resource: str, body: Manifest) -> None:
-        """A marker, written by the recorder itself."""
+        """Write a marker, as a recorder does."""
         self._append(kind, resource, body)
 
     def list(self, resources: tuple[str, ...]) -> None:

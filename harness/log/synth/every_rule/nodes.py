@@ -6,7 +6,7 @@ from harness.log.synth.every_rule.cluster import Cluster
 
 
 def hints_change(cluster: Cluster) -> None:
-    """Hints come, go and change; the node itself is moved to another zone, twice."""
+    """Hints are added, removed and changed; the node itself is moved to another zone, twice."""
     pods = cluster.slices["zones-partial", "a"].pods
     cluster.wait()
     for pod in pods[1:]:
@@ -32,9 +32,9 @@ def hints_change(cluster: Cluster) -> None:
 
 
 def nodes_report(cluster: Cluster) -> None:
-    """Node events as recorded most often, which need no work from a proxy: heartbeats; and a deleted node.
+    """The most frequent Node events, heartbeats, which require nothing of a proxy; and a deleted node.
 
-    Then this node changes its addresses, goes, and comes back in another zone.
+    Then this node changes its addresses, is deleted, and is created again in another zone.
     """
     for letter, minute in (("a", 5), ("b", 5), ("a", 10)):
         beat = [{"type": "Ready", "status": "True", "lastHeartbeatTime": f"2026-01-01T00:{minute:02}:00Z"}]

@@ -19,7 +19,7 @@ NODE_RANGES = ["192.168.0.0/16", "fd00:192:168::/48"]
 
 
 def populate(cluster: Cluster) -> None:
-    """Nodes, Services and slices; node-a is the node whose rules to compute."""
+    """Add Nodes, Services and slices; rules are to be computed for node-a."""
     _nodes(cluster)
     _internal(cluster)
     _ports(cluster)
@@ -112,7 +112,7 @@ def _ports(cluster: Cluster) -> None:
     service, pods = cluster.service, cluster.pods
     service("two-ports", "http 80 web=8080,metrics 9100 9100", [pods("ab")])
     service("named-target", "http 80 web=8080", [pods("a"), []])
-    # The same name may mean another number in another pod: a slice for each.
+    # A port name may have different numbers in different pods: one slice for each number.
     piece = cluster.slices["named-target", "b"]
     piece.pods, piece.ports = pods("bc"), [type(piece.ports[0]).of("http 80 web=8081")]
     cluster.write("named-target", "b")

@@ -10,7 +10,7 @@ HTTP = [Port.of("http 80 8080")]
 
 
 def endpoints_come_and_go(cluster: Cluster) -> None:
-    """Added, removed, unready and back, draining and gone; the last goes, the first comes."""
+    """Endpoints are added, removed, unready and ready again, drained; the last is removed, the first is added."""
     pods = cluster.slices["plain", "a"].pods
     cluster.wait()
     pods += cluster.pods("d", ready=False, serving=False)
@@ -49,7 +49,7 @@ def endpoints_come_and_go(cluster: Cluster) -> None:
 
 
 def draining(cluster: Cluster) -> None:
-    """Fallback to draining endpoints begins, loses one, and ends; then here alone, with ready ones elsewhere."""
+    """Fallback to draining endpoints begins, loses one, and ends; then on this node only, with ready ones elsewhere."""
     pods = cluster.slices["some-draining", "a"].pods
     for pod in pods[:2]:
         cluster.wait()
@@ -75,7 +75,7 @@ def draining(cluster: Cluster) -> None:
 
 
 def slices_move(cluster: Cluster) -> None:
-    """An endpoint changes slices, in either order; slices are split, joined, deleted and made again."""
+    """An endpoint moves between slices, in either order; slices are split, merged, deleted and created again."""
     first, second = (cluster.slices["many-slices", letter] for letter in "ab")
     moved = first.pods.pop()
     cluster.wait()
@@ -106,7 +106,7 @@ def slices_move(cluster: Cluster) -> None:
 
 
 def slices_change_hands(cluster: Cluster) -> None:
-    """A slice is given to another Service, by its label alone, and back."""
+    """A slice is moved to another Service and back, by its label alone."""
     for owner in ("plain", "many-slices"):
         cluster.wait()
         cluster.slices["many-slices", "b"].service = owner
@@ -134,7 +134,7 @@ def policies_change(cluster: Cluster) -> None:
 
 
 def ports_change(cluster: Cluster) -> None:
-    """A port's number, its target, its protocol; ports come and go; a node port moves to another Service."""
+    """Number, target and protocol of a port change; ports are added and removed; a node port changes its Service."""
     listed = cluster.spec("two-ports")["ports"]
     cluster.wait()
     cluster.edit("two-ports", ports=[{**listed[0], "port": 81}, listed[1]])
@@ -168,7 +168,7 @@ def ports_change(cluster: Cluster) -> None:
 
 
 def types_change(cluster: Cluster) -> None:
-    """ClusterIP, NodePort, LoadBalancer and back; a cluster IP is given up for a name."""
+    """ClusterIP, NodePort, LoadBalancer and back; a ClusterIP Service becomes an ExternalName for a while."""
     port = cluster.spec("only-four")["ports"][0]
     node_port = {**port, "nodePort": cluster.node_port()}
     cluster.wait()
@@ -201,7 +201,7 @@ def types_change(cluster: Cluster) -> None:
 
 
 def addresses_change(cluster: Cluster) -> None:
-    """Load balancer and external addresses come, go, change their mode and move between Services."""
+    """Load balancer and external addresses are added, removed, change their mode and move between Services."""
     cluster.wait()
     cluster.edit("lb-pending", ingress=vip(*balancer(21)))
     cluster.wait()
@@ -229,7 +229,7 @@ def addresses_change(cluster: Cluster) -> None:
 
 
 def affinity_changes(cluster: Cluster) -> None:
-    """Session affinity is switched on and off, its time changes, and an endpoint with clients leaves."""
+    """Session affinity is switched on and off, its timeout changes, and an endpoint with clients is removed."""
     cluster.wait()
     cluster.edit("plain", **client_ip(120))
     cluster.wait()
@@ -246,7 +246,7 @@ def affinity_changes(cluster: Cluster) -> None:
 
 
 def datagrams_lose_their_endpoints(cluster: Cluster) -> None:
-    """UDP endpoints leave one by one and all at once, one serves no more for a while, a slice is deleted."""
+    """UDP endpoints are removed one by one and all at once, one stops serving for a while, a slice is deleted."""
     for name in ("dns", "node-port", "lb"):
         cluster.wait()
         del cluster.slices[name, "a"].pods[1]
@@ -290,7 +290,7 @@ def datagrams_lose_their_endpoints(cluster: Cluster) -> None:
 
 
 def services_come_and_go(cluster: Cluster) -> None:
-    """Deleted before their slices and after, made again elsewhere; a cluster IP and a node port change hands."""
+    """Services are deleted before or after their slices, added after them, or reuse a cluster IP and a node port."""
     cluster.wait()
     cluster.delete("services", "six-first")
     cluster.wait()
@@ -318,7 +318,7 @@ def services_come_and_go(cluster: Cluster) -> None:
 
 
 def nothing_and_much(cluster: Cluster) -> None:
-    """Changes that mean nothing to a proxy, a relist, and many changes in one period, some undone in it."""
+    """Changes without effect on a proxy, a relist, and many changes in one sync period, some of them undone in it."""
     cluster.wait()
     cluster.again("services", "plain")
     cluster.edit_object("services", "plain", ("metadata", "labels", "release"), "r2")
