@@ -33,7 +33,7 @@ Writer = Callable[[web.Request, RequestTarget], Awaitable[web.StreamResponse]]
 class ApiHandlers:
     """The handlers for one store. `write` handles requests that change something.
 
-    `version` is the answer of /version; `delay_seconds` delays every response except those of the control endpoint.
+    `version` is the response of /version; `delay_seconds` delays every response except those of the control endpoint.
     """
 
     def __init__(

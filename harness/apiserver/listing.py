@@ -48,7 +48,7 @@ class Lister:
     """Answers lists of every collection."""
 
     def __init__(self, most: int = 0) -> None:
-        """Pages have `most` objects where clients ask for more, which is a server's right; 0: as many as asked for."""
+        """Pages have at most `most` objects, even if clients ask for more, as the API allows; 0: no limit."""
         self._most = most
         self._snapshots: OrderedDict[tuple[str, int, Scope], tuple[Object, ...]] = OrderedDict()
         self._bodies: OrderedDict[tuple[Any, ...], bytes] = OrderedDict()

@@ -7,8 +7,8 @@
     store.watch("pods")                                changes as they happen; blocks
     store.subscribe(callback)                          every change, in the writer's thread
 
-Everything raises ApiError as the API would answer. Any thread may call; what one writes is seen by
-clients at once.
+All methods raise ApiError as the API would respond.  They may be called from any thread; writes are visible to
+clients immediately.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def now() -> datetime:
 class LiveStore(Store):
     """See the module. `clock` returns timestamps, `new_uid` the uids of created objects.
 
-    With `admission`, `create`, `update` and `patch` judge and complete what they get; `apply` never does.
+    With `admission`, `create`, `update` and `patch` validate objects and fill in defaults; `apply` never does.
     """
 
     def __init__(
@@ -185,7 +185,7 @@ class LiveStore(Store):
         return found
 
     def _create(self, kind: Kind, manifest: Manifest) -> Manifest:
-        # kubectl sends null for what it leaves to the server.
+        # kubectl sends null for fields that it leaves to the server.
         given = manifest["metadata"].items()
         metadata = {name: value for name, value in given if name != "resourceVersion" and value is not None}
         born: dict[str, Any] = {"uid": self._new_uid(), "creationTimestamp": _rfc3339(self._clock())}

@@ -32,7 +32,7 @@ SHUTDOWN_SECONDS = 2.0
 class ServerSettings(NamedTuple):
     """How to listen. Port 0 picks a free one; `bound` is a socket bound by the caller to use instead.
 
-    `version` is the answer of /version; by default the recording's.  `most_per_page` limits the pages of lists.
+    `version` is the response of /version; by default the recording's.  `most_per_page` limits the pages of lists.
     """
 
     host: str = "127.0.0.1"
@@ -142,7 +142,7 @@ class LiveApi:
         return self._listening
 
     def _soon(self, call: Callable[[], object]) -> None:
-        """In the server's own thread."""
+        """Call it in the server's own thread."""
         assert self._running, "`start` comes first"
         self._running[0].call_soon_threadsafe(call)
 

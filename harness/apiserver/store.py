@@ -2,8 +2,8 @@
 
 Theory of operation.  A `Collection` holds one resource: its objects, and a bounded history of `StoreChange`s
 with increasing resourceVersions.  A reader is a `Cursor`, one number, into that shared history, so a thousand
-watchers cost a thousand numbers; what a change looks like on the wire is encoded once and kept with it.
-A reader that falls behind what the history keeps, or asks for what was before it, gets 410 (errors.expired)
+watchers cost a thousand numbers; the wire format of a change is encoded once and kept with it.
+A reader that falls behind the history, or asks for changes from before it, gets 410 (errors.expired)
 and has to list again, as with etcd's compaction.
 
 A resourceVersion is the manifest's own if that increases, so that a recording is served byte for byte; otherwise the
@@ -172,7 +172,7 @@ class Store:
         return max(collection.revision for collection in self.collections.values())
 
     def collection(self, resource: str | Kind) -> Collection:
-        """The collection of a resource; KeyError, in words, for one that is not served."""
+        """The collection of a resource; KeyError with a message if it is not served."""
         return self.collections[kind_of(resource).qualified]
 
     def subscribe(self, subscriber: Callable[[StoreChange], None]) -> Callable[[], None]:

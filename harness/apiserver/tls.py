@@ -39,8 +39,8 @@ def from_files(certificate: str, key: str) -> Tls:
 
 
 def self_signed(host: str) -> Tls:
-    """A certificate of its own authority for `host` and loopback, and where `host` is all addresses for all that this
-    machine has and for its name; the key is on disk only while it is read."""
+    """A certificate signed by its own CA, for `host` and loopback; if `host` means all addresses, for every address
+    and the name of this machine.  The key is on disk only while it is read."""
     with temporary_folder("serve") as folder:
         certificate, key = folder / "cert.pem", folder / "key.pem"
         command = [

@@ -1,7 +1,7 @@
 """Response formats: plain JSON, a Table for kubectl, only metadata; each change is encoded once per format.
 
-Objects are not sent as protobuf: a client that also accepts JSON gets that, others get 406, as from a server without
-it.
+Objects are not sent as protobuf: a client that also accepts JSON gets JSON, others get 406, as from a server that does
+not support protobuf.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One write's way: shapes, defaults, allocation, validation."""
+"""The steps of one write: shapes, defaults, allocation, validation."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from harness.kube.resources import ENDPOINT_SLICES, NODES, SERVICES, Kind, Manif
 
 
 class Admission:
-    """Admits clients' objects to a cluster with these networks of cluster IPs, the first of its first family."""
+    """Admits clients' objects to a cluster with these cluster IP networks, that of the primary family first."""
 
     def __init__(self, service_networks: Sequence[str]) -> None:
         self._networks = {f"IPv{network.version}": network for network in map(ip_network, service_networks)}
 
     def admit(self, kind: Kind, new: Manifest, old: Manifest | None, existing: Iterable[Object]) -> Manifest:
-        """`new` as it is stored; ApiError 400 or 422.
+        """`new` as it is to be stored; ApiError 400 or 422.
 
         `old` is the object that it replaces, `existing` all objects of its kind.
         """

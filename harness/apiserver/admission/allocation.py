@@ -1,7 +1,7 @@
-"""Cluster IPs and node ports: what is taken, and the next free one.
+"""Cluster IPs and node ports: those in use, and the next free one.
 
-Real API servers draw at random.  Here the highest free value is taken, so that the same writes give the same cluster,
-and the low values stay for those who choose their own.
+Real API servers choose at random.  Here the highest free value is allocated, so that the same writes give the same
+cluster, and low values stay free for clients that choose their own.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def taken(services: Iterable[Object]) -> Taken:
         try:
             spec = _decode(service.raw).spec
         except msgspec.ValidationError:
-            continue  # written by the control plane, past admission
+            continue  # written by the control plane, without admission
         found.addresses.update(spec.clusterIPs or [spec.clusterIP])
         found.ports.update((port.protocol, port.nodePort) for port in spec.ports)
         found.ports.add(("TCP", spec.healthCheckNodePort))
@@ -68,7 +68,7 @@ def taken(services: Iterable[Object]) -> Taken:
 def allocated(
     new: dict[str, Any], old: dict[str, Any] | None, others: Taken, networks: Networks
 ) -> tuple[dict[str, Any], list[Cause]]:
-    """The Service with everything that it needs, or why it cannot have it; what it had already is not judged again."""
+    """The Service with all required values allocated, or the errors; values that it already had are not rechecked."""
     spec, before = dict(new["spec"]), (old or {}).get("spec") or {}
     causes = _addresses(spec, before, others.addresses, networks)
     causes += _node_ports(spec, before, others.ports)

@@ -1,4 +1,4 @@
-"""Checks of single values, with the API server's texts (apimachinery/pkg/util/validation)."""
+"""Checks of single values, with the API server's messages (apimachinery/pkg/util/validation)."""
 
 from __future__ import annotations
 
@@ -38,37 +38,37 @@ _SPECIAL = (
 
 
 def shown(value: object) -> str:
-    """A value as messages quote it."""
+    """A value as quoted in messages."""
     return msgspec.json.encode(value).decode()
 
 
 def invalid(field: str, value: object, why: str) -> Cause:
-    """A value that breaks a rule."""
+    """The error for an invalid value."""
     return Cause(field, f"Invalid value: {shown(value)}: {why}")
 
 
 def required(field: str, why: str = "") -> Cause:
-    """A value that is missing."""
+    """The error for a missing value."""
     return Cause(field, "Required value" + (f": {why}" if why else ""), "FieldValueRequired")
 
 
 def forbidden(field: str, why: str) -> Cause:
-    """A value that must not be there."""
+    """The error for a value that must not be set."""
     return Cause(field, f"Forbidden: {why}", "FieldValueForbidden")
 
 
 def duplicate(field: str, value: object) -> Cause:
-    """A value that is there twice."""
+    """The error for a duplicate value."""
     return Cause(field, f"Duplicate value: {shown(value)}", "FieldValueDuplicate")
 
 
 def too_many(field: str, count: int, most: int) -> Cause:
-    """A list that is too long."""
+    """The error for a list that is too long."""
     return Cause(field, f"Too many: {count}: must have at most {most} items", "FieldValueTooMany")
 
 
 def one_of(field: str, value: object, known: Collection[str]) -> list[Cause]:
-    """None, or that the value is not supported."""
+    """The error if the value is not one of the supported ones."""
     if value in known:
         return []
     listed = ", ".join(f'"{each}"' for each in sorted(known))
@@ -123,7 +123,7 @@ def address(field: str, value: str) -> list[Cause]:
 
 
 def outer_address(field: str, value: str) -> list[Cause]:
-    """An address that others can reach: an endpoint's, or an external one."""
+    """An address that must be reachable by others: an endpoint's, or an external one."""
     if causes := address(field, value):
         return causes
     found = ip_address(value)

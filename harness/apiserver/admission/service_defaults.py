@@ -1,4 +1,4 @@
-"""Defaults of a Service, and what an update that leaves it out takes over from the old object.
+"""Defaults of a Service, and the values that an update keeps from the old object if it omits them.
 
 SetDefaults_Service; defaultOnWrite, patchAllocatedValues and dropTypeDependentFields of the Service registry.
 """
@@ -12,7 +12,7 @@ AFFINITY_SECONDS = 10800
 
 
 def complete(new: dict[str, Any], old: dict[str, Any] | None, families: tuple[str, ...]) -> dict[str, Any]:
-    """The Service with defaults, and with the allocated values of `old` that it leaves out."""
+    """The Service with defaults, and with the allocated values of `old` that it omits."""
     spec = {key: value for key, value in (new.get("spec") or {}).items() if value is not None}
     before = (old or {}).get("spec") or {}
     spec = _without_what_the_type_drops(spec, before)
@@ -25,7 +25,7 @@ def complete(new: dict[str, Any], old: dict[str, Any] | None, families: tuple[st
 
 
 def with_status(new: dict[str, Any]) -> dict[str, Any]:
-    """A status of which every ingress with an address has its mode."""
+    """The status with the mode filled in for every ingress with an address."""
     balancer = (new.get("status") or {}).get("loadBalancer") or {}
     ingress = [{"ipMode": "VIP", **each} if each.get("ip") else each for each in balancer.get("ingress") or ()]
     shown = {**balancer, "ingress": ingress} if ingress else balancer
@@ -81,7 +81,7 @@ def _port(port: Spec) -> Spec:
 
 
 def _with_families(spec: Spec, families: tuple[str, ...]) -> Spec:
-    """Normalized addresses, the policy and the families, as far as they follow from each other."""
+    """Normalize the addresses, and fill in policy and families as far as they can be derived from each other."""
     spec = dict(spec)
     if spec.get("clusterIP") and not spec.get("clusterIPs"):
         spec["clusterIPs"] = [spec["clusterIP"]]
@@ -127,7 +127,7 @@ def _node_ports(spec: Spec, before: Spec) -> list[bool]:
 
 
 def _with_kept_values(spec: Spec, before: Spec) -> Spec:
-    """Addresses and node ports that the update leaves out stay; a node port by its port and protocol."""
+    """Keep addresses and node ports that the update omits; node ports are matched by port and protocol."""
     spec = dict(spec)
     if before.get("type", "ClusterIP") != "ExternalName" and not spec.get("clusterIP") and not spec.get("clusterIPs"):
         spec |= {key: before[key] for key in ("clusterIP", "clusterIPs") if before.get(key)}

@@ -1,4 +1,4 @@
-"""The types of the fields that a proxy reads; what differs from them is answered with 400, before any rule applies."""
+"""The types of the fields that a proxy reads; values of other types are answered with 400, before validation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Defaults of an EndpointSlice, and what is wrong with one (discovery/validation)."""
+"""Defaults and validation of an EndpointSlice (discovery/validation)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_ENDPOINTS, MOST_ADDRESSES, MOST_PORTS, MOST_HINTS = 1000, 100, 100, 8
 
 
 def complete(new: dict[str, Any]) -> dict[str, Any]:
-    """With every port's name and protocol, and a list of endpoints."""
+    """The slice with a name and protocol for every port, and a list of endpoints."""
     ports = [{"name": "", "protocol": "TCP", **_given(port)} for port in new.get("ports") or ()]
     return {**new, "endpoints": new.get("endpoints") or [], "ports": ports}
 
