@@ -178,7 +178,7 @@ def _gate_needs(fail_on: float | None, baseline: str | None, history_path: str |
 
 
 def _in_vm(kernel: str, folder: str, outputs: Sequence[str | None], pytest_options: Sequence[str]) -> None:
-    """Does not return if the run is one in a virtual machine."""
+    """Run in a virtual machine and exit, if `kernel` selects one."""
     if kernel == "netns":
         return
     if pytest_options:
@@ -229,7 +229,7 @@ def _run(rows: list[BenchRow], campaign: Campaign, subjects: Subjects, options: 
 
 
 def _reporter(left: list[BenchRow], progress: Progress, now: list[str]) -> Report:
-    """Weights of the rows that this run has measured; the estimate follows from them."""
+    """Reports progress by the weights of the rows measured so far, on which the estimate is based."""
     done = [0]
 
     def report(what: BenchRow | str, finished: bool) -> None:

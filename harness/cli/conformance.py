@@ -1,4 +1,4 @@
-"""`harness conformance`: a service proxy against the corpus of cases."""
+"""`harness conformance`: verifies a service proxy against the corpus of cases."""
 
 from __future__ import annotations
 

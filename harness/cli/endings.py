@@ -1,4 +1,4 @@
-"""How any command ends when something outside of it goes wrong: one line and an exit code, whatever it did."""
+"""Ends any command that fails for an external reason with one line and an exit code."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
 def prepare() -> None:
     """Make SIGTERM unwind the stack, so that files are cleaned up, and open closed standard streams on /dev/null.
 
-    A file that is opened would get their descriptors otherwise.
+    Otherwise the next opened files would get their descriptors.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -37,12 +37,12 @@ def prepare() -> None:
 
 
 class Ending(click.ClickException):
-    """A command's end in one line and an exit code, for what no `Failure` says by itself."""
+    """Ends a command with one line and an exit code, for errors that are not a `Failure`."""
 
     def __init__(self, message: str, exit_code: int, prefix: str = "error: ") -> None:
         super().__init__(message)
         self._prefix = prefix
-        self.exit_code = exit_code  # type: ignore[misc]  # click declares it of the class
+        self.exit_code = exit_code  # type: ignore[misc]  # click declares it as a class attribute
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Report an error as click does, in this project's format."""
@@ -51,9 +51,9 @@ class Ending(click.ClickException):
 
 @contextlib.contextmanager
 def reported() -> Iterator[None]:
-    """A missing Python package, a file or stream that fails, an interruption: one line, never a traceback.
+    """Report a missing Python package, a failed file or stream, or an interruption in one line, never a traceback.
 
-    A reader that has gone away is click's, which ends silently.
+    A closed pipe is left to click, which ends silently.
     """
     try:
         try:
@@ -91,7 +91,7 @@ def reported() -> Iterator[None]:
 def _end(line: str, code: int) -> None:
     with contextlib.suppress(OSError):
         click.echo(line, err=True)
-    # Unwritten output must not be tried again as the interpreter ends.
+    # Unwritten output must not be retried when the interpreter exits.
     with contextlib.suppress(OSError, ValueError):
         sys.stdout = open(os.devnull, "w")
     sys.exit(code)

@@ -104,7 +104,7 @@ def _application(source: str, result: str | None) -> web.Application:
 
 
 async def _serve(application: web.Application, port: int) -> None:
-    """Until a signal comes."""
+    """Serve until a signal arrives."""
     from aiohttp import web
 
     stop, loop = asyncio.Event(), asyncio.get_running_loop()

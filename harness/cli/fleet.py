@@ -161,7 +161,7 @@ def selected(text: str, names: Sequence[str], option: str) -> list[str]:
 
 
 def computed(task: Asked, workers: int | None, scheduler: str | None) -> Done:
-    """All views, wherever they are to be computed; ends the command if a kernel in memory refuses a program."""
+    """Compute all views, on workers or a scheduler; ends the command if an in-memory kernel rejects a program."""
     from engine.kernel.base import KernelError
     from harness.fleet import spread
 

@@ -1,4 +1,4 @@
-"""`--follow`, shared by all commands that have it: runs until Ctrl-C or SIGTERM, then ends in good order."""
+"""`--follow`, shared by all commands that have it: runs until Ctrl-C or SIGTERM, then ends cleanly."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ iptables -t nat -N KUBE-PLAN-PROBE 2>/dev/null || variant=-legacy
 iptables -t nat -X KUBE-PLAN-PROBE 2>/dev/null || true
 """
 _PREPARATIONS = {"iptables": (_VARIANT,), "ipvs": (_VARIANT, _MODULE)}
-"""By mode, what the script does first."""
+"""The first commands of the script, by mode."""
 
 EXAMPLES = """\b
 Examples:

@@ -88,7 +88,7 @@ class Progress:
             sys.stderr.write(f"{_CLEAR}{line}" if self._live else f"{line}\n")
             sys.stderr.flush()
             self._news.wait(between)
-            self._news.clear()  # before `_ended` is looked at, which is set first
+            self._news.clear()  # before `_ended` is checked, which is set first
         self.clear()
 
     def clear(self) -> None:

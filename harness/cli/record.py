@@ -174,7 +174,7 @@ def _topic(choices: dict[str, Any]) -> Address | None:
 
 
 def _selectors(texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """By resource; a bare selector applies to all resources but Nodes, whose labels are unrelated."""
+    """Selectors by resource; a bare one applies to all resources but Nodes, whose labels are unrelated."""
     found: dict[str, str] = {}
     for text in texts:
         resource, colon, selector = text.partition(":")

@@ -1,4 +1,4 @@
-"""`harness shrink`: the least of a recording that a command still fails with."""
+"""`harness shrink`: reduces a recording to the smallest part with which a command still fails."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ _KEY = "harness.verbosity"
 
 @dataclass
 class Verbosity:
-    """How much a command says; `data` is standard output for what a program reads, which -q leaves open."""
+    """How much a command prints; `data` is standard output for machine-readable data, which -q does not suppress."""
 
     quiet: bool = False
     verbose: bool = False
@@ -23,7 +23,7 @@ class Verbosity:
 
 
 def with_verbosity(command: click.Command) -> click.Command:
-    """The command, or every command of the group, with the two options; one that runs a command keeps to its own."""
+    """Add the two options to the command, or to every command of the group, except those that run another command."""
     if isinstance(command, click.Group):
         for each in command.commands.values():
             with_verbosity(each)
@@ -74,6 +74,6 @@ def asked() -> Verbosity:
 
 
 def say(text: str, err: bool = False) -> None:
-    """A line of the page, wherever the page goes."""
+    """Print a line of the human-readable output, unless -q is given."""
     if not asked().quiet:
         click.echo(text, err=err)
