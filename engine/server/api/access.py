@@ -1,8 +1,8 @@
 """Loads the `kubernetes` client's code for kubeconfigs and pods, without its models.
 
-Its packages import some 800 modules when they are first touched, which takes most of a second; the four that read
-credentials need two names of them.  So they are imported into packages that are empty otherwise, as a copy of their
-own: code that imports `kubernetes` later gets all of it, as usual.
+Importing its packages loads some 800 modules, which takes most of a second; the four modules that read credentials
+need only two names of them.  So private copies of these four are imported into otherwise empty packages: code that
+imports `kubernetes` later gets the complete package, as usual.
 """
 
 from __future__ import annotations

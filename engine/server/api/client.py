@@ -141,7 +141,7 @@ class ApiClient:
                 response.close()  # a connection read to its end is back in the pool already
 
     def _headers(self, body: bool) -> dict[str, str]:
-        """Credentials may be asked of a plugin each time, which may fail: ConfigException."""
+        """The headers; a plugin may be called for credentials each time, which may fail: ConfigException."""
         headers = {"Accept": "application/json", "User-Agent": "proxy-engine"}
         if body:
             headers["Content-Type"] = "application/json"

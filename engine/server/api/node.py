@@ -1,4 +1,4 @@
-"""Waits for the data of the own Node object that a start needs: addresses and pod CIDRs (CFG-20, DET-02)."""
+"""Waits for the data of this node's Node object needed at start: addresses and pod CIDRs (CFG-20, DET-02)."""
 
 from __future__ import annotations
 

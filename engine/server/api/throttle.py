@@ -31,7 +31,7 @@ class Throttle:
         """Wait until this request may be sent; requests are served in order."""
         with self._lock:
             now = self._clock()
-            # After an idle time the bucket holds at most a burst.
+            # After an idle period the bucket holds at most a burst.
             turn = max(self._next, now - self._ahead * self._seconds_each)
             self._next = turn + self._seconds_each
         if turn > now:

@@ -26,7 +26,7 @@ from engine.server.runtime.logs import get_log
 PAGE = 2500
 """Objects per page: lists of 10,000 Services and their slices stay within the default burst of requests."""
 ANY_VERSION = "0"
-"""List from the API server's watch cache, as informers do first: many nodes that start put no load on etcd."""
+"""List from the API server's watch cache, as informers do first, so that many starting nodes put no load on etcd."""
 WATCH_SECONDS = 300
 """The server ends a watch after this time, up to twice as long (client-go's values)."""
 _BACKOFF_SECONDS, _BACKOFF_LIMIT_SECONDS = 0.8, 30.0

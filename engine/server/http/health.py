@@ -1,7 +1,7 @@
 """Whether the proxy is up to date, and whether its node should get traffic (HC-06, HC-09). No I/O.
 
 A family is healthy if no update is pending, or the oldest one has been pending for less than twice the sync
-period: an idle proxy is healthy, also without an API server (INV-02), but not if the server answers 401.
+period: an idle proxy is healthy, even without an API server (INV-02), but not if the server answers 401.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Servers whose start is retried every few seconds, or ends the process if configured (HC-11)."""
+"""Servers whose start is retried every few seconds; if configured, a failure ends the process instead (HC-11)."""
 
 from __future__ import annotations
 

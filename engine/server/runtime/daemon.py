@@ -67,7 +67,7 @@ class ThreadEnded(RuntimeError):
 
 
 NODE_NEEDED_SINCE = (1, 34)
-"""Since this version a node is not eligible for traffic before its Node was received (HC-09a)."""
+"""Since this version a node is not eligible for traffic until its Node has been received (HC-09a)."""
 
 
 class ConfigurationChanged(RuntimeError):

@@ -102,7 +102,7 @@ class Loop:
         self.put(partial(self._request, full, families))
 
     def stop(self) -> None:
-        """End `run` soon, without regard to queued work."""
+        """End `run` soon, even if work is queued."""
         self._stopped = True
         self._inbox.put(lambda: None)
 
