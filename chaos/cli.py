@@ -220,7 +220,7 @@ def run(
 
 
 def _require_own_lab(kernel: str, external: str | None, lab: str | None, elsewhere: bool) -> None:
-    """UsageError for what only a lab that the run starts itself can do."""
+    """UsageError for options that require a lab started by the run itself."""
     if external and lab:
         raise click.UsageError("--external needs a lab started by the run: a running lab already has its proxies")
     if kernel != "netns" and elsewhere:
@@ -241,7 +241,7 @@ class _Live:
         self._session = session
 
     def line(self) -> str:
-        """The text of this moment."""
+        """The current text."""
         if self._session is None or self._session.ended:
             return "starting or ending"
         done, planned = self._session.share_done

@@ -1,4 +1,4 @@
-"""The load that an experiment asks for.  Pure."""
+"""The load requested by an experiment.  Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How an experiment is run, apart from what its file says: seed, mode, folder, and where it takes place."""
+"""The options of a run that are not part of the experiment's file: seed, mode, folder, and where it takes place."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ KEY = "kube-proxy-harness"
 
 
 def from_variables(variables: Mapping[str, str]) -> RunOptions:
-    """The options of a run by Chaos Toolkit's own `chaos run`, which has none for them: from environment variables.
+    """The options of a run by Chaos Toolkit's own `chaos run`, which has no flags for them: from environment variables.
 
     CHAOS_SEED, CHAOS_MODE, CHAOS_OUT (folder), CHAOS_LAB (folder), CHAOS_WEB_UI (1), CHAOS_KUBE (`KubeOptions` as
     JSON); ValueError for an invalid one.

@@ -54,7 +54,7 @@ class Performed(msgspec.Struct):
 
     `injected`: whether all evidence was observed; `missing`: the evidence that was not; `in_force_seconds`: from the
     evidence to the check just before the heal (None: no longer in force), of `asked_seconds`; `healed`: whether the
-    cluster was observed to be restored; `settled`: when everything had followed; `errors`: the target's messages.
+    cluster was observed to be restored; `settled`: when everything had converged; `errors`: the target's messages.
     `engines_back`: when all engines were first healthy and followed the API after the heal; `kernels`: by node, the
     differences of its kernel state from the API then, None if it cannot be read.
     """

@@ -61,10 +61,10 @@ class ChaosStage(Protocol):
         """By node, differences of its complete kernel state from the API; None: not observable from here."""
 
     def restore(self) -> None:
-        """Restore what a fault removed without restoring it, once it is known whether nodes had removed it."""
+        """Restore objects that faults removed for good, once it is known whether the nodes had removed them too."""
 
     def usage(self) -> dict[str, EngineUsage]:
-        """By node, what its engine has used; empty: not observable from here."""
+        """By node, the resources used by its engine; empty: not observable from here."""
 
     def facts(self) -> StageFacts:
         """Its part of run.json."""

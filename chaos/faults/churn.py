@@ -38,7 +38,7 @@ class EndpointChurn(Fault, frozen=True):
 
 
 ONE_BY_ONE, PAUSE_SECONDS = 5, 0.4
-"""The last Services come with a pause between them that shows as one between syncs, unless syncs have a longer one."""
+"""The last Services are added with pauses that also appear between syncs, unless minSyncPeriod is longer."""
 
 
 class ServiceChurn(Fault, frozen=True):

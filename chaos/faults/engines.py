@@ -78,7 +78,7 @@ class _Rules(_Fault, frozen=True):
 
     @classmethod
     def command(cls, mode: Mode) -> str:
-        """For a shell; it fails unless it has done what it is for.  "" if the mode has no rules."""
+        """A shell command, which fails unless it takes effect; "" if the mode has no rules."""
         raise NotImplementedError  # every fault of rules has its own
 
     def choose(self, cluster: Cluster, rng: Random) -> Chosen:

@@ -49,8 +49,8 @@ class Bucket(NamedTuple):
 class FollowedChange(NamedTuple):
     """The slowest of several changes of one kind, close together, that a node's kernel had to follow.
 
-    `lag` is how long it took; if it had not `followed` when the change was undone or no longer waited for, how long
-    until then.
+    `lag` is the time it took; if it had not `followed` when the change was undone or the wait ended, the time until
+    then.
     """
 
     node: str

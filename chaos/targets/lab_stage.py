@@ -50,7 +50,7 @@ class LabStage:
         self._kafka: KafkaLog | None = None
 
     def open(self, experiment: Experiment, seed: int, folder: Path, report: Callable[[str], None]) -> Plan:
-        """Lab up."""
+        """Start the lab, or attach to the running one."""
         if self._attach:
             experiment = attached(experiment, self._attach)
         self._experiment, self._seed, self._report = experiment, seed, report
@@ -145,7 +145,7 @@ class LabStage:
 def _lab_folder(folder: Path) -> Iterator[Path]:
     """In the run's folder; in a virtual machine, whose shared folders cannot hold sockets, copied there at the end.
 
-    QEMU creates a socket there, refuses to open it for its owner and mode to be set, removes it, and reports ENXIO.
+    QEMU creates a socket there, cannot open it to set its owner and mode, removes it, and reports ENXIO.
     """
     if not vm.inside():
         yield folder / "lab"

@@ -71,7 +71,7 @@ def wherever(failure: LostRequest, facts: Facts) -> str:
     if failure.flow.endswith("-kept") and _ended(failure, facts, limit):
         return STAYED
     if "-udp" not in failure.flow and failure.older and failure.cause in CUT:
-        return REUSED  # proxies remove stale flows of UDP alone (CT-04): one of TCP may outlive its endpoint
+        return REUSED  # proxies remove stale flows of UDP only (CT-04): a TCP flow may outlive its endpoint
     return ""
 
 
@@ -103,7 +103,7 @@ def kept_since(failure: LostRequest, done: Performed) -> bool:
 def moved(failure: LostRequest, done: Performed) -> bool:
     """Whether the balancer may have moved its connection: when it removed a node, or added it again after the heal.
 
-    All flows are hashed anew then, also those over other nodes; nothing waits for it to add the node.
+    All flows are rehashed then, including those over other nodes; the run does not wait until it adds the node.
     """
     if done.fault not in REBALANCING or not failure.flow.startswith("balancer-") or failure.cause not in CUT:
         return False
@@ -132,7 +132,7 @@ def _touches(failure: LostRequest, nodes: tuple[str, ...], facts: Facts) -> bool
 
 
 def _offered(facts: Facts, pod: str, at: float, limit: float) -> bool:
-    """Whether kernels may have routed to the pod then: it was a ready endpoint, or had been until a moment before."""
+    """Whether kernels may have routed to the pod then: it was a ready endpoint, or had been until shortly before."""
     return any(began <= at <= end + limit for began, end in facts.offered.get(pod, ()))
 
 

@@ -23,7 +23,7 @@ class Finding(msgspec.Struct):
     `in_force_seconds` is from the first evidence to the check just before the heal, None if it was over by then.
     `nodes_followed` is, by node, when its kernel had followed the last change caused by the fault before the heal
     (None: it never did); `slowest_node_seconds` is the longest time, at least, from a change of the slices to a kernel;
-    `never_followed` lists the nodes that had not followed a change when it was undone or no longer waited for.
+    `never_followed` lists the nodes that had not followed a change when it was undone or the wait ended.
     `lost_after_convergence` counts requests to a pod that were due more than the grace period after the last kernel had
     removed it.  `lost_by_account` counts losses by the effect that made them unavoidable, `unaccounted` counts the
     others; `bounds` are the minimum and maximum that the fault can account for, by the `arithmetic`.

@@ -1,8 +1,8 @@
 """How long nodes' kernels took to follow changes of the slices, and which changes they did not follow.  Pure.
 
 For a node that could not follow (engine down, network cut, API unavailable) time counts from when it could again.  A
-change that was undone, or no longer waited for, before a node followed it is late if more than the limit had passed,
-and otherwise unknown.
+change that was undone, or for which the wait ended, before a node followed it is late if more than the limit had
+passed, and otherwise unknown.
 """
 
 from __future__ import annotations
@@ -137,9 +137,9 @@ def rewriting(facts: Facts) -> Judgement | None:
 
 
 SAME_SYNC_SECONDS, PACING_SLACK, TOO_SHORT = 0.25, 0.1, 3
-"""Transactions this close belong to one sync; the share by which a pause may appear shorter than it was; how many that
-are shorter still are no accident: a loaded machine may announce one sync late, so that the next one seems too soon, but
-not again and again, and not by half the period."""
+"""Transactions this close belong to one sync; the share by which a pause may appear shorter than it was; the number of
+even shorter pauses that is no coincidence: a loaded machine may announce one sync late, so that the next one seems too
+early, but not repeatedly, and not by half the period."""
 SETTLING_SECONDS = 2.0
 """After such a fault the first pauses are ignored."""
 

@@ -70,7 +70,7 @@ def judge(folder: Path) -> Verdict:
         facts = read_facts(folder)
     except (FactsError, ValueError) as error:
         reason = read_reason(folder)
-        # A run that could not begin, or was interrupted before it did, has written none: its reason says all.
+        # A run that could not begin, or was interrupted before it did, has written none: its reason suffices.
         problems = [str(error)] if not reason else [reason] if not has_facts(folder) else [reason, str(error)]
         return Verdict(None, problems=problems, experiment=_title(folder))
     return judge_facts(facts)

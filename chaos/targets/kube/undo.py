@@ -24,7 +24,7 @@ class HealError(ValueError):
 
 
 class Undo(msgspec.Struct, frozen=True):
-    """How one change is taken back: `kind` is node, scale, condition or exec; `target.put_back` does it."""
+    """How to undo one change: `kind` is node, scale, condition or exec; `target.put_back` does it."""
 
     key: str
     kind: str
