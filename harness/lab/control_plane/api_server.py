@@ -28,7 +28,7 @@ class ApiServer:
         self._storm: asyncio.Task[None] | None = None
 
     async def set(self, kind: str, seconds: float = 1.0, every_seconds: float = 1.0) -> None:
-        """Inject a fault: `seconds` is the delay of `slow`, `every_seconds` the pause of `drop` and `gone`."""
+        """Inject a fault: `seconds` is the delay of `slow`, `every_seconds` the interval of `drop` and `gone`."""
         if kind not in FAULTS:
             raise ValueError(f"{kind!r} is not a fault of the API; choose from {', '.join(FAULTS)}")
         if kind == "down":

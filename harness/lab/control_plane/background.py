@@ -11,7 +11,7 @@ def add_background(store: Store, services: int, seed: int) -> None:
     """Add Services and their slices to the store."""
     if not services:
         return
-    from harness.log.synth import (  # most labs have none, and it takes as long to import as to start
+    from harness.log.synth import (  # imported late, as most labs have none and the import is slow
         SynthOptions,
         generate,
     )
