@@ -58,8 +58,8 @@ def needs_vm(kind: str, mode: str) -> bool:
 def open_kernel(kind: str, mode: str, variant: str | None = None, packets: bool = False) -> Iterator[ReplayTarget]:
     """Open a kernel; `kind` is auto, netns, memory or host, as virtual machines run whole commands.
 
-    `variant`: the variant of tools, for mode iptables only; None to detect it.  `packets`: whether to surround a
-    throwaway namespace with pods and an outside.  Raises KernelUnavailable.
+    `variant`: the variant of tools, for mode iptables only; None to detect it.  `packets`: whether to connect a
+    throwaway namespace to others for pods and external clients.  Raises KernelUnavailable.
     """
     asked = mode_of(mode)
     if kind == "memory":
@@ -103,7 +103,7 @@ def _namespace(mode: Mode, packets: bool = False) -> Iterator[Place]:
 
 
 def _surrounded(mode: Mode, stack: ExitStack) -> Place | None:
-    """A node between pods and an outside; None if links cannot be created, or if the mode uses sockets, not rules."""
+    """A node connected to pods and external clients; None without links, or if the mode uses sockets, not rules."""
     if not mode.translates:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Cuts a recording into batches on its own clock: the contents of a sync never depend on the machine.
+"""Divides a recording into batches on its own clock: the contents of a sync never depend on the machine.
 
 The initial list is one batch.  After it, an event is due at once unless the last sync was due less
 than `min_sync_period` earlier; all events up to that moment share the batch (SYNC-02).

@@ -128,7 +128,7 @@ def changes(before: Saved, after: Saved) -> Changes:
 
 
 def _pairs(before: Saved, after: Saved) -> list[tuple[str, ReplayResult | ChaosVerdict, ReplayResult | ChaosVerdict]]:
-    """Pairs of results by mode; if both have a single mode, these are paired whatever the modes."""
+    """Pairs of results by mode; if both have a single mode, these are paired even if they differ."""
     if len(before.results) == len(after.results) == 1:
         (old, one), (new, other) = next(iter(before.results.items())), next(iter(after.results.items()))
         return [(old if old == new else f"{old}, {new}", one, other)]

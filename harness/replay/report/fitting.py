@@ -1,4 +1,4 @@
-"""A table where it fits with whole words, else the same as a list: for terminals of any width."""
+"""Prints a table if it fits without breaking words, else as a list: for terminals of any width."""
 
 from __future__ import annotations
 
