@@ -3,7 +3,7 @@
     namespace pods  <--veth-->  namespace node  <--veth-->  namespace outside
     (pods, endpoints)           (rules, addresses)          (external clients, pods of other nodes)
 
-The other namespaces have no addresses: the harness plays every address there, reading and writing
+The other namespaces have no addresses: the harness acts as every address there, reading and writing
 whole packets.  So any source address and SCTP can be used, and no kernel answers by itself.
 """
 
