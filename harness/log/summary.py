@@ -87,7 +87,7 @@ def _finish(summary: Summary, counts: Counter[tuple[str, str]], listed: int, las
 
 
 def _services(state: State) -> dict[str, int]:
-    """Number of Services at the end by type, headless ones apart."""
+    """Number of Services at the end by type, with headless ones counted separately."""
     found = Counter(
         _service_type(_decode(raw).spec or _Spec())
         for (resource, *_), raw in state.objects.items()

@@ -2,7 +2,7 @@
 
     kafka://HOST:PORT[,HOST:PORT]/TOPIC[?config=FILE&from=POSITION&until=POSITION]
 
-Settings come in the words of Kafka's own client.properties or of kafka-python; FILE, or the environment
+Settings have the names of Kafka's own client.properties or of kafka-python; FILE, or the environment
 variable HARNESS_KAFKA_CONFIG, names such a file.
 """
 

@@ -2,7 +2,7 @@
 
 Two addresses that share exactly their first n bits share exactly n bits afterwards (Xu, Fan, Ammar,
 Moon: "Prefix-preserving IP address anonymization", 2002), so families, subnets and containment are preserved.
-Each bit is flipped or not by a pseudorandom function of the bits before it.  Bits that lead to a
+Each bit is flipped or not by a pseudorandom function of the bits before it.  Bits on the path to a
 special-purpose range (10.0.0.0/8, fd00::/8, ...) are not flipped: such ranges map onto themselves, and
 addresses outside stay outside.
 """

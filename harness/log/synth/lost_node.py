@@ -8,7 +8,7 @@ from harness.log.synth.world import SyntheticCluster
 
 
 def node_lost(world: SyntheticCluster) -> Story:
-    """A node stops reporting: its endpoints go unready, then it is deleted and its pods replaced."""
+    """A node stops reporting: its endpoints become unready, then it is deleted and its pods are replaced."""
     if len(world.alive_nodes) < 2:
         return
     node = world.alive_nodes.pop(world.rng.randrange(len(world.alive_nodes)))
@@ -33,7 +33,7 @@ def _unready(world: SyntheticCluster, service: Service, node: int) -> Story:
 
 
 def _replace(world: SyntheticCluster, service: Service, node: int) -> Story:
-    """Swap the Service's endpoints on node number `node` for pods elsewhere, slice by slice."""
+    """Replace the Service's endpoints on node number `node` by pods on other nodes, slice by slice."""
     for piece in list(service.slices):
         hit = [one for one in piece.endpoints if one.node == node]
         if hit and service.alive and piece in service.slices:

@@ -23,7 +23,7 @@ class SyntheticCluster:
     """All state of one recording. Manifests are generated per change, and not kept."""
 
     def __init__(self, options: SynthOptions) -> None:
-        """An empty cluster with its nodes; Services come with `add_service`."""
+        """A cluster with only its nodes; Services are added with `add_service`."""
         self.options = options
         self.rng = random.Random(options.seed)
         self.names = Names(self.rng, options.seed, options.services)

@@ -83,7 +83,7 @@ class Slice(msgspec.Struct):
 
 
 def node_addresses(letter: str) -> dict[int, list[str]]:
-    """Internal addresses by IP version: two of each, where the second is in a network of its own."""
+    """Internal addresses by IP version: two of each, the second one in a separate network."""
     number = _NUMBERS[letter]
     return {
         4: [f"192.168.1.{number}", f"192.168.101.{number}"],
