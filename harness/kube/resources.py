@@ -13,7 +13,7 @@ class Kind(NamedTuple):
     """One resource of one group and version, with its discovery information.
 
     `fields` are the field selectors beside metadata.name and metadata.namespace; `status`: status is a subresource
-    of its own; `recorded`: recordings carry it; `atomic` are lists that a strategic merge patch replaces whole,
+    of its own; `recorded`: recordings contain it; `atomic` are lists that a strategic merge patch replaces whole,
     although lists of that name merge in other resources.
     """
 
