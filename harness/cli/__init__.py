@@ -68,7 +68,7 @@ def _help(name: str) -> str:
     module, function = _where(name)
     spec = find_spec(module)
     source = Path(spec.origin).read_text() if spec and spec.origin else ""
-    # Not by `ast`: parsing every command takes as long as all else that --help does.
+    # Not with `ast`: parsing every command takes as long as the rest of --help.
     found = re.search(rf'^def {re.escape(function)}\(.*?^    """(.*?)"""', source, re.DOTALL | re.MULTILINE)
     return cleandoc(found[1]) if found else ""
 
