@@ -4,7 +4,7 @@
       - name: kube-proxy-harness
         provider: {type: python, module: chaos.control}
 
-Options come with Chaos Toolkit's configuration (`chaos.runner`); when its own `chaos run` runs the experiment, from
+Options come from Chaos Toolkit's configuration (`chaos.runner`); when its own `chaos run` runs the experiment, from
 environment variables (`chaos.options`).
 """
 

@@ -23,7 +23,7 @@ def _ignore(session: ChaosSession) -> None:
 class RunOptions(NamedTuple):
     """The options of one run.
 
-    Chaos Toolkit hands them to the control as the value of its configuration's key `KEY`; they never pass through the
+    Chaos Toolkit passes them to the control as the value of its configuration's key `KEY`; they never pass through the
     environment of this process.
     """
 

@@ -19,7 +19,7 @@ NETEM = ("sh", "-c", "tc qdisc add dev lo root netem delay 1ms && tc qdisc del d
 
 @contextmanager
 def _refusals() -> Iterator[None]:
-    """The lab's errors as a target's."""
+    """Convert the lab's errors to the target's."""
     try:
         yield
     except LabError as error:

@@ -27,7 +27,7 @@ from chaos.verdict.facts import Facts, Second
 
 DEVIATIONS, FEW = 4.0, 3.0
 CROSSINGS = 12
-"""How many packets of one request may cross one node."""
+"""The maximum number of packets of one request that cross one node."""
 ONE_DEATH = having(Effect.ONE_DEATH)
 
 

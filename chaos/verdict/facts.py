@@ -161,7 +161,7 @@ class Facts(msgspec.Struct):
 
 
 def has_facts(folder: Path) -> bool:
-    """Whether the run has written its facts, whatever is in them."""
+    """Whether the run has written its facts, valid or not."""
     return (folder / "run.json").exists()
 
 

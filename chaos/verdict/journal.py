@@ -17,7 +17,7 @@ JOURNAL = "journal.json"
 
 
 def write_journal(folder: Path, journal: object) -> None:
-    """Into the run's folder."""
+    """Write the journal to the run's folder."""
     (folder / JOURNAL).write_bytes(msgspec.json.format(msgspec.json.encode(journal, enc_hook=str), indent=1))
 
 

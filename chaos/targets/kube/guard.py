@@ -52,7 +52,7 @@ def _step(step: PlannedFault, scene: Scene, settings: KubeSettings, options: Kub
 
 
 def _outlives(step: PlannedFault) -> bool:
-    """Whether a pod is killed and also changed otherwise, which deleting it cannot replace."""
+    """Whether a pod is killed and also disturbed in another way, which deleting the pod cannot stand in for."""
     hits = Counter(op.arguments["pod"] for op in step.script.inject if op.name in HITS)
     killed = {op.arguments["pod"] for op in step.script.inject if op.arguments.get("number") == "SIGKILL"}
     return any(hits[pod] > 1 for pod in killed)

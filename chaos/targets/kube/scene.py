@@ -51,7 +51,7 @@ class NodeView(msgspec.Struct, frozen=True):
 class Scene(msgspec.Struct, frozen=True):
     """`pods` are the Service's, `others` the other pods of the allowed namespaces; `deployment` is "" if unknown.
 
-    `service` is as a load's spec has it, `selector` is the Service's own.
+    `service` has the form of a load's spec, `selector` is the Service's own.
     """
 
     server: str
@@ -123,7 +123,7 @@ def node_view(manifest: dict[str, Any], address_type: str) -> NodeView:
 
 
 def service_view(manifest: dict[str, Any], settings: KubeSettings) -> ServiceStatus:
-    """The Service as a load's spec has it: `web`, with ports by the flows' names."""
+    """The Service in the form of a load's spec: `web`, with ports by the flows' names."""
     spec = manifest["spec"]
     ports = spec.get("ports") or []
     found: dict[str, PortStatus] = {}

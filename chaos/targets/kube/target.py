@@ -193,7 +193,7 @@ class KubeTarget:
                 return sum(p.ready and not p.terminating for p in pods) >= len(self._scene.pods)
             case _, "ok":
                 return not there or ready
-        return there and not ready  # a failing or hanging probe is observed by the readiness that the kubelet reports
+        return there and not ready  # a failing or hanging probe shows in the readiness that the kubelet reports
 
     def pods(self) -> tuple[PodView, ...]:
         """The Service's pods now; CallError."""
