@@ -1,4 +1,4 @@
-"""The specification of a load, as JSON: where it runs, what it sends, and at which rate."""
+"""The specification of a load, as JSON: where it runs, what it sends, and at what rate."""
 
 from __future__ import annotations
 
