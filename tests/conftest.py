@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections import Counter
 from collections.abc import Sequence
 
@@ -15,6 +16,10 @@ from harness.places.namespace import Namespace, NamespaceError
 os.environ["HARNESS_PROGRESS"] = "none"  # how busy the machine is must not change what a command says
 
 add_sbin()
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A background process of a shell ignores Ctrl-C, and so would every command that a test starts and interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["tests.in_vm"]
 

@@ -13,7 +13,6 @@ import psutil
 import pytest
 
 from tests.in_vm import why_not
-from tests.lab.conftest import interruptible
 from tests.waiting import until as eventually
 
 
@@ -47,7 +46,7 @@ def session(folder: Path, *options: str) -> subprocess.Popen[bytes]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     settings = {**kept, "TMPDIR": str(folder / "tmp"), "PYTHONPATH": os.getcwd()}
     return subprocess.Popen(
-        [*command, "--basetemp", folder / "base"], env=settings, preexec_fn=interruptible,
+        [*command, "--basetemp", folder / "base"], env=settings,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ import pytest
 
 from harness.log import open_source
 from harness.log.state import State, folded
-from tests.lab.conftest import interruptible, marked
+from tests.lab.conftest import marked
 from tests.waiting import until as eventually
 
 pytestmark = [pytest.mark.usefixtures("kernel_namespaces"), pytest.mark.xdist_group("gate")]
@@ -29,7 +29,6 @@ def run_until(tmp_path: Path, line: str, number: signal.Signals) -> tuple[int, s
     command = [sys.executable, "-u", "-m", "harness", "chaos", "run", str(tmp_path / "kill.yaml")]
     process = subprocess.Popen(
         [*command, "--out", str(tmp_path / "run")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        preexec_fn=interruptible,
     )  # fmt: skip
     printed = ""
     for said in process.stdout:

@@ -81,7 +81,7 @@ def test_a_replay_shows_its_first_figure_while_it_still_checks(monkeypatch):
     monkeypatch.setattr(progress, "LINES", (0.0, 0.001))
     monkeypatch.setattr("sys.stderr", shown)
     result = replay._run("recordings/demo.jsonl", ReplayOptions(), "memory", None, None)
-    assert f"; initial convergence {result['initial']['seconds']:.3f} s" in shown.getvalue()
+    assert f"; initial convergence {result.initial.seconds:.3f} s" in shown.getvalue()
 
 
 def test_reading_counts_by_bytes_and_every_step_by_itself():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -38,8 +37,3 @@ def marked(folder: Path) -> list[str]:
         if str(folder).encode() in words and int(entry.name) != os.getpid():
             found.append(entry.name)
     return found
-
-
-def interruptible() -> None:
-    """A background process of a shell, as tests may run in, ignores Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -17,16 +17,16 @@ from harness.lab.launch import lab, start, stop
 from harness.lab.topology import LabOptions
 from tests.waiting import until as eventually
 
-from .conftest import curl, interruptible, marked
+from .conftest import curl, marked
 
 pytestmark = [pytest.mark.usefixtures("kernel_namespaces"), pytest.mark.xdist_group("lab")]
 SMALL = LabOptions(nodes=1, pods=1)
 
 
-def up(folder: Path, **more) -> subprocess.Popen:
+def up(folder: Path) -> subprocess.Popen:
     """`harness lab up` as a process of its own."""
     command = [sys.executable, "-m", "harness", "lab", "up", "--nodes", "1", "--pods", "2", "--lab", str(folder)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def up(folder: Path, **more) -> subprocess.Popen:
     ],
 )
 def test_a_start_that_is_interrupted_leaves_nothing_running(tmp_path, line, number, code):
-    process = up(tmp_path / "lab", preexec_fn=interruptible)
+    process = up(tmp_path / "lab")
     for printed in process.stderr:
         if line in printed:
             break

@@ -13,8 +13,7 @@ from engine.backends.nftables.slots import moves, reslotted
 from harness.log import initial_events_end, write_recording
 from harness.log.events import FORMAT, VERSION, Event, Header
 from harness.log.redact import redact
-from harness.log.synth import SynthOptions as SynthOptions
-from harness.log.synth import generate
+from harness.log.synth import SynthOptions, generate
 from harness.modes import MODES
 from harness.replay.kernels import open_kernel
 from harness.replay.session import ReplayOptions, ReplaySession

@@ -120,7 +120,7 @@ def test_names_and_addresses(options):
 def test_same_bytes_under_any_hash_seed():
     code = (
         "import hashlib, msgspec; from harness.log.synth import *\n"
-        "h, e = generate(Options(services=60, churn=300, nodes=8, dual_stack=True, seed=5))\n"
+        "h, e = generate(SynthOptions(services=60, churn=300, nodes=8, dual_stack=True, seed=5))\n"
         "print(hashlib.sha256(b''.join(map(msgspec.json.encode, [h, *e]))).hexdigest())"
     )
     digests = {
