@@ -46,7 +46,9 @@ def test_another_proxy_is_measured_and_verified(small, variant, kernel_namespace
     assert change.count + change.unseen == 7 and change.unseen <= 1
     assert set(change.by_kind) <= {"deletes", "endpointslice-changes", "service-edits"}
     assert 0 < change.latency_seconds["p50"] <= change.latency_seconds["max"]
-    assert change.clocks.get("kernel", 0) >= 4  # an exchange of one endpoint is seen by packets where nothing tells
+    assert (
+        change.clocks.get("kernel", 0) >= 4
+    )  # the kernel does not announce every replaced endpoint: packets time those
     assert result.first_sync_seconds > 0 and result.peak_memory_bytes > 5 << 20
     assert result.own_metrics is None
 

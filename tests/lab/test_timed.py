@@ -15,6 +15,7 @@ def asked(delays: list[float], held_up: list[float]) -> tuple[bool, int]:
     async def ask() -> bool:
         nonlocal count
         count += 1
+        # A blocking sleep is what holds an event loop up.
         asyncio.get_running_loop().call_later(0.01, time.sleep, held_up[count - 1])
         await asyncio.sleep(delays[count - 1])
         return True

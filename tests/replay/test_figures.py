@@ -267,6 +267,7 @@ def test_what_time_allows_is_spread_over_the_recording(monkeypatch):
     monkeypatch.setattr(checks, "AT_FIRST_SECONDS", 0.0)
     monkeypatch.setattr(checks, "A_BATCH_SECONDS", 0.01)
     syncs = []
+    # A check that takes longer than its share of time: the sleep is that check.
     monkeypatch.setattr(
         checks.Checks, "_read_back", lambda self, _: syncs.append(self._tally.syncs) or time.sleep(0.05) or []
     )
