@@ -20,11 +20,11 @@ from typing import NamedTuple
 import psutil
 import pytest
 
-from benchmarks.test_one_change import _flips, _load
+from benchmarks.changes import flips_of, load
 from engine.addresses import parse_network
 from engine.config import ProxyConfig
 from engine.kernel.base import Applied
-from engine.kernel.iptables.real import _foundations
+from engine.kernel.iptables.real import foundations
 from engine.kernel.iptables.variant import WAIT, tool
 from engine.kernel.netlink import APPEND, CREATE, attribute, nfnetlink, text
 from engine.kernel.nftables.netlink import NFPROTO, SUBSYSTEM
@@ -54,7 +54,7 @@ def test_first_sync_and_one_change(benchmark, recording_of, figure, variant, ser
     with opened(variant) as kernel:
         batches = _listen(kernel)
         proxier = Proxier("iptables", CONFIG, kernel, time.perf_counter)
-        flips = _flips(_load(proxier, recording_of(services, ENDPOINTS)), CHANGES + 1)
+        flips = flips_of(load(proxier, recording_of(services, ENDPOINTS)), CHANGES + 1)
         started = time.process_time()
         first = proxier.sync()
         cpu = time.process_time() - started
@@ -129,7 +129,7 @@ def _bare_batches(programs, batches: list[list[bytes]]) -> Took:
     """Seconds of the same transactions by hand, into tables that are there and empty."""
     with opened("nft") as kernel:
         for program in programs:
-            kernel._restore(program.family, _foundations(program, {}))
+            kernel._restore(program.family, foundations(program, {}))
         started = _now()
         for batch in batches:
             kernel._writer._connection.transaction(batch, SUBSYSTEM)
@@ -208,7 +208,7 @@ def test_memory_of_the_state(benchmark, recording_of, figure):
     process = psutil.Process(os.getpid())
     before = _resident(process)
     proxier = Proxier("iptables", CONFIG, _Nowhere(), time.perf_counter)
-    _load(proxier, path)
+    load(proxier, path)
     benchmark.pedantic(partial(_sync_and_forget, proxier), rounds=1)
     held = (_resident(process) - before) / 2**20
     figure("iptables: state of 10,000 x 10", f"{held:.0f} MiB", "<= 250 MiB")

@@ -6,13 +6,12 @@ import socket
 import statistics
 import time
 
-import msgspec
 import pytest
 
+from benchmarks.changes import flips_of, load
 from engine.config import ProxyConfig
 from engine.kernel.nftables import NftablesKernel
 from engine.proxier import Proxier
-from harness.log import open_source
 from harness.places.namespace import Namespace
 
 CHANGES = 1_000
@@ -26,7 +25,7 @@ def test_one_endpoint_change(benchmark, recording_of, figure, services):
     with Namespace() as namespace, namespace.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12) as sock:
         kernel = NftablesKernel(sock, namespace.run)
         proxier = Proxier("nftables", ProxyConfig(), kernel, time.perf_counter)
-        flips = _flips(_load(proxier, recording_of(services, 10)), CHANGES + 20)
+        flips = flips_of(load(proxier, recording_of(services, 10)), CHANGES + 20)
         proxier.sync()
         seconds: list[float] = []
         benchmark.pedantic(lambda: seconds.append(_flip(proxier, next(flips))), rounds=CHANGES, warmup_rounds=20)
@@ -41,27 +40,6 @@ def _report(services: int, seconds: list[float], figure) -> None:
     figure(f"one change at {services:,} Services", row, target)
     if services == 100_000 and 1_000 in _medians:
         figure("  100,000 against 1,000 Services", f"{median / _medians[1_000]:.2f} x", "<= 2 x")
-
-
-def _load(proxier: Proxier, path) -> list[bytes]:
-    """Feed everything; the slices that have endpoints and a Service with a cluster IP."""
-    slices = []
-    with open_source(path) as recording:
-        for event in recording:
-            proxier.state.observe(event.type, event.resource, event.object)
-            if event.resource == "endpointslices" and event.type == "ADDED" and len(slices) < 5_000:
-                slices.append(bytes(event.object))
-    return slices
-
-
-def _flips(slices: list[bytes], count: int):
-    """Slices as they would arrive with one endpoint's readiness turned, spread over the Services."""
-    programmed = [manifest for manifest in map(msgspec.json.decode, slices) if len(manifest["endpoints"] or ()) > 1]
-    for turn in range(count):
-        manifest = programmed[turn * 7919 % len(programmed)]
-        conditions = manifest["endpoints"][turn % len(manifest["endpoints"])].setdefault("conditions", {})
-        conditions["ready"] = not conditions.get("ready", True)
-        yield msgspec.json.encode(manifest)
 
 
 def _flip(proxier: Proxier, manifest: bytes) -> float:

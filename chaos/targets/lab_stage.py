@@ -62,7 +62,7 @@ class LabStage:
             )
         else:
             report(f"lab: {plural(experiment.lab.nodes, 'node')}, {plural(experiment.lab.pods, 'pod')}")
-            place = self._stack.enter_context(_lab_folder(folder))
+            place = self._stack.enter_context(lab_folder(folder))
             self.client = self._stack.enter_context(lab(experiment.lab, place, lambda line: report(f"  {line}")))
         self.target = LabTarget(self.client, self._start_kafka(folder) if experiment.kafka else None)
         return plan_of(experiment, self.target.cluster(), seed)
@@ -142,7 +142,7 @@ class LabStage:
 
 
 @contextmanager
-def _lab_folder(folder: Path) -> Iterator[Path]:
+def lab_folder(folder: Path) -> Iterator[Path]:
     """In the run's folder; in a virtual machine, whose shared folders cannot hold sockets, copied there at the end.
 
     QEMU creates a socket there, cannot open it to set its owner and mode, removes it, and reports ENXIO.

@@ -1,4 +1,7 @@
-"""The command line: one module per command, imported on demand so that `--help` is fast."""
+"""The command line.  Each command is a module of `harness.cli.commands`, imported on demand so that `--help` is fast.
+
+The other modules here are shared by commands: options, completion, output, progress, and how a command ends.
+"""
 
 from __future__ import annotations
 
@@ -17,33 +20,14 @@ from engine.paths import add_sbin
 from harness.cli.endings import prepare, reported
 from harness.cli.verbosity import with_verbosity
 
-COMMANDS = (
-    "bench",
-    "compare",
-    "completion",
-    "conformance",
-    "copy",
-    "diff",
-    "doctor",
-    "explore",
-    "fleet",
-    "import",
-    "inspect",
-    "kafka",
-    "lab",
-    "plan",
-    "record",
-    "redact",
-    "replay",
-    "serve",
-    "shrink",
-    "synth",
-    "trace",
-    "tune",
-    "validate",
-)
 MODULES = {"import": "importing"}
 """Commands whose name is not usable as a module name."""
+
+_named = {module: name for name, module in MODULES.items()}
+COMMANDS = tuple(
+    sorted(_named.get(path.stem, path.stem) for path in (Path(__file__).parent / "commands").glob("[a-z]*.py"))
+)
+"""All commands of this package: the modules of `harness.cli.commands`."""
 
 BROUGHT = "kube_proxy_harness.commands"
 """Entry point group for commands provided by other packages, such as `chaos`."""
@@ -60,7 +44,7 @@ def _where(name: str) -> tuple[str, str]:
     if name in brought():
         return brought()[name].module, brought()[name].attr
     module = MODULES.get(name, name)
-    return f"harness.cli.{module}", module
+    return f"harness.cli.commands.{module}", module
 
 
 def _help(name: str) -> str:
@@ -74,7 +58,7 @@ def _help(name: str) -> str:
 
 
 class LazyGroup(click.Group):
-    """Imports `harness.cli.NAME`, or an entry point's target, only when the command is used."""
+    """Imports `harness.cli.commands.NAME`, or an entry point's target, only when the command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All command names."""

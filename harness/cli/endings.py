@@ -9,8 +9,8 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
-from typing import IO, Any
+from collections.abc import Iterator, Sequence
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -18,7 +18,11 @@ from harness.cli.verbosity import asked
 from harness.extras import way_out
 from harness.failure import Failure
 
-EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
+if TYPE_CHECKING:
+    from harness.replay.objectives import JudgedObjective
+    from harness.replay.result import Objective
+
+EXIT_KERNEL, EXIT_INPUT, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 2, 130, 143
 
 
 def prepare() -> None:
@@ -95,3 +99,23 @@ def _end(line: str, code: int) -> None:
     with contextlib.suppress(OSError, ValueError):
         sys.stdout = open(os.devnull, "w")
     sys.exit(code)
+
+
+def complain(found: Sequence[JudgedObjective], asked: bool) -> int:
+    """The exit code; objectives that failed or are unknown are printed on standard error."""
+    from harness.replay.objectives import exit_code
+
+    code = exit_code(found, asked)
+    if code:
+        for objective in (each.objective for each in found):
+            if objective.verdict is False:
+                click.echo(f"gate: {_words(objective)}", err=True)
+            elif objective.verdict == "unknown":
+                click.echo(f"unknown: {_words(objective)}", err=True)
+    return code
+
+
+def _words(objective: Objective) -> str:
+    """The reason with the objective's name; the reasons of gates and digests already contain it."""
+    plain = objective.name.startswith("--") or objective.name == "digest"
+    return objective.why if plain else f"{objective.name}: {objective.why}"

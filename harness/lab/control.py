@@ -141,7 +141,7 @@ class LabClient:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             sock.settimeout(TIMEOUT_SECONDS * vm.patience())
             try:
-                _connect(sock, self.folder / SOCKET)
+                connect(sock, self.folder / SOCKET)
                 sock.sendall(request)
                 with sock.makefile("rb") as answers:
                     return answers.readline()
@@ -159,7 +159,7 @@ class LabClient:
         return commands.run(command, stdin, self.inside(namespace, []))
 
 
-def _connect(sock: socket.socket, path: Path) -> None:
+def connect(sock: socket.socket, path: Path) -> None:
     """Connect, using a short alias if the path is too long for a socket address."""
     try:
         sock.connect(str(path))

@@ -199,9 +199,9 @@ def _await_ready(ready_reader: int, report: Callable[[str], None], folder: Path)
 
 def _peer(path: Path) -> int:
     """The pid of the process that listens on a socket, in this PID namespace."""
-    from harness.lab.control import _connect
+    from harness.lab.control import connect
 
     with socket.socket(socket.AF_UNIX) as sock:
-        _connect(sock, path)
+        connect(sock, path)
         credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
     return int.from_bytes(credentials[:4], sys.byteorder)

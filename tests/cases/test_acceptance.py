@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from harness.acceptance.cases import CaseError, load
 from harness.acceptance.observer import open_observer
 from harness.acceptance.run import judge
-from harness.cli.trace import trace
+from harness.cli.commands.trace import trace
 from harness.conformance.corpus import CASES_FOLDER
 
 DATA = CASES_FOLDER

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from harness.acceptance.asserts import judged_asserts
 from harness.acceptance.cases import CaseError, read
 from harness.acceptance.run import judge
-from harness.cli.trace import trace
+from harness.cli.commands.trace import trace
 from harness.conformance.corpus import CASES_FOLDER
 
 DATA = CASES_FOLDER

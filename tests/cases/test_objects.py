@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from harness.cli.trace import trace
+from harness.cli.commands.trace import trace
 from harness.conformance.corpus.clusters import CIP, CLIENT, E1, E2, LB, end, node, service, slice_
 
 

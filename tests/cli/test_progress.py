@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from harness.cli import progress, replay
+from harness.cli import progress
+from harness.cli.commands import replay
 from harness.cli.progress import Progress
 from harness.log import open_source
 from harness.replay.compare import runs

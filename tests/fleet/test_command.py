@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli import main
-from harness.cli.fleet import selected
+from harness.cli.commands.fleet import selected
 from harness.fleet.gates import judged
 from harness.fleet.pictures import shade
 from harness.fleet.result import FleetResult, Sampled

@@ -12,7 +12,7 @@ from kafka.errors import InvalidReceiveError, KafkaConnectionError, KafkaTimeout
 
 from harness.cli import main
 from harness.log.kafka.address import Address
-from harness.log.kafka.broker import Broker, BrokerError, _free_port
+from harness.log.kafka.broker import Broker, BrokerError, free_port
 from harness.log.kafka.errors import BrokerAway, translate_errors
 
 pytestmark = pytest.mark.xdist_group("kafka")
@@ -44,7 +44,7 @@ def secure(tmp_path_factory):
     request = ["openssl", "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-keyout", key, "-out", certificate]
     subprocess.run([*request, *names], check=True, capture_output=True, timeout=60)
     (folder / "keystore.pem").write_bytes(key.read_bytes() + certificate.read_bytes())
-    port = _free_port()
+    port = free_port()
     made = Broker(folder / "kafka", EXTRA.format(secure=port, keystore=folder / "keystore.pem"))
     try:
         made.up()

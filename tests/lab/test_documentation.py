@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness.cli.lab import up
+from harness.cli.commands.lab import up
 from harness.lab.topology import LabOptions, nodes_of, service_manifests
 
 PAGE = Path("docs/lab.md").read_text()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from harness.cli.synth import synth
+from harness.cli.commands.synth import synth
 
 
 def test_help_has_examples():

@@ -54,8 +54,8 @@ def test_output_input_exit_code_and_files_are_passed_on(machine, tmp_path):
 IN_A_LAB = """
 import socket, sys
 from pathlib import Path
-from chaos.targets.lab_stage import _lab_folder
-with _lab_folder(Path(sys.argv[1])) as lab, socket.socket(socket.AF_UNIX) as listener:
+from chaos.targets.lab_stage import lab_folder
+with lab_folder(Path(sys.argv[1])) as lab, socket.socket(socket.AF_UNIX) as listener:
     lab.mkdir()
     (lab / "kept").write_text("kept")
     listener.bind(str(lab / "control.sock"))

@@ -136,7 +136,7 @@ class IptablesKernel:
     def _whole(self, program: IptablesProgram, tables: list[Table], writer: ChainWriter) -> int:
         """Write everything, whatever the current state."""
         family, there = program.family, self._chains(program.family)
-        sent = self._restore(family, _foundations(program, there))
+        sent = self._restore(family, foundations(program, there))
         jumps = self._missing_jumps(program, writer)
         return sent + writer.write(
             family,
@@ -287,7 +287,7 @@ def _depth(chain: str) -> int:
     return next(i for i, prefix in enumerate(_DEPENDENT_LAST, 1) if chain.startswith(prefix))
 
 
-def _foundations(program: IptablesProgram, there: Mapping[str, Collection[str]]) -> str:
+def foundations(program: IptablesProgram, there: Mapping[str, Collection[str]]) -> str:
     """A text that creates missing tables, and the built-in chains that will contain jumps."""
     lines: list[str] = []
     for table in program.tables:

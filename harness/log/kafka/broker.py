@@ -108,7 +108,7 @@ class Broker:
         classpath = fetch()
         self.home.mkdir(parents=True, exist_ok=True)
         for attempt in range(TRIES):
-            self._configure(port or self.port or _free_port())
+            self._configure(port or self.port or free_port())
             self._format(classpath)
             try:
                 return self._ready_or_gone(self._start(classpath))
@@ -146,7 +146,7 @@ class Broker:
 
     def _configure(self, port: int) -> None:
         (self.home / "port").write_text(str(port))
-        text = (PROPERTIES + self.extra).format(port=port, controller=_free_port(), data=self.home / "data")
+        text = (PROPERTIES + self.extra).format(port=port, controller=free_port(), data=self.home / "data")
         (self.home / "server.properties").write_text(text)
 
     def _format(self, classpath: str) -> None:
@@ -246,7 +246,8 @@ def _java() -> str:
     return java
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port below the ephemeral ones that nothing listens on."""
     for _ in range(100):
         port = random.randrange(*PORTS)
         with socket.socket() as probe:

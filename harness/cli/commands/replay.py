@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
-from harness.cli.endings import Ending
+from harness.cli.endings import EXIT_KERNEL, Ending, complain
 from harness.cli.following import live_figures, until_signalled
 from harness.cli.kube_version import kube_version
 from harness.cli.offered import files, nodes
+from harness.cli.options import LIMITS, duration, gates, networks, verifying
 from harness.cli.output import OutputPath, output_format, this_command, write_json, write_text
 from harness.cli.position import position_or_none
 from harness.cli.progress import Progress
@@ -27,41 +26,8 @@ from harness.log import positions
 from harness.modes import MODES, mode_of
 
 if TYPE_CHECKING:
-    from engine.model import Network
-    from harness.replay.objectives import JudgedObjective
-    from harness.replay.result import Objective, ReplayResult
+    from harness.replay.result import ReplayResult
     from harness.replay.session import ReplayOptions
-
-EXIT_KERNEL, EXIT_INPUT = 1, 2
-VERIFY = ("full", "readback", "packets", "none")
-LIMITS = ("max_p99", "max_work_p99", "max_gap", "max_initial")
-
-
-def duration(text: str) -> int:
-    """Nanoseconds for `1s`, `500ms`, `0`; a bare number is seconds. BadParameter otherwise."""
-    try:
-        return positions.duration(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-class Seconds(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
-    """A limit: a number of seconds, 0 or more."""
-
-    name = "seconds"
-
-    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Extends click: BadParameter unless the value is a finite number, 0 or more."""
-        try:
-            found = float(value)
-        except ValueError:
-            found = math.nan
-        if not 0 <= found < math.inf:
-            self.fail(f"{value!r} is not a number of seconds such as 1.5", param, ctx)
-        return found
 
 
 class Digest(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
@@ -74,46 +40,6 @@ class Digest(click.ParamType):  # type: ignore[type-arg]  # generic in newer ver
         if not re.fullmatch(r"[0-9a-fA-F]{64}", value):
             self.fail(f"{value!r} is not a digest (64 hexadecimal digits, as printed by a replay)", param, ctx)
         return value.lower()
-
-
-def gates(command: Command) -> Command:
-    """Decorator that adds the options that limit a replay's figures."""
-    for option in (
-        click.option(
-            "--max-initial", type=Seconds(), help="Gate: exit 4 if initial convergence exceeds these seconds."
-        ),
-        click.option(
-            "--max-gap",
-            type=Seconds(),
-            help="Gate: exit 4 if, during a sync, an unchanged destination was unreachable for longer than this.",
-        ),
-        click.option(
-            "--max-work-p99",
-            type=Seconds(),
-            help="Gate: exit 4 if the p99 of compute and apply, without waiting time, exceeds these seconds.",
-        ),
-        click.option(
-            "--max-p99",
-            type=Seconds(),
-            help="Gate: exit 4 if the p99 of convergence of a change exceeds these seconds.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def verifying(command: Command) -> Command:
-    """Decorator that adds the options that select how kernel state is verified."""
-    command = click.option("--no-verify", "verify", flag_value="none", help="The same as --verify none.")(command)
-    return click.option(
-        "--verify",
-        type=click.Choice(VERIFY),
-        is_flag=False,
-        flag_value="full",
-        default="full",
-        show_default=True,
-        help="How to verify kernel state against the oracle: read it back, send real packets, or both (full).",
-    )(command)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -249,16 +175,6 @@ def _kernel(choices: dict[str, Any]) -> str:
     return "netns" if kernel == "auto" and (gated or on_ci) else kernel
 
 
-def networks(texts: str | None) -> tuple[Network, ...] | None:
-    """Pod CIDRs from the option's value, None if it was not given; BadParameter if invalid."""
-    from engine.addresses import parse_network
-
-    try:
-        return tuple(parse_network(text) for text in texts.split(",")) if texts else None
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--cluster-cidr") from None
-
-
 def _options(choices: dict[str, Any]) -> ReplayOptions:
     from harness.log.window import Window
     from harness.replay.session import ReplayOptions
@@ -311,23 +227,3 @@ def _show(result: ReplayResult, initial: list[float], json_path: str | None) -> 
         median = seconds[len(seconds) // 2]
         click.echo(f"{len(seconds)} runs: initial {seconds[0]:.3f} to {seconds[-1]:.3f} s, median {median:.3f} s")
     write_json(result, json_path)
-
-
-def complain(found: Sequence[JudgedObjective], asked: bool) -> int:
-    """The exit code; objectives that failed or are unknown are printed on standard error."""
-    from harness.replay.objectives import exit_code
-
-    code = exit_code(found, asked)
-    if code:
-        for objective in (each.objective for each in found):
-            if objective.verdict is False:
-                click.echo(f"gate: {_words(objective)}", err=True)
-            elif objective.verdict == "unknown":
-                click.echo(f"unknown: {_words(objective)}", err=True)
-    return code
-
-
-def _words(objective: Objective) -> str:
-    """The reason with the objective's name; the reasons of gates and digests already contain it."""
-    plain = objective.name.startswith("--") or objective.name == "digest"
-    return objective.why if plain else f"{objective.name}: {objective.why}"

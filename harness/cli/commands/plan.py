@@ -93,7 +93,7 @@ def plan(source: str, output: str | None, folder: str | None, **choices: Any) ->
 
 
 def _programs(source: str, choices: dict[str, Any]) -> list[Program]:
-    from harness.cli.replay import networks
+    from harness.cli.options import networks
     from harness.replay.plan import PlanOptions, programs
 
     family = choices.pop("family")

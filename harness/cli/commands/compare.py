@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from harness.cli.endings import Ending
+from harness.cli.endings import EXIT_INPUT, EXIT_KERNEL, Ending
 from harness.cli.external import Outside, external_options, proxies_of
 from harness.cli.kube_version import KubeVersions, Versions, kube_version, written
 from harness.cli.offered import nodes
+from harness.cli.options import duration, gates, verifying
 from harness.cli.output import OutputPath, output_format, this_command, write_json, write_text
 from harness.cli.position import position_or_none
 from harness.cli.progress import Progress
-from harness.cli.replay import EXIT_INPUT, EXIT_KERNEL, duration, gates, verifying
 from harness.cli.results import compare_results, held, measured, saved
 from harness.cli.verbosity import asked
 from harness.cli.vm import KernelChoice, folder_of, run_in_vm_if_needed

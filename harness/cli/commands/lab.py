@@ -155,7 +155,7 @@ def _in_machine(folder: Path | None, *arguments: str, stop: bool = False) -> Non
 
 
 def _options(choices: dict[str, Any]) -> LabOptions:
-    from harness.cli.replay import duration
+    from harness.cli.options import duration
     from harness.lab.topology import LabOptions
 
     def seconds(text: str) -> float:
