@@ -7,6 +7,7 @@ Descriptions are left to the real API's documentation.
 from __future__ import annotations
 
 import re
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -33,9 +34,15 @@ SPECIAL = {
 Fields = dict[str, dict[str, str]]
 
 
+@cache
+def kind_fields() -> Fields:
+    """The types of each kind's fields, by model and field."""
+    return msgspec.json.decode(files("harness.apiserver").joinpath("fields.json").read_bytes(), type=Fields)
+
+
 def documents(version: str) -> dict[str, dict[str, Any]]:
     """Every OpenAPI document by its path."""
-    types = msgspec.json.decode(files("harness.apiserver").joinpath("fields.json").read_bytes(), type=Fields)
+    types = kind_fields()
     info = {"title": "kube-proxy-harness", "version": version}
     roots = sorted({kind.root for kind in KINDS})
     index = {root[1:]: {"serverRelativeURL": f"/openapi/v3{root}"} for root in roots}

@@ -5,6 +5,7 @@ A read-only API accepts only Events; everything else is 405, as for a resource w
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -16,12 +17,16 @@ from harness.apiserver.bodies import JSON, body_of, json_of
 from harness.apiserver.live import LiveStore
 from harness.apiserver.paths import RequestTarget
 from harness.apiserver.scope import scope_of
+from harness.apiserver.unknown_fields import STRICT, WARN, directive, unknown_fields
 from harness.kube.patches import PatchNotApplicable, json_patch, merge_patch, strategic_merge_patch
 from harness.kube.resources import EVENTS, NEW_EVENTS, PODS, SERVICES, Manifest
 from harness.log.events import JsonObject
 
 RETURNED = (PODS, SERVICES)
 """Kinds whose delete returns the deleted object; others return a Status."""
+
+_WARNINGS = web.RequestKey("warnings", list[str])
+"""A request's warnings, for its response."""
 
 STRATEGIC = "application/strategic-merge-patch+json"
 PATCHES: dict[str, Callable[..., Any]] = {
@@ -81,7 +86,9 @@ class Writes:
         dry = _is_dry(request, body)
         writes = Writes(self._store.rehearsal(target.kind), self._writable) if dry else self
         status, answer = writes._do(request, target, body)
-        return web.Response(body=writes._shown(target, answer, form), status=status, content_type=JSON)
+        response = web.Response(body=writes._shown(target, answer, form), status=status, content_type=JSON)
+        response.headers.extend(("Warning", f"299 - {json.dumps(text)}") for text in request.get(_WARNINGS, ()))
+        return response
 
     def _shown(self, target: RequestTarget, answer: Manifest, form: wire.Form) -> bytes:
         """A response in the requested format."""
@@ -94,12 +101,11 @@ class Writes:
     def _do(self, request: web.Request, target: RequestTarget, body: bytes) -> tuple[int, Manifest]:
         match request.method, bool(target.name), target.subresource:
             case "POST", False, "":
-                return 201, self._create(request, target, body)
+                return 201, self._store.create(target.kind, _sent(request, target, body))
             case "POST", True, "eviction" if target.kind is PODS:
                 return 201, self._evict(request, target, body)
             case "PUT", True, "" | "status":
-                manifest = self._addressed(target, body_of(request, body))
-                return 200, self._store.update(target.kind, manifest, target.subresource)
+                return 200, self._store.update(target.kind, _sent(request, target, body), target.subresource)
             case "PATCH", True, "" | "status":
                 return 200, self._patch(request, target, body)
             case "DELETE", True, "":
@@ -107,10 +113,6 @@ class Writes:
             case "DELETE", False, "":
                 return 200, self._delete_all(request, target, body)
         raise errors.method_not_allowed()
-
-    def _create(self, request: web.Request, target: RequestTarget, body: bytes) -> Manifest:
-        manifest = self._addressed(target, body_of(request, body))
-        return self._store.create(target.kind, manifest)
 
     def _patch(self, request: web.Request, target: RequestTarget, body: bytes) -> Manifest:
         patcher = PATCHES.get(request.content_type)
@@ -124,11 +126,16 @@ class Writes:
 
         def change(old: Manifest) -> Manifest:
             try:
-                return self._addressed(target, patcher(old, patch, *atomic))
+                new = _addressed(target, patcher(old, patch, *atomic))
             except PatchNotApplicable as error:
                 raise errors.invalid(target.kind, target.name, [errors.Cause("patch", str(error))]) from None
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise errors.bad_request(f"the patch does not fit the object: {error}") from None
+            before = unknown_fields(target.kind, old)
+            added = [text for text in unknown_fields(target.kind, new) if text not in before]
+            if refused := _strictly(request, added):
+                raise errors.invalid(target.kind, target.name, [errors.Cause("patch", refused)])
+            return new
 
         return self._store.patch(target.kind, target.name, target.namespace, change, target.subresource)
 
@@ -163,22 +170,41 @@ class Writes:
             "items": [found.manifest() for found in objects],
         }
 
-    def _addressed(self, target: RequestTarget, manifest: Any) -> Manifest:
-        """The manifest with the path's namespace and name; ApiError 400 if they differ."""
-        try:
-            msgspec.convert(manifest, Shape)
-        except msgspec.ValidationError as error:
-            raise errors.bad_request(f"the body is not a {target.kind.kind}: {error}") from None
-        kind = manifest.get("kind")
-        if kind and kind != target.kind.kind:
-            raise errors.bad_request(f'the object is a "{kind}"; a "{target.kind.kind}" is needed')
-        wanted = {"name": target.name, "namespace": target.namespace if target.kind.namespaced else ""}
-        metadata = dict(manifest["metadata"])
-        for field, value in wanted.items():
-            if value and metadata.setdefault(field, value) != value:
-                text = f"the {field} of the provided object does not match the {field} sent on the request"
-                raise errors.bad_request(text)
-        return {**manifest, "metadata": metadata}
+
+def _sent(request: web.Request, target: RequestTarget, body: bytes) -> Manifest:
+    """The manifest in the body, with its unknown fields treated as requested; ApiError 400 or 415."""
+    manifest = _addressed(target, body_of(request, body))
+    if refused := _strictly(request, unknown_fields(target.kind, manifest)):
+        kind = target.kind
+        text = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {refused}'
+        raise errors.bad_request(text)
+    return manifest
+
+
+def _strictly(request: web.Request, unknown: list[str]) -> str:
+    """The error for a request that refuses unknown fields, else ""; by default they become warnings."""
+    wanted = directive(request.query.getall("fieldValidation", []))
+    if wanted == WARN:
+        request[_WARNINGS] = unknown
+    return f"strict decoding error: {', '.join(unknown)}" if unknown and wanted == STRICT else ""
+
+
+def _addressed(target: RequestTarget, manifest: Any) -> Manifest:
+    """The manifest with the path's namespace and name; ApiError 400 if they differ."""
+    try:
+        msgspec.convert(manifest, Shape)
+    except msgspec.ValidationError as error:
+        raise errors.bad_request(f"the body is not a {target.kind.kind}: {error}") from None
+    kind = manifest.get("kind")
+    if kind and kind != target.kind.kind:
+        raise errors.bad_request(f'the object is a "{kind}"; a "{target.kind.kind}" is needed')
+    wanted = {"name": target.name, "namespace": target.namespace if target.kind.namespaced else ""}
+    metadata = dict(manifest["metadata"])
+    for field, value in wanted.items():
+        if value and metadata.setdefault(field, value) != value:
+            text = f"the {field} of the provided object does not match the {field} sent on the request"
+            raise errors.bad_request(text)
+    return {**manifest, "metadata": metadata}
 
 
 def _is_dry(request: web.Request, body: bytes) -> bool:
