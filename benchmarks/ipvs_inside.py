@@ -12,7 +12,7 @@ from pathlib import Path
 from engine.addresses import parse_network
 from engine.backends.ipvs.program import IpvsProgram
 from engine.config import ProxyConfig
-from engine.kernel.base import Applied
+from engine.kernel.interface import Applied
 from engine.kernel.ipvs import IpvsKernel
 from engine.proxier import Proxier
 from harness.log import open_source

@@ -18,7 +18,7 @@ import pytest
 
 from engine.addresses import parse_network
 from engine.config import ProxyConfig
-from engine.kernel.base import Applied
+from engine.kernel.interface import Applied
 from engine.kernel.nftables import NftablesKernel, NftablesMemory
 from engine.proxier import Proxier
 from harness.log import open_source

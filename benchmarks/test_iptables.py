@@ -23,7 +23,7 @@ import pytest
 from benchmarks.changes import flips_of, load
 from engine.addresses import parse_network
 from engine.config import ProxyConfig
-from engine.kernel.base import Applied
+from engine.kernel.interface import Applied
 from engine.kernel.iptables.real import foundations
 from engine.kernel.iptables.variant import WAIT, tool
 from engine.kernel.netlink import APPEND, CREATE, attribute, nfnetlink, text

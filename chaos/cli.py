@@ -262,7 +262,7 @@ def report(folder: Path) -> None:
 
     Exit codes: 0 the verdict is true; 1 it is false; 2 FOLDER does not hold a run; 3 it is unknown.
     """
-    from chaos.judged import judge_folder
+    from chaos.judge import judge_folder
     from chaos.session import RUN
     from chaos.verdict.journal import JOURNAL
 

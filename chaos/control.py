@@ -22,7 +22,7 @@ from chaoslib.exceptions import InterruptExecution
 
 from chaos import session
 from chaos.experiment import Experiment, ExperimentError, read_experiment
-from chaos.judged import judge_folder
+from chaos.judge import judge_folder
 from chaos.options import KEY, RunOptions, from_variables
 from chaos.targets.lab_stage import LabStage, attached
 from chaos.verdict.end_reason import write_reason

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from chaos.experiment import Experiment
-from chaos.judged import judge_folder
+from chaos.judge import judge_folder
 from chaos.options import KEY, RunOptions
 from chaos.session import RUN
 from chaos.verdict import Verdict

@@ -12,11 +12,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from engine.backends.base import Backend, Hand, Streaming
+from engine.backends.interface import Backend, Hand, Streaming
 from engine.config import ProxyConfig
 from engine.conntrack import FlowTracker
 from engine.dataplane import Dataplane, PlanChange
-from engine.kernel.base import Conntrack, KernelError, KernelOfMode
+from engine.kernel.interface import Conntrack, KernelError, KernelOfMode
 from engine.model import HostAddresses, Name
 from engine.modes import Mode
 from engine.program import Program

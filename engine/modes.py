@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from engine.backends.base import Backend
+from engine.backends.interface import Backend
 from engine.backends.iptables import IptablesBackend
 from engine.backends.ipvs import IpvsBackend
 from engine.backends.nftables import NftablesBackend

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple
 
-from engine.backends.base import Hand
+from engine.backends.interface import Hand
 from engine.config import ProxyConfig
 from engine.dataplane import Dataplane
 from engine.family import Family, NewBackend
-from engine.kernel.base import Conntrack, KernelError, KernelOfMode, TakesParts
+from engine.kernel.interface import Conntrack, KernelError, KernelOfMode, TakesParts
 from engine.model import ADDRESS_BYTES, Address, HostAddresses, Name
 from engine.modes import MODES
 from engine.program import Program

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 
 from engine.addresses import format_address
-from engine.kernel.base import KernelError
+from engine.kernel.interface import KernelError
 from engine.kernel.netlink import (
     CREATE,
     EXCLUSIVE,

@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable
 
-from engine.kernel.base import KernelError
+from engine.kernel.interface import KernelError
 from engine.kernel.netlink import ending
 
 Run = Callable[[list[str], bytes], "subprocess.CompletedProcess[bytes]"]

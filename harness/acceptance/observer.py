@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from engine.kernel.base import Applied, KernelOfMode
+from engine.kernel.interface import Applied, KernelOfMode
 from engine.program import Program
 from harness.acceptance.case_config import interface_of
 from harness.acceptance.cases import Case

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, TypedDict
 
-from engine.kernel.base import Applied, KernelError
+from engine.kernel.interface import Applied, KernelError
 from engine.modes import MODES as ENGINE_MODES
 from engine.program import Program
 from engine.proxier import Proxier

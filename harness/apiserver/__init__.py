@@ -18,8 +18,8 @@ In a process that acts as control plane:
         print(api.url, api.kubeconfig())
 """
 
-from harness.apiserver.errors import ApiError
+from harness.apiserver.errors import StatusError
 from harness.apiserver.server import LiveApi
 from harness.apiserver.store import Store, StoreChange
 
-__all__ = ["ApiError", "StoreChange", "LiveApi", "Store"]
+__all__ = ["StatusError", "StoreChange", "LiveApi", "Store"]

@@ -1,6 +1,6 @@
 """The API over HTTP: one handler that determines the target, rejects invalid requests, and dispatches.
 
-An ApiError is answered with its Status; nothing else is decided here.
+An StatusError is answered with its Status; nothing else is decided here.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class ApiHandlers:
             if self.delay_seconds and not request.path.startswith("/control/"):
                 await asyncio.sleep(self.delay_seconds)
             return await handler(request)
-        except errors.ApiError as error:
+        except errors.StatusError as error:
             headers = {"Retry-After": "1"} if error.code in (429, 504) else None
             return web.Response(body=error.body(), status=error.code, content_type="application/json", headers=headers)
 

@@ -14,7 +14,7 @@ JSON, YAML = "application/json", "application/yaml"
 
 
 def body_of(request: web.Request, body: bytes) -> Any:
-    """The parsed body; ApiError 400 or 415."""
+    """The parsed body; StatusError 400 or 415."""
     match request.content_type:
         case "application/json" | "application/octet-stream":
             return json_of(body)
@@ -34,7 +34,7 @@ def body_of(request: web.Request, body: bytes) -> Any:
 
 
 def json_of(body: bytes) -> Any:
-    """The body as JSON; ApiError 400."""
+    """The body as JSON; StatusError 400."""
     try:
         return msgspec.json.decode(body)
     except msgspec.DecodeError as error:

@@ -50,12 +50,12 @@ class Control:
     async def _act(self, request: web.Request) -> web.Response:
         action = request.match_info["action"]
         if action not in ACTIONS:
-            raise errors.ApiError(404, "NotFound", f"no action {action!r}; one of {', '.join(ACTIONS)} is needed")
+            raise errors.StatusError(404, "NotFound", f"no action {action!r}; one of {', '.join(ACTIONS)} is needed")
         try:
             self._do(action, request.query)
         except (LookupError, ValueError) as error:
             code = 422 if isinstance(error, RecordingError) else 400
-            raise errors.ApiError(code, "BadRequest", str(error)) from None
+            raise errors.StatusError(code, "BadRequest", str(error)) from None
         self._api.ring_all()
         return web.json_response(self.status())
 

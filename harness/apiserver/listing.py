@@ -54,7 +54,7 @@ class Lister:
         self._bodies: OrderedDict[tuple[Any, ...], bytes] = OrderedDict()
 
     def body(self, collection: Collection, scope: Scope, listing: Listing, form: wire.Form) -> bytes:
-        """The response body; ApiError if the version has expired or is in the future."""
+        """The response body; StatusError if the version has expired or is in the future."""
         kind = collection.kind
         if listing.token:
             page = _page(kind, listing.token)
@@ -102,7 +102,7 @@ class Lister:
 
 
 def listing_of(kind: Kind, query: Mapping[str, str]) -> Listing:
-    """The list request in a query; ApiError 400 or 422 if invalid."""
+    """The list request in a query; StatusError 400 or 422 if invalid."""
     revision = number("resourceVersion", query.get("resourceVersion", ""))
     match, token = query.get("resourceVersionMatch", ""), query.get("continue", "")
     limit = number("limit", query.get("limit", "")) or 0
@@ -123,7 +123,7 @@ def listing_of(kind: Kind, query: Mapping[str, str]) -> Listing:
 
 
 def number(name: str, text: str) -> int | None:
-    """An unsigned number from a query, None if empty; ApiError 400 if invalid."""
+    """An unsigned number from a query, None if empty; StatusError 400 if invalid."""
     if not text:
         return None
     if not (text.isascii() and text.isdigit()):

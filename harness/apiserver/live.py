@@ -7,7 +7,7 @@
     store.watch("pods")                                changes as they happen; blocks
     store.subscribe(callback)                          every change, in the writer's thread
 
-All methods raise ApiError as the API would respond.  They may be called from any thread; writes are visible to
+All methods raise StatusError as the API would respond.  They may be called from any thread; writes are visible to
 clients immediately.
 """
 
@@ -59,7 +59,7 @@ class LiveStore(Store):
         super().__init__(history)
 
     def get(self, resource: str | Kind, name: str, namespace: str = "") -> Manifest:
-        """The object; ApiError 404."""
+        """The object; StatusError 404."""
         return self._found(kind_of(resource), name, namespace).manifest()
 
     def list(self, resource: str | Kind, namespace: str = "") -> list[Manifest]:
@@ -76,7 +76,7 @@ class LiveStore(Store):
             return self._create(kind, manifest) if old is None else self._replace(kind, old.manifest(), manifest)
 
     def create(self, resource: str | Kind, manifest: Manifest) -> Manifest:
-        """Create an object, with a name from metadata.generateName if needed; ApiError 409 if it exists."""
+        """Create an object, with a name from metadata.generateName if needed; StatusError 409 if it exists."""
         kind = kind_of(resource)
         metadata = manifest.get("metadata") or {}
         if not metadata.get("name") and metadata.get("generateName"):
@@ -120,7 +120,7 @@ class LiveStore(Store):
     def delete(
         self, resource: str | Kind, name: str, namespace: str = "", grace_seconds: int | None = None
     ) -> Manifest | None:
-        """Delete an object; returns None if it is removed, or the terminating object; ApiError 404.
+        """Delete an object; returns None if it is removed, or the terminating object; StatusError 404.
 
         A pod on a node remains, with a deletionTimestamp, until it is deleted with `grace_seconds` 0, as
         kubelets do once its processes have ended.  Objects with finalizers remain until these are removed.
@@ -232,7 +232,7 @@ def _encode(kind: Kind, manifest: Manifest) -> bytes:
 
 
 def _identity(kind: Kind, manifest: Manifest) -> tuple[str, str]:
-    """Name and namespace; ApiError 422 if the name is missing, 400 if a required namespace is."""
+    """Name and namespace; StatusError 422 if the name is missing, 400 if a required namespace is."""
     metadata = manifest.get("metadata")
     if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str) or not metadata["name"]:
         raise errors.invalid(

@@ -18,7 +18,7 @@ READABLE_PATHS = ("/api", "/apis", "/healthz", "/livez", "/openapi", "/readyz", 
 
 
 def answer(path: str, review: Any, writable: bool) -> dict[str, Any]:
-    """The review with its status; ApiError 400 for any other object."""
+    """The review with its status; StatusError 400 for any other object."""
     kind = KIND_OF[path]
     if not isinstance(review, dict) or not isinstance(review.get("spec"), dict) or review.get("kind", kind) != kind:
         raise errors.bad_request(f"the body is not a {kind}")

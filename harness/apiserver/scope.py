@@ -47,7 +47,7 @@ class Scope(NamedTuple):
 
 
 def scope_of(kind: Kind, namespace: str, query: Mapping[str, str]) -> Scope:
-    """The scope of a list or watch; ApiError 400 for invalid selectors."""
+    """The scope of a list or watch; StatusError 400 for invalid selectors."""
     labels, fields = query.get("labelSelector", ""), query.get("fieldSelector", "")
     try:
         selector = parse_labels(labels)

@@ -128,7 +128,15 @@ class LiveApi:
         self.store = store or LiveStore()
         certificate = self_signed(host) if tls else None
         self._settings = ServerSettings(
-            host, port, token, certificate, True, bookmark_seconds, bound, version, most_per_page
+            host,
+            port,
+            token,
+            certificate,
+            writable=True,
+            bookmark_seconds=bookmark_seconds,
+            bound=bound,
+            version=version,
+            most_per_page=most_per_page,
         )
         self._listening: Address | None = None
         self._failure: BaseException | None = None

@@ -89,7 +89,7 @@ class Collection:
             return self._snapshot
 
     def cursor(self, since: int) -> Cursor:
-        """A reader of all changes after the resourceVersion `since`; ApiError 410 if that was compacted."""
+        """A reader of all changes after the resourceVersion `since`; StatusError 410 if that was compacted."""
         with self._lock:
             if since < self.compacted:
                 raise errors.expired(since, self.compacted)
@@ -146,7 +146,7 @@ class Cursor:
         self._collection, self._place, self.revision = collection, place, since
 
     def take(self, limit: int = 256) -> list[StoreChange]:
-        """The next changes, if any; ApiError 410 if it fell behind.
+        """The next changes, if any; StatusError 410 if it fell behind.
 
         `revision` is the resourceVersion up to which all changes have been read.
         """

@@ -34,7 +34,7 @@ class WatchRequest(NamedTuple):
 
 
 def watch_request_of(kind: Kind, query: Mapping[str, str]) -> WatchRequest:
-    """The watch request in a query; ApiError 400 or 422 if invalid."""
+    """The watch request in a query; StatusError 400 or 422 if invalid."""
     since = number("resourceVersion", query.get("resourceVersion", ""))
     initial, match = _flag(query.get("sendInitialEvents")), query.get("resourceVersionMatch", "")
     causes = []
@@ -77,7 +77,7 @@ class WatchStream:
             if request.since and request.since > snapshot.revision:
                 raise errors.too_new(request.since, snapshot.revision)
             self._cursor = collection.cursor(snapshot.revision)
-        except errors.ApiError as error:
+        except errors.StatusError as error:
             yield self._fail(error)
             return
         for found in snapshot.objects:
@@ -92,7 +92,7 @@ class WatchStream:
         while not frames and not self.ended:
             try:
                 changes = self._reading.take(BATCH)
-            except errors.ApiError as error:
+            except errors.StatusError as error:
                 return [self._fail(error)]
             if not changes:
                 break
@@ -113,7 +113,7 @@ class WatchStream:
         first, self._first = self._first, False
         return first
 
-    def _fail(self, error: errors.ApiError) -> bytes:
+    def _fail(self, error: errors.StatusError) -> bytes:
         self.ended = True
         return wire.failure(error)
 

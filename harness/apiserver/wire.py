@@ -39,7 +39,7 @@ PLAIN = Form()
 
 
 def form_of(accept: str, include: str | None) -> Form:
-    """The first supported format of an Accept header; ApiError 406 if there is none."""
+    """The first supported format of an Accept header; StatusError 406 if there is none."""
     for choice in accept.split(",") if accept.strip() else ["*/*"]:
         media, *parameters = (part.strip() for part in choice.split(";"))
         asked = dict(part.partition("=")[::2] for part in parameters)
@@ -104,7 +104,7 @@ def bookmark(kind: Kind, revision: int, form: Form, initial_end: bool = False) -
     return _encode({"type": "BOOKMARK", "object": found}) + b"\n"
 
 
-def failure(error: errors.ApiError) -> bytes:
+def failure(error: errors.StatusError) -> bytes:
     """An ERROR event, the last one of its watch."""
     return _encode({"type": "ERROR", "object": error.status()}) + b"\n"
 

@@ -77,7 +77,7 @@ class Writes:
         self._store, self._writable = store, writable
 
     async def handle(self, request: web.Request, target: RequestTarget) -> web.StreamResponse:
-        """Execute the request; ApiError if it cannot be done."""
+        """Execute the request; StatusError if it cannot be done."""
         posts_event = request.method == "POST" and target.kind in (EVENTS, NEW_EVENTS) and not target.name
         if not (self._writable or posts_event) or target.watch:
             raise errors.method_not_allowed()
@@ -172,7 +172,7 @@ class Writes:
 
 
 def _sent(request: web.Request, target: RequestTarget, body: bytes) -> Manifest:
-    """The manifest in the body, with its unknown fields treated as requested; ApiError 400 or 415."""
+    """The manifest in the body, with its unknown fields treated as requested; StatusError 400 or 415."""
     manifest = _addressed(target, body_of(request, body))
     if refused := _strictly(request, unknown_fields(target.kind, manifest)):
         kind = target.kind
@@ -190,7 +190,7 @@ def _strictly(request: web.Request, unknown: list[str]) -> str:
 
 
 def _addressed(target: RequestTarget, manifest: Any) -> Manifest:
-    """The manifest with the path's namespace and name; ApiError 400 if they differ."""
+    """The manifest with the path's namespace and name; StatusError 400 if they differ."""
     try:
         msgspec.convert(manifest, Shape)
     except msgspec.ValidationError as error:
@@ -208,7 +208,7 @@ def _addressed(target: RequestTarget, manifest: Any) -> Manifest:
 
 
 def _is_dry(request: web.Request, body: bytes) -> bool:
-    """Whether it is a dry run, by the query or by DeleteOptions; ApiError 400 for anything but All."""
+    """Whether it is a dry run, by the query or by DeleteOptions; StatusError 400 for anything but All."""
     values = request.query.getall("dryRun", [])
     if body and (request.method == "DELETE" or request.path.endswith("/eviction")):
         given = body_of(request, body) or {}

@@ -28,7 +28,7 @@ from harness.replay.kernels import KernelUnavailable, open_kernel
 from harness.replay.schedule import Batch, batches
 
 if TYPE_CHECKING:  # a baseline may be older
-    from engine.kernel.base import KernelOfMode
+    from engine.kernel.interface import KernelOfMode
 
 MIN_SYNC_PERIOD = 10**9
 

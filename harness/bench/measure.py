@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.kernel.base import KernelError
+from engine.kernel.interface import KernelError
 from harness.bench.baseline import Baseline, Python
 from harness.bench.recordings import APART, recording_of
 from harness.bench.references import References

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from engine.kernel.base import KernelError
+from engine.kernel.interface import KernelError
 from harness.conformance.entry import Entry
 from harness.conformance.testbed import CaseResult, Testbed, UnmetExpectation
 from harness.kube.proxy import OURS, Command

@@ -42,7 +42,7 @@ from harness.log.errors import RecordingError
 from harness.log.events import JsonObject
 from harness.log.positions import Position, position
 from harness.log.state import State
-from harness.replay.ask import Explanation, as_text, explain_state
+from harness.replay.explain import Explanation, Question, as_text, explain_state
 
 SCRIPTS = ("app.js", "common.js", "picture.js", "timeline.js", "vendor.js")
 PAGE = {"": ("index.html", "text/html"), "style.css": ("style.css", "text/css")} | {
@@ -220,7 +220,8 @@ class Explorer:
         anywhere = query.get("from", "").startswith("pod:")  # its address is in some Pod or slice
         if target.startswith("svc:") and not anywhere and ("services", namespace, name) in objects:
             objects = {key: objects[key] for key in concerned(objects, self._facts, (namespace, name), node)}
-        return explain_state(self._cluster, objects, query.get("from", ""), target, _mode(request), node)
+        question = Question(query.get("from", ""), target, _mode(request))
+        return explain_state(self._cluster, objects, question, node)
 
     def index(self, request: web.Request) -> dict[str, int]:
         """The count of events at a seq or time."""

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 
-from engine.kernel.base import KernelError
+from engine.kernel.interface import KernelError
 from engine.kernel.netlink import NETFILTER
 from harness.places import vm
 from harness.places.namespace import Namespace

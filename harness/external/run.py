@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from engine.config import NEWEST
-from engine.kernel.base import KernelError
+from engine.kernel.interface import KernelError
 from harness.apiserver.pace import add_service_cidrs, fold
 from harness.external.history import ExpectedHistory
 from harness.external.measurement import Figures, Measurement

@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from engine.kernel.base import KernelOfMode
+from engine.kernel.interface import KernelOfMode
 from engine.proxier import Proxier, Sync
 from harness.fleet.stage import ChangeBatch, PreparedScenario, config_of
 from harness.modes import mode_of

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from engine.backends.ipvs.program import IpvsProgram, restore_text
 from engine.backends.ipvs.sets import full_name
-from engine.kernel.base import KernelError
+from engine.kernel.interface import KernelError
 from engine.kernel.ipvs import IpvsKernel, IpvsMemory
 from engine.kernel.ipvs.real import iptables_variant
 from harness.judge.behaviour import Behaviour

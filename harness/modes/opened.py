@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
-from engine.kernel.base import KernelOfMode
+from engine.kernel.interface import KernelOfMode
 from harness.judge.behaviour import Behaviour
 from harness.judge.oracle import Settings
 from harness.judge.readback.judged import Judged

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import msgspec
 
-from engine.kernel.base import KernelError
+from engine.kernel.interface import KernelError
 from engine.kernel.userspace import UserspaceKernel, UserspaceMemory
 from harness.judge.behaviour import Behaviour
 from harness.judge.oracle import Settings

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
-from engine.kernel.base import Conntrack, KernelOfMode
 from engine.kernel.conntrack import ConntrackTable
+from engine.kernel.interface import Conntrack, KernelOfMode
 from engine.kernel.netlink import NETFILTER
 from harness.failure import Failure
 from harness.modes import mode_of

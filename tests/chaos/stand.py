@@ -21,7 +21,7 @@ import aiohttp
 import yaml
 from aiohttp import web
 
-from harness.apiserver import ApiError, LiveApi
+from harness.apiserver import LiveApi, StatusError
 
 NAMESPACE, OTHER, SERVICE, DEPLOYMENT = "shop", "pay", "web", "web"
 GATE = "example.com/chaos"
@@ -53,7 +53,7 @@ class Controllers(threading.Thread):
 
     def run(self) -> None:
         while not self.ending.wait(0.03):
-            with contextlib.suppress(ApiError):  # somebody else was quicker; looked at again
+            with contextlib.suppress(StatusError):  # somebody else was quicker; looked at again
                 self.look()
 
     def look(self) -> None:
@@ -313,7 +313,7 @@ class Front:
             store.patch("deployments", name, NAMESPACE, lambda old: old | {"spec": {"replicas": replicas}})
         try:
             return web.json_response({"kind": "Scale", "spec": store.get("deployments", name, NAMESPACE)["spec"]})
-        except ApiError:
+        except StatusError:
             return _status(404, f"deployments {name!r} not found")
 
     async def _exec(self, request: web.Request) -> web.WebSocketResponse:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from chaos.experiment import read_experiment
-from chaos.judged import judge_folder
+from chaos.judge import judge_folder
 from chaos.perform import Performer
 from chaos.session import ChaosSession, SessionError
 from chaos.targets.lab_stage import LabStage

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chaos.judged import judge_folder
+from chaos.judge import judge_folder
 from tests.axe import violations
 from tests.chaos_report import runs
 from tests.chaos_report.chromium import CONTRAST, OVERFLOW

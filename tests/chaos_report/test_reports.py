@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from chaos import control
 from chaos.experiment import EXTENSION
-from chaos.judged import VERDICT, judge_folder
+from chaos.judge import VERDICT, judge_folder
 from chaos.options import KEY, RunOptions
 from chaos.report import HTML, JUNIT, LOST, MARKDOWN
 from chaos.verdict import judge

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from chaos.judged import judge_folder
+from chaos.judge import judge_folder
 from tests.chaos_report import runs
 from tests.report.results import DEMO, compared, replayed, slower
 

@@ -11,8 +11,8 @@ import time
 import pytest
 
 from engine.config import ProxyConfig
-from engine.kernel.base import KernelError
 from engine.kernel.conntrack import ConntrackTable
+from engine.kernel.interface import KernelError
 from engine.kernel.netlink import Connection
 from engine.proxier import Proxier
 from harness.conformance.corpus.clusters import CIP, end, service, slice_

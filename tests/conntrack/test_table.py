@@ -8,8 +8,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from engine.kernel.base import KernelError
 from engine.kernel.conntrack import ConntrackTable
+from engine.kernel.interface import KernelError
 from engine.kernel.netlink import CREATE, NETFILTER, Connection, attribute, nfnetlink
 
 SERVICE = {4: "10.96.0.10", 6: "fd00:96::a"}

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import zstandard
 from click.testing import CliRunner
 
-from chaos.judged import judge_folder
+from chaos.judge import judge_folder
 from engine.server.main import main as proxy_engine
 from harness.cli import main
 from tests.chaos_report.runs import ordinary

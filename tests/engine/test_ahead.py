@@ -12,7 +12,7 @@ import pytest
 from engine.backends.nftables import layout
 from engine.backends.nftables.program import NftablesProgram, Part
 from engine.config import ProxyConfig
-from engine.kernel.base import KernelError
+from engine.kernel.interface import KernelError
 from engine.kernel.netlink import NetlinkError, Refusal
 from engine.kernel.nftables.netlink import get_table, is_dormant
 from engine.kernel.nftables.real import SHADOW

@@ -16,7 +16,7 @@ import pytest
 from engine.backends.nftables import NftablesBackend
 from engine.backends.nftables.program import SetChange
 from engine.config import ProxyConfig
-from engine.kernel.base import KernelError
+from engine.kernel.interface import KernelError
 from engine.model import Name
 from engine.modes import MODES
 from engine.pacing import Pacer

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from engine.backends.nftables.program import NftablesProgram, SetChange
-from engine.kernel.base import KernelError
+from engine.kernel.interface import KernelError
 from engine.kernel.nftables import NftablesMemory
 from engine.proxier import Proxier
 from harness.judge.readback import elements as readback

@@ -9,7 +9,7 @@ import pytest
 from engine.addresses import parse_network
 from engine.backends.nftables.skeleton import equal_bytes, picks, skeleton
 from engine.config import ProxyConfig
-from engine.kernel.base import Intact
+from engine.kernel.interface import Intact
 from engine.kernel.nftables import NftablesKernel
 
 GOLDEN = Path(__file__).parent / "golden"

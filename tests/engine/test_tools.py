@@ -7,7 +7,7 @@ import time
 import pytest
 
 from engine.kernel import tools
-from engine.kernel.base import KernelError
+from engine.kernel.interface import KernelError
 from harness.places import commands
 from harness.places.vm import machine
 

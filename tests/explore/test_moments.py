@@ -7,7 +7,6 @@ import json
 import msgspec
 import pytest
 
-from engine.config import NEWEST
 from harness.explore import views
 from harness.explore.history import EVERY, read_history
 from harness.explore.rules import MODES, changed_lines, concerned, rules
@@ -16,7 +15,7 @@ from harness.log import open_source, write_recording
 from harness.log.difference import differences
 from harness.log.events import Event, Header
 from harness.log.state import state_at
-from harness.replay.ask import explain, explain_state
+from harness.replay.explain import Question, explain, explain_state
 from harness.replay.plan import PlanOptions, programs
 from tests.chaos_report.runs import ordinary, write_run
 
@@ -79,9 +78,9 @@ def test_rules_are_those_that_plan_prints(demo, tmp_path, mode):
 
 
 def test_a_packet_goes_where_trace_says(demo):
-    asked = "external:203.0.113.7", "svc:contingency-team/users-gateway:http", "nftables"
-    expected = explain(DEMO, *asked, NEWEST, at=("seq", 150))
-    assert explain_state(demo.header.cluster, demo.objects(150), *asked, None) == expected
+    question = Question("external:203.0.113.7", "svc:contingency-team/users-gateway:http", "nftables")
+    expected = explain(DEMO, question, at=("seq", 150))
+    assert explain_state(demo.header.cluster, demo.objects(150), question, None) == expected
 
 
 def test_changed_lines():

@@ -9,7 +9,7 @@ import pytest
 
 from engine.backends.iptables.program import IptablesProgram
 from engine.backends.iptables.skeleton import BUILT_IN
-from engine.kernel.base import KernelError
+from engine.kernel.interface import KernelError
 from engine.kernel.iptables import IptablesKernel, entries
 from engine.kernel.iptables.blob import HOOKS, NEW, Blob, Info, Unchangeable
 from engine.kernel.iptables.variant import tool

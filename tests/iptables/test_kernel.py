@@ -12,7 +12,7 @@ import pytest
 
 from engine.backends.iptables.program import Edit, IptablesProgram, Table
 from engine.config import ProxyConfig
-from engine.kernel.base import Intact, KernelError
+from engine.kernel.interface import Intact, KernelError
 from engine.kernel.iptables import IptablesKernel
 from engine.kernel.iptables.variant import detect, tool
 from engine.kernel.netlink import Connection, attributes, nfnetlink

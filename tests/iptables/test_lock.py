@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from engine.kernel.base import Intact, KernelError
+from engine.kernel.interface import Intact, KernelError
 from engine.kernel.iptables import IptablesKernel
 from engine.kernel.iptables.variant import tool
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from engine.kernel.base import KernelError
+from engine.kernel.interface import KernelError
 from engine.kernel.iptables import IptablesKernel
 from engine.kernel.iptables.variant import tool
 from engine.proxier import Proxier

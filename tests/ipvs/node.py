@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from engine.config import ProxyConfig
-from engine.kernel.base import Applied
+from engine.kernel.interface import Applied
 from engine.kernel.ipvs.real import iptables_variant
 from engine.proxier import Proxier
 from harness.acceptance.cases import Case

@@ -11,7 +11,7 @@ import pytest
 
 from engine.addresses import parse_network
 from engine.config import ProxyConfig
-from engine.kernel.base import KernelError
+from engine.kernel.interface import KernelError
 from engine.kernel.ipvs import IpvsKernel
 from harness.conformance.corpus.clusters import CIP, E1, E2, EXT, LB, NODE, end, service, slice_
 from harness.judge.oracle.settings import packed

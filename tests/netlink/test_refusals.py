@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from engine.kernel.base import Intact, KernelError
+from engine.kernel.interface import Intact, KernelError
 from engine.proxier import Proxier
 from harness.conformance.corpus.clusters import E1, end, service, slice_
 from harness.modes import iptables, nftables

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from engine.kernel.base import Applied
+from engine.kernel.interface import Applied
 from engine.tracking import ClusterState
 from harness.modes import nftables
 from harness.replay import checks

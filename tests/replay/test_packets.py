@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 
 from engine import conntrack
-from engine.kernel.base import Applied
 from engine.kernel.conntrack import ConntrackTable
+from engine.kernel.interface import Applied
 from harness.judge.packets import spread, standing
 from harness.judge.packets.lookout import gaps
 from harness.replay.kernels import ReplayTarget, open_kernel

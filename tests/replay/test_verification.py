@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from engine.kernel.base import Applied
+from engine.kernel.interface import Applied
 from harness.cli import main
 from harness.log.window import Window
 from harness.modes import nftables

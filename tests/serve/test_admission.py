@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.apiserver import ApiError, LiveApi
+from harness.apiserver import LiveApi, StatusError
 from harness.apiserver.admission import Admission
 from harness.apiserver.kubeconfig import write_kubeconfig
 from harness.apiserver.live import LiveStore
@@ -149,7 +149,7 @@ BAD_SERVICES = {
 def test_a_bad_service_is_rejected_with_field_and_reason(store, spec, said):
     taken = service("taken", type="NodePort", clusterIP="10.112.0.10", ports=[{"port": 80, "nodePort": 30080}])
     store.create("services", taken)
-    with pytest.raises(ApiError) as refused:
+    with pytest.raises(StatusError) as refused:
         store.create("services", service(**spec))
     assert (refused.value.code, refused.value.reason) == (422, "Invalid")
     assert said in refused.value.message
@@ -171,7 +171,7 @@ BAD_SLICES = {
 
 @pytest.mark.parametrize(("manifest", "said"), BAD_SLICES.values(), ids=BAD_SLICES)
 def test_a_bad_slice_is_rejected_with_field_and_reason(store, manifest, said):
-    with pytest.raises(ApiError, match='EndpointSlice.discovery.k8s.io "web-1" is invalid') as refused:
+    with pytest.raises(StatusError, match='EndpointSlice.discovery.k8s.io "web-1" is invalid') as refused:
         store.create("endpointslices", manifest)
     assert refused.value.code == 422 and said in refused.value.message
 
@@ -179,17 +179,17 @@ def test_a_bad_slice_is_rejected_with_field_and_reason(store, manifest, said):
 def test_a_slice_gets_its_defaults_and_keeps_its_address_type(store):
     made = store.create("endpointslices", piece("10.0.0.1", ports=[{"port": 80}]))
     assert made["ports"] == [{"name": "", "port": 80, "protocol": "TCP"}]
-    with pytest.raises(ApiError, match='addressType: Invalid value: "IPv6": field is immutable'):
+    with pytest.raises(StatusError, match='addressType: Invalid value: "IPv6": field is immutable'):
         store.update("endpointslices", piece("fd00::1", addressType="IPv6"))
 
 
 def test_immutable_fields_are_rejected(store):
     store.create("services", service())
-    with pytest.raises(ApiError, match='spec.clusterIPs.0.: Invalid value: "10.112.0.9": may not change once set'):
+    with pytest.raises(StatusError, match='spec.clusterIPs.0.: Invalid value: "10.112.0.9": may not change once set'):
         store.update("services", service(clusterIP="10.112.0.9"))
     node = {"metadata": {"name": "n"}, "spec": {"podCIDR": "10.0.0.0/24", "podCIDRs": ["10.0.0.0/24"]}}
     store.create("nodes", node)
-    with pytest.raises(ApiError, match="spec.podCIDRs: Forbidden"):
+    with pytest.raises(StatusError, match="spec.podCIDRs: Forbidden"):
         store.update("nodes", node | {"spec": {"podCIDR": "10.0.1.0/24", "podCIDRs": ["10.0.1.0/24"]}})
 
 
@@ -199,12 +199,14 @@ def test_a_balancers_address_has_a_mode(store):
     done = store.patch("services", "web", "shop", lambda old: old | ingress, "status")
     assert done["status"]["loadBalancer"]["ingress"] == [{"ip": "192.0.2.1", "ipMode": "VIP"}]
     ingress["status"]["loadBalancer"]["ingress"][0]["ip"] = "192.0.2"
-    with pytest.raises(ApiError, match="status.loadBalancer.ingress.0..ip: Invalid value"):
+    with pytest.raises(StatusError, match="status.loadBalancer.ingress.0..ip: Invalid value"):
         store.patch("services", "web", "shop", lambda old: old | ingress, "status")
 
 
 def test_types_are_validated_first(store):
-    with pytest.raises(ApiError, match="cannot be handled as a Service: Expected `int . null`, got `str`") as refused:
+    with pytest.raises(
+        StatusError, match="cannot be handled as a Service: Expected `int . null`, got `str`"
+    ) as refused:
         store.create("services", service(ports=[{"port": "80"}]))
     assert refused.value.code == 400
 

@@ -132,7 +132,7 @@ def test_kubectl_applies_a_list(live, kubectl, tmp_path):
     assert kubectl(path, "apply", "-f", str(file)) == "service/a created\nservice/b created\n"
     assert kubectl(path, "apply", "-f", str(file)) == "service/a unchanged\nservice/b unchanged\n"
     kubectl(path, "delete", "-f", str(file))
-    with pytest.raises(errors.ApiError, match="not found"):
+    with pytest.raises(errors.StatusError, match="not found"):
         made.store.get("services", "a", "default")
 
 

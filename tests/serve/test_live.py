@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.apiserver import ApiError
+from harness.apiserver import StatusError
 from harness.apiserver.journal import Journal
 from harness.apiserver.live import LiveStore
 from harness.log import RecordingError, open_source
@@ -57,7 +57,7 @@ def test_applying_the_same_changes_nothing(store):
 def test_a_stale_update_conflicts(store):
     old = store.apply("services", {"metadata": {"name": "web", "namespace": "shop"}, "spec": {"type": "ClusterIP"}})
     new = store.update("services", old | {"spec": {"type": "NodePort"}})
-    with pytest.raises(ApiError) as stale:
+    with pytest.raises(StatusError) as stale:
         store.update("services", old | {"spec": {"type": "LoadBalancer"}})
     assert stale.value.code == 409 and stale.value.reason == "Conflict"
     assert store.get("services", "web", "shop") == new
@@ -82,7 +82,7 @@ def test_a_pod_on_a_node_ends_gracefully(store):
     assert store.collection("pods").revision == revision, "a longer or equal wait changes nothing"
     assert store.delete("pods", "web-1", "shop", 2)["metadata"]["deletionGracePeriodSeconds"] == 2
     assert store.delete("pods", "web-1", "shop", 0) is None
-    with pytest.raises(ApiError, match='pods "web-1" not found'):
+    with pytest.raises(StatusError, match='pods "web-1" not found'):
         store.get("pods", "web-1", "shop")
 
 
@@ -137,7 +137,7 @@ def test_concurrent_writers_lose_no_update(api):
 def test_unknown_resources_are_named(store):
     with pytest.raises(KeyError, match="no resource 'gadgets'"):
         store.apply("gadgets", {"metadata": {"name": "x"}})
-    with pytest.raises(ApiError, match="name or generateName is required"):
+    with pytest.raises(StatusError, match="name or generateName is required"):
         store.apply("pods", {"metadata": {}})
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.apiserver import ApiError, Store, wire
+from harness.apiserver import StatusError, Store, wire
 from harness.apiserver.listing import Lister, Listing
 from harness.apiserver.scope import Scope, scope_of
 from harness.apiserver.watching import WatchRequest, WatchStream
@@ -191,7 +191,7 @@ def test_a_watch_from_before_the_history_is_expired():
     store = Store(history=2)
     for number in range(10):
         store.put("services", service(f"s{number}"))
-    with pytest.raises(ApiError) as gone:
+    with pytest.raises(StatusError) as gone:
         store.collection("services").cursor(3)
     assert (
         gone.value.code == 410
@@ -223,7 +223,7 @@ def test_pages_show_one_snapshot():
     second = json.loads(lister.body(collection, Scope(), rest, wire.PLAIN))
     names = [item["metadata"]["name"] for item in first["items"] + second["items"]]
     assert names == list("abcde") and first["metadata"]["resourceVersion"] == second["metadata"]["resourceVersion"]
-    with pytest.raises(ApiError, match="too old to display"):
+    with pytest.raises(StatusError, match="too old to display"):
         Lister().body(collection, Scope(), rest, wire.PLAIN)
 
 
@@ -250,7 +250,7 @@ def test_the_history_is_complete_or_expired(history):
     assert len(notified) == 12 and len(list(store.changes("services", collection.compacted))) >= min(history, 12)
     for since in range(1, collection.revision + 1):
         if since < collection.compacted:
-            with pytest.raises(ApiError):
+            with pytest.raises(StatusError):
                 collection.cursor(since)
             continue
         cursor, wanted = collection.cursor(since), [change for change in notified if change.revision > since]

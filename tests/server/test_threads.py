@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from engine.kernel.base import KernelError
+from engine.kernel.interface import KernelError
 from engine.server.api import events
 from engine.server.api.client import ApiClient, ApiError, load_configuration
 from engine.server.api.events import EventSender

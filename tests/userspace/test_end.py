@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 
-from engine.kernel.base import KernelError
+from engine.kernel.interface import KernelError
 from harness.modes import userspace
 from harness.places.place import Place
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.kernel.base import KernelError
+from engine.kernel.interface import KernelError
 from harness.conformance.corpus.clusters import CIP, E1, E2, E3, LB, NODE_PORT, end, node, service, slice_
 from tests.userspace.town import EXTERNAL, NODE, OTHER_POD, Town
 

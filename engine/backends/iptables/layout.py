@@ -9,8 +9,8 @@ match one packet, so their order means nothing; the jump to the node ports alone
 
 from __future__ import annotations
 
-from engine.backends.base import NOTHING_DEGRADED
 from engine.backends.claims import Claims
+from engine.backends.interface import NOTHING_DEGRADED
 from engine.backends.iptables.names import SERVICES
 from engine.backends.iptables.program import Edit, IptablesProgram, Jump, Rules, Table
 from engine.backends.iptables.rules import PortRules, SharedKey, SharedRules

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from engine.addresses import collapse, contains, format_address, is_link_local, split_target
-from engine.backends.base import NOTHING_DEGRADED
 from engine.backends.claims import Claims, Owner, Wanted
+from engine.backends.interface import NOTHING_DEGRADED
 from engine.backends.ipvs import sets
 from engine.backends.ipvs.program import (
     PERSISTENT,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from engine.addresses import format_address, split_target
-from engine.backends.base import NOTHING_DEGRADED
 from engine.backends.claims import Claims, Owner, Wanted
+from engine.backends.interface import NOTHING_DEGRADED
 from engine.backends.kernelspace.program import (
     DSR,
     IPV6,

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from functools import cache
 from typing import NamedTuple
 
-from engine.backends.base import Hand
 from engine.backends.claims import Claims, Owner
+from engine.backends.interface import Hand
 from engine.backends.nftables.affinity import Affinity, Changes
 from engine.backends.nftables.affinity_rules import draws
 from engine.backends.nftables.destinations import Destinations, Elements, Places, frontends, move

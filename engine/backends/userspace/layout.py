@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any, Generic, TypeVar
 
 from engine.addresses import collapse, format_address, format_network, is_link_local, socket_text
-from engine.backends.base import NOTHING_DEGRADED
 from engine.backends.claims import Claims, Owner, Wanted
+from engine.backends.interface import NOTHING_DEGRADED
 from engine.backends.userspace.program import (
     EndpointSet,
     Rule,

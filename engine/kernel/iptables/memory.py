@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from engine.backends.iptables.names import OF_SERVICES
 from engine.backends.iptables.program import Edit, IptablesProgram, Table
 from engine.backends.iptables.skeleton import BUILT_IN
-from engine.kernel.base import Applied, KernelError
+from engine.kernel.interface import Applied, KernelError
 
 _TARGETS = frozenset(("", "ACCEPT", "DROP", "RETURN", "REJECT", "MARK", "MASQUERADE", "DNAT"))
 

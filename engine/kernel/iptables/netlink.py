@@ -17,7 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 
 from engine.backends.iptables.program import Edit, Rules, Table
-from engine.kernel.base import KernelError
+from engine.kernel.interface import KernelError
 from engine.kernel.iptables.expressions import expressions, protocol
 from engine.kernel.iptables.handles import Handles, Place
 from engine.kernel.netlink import (

@@ -26,7 +26,7 @@ from engine.backends.iptables.names import (
 )
 from engine.backends.iptables.program import Edit, IptablesProgram, Jump, Rules, Table
 from engine.backends.iptables.skeleton import BUILT_IN, TABLES
-from engine.kernel.base import Applied, Intact, KernelError
+from engine.kernel.interface import Applied, Intact, KernelError
 from engine.kernel.iptables import probe, saved
 from engine.kernel.iptables.blob import Unchangeable
 from engine.kernel.iptables.netlink import ChainWriter

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.kernel.base import Intact
+from engine.kernel.interface import Intact
 from engine.kernel.tools import Run, answered
 
 VARIANTS = ("legacy", "nft")

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from engine.kernel.base import KernelError
+from engine.kernel.interface import KernelError
 from engine.kernel.iptables.blob import NEW, Blob, Info, Kept
 
 MakeSocket = Callable[[int, int, int], socket.socket]

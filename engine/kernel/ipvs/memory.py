@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from engine.backends.ipvs.program import IpvsProgram, ServerKey, VirtualServer
 from engine.backends.ipvs.sets import TYPES
-from engine.kernel.base import Applied, KernelError
+from engine.kernel.interface import Applied, KernelError
 from engine.model import TCP, Address, Target
 
 _Item = TypeVar("_Item", Address, str)

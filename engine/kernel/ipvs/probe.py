@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from engine.backends.ipvs.sets import TYPES, create_line
-from engine.kernel.base import KernelError
+from engine.kernel.interface import KernelError
 from engine.kernel.iptables.probe import lacking
 from engine.kernel.links import Dummy
 from engine.kernel.netlink import Connection

@@ -21,7 +21,7 @@ from engine.backends.ipvs.program import (
     restore_text,
 )
 from engine.backends.ipvs.sets import CLUSTER_IP, TYPES, create_line, full_name
-from engine.kernel.base import Applied, Intact, KernelError
+from engine.kernel.interface import Applied, Intact, KernelError
 from engine.kernel.iptables.variant import WAIT, listed
 from engine.kernel.ipvs import netlink, probe
 from engine.kernel.links import Dummy, until_local

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from engine.kernel.base import KernelError
+from engine.kernel.interface import KernelError
 
 
 class ErrorKind(Enum):

@@ -6,7 +6,7 @@ import re
 import struct
 
 from engine.backends.nftables.program import NftablesProgram
-from engine.kernel.base import Applied, KernelError
+from engine.kernel.interface import Applied, KernelError
 
 _MAP = re.compile(r"map (\S+) \{\n.*: verdict\n +elements = \{ (.*) \}\n")
 _VERDICT = re.compile(r"([0-9a-f]+):([0-9a-f]+) : (?:goto|jump) ([a-z0-9-]+)")

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator
 from functools import partial
 
 from engine.backends.nftables.program import NftablesProgram, Part
-from engine.kernel.base import Applied, Intact, KernelError
+from engine.kernel.interface import Applied, Intact, KernelError
 from engine.kernel.netlink import Connection, ErrorKind, NetlinkError
 from engine.kernel.nftables import probe
 from engine.kernel.nftables.draft import Ahead, Draft, batches

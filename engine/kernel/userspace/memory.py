@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.backends.userspace.program import UserspaceProgram
 from engine.backends.userspace.tables import Tables
-from engine.kernel.base import Applied
+from engine.kernel.interface import Applied
 
 
 class UserspaceMemory:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from engine.backends.userspace.program import UserspaceProgram
-from engine.kernel.base import Applied, KernelError
+from engine.kernel.interface import Applied, KernelError
 from engine.kernel.userspace.channel import APPLY, EVERYTHING, FINE, HEADER_BYTES, frame, unframe
 
 ANSWER_SECONDS, END_SECONDS = 120, 10

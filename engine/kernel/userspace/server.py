@@ -19,7 +19,7 @@ import msgspec
 from engine.addresses import parse_address
 from engine.backends.userspace.program import UserspaceProgram
 from engine.backends.userspace.tables import Tables
-from engine.kernel.base import KernelError
+from engine.kernel.interface import KernelError
 from engine.kernel.links import until_local
 from engine.kernel.netlink import ROUTE, Connection
 from engine.kernel.userspace.channel import APPLY, EVERYTHING, FINE, HEADER_BYTES, REFUSED, frame, unframe

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from engine.kernel.base import KernelError
+from engine.kernel.interface import KernelError
 from engine.kernel.iptables.variant import VARIANTS, WAIT, tool
 from engine.kernel.tools import NOT_INSTALLED, answered, run
 from engine.modes import MODES

@@ -16,7 +16,7 @@ import urllib3
 
 from engine.addresses import format_address
 from engine.config import ProxyConfig
-from engine.kernel.base import Intact
+from engine.kernel.interface import Intact
 from engine.kernel.netlink import end_waits
 from engine.manifest import decode_node
 from engine.model import Address, Node

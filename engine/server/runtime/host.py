@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.kernel.base import KernelError
+from engine.kernel.interface import KernelError
 from engine.kernel.links import addresses, index_of
 from engine.kernel.netlink import ROUTE, Connection, Subscription
 from engine.kernel.tools import run

@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 from engine.config import NEWEST, ProxyConfig
-from engine.kernel.base import Intact, KernelError, KernelOfMode
 from engine.kernel.conntrack import ConntrackTable
+from engine.kernel.interface import Intact, KernelError, KernelOfMode
 from engine.kernel.iptables import IptablesKernel
 from engine.kernel.iptables.variant import LOCKED, WAIT, detect, tool
 from engine.kernel.ipvs import IpvsKernel

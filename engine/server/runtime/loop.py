@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from engine.kernel.base import KernelError
+from engine.kernel.interface import KernelError
 from engine.pacing import Pacer
 from engine.proxier import Proxier, Sync
 from engine.server.api.watching import ObjectChange

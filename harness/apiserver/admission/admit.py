@@ -21,7 +21,7 @@ class Admission:
         self._networks = {f"IPv{network.version}": network for network in map(ip_network, service_networks)}
 
     def admit(self, kind: Kind, new: Manifest, old: Manifest | None, existing: Iterable[Object]) -> Manifest:
-        """`new` as it is to be stored; ApiError 400 or 422.
+        """`new` as it is to be stored; StatusError 400 or 422.
 
         `old` is the object that it replaces, `existing` all objects of its kind.
         """

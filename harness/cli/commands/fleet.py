@@ -162,7 +162,7 @@ def selected(text: str, names: Sequence[str], option: str) -> list[str]:
 
 def computed(task: Asked, workers: int | None, scheduler: str | None) -> Done:
     """Compute all views, on workers or a scheduler; ends the command if an in-memory kernel rejects a program."""
-    from engine.kernel.base import KernelError
+    from engine.kernel.interface import KernelError
     from harness.fleet import spread
 
     if workers is not None and scheduler:

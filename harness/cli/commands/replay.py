@@ -198,7 +198,7 @@ def _options(choices: dict[str, Any]) -> ReplayOptions:
 
 def _run(source: str, options: ReplayOptions, kind: str, variant: str | None, metrics_port: int | None) -> ReplayResult:
     """The result of one run; on an error, prints the reason and exits with 1 or 2."""
-    from engine.kernel.base import KernelError
+    from engine.kernel.interface import KernelError
     from harness.replay.kernels import open_kernel
     from harness.replay.session import ReplaySession
 

@@ -170,12 +170,13 @@ def _print_verdict(verdict: dict[str, Any]) -> None:
 def _trace_one(objects: str, choices: dict[str, Any], version: tuple[int, int], json_path: str | None) -> None:
     from harness.acceptance.run import Unavailable
     from harness.log import RecordingError
-    from harness.replay.ask import as_text, explain
+    from harness.replay.explain import Question, as_text, explain
 
+    mode = choices["mode"] or "nftables"
+    question = Question(choices["source"], choices["target"], mode, version, choices["cluster_cidr"])
     try:
         with Progress("reading and tracing"):
-            found = explain(objects, choices["source"], choices["target"], choices["mode"] or "nftables", version,
-                            node=choices["node"], at=choices["at"], cluster_cidr=choices["cluster_cidr"])  # fmt: skip
+            found = explain(objects, question, choices["node"], choices["at"])
     except (RecordingError, Unavailable) as error:
         raise ValueError(str(error)) from None
     except LookupError as error:

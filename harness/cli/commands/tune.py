@@ -57,7 +57,7 @@ def tune(source: str, json_path: str | None, html_path: str | None, **choices: A
     reaches the kernel.
     """
     from engine.config import NEWEST
-    from engine.kernel.base import KernelError
+    from engine.kernel.interface import KernelError
     from harness.fleet.stage import FleetSettings
     from harness.fleet.tape import read_tape
     from harness.fleet.tune import sweep, swept

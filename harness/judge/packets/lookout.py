@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from engine.kernel.base import KernelError
+from engine.kernel.interface import KernelError
 from engine.kernel.netlink import Connection, NetlinkError, nfnetlink, widen
 from harness.judge.packets.generations import generation_id
 from harness.judge.packets.questions import Question

@@ -48,28 +48,29 @@ class Explanation(msgspec.Struct, frozen=True):
     outcome: OutcomeFields
 
 
-def explain(
-    path: str,
-    source: str,
-    target: str,
-    mode: str,
-    version: tuple[int, int],
-    *,
-    node: str | None = None,
-    at: Position | None = None,
-    cluster_cidr: str | None = None,
-) -> Explanation:
+@dataclass(frozen=True)
+class Question:
+    """A packet `source` (pod:NAME, node, external:IP) to `target` (svc:NAMESPACE/NAME:PORT, IP:PORT), and the proxy."""
+
+    source: str
+    target: str
+    mode: str
+    version: tuple[int, int] = NEWEST
+    cluster_cidr: str | None = None
+
+
+def explain(path: str, question: Question, node: str | None = None, at: Position | None = None) -> Explanation:
     """Packet, steps and outcome; ValueError for an unknown pod, Service or address."""
     with open_source(path) as recording:
         nodes = NodeNames(path)
         cluster = _read(recording, at, nodes)
         nodes.require(node)
         nodes.note_deleted(node or nodes.first)
-        return _explained(cluster, source, target, mode, version, node, nodes.first, cluster_cidr, recording.error)
+        return _explained(cluster, question, node, nodes.first, recording.error)
 
 
 def explain_state(
-    cluster: JsonObject, objects: Mapping[Key, msgspec.Raw], source: str, target: str, mode: str, node: str | None
+    cluster: JsonObject, objects: Mapping[Key, msgspec.Raw], question: Question, node: str | None
 ) -> Explanation:
     """The same for given objects; `cluster` is that of the recording's header.
 
@@ -77,7 +78,7 @@ def explain_state(
     """
     events = [Event(number, 0, "ADDED", key[0], raw) for number, (key, raw) in enumerate(sorted(objects.items()))]
     first = node or next((key[2] for key in sorted(objects) if key[0] == "nodes"), None)
-    return _explained(_Cluster(cluster, _decoded(objects), events), source, target, mode, NEWEST, first, first)
+    return _explained(_Cluster(cluster, _decoded(objects), events), question, first, first)
 
 
 def as_text(found: Explanation) -> str:
@@ -99,24 +100,20 @@ def _sentence(outcome: OutcomeFields) -> str:
 
 def _explained(
     cluster: _Cluster,
-    source: str,
-    target: str,
-    mode: str,
-    version: tuple[int, int],
+    question: Question,
     node: str | None,
     first: str | None,
-    cluster_cidr: str | None = None,
     error: Callable[[Event, str], Exception] | None = None,
 ) -> Explanation:
     """`first` is the node used without `node`; `error` creates the exception for a bad event."""
     settings = Settings(
-        cluster_cidr=cluster_cidr or cluster.header.get("clusterCIDR") or "",
+        cluster_cidr=question.cluster_cidr or cluster.header.get("clusterCIDR") or "",
         service_cidrs=tuple(cluster.header.get("serviceCIDRs") or ()),
     )
     addresses = _node_addresses(cluster, node or first)
-    tracers = Tracers(mode, frozenset(addresses))
-    proxier = Proxier(mode, proxy_config(settings, version), tracers, time.perf_counter, node)
-    destination, protocol, port = _destination(cluster, target)
+    tracers = Tracers(question.mode, frozenset(addresses))
+    proxier = Proxier(question.mode, proxy_config(settings, question.version), tracers, time.perf_counter, node)
+    destination, protocol, port = _destination(cluster, question.target)
     concerned = _concerned(cluster, destination, port, addresses)
     for event in cluster.events:
         if event.resource in ("services", "endpointslices") and service_of(event) not in concerned:
@@ -128,12 +125,12 @@ def _explained(
                 raise
             raise error(event, f"{event.type} {event.resource}: {bad}") from bad
     proxier.sync()
-    packet = _packet(cluster, source, destination, protocol, port, addresses)
+    packet = _packet(cluster, question.source, destination, protocol, port, addresses)
     if len(packet.source) != len(destination):
-        raise ValueError(f"--from {source} and --to {target} are of different IP families")
+        raise ValueError(f"--from {question.source} and --to {question.target} are of different IP families")
     trace = tracers.of_family(4 if len(destination) == 4 else 6).trace(packet)
     words = f"{_text(packet.source)} -> {_text(destination)} {PROTOCOL_NAMES[protocol]}/{port}"
-    return Explanation(mode, proxier.state.node_name, words, list(trace.steps), shown(trace.outcome))
+    return Explanation(question.mode, proxier.state.node_name, words, list(trace.steps), shown(trace.outcome))
 
 
 def _read(recording: Recording, at: Position | None, nodes: NodeNames) -> _Cluster:
