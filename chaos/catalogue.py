@@ -2,34 +2,48 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from chaos.experiment import LIBRARY, load_experiment
 from chaos.faults import FAULTS
 
 
-def faults() -> list[dict[str, Any]]:
-    """Name, summary and parameters (with their defaults) of every fault."""
-    return [
-        {
-            "name": name,
-            "summary": " ".join((kind.__doc__ or "").split("\n\n")[0].split()),
-            "parameters": msgspec.to_builtins(kind()),
-        }
+class FaultEntry(Struct, frozen=True):
+    """A fault, and its parameters with their defaults."""
+
+    name: str
+    summary: str
+    parameters: dict[str, Any]
+
+
+class ExperimentEntry(Struct, frozen=True):
+    """An experiment of the library, and its faults in order."""
+
+    name: str
+    title: str
+    faults: list[str]
+
+
+class Catalogue(Struct, frozen=True):
+    """All that can be run by name."""
+
+    faults: list[FaultEntry]
+    experiments: list[ExperimentEntry]
+
+
+def catalogue() -> Catalogue:
+    """All faults and experiments, by name."""
+    faults = [
+        FaultEntry(name, " ".join((kind.__doc__ or "").split("\n\n")[0].split()), msgspec.to_builtins(kind()))
         for name, kind in sorted(FAULTS.items())
     ]
+    return Catalogue(faults, [_experiment(path) for path in sorted(LIBRARY.glob("*.yaml"))])
 
 
-def experiments() -> list[dict[str, Any]]:
-    """Name, title and faults of every experiment of the library."""
-    found = [load_experiment(path) for path in sorted(LIBRARY.glob("*.yaml"))]
-    return [
-        {
-            "name": path.stem,
-            "title": experiment.title,
-            "faults": list(dict.fromkeys(want.fault for want in experiment.faults)),
-        }
-        for path, experiment in zip(sorted(LIBRARY.glob("*.yaml")), found, strict=True)
-    ]
+def _experiment(path: Path) -> ExperimentEntry:
+    experiment = load_experiment(path)
+    return ExperimentEntry(path.stem, experiment.title, list(dict.fromkeys(want.fault for want in experiment.faults)))

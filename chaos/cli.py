@@ -64,19 +64,19 @@ def chaos() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(as_json: bool) -> None:
     """List faults with their parameters, and experiments."""
-    from chaos.catalogue import experiments, faults
+    from chaos.catalogue import catalogue
 
-    found = {"faults": faults(), "experiments": experiments()}
+    found = catalogue()
     if as_json:
         write_json(found, "-")
         return
     click.echo("Faults:")
-    for fault in found["faults"]:
-        parameters = ", ".join(f"{name}={value}" for name, value in fault["parameters"].items())
-        click.echo(f"  {fault['name']:<16} {fault['summary']}" + (f"\n{'':19}{parameters}" if parameters else ""))
+    for fault in found.faults:
+        parameters = ", ".join(f"{name}={value}" for name, value in fault.parameters.items())
+        click.echo(f"  {fault.name:<16} {fault.summary}" + (f"\n{'':19}{parameters}" if parameters else ""))
     click.echo("\nExperiments:")
-    for experiment in found["experiments"]:
-        click.echo(f"  {experiment['name']:<20} {experiment['title']}: {', '.join(experiment['faults'])}")
+    for experiment in found.experiments:
+        click.echo(f"  {experiment.name:<20} {experiment.title}: {', '.join(experiment.faults)}")
 
 
 @chaos.command("validate")

@@ -7,7 +7,8 @@ import platform
 import shutil
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+
+from msgspec import Struct
 
 from harness.extras import missing
 from harness.home import NoHome, state_folder
@@ -19,8 +20,32 @@ from harness.replay.kernels import KernelUnavailable, open_kernel
 TOOLS = ("nft", "iptables", "ip", "ipset", "ipvsadm", "qemu-system-x86_64", "busybox", "kubectl", "mvn", "java", "curl")
 
 
-def facts() -> dict[str, Any]:
-    """`machine`: its properties. `works`: per feature, None or what is missing. `tools`: their paths."""
+class Machine(Struct, frozen=True):
+    """Properties of this machine; `packages` are versions, None for what is not installed."""
+
+    harness: str | None
+    python: str
+    system: str
+    kernel: str
+    cpus: int
+    memory_mib: int
+    user: int
+    kvm: bool
+    ci: bool
+    state_folder: str
+    packages: dict[str, str | None]
+
+
+class Diagnosis(Struct, frozen=True):
+    """`works`: per feature, None or what is missing.  `tools`: their paths, and versions where known."""
+
+    machine: Machine
+    works: dict[str, str | None]
+    tools: dict[str, str | None]
+
+
+def diagnose() -> Diagnosis:
+    """What works here; namespaces created for the checks are removed again."""
     works: dict[str, str | None] = {"user and network namespaces": _namespaces()}
     tools: dict[str, str] = {}
     for mode in MODES:
@@ -31,23 +56,23 @@ def facts() -> dict[str, Any]:
     works["chaos on a lab"] = works["lab"] or missing("chaoslib", "locust")
     works["record, proxy-engine, chaos on a cluster"] = missing("kubernetes")
     works["Kafka topics"] = missing("kafka")
-    return {"machine": _machine(), "works": works, "tools": tools | {name: shutil.which(name) for name in TOOLS}}
+    return Diagnosis(_machine(), works, {**tools, **{name: shutil.which(name) for name in TOOLS}})
 
 
-def _machine() -> dict[str, Any]:
-    return {
-        "harness": _version("kube-proxy-harness"),
-        "python": f"{platform.python_version()} ({sys.executable})",
-        "system": _system(),
-        "kernel": f"{platform.release()} {platform.machine()}",
-        "cpus": len(os.sched_getaffinity(0)),
-        "memory_mib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20,
-        "user": os.geteuid(),
-        "kvm": os.access("/dev/kvm", os.R_OK | os.W_OK),
-        "ci": bool(os.environ.get("CI")),
-        "state_folder": _state_folder(),
-        "packages": {name: _version(name) for name in ("click", "msgspec", "kubernetes", "kafka-python", "locust")},
-    }
+def _machine() -> Machine:
+    return Machine(
+        harness=_version("kube-proxy-harness"),
+        python=f"{platform.python_version()} ({sys.executable})",
+        system=_system(),
+        kernel=f"{platform.release()} {platform.machine()}",
+        cpus=len(os.sched_getaffinity(0)),
+        memory_mib=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20,
+        user=os.geteuid(),
+        kvm=os.access("/dev/kvm", os.R_OK | os.W_OK),
+        ci=bool(os.environ.get("CI")),
+        state_folder=_state_folder(),
+        packages={name: _version(name) for name in ("click", "msgspec", "kubernetes", "kafka-python", "locust")},
+    )
 
 
 def _version(package: str) -> str | None:

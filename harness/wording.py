@@ -4,5 +4,5 @@ from __future__ import annotations
 
 
 def plural(count: int, thing: str, things: str | None = None) -> str:
-    """`1 event`, `2,000 events`; `things` is for what an s does not make many."""
+    """`1 event`, `2,000 events`; `things` is an irregular plural."""
     return f"{count:,} {thing if count == 1 else things or thing + 's'}"

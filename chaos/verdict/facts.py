@@ -11,6 +11,7 @@ from hdrh.histogram import HdrHistogram
 
 from chaos.run_facts import VERSION, LoadFile, RunFacts
 from chaos.verdict.journal import read_journal
+from harness.kube.resources import Manifest
 from harness.log import open_source
 from harness.log.events import OBJECT_TYPES, JsonObject
 
@@ -280,21 +281,21 @@ def _endpoints(path: Path) -> dict[str, JsonObject]:
     return {"unready": unready, "left": left, "offered": offered, "homes": homes, "terminated": terminated}
 
 
-def _is_ready(pod: dict[str, Any]) -> bool:
+def _is_ready(pod: Manifest) -> bool:
     conditions = (pod.get("status") or {}).get("conditions") or ()
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
-def _ready_endpoints(manifest: dict[str, Any]) -> set[str]:
+def _ready_endpoints(manifest: Manifest) -> set[str]:
     """Names of the ready pods; a missing condition means ready, as the API specifies."""
     return _endpoints_that(manifest, "ready", True)
 
 
-def _endpoints_that(manifest: dict[str, Any], condition: str, missing: bool = False) -> set[str]:
+def _endpoints_that(manifest: Manifest, condition: str, missing: bool = False) -> set[str]:
     endpoints = [e for e in manifest.get("endpoints") or () if _condition(e, condition, missing)]
     return {e["targetRef"]["name"] for e in endpoints if (e.get("targetRef") or {}).get("kind") == "Pod"}
 
 
-def _condition(endpoint: dict[str, Any], name: str, missing: bool) -> bool:
+def _condition(endpoint: Manifest, name: str, missing: bool) -> bool:
     value = (endpoint.get("conditions") or {}).get(name)
     return missing if value is None else value

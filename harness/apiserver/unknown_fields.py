@@ -20,7 +20,7 @@ _MOST = 50
 
 
 def directive(values: Sequence[str]) -> str:
-    """The last of a request's fieldValidation parameters, or the API's default; ApiError 400 for an unknown one."""
+    """The last of a request's fieldValidation parameters, or the API's default; StatusError 400 for an unknown one."""
     found = values[-1] if values else ""
     if found and found not in _DIRECTIVES:
         supported = ", ".join(f'"{each}"' for each in _DIRECTIVES)

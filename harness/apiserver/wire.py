@@ -16,9 +16,9 @@ from harness.apiserver.manifest import Object
 from harness.apiserver.store import StoreChange
 from harness.apiserver.tables import table
 from harness.kube.resources import Kind
+from harness.log.events import INITIAL_EVENTS_END
 
 ACCEPTED = "application/json, application/json;stream=watch"
-INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 _PLAIN = ("*/*", "application/*", "application/json")
 _encode = msgspec.json.encode
 

@@ -1,4 +1,4 @@
-"""Runs rows with pytest and pytest-benchmark: each is measured by the first test that asks for it, and kept.
+"""Runs rows with pytest and pytest-benchmark: each is measured by the first test that needs it, and kept.
 
 pytest's own output goes to `pytest.log` in the folder, unless options were given for it; its JSON to `benchmark.json`.
 """

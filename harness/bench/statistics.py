@@ -57,7 +57,7 @@ def _rank(count: int, tail: float) -> int:
 
 
 def tail_interval(pairs: Sequence[tuple[float, float]]) -> Interval:
-    """The ratio of both sides' p99: (candidate, baseline) of the same changes, measured in turns.
+    """The ratio of both sides' p99: (candidate, baseline) of the same changes, measured alternately.
 
     If the candidate's tail is no longer than FACTOR times the baseline's, then of the largest hundredth of all values,
     the baseline's times FACTOR, the candidate has no more than half, among pairs of which only one is in it: McNemar's

@@ -57,8 +57,9 @@ def _bench(result: Decoded, command: str) -> str:
 
 def _conformance(result: Decoded, command: str) -> str:
     from harness.conformance.report import page
+    from harness.conformance.result import ConformanceResult
 
-    return page(dict(result), command)
+    return page(msgspec.convert(result, ConformanceResult), command)
 
 
 def _fleet(result: Decoded, command: str) -> str:

@@ -16,7 +16,7 @@ COVER, ONE, FEW = 20, 8, 2
 """Connections per endpoint to observe each of n (one is missed with probability n * exp(-20)); to a single one, which
 others must not share; and where all of a kind have the same outcome."""
 NEIGHBOURS = 40
-"""Clients besides the flow's own where each stays with its endpoint: all come to one of two with 2 ** -40."""
+"""Additional clients with session affinity: with two endpoints, all reach the same one with probability 2 ** -40."""
 QUIET_SECONDS = 0.2
 _TCP = 6
 _CLIENTS = {4: "198.19.251.1", 16: "2001:2:0:251::1"}
@@ -60,7 +60,7 @@ class Sender:
     def _of_many(self, flow: Flow, found: Outcome) -> Outcome:
         """With affinity a client keeps its endpoint, so the others are reached from other clients of the same kind."""
         assert flow.expected
-        if flow.origin == "node-host":  # there is one node: what it was given is one of those
+        if flow.origin == "node-host":  # there is only one node, so its endpoint is one of those
             subset = found.endpoints <= flow.expected.endpoints
             return found._replace(endpoints=flow.expected.endpoints) if subset else found
         ends, masquerade = found.endpoints, found.masquerade

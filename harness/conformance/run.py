@@ -1,4 +1,4 @@
-"""Runs all cases, configuration by configuration, and builds the documented JSON object of the results."""
+"""Runs all cases, configuration by configuration, and builds the result of a run."""
 
 from __future__ import annotations
 
@@ -6,21 +6,30 @@ import json
 import platform
 import shlex
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 from engine.kernel.interface import KernelError
 from harness.conformance.entry import Entry
-from harness.conformance.testbed import CaseResult, Testbed, UnmetExpectation
+from harness.conformance.result import (
+    FAILED,
+    NOT_APPLICABLE,
+    STATES,
+    ConformanceResult,
+    Counts,
+    RuleCounts,
+    UnmetExpectation,
+    WrittenCase,
+)
+from harness.conformance.testbed import CaseResult, Testbed
 from harness.kube.proxy import OURS, Command
-from harness.log.events import Event
+from harness.log.events import Event, JsonObject
 from harness.modes import mode_of
 from harness.places.namespace import Namespace, NamespaceError
 from harness.places.place import Place
 
-PASSED, FAILED, NOT_APPLICABLE = "passed", "failed", "not applicable"
 HOPELESS = 3
 """After so many consecutive cases, or first configurations, without an applied change, the rest fails without a run."""
 
@@ -126,51 +135,55 @@ def _version(target: ProxyUnderTest) -> str:
     return f"v{target.version[0]}.{target.version[1]}.0"
 
 
-def as_json(target: ProxyUnderTest, results: list[CaseResult], seconds: float) -> dict[str, Any]:
-    """The documented JSON object."""
-    counts = {state: sum(result.state == state for result in results) for state in (PASSED, FAILED, NOT_APPLICABLE)}
-    return {
-        "proxy": target.command.name,
-        "command": list(target.command.words) if target.command is not OURS else None,
-        "mode": target.mode,
-        "kube_version": ".".join(map(str, target.version)),
-        "kernel": platform.release(),
-        "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - seconds)),
-        "seconds": seconds,
-        "counts": counts,
-        "passed": counts[FAILED] == 0 and counts[PASSED] > 0,
-        "rules": rules_of(results),
-        "cases": [_case(target, result) for result in results],
-    }
+def result_of(target: ProxyUnderTest, results: list[CaseResult], seconds: float) -> ConformanceResult:
+    """The result of a run that took that long."""
+    counts = Counts(*_by_state(result.state for result in results))
+    return ConformanceResult(
+        proxy=target.command.name,
+        command=list(target.command.words) if target.command is not OURS else None,
+        mode=target.mode,
+        kube_version=".".join(map(str, target.version)),
+        kernel=platform.release(),
+        began=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - seconds)),
+        seconds=seconds,
+        counts=counts,
+        passed=counts.failed == 0 and counts.passed > 0,
+        rules=rules_of(results),
+        cases=[_case(target, result) for result in results],
+    )
 
 
-def rules_of(results: list[CaseResult]) -> list[dict[str, Any]]:
+def rules_of(results: list[CaseResult]) -> list[RuleCounts]:
     """By rule, how many of its cases passed, failed, and do not apply."""
-    found: dict[str, dict[str, Any]] = {}
+    states: dict[str, list[str]] = {}
     for result in results:
         for rule in result.entry.rules:
-            row = found.setdefault(rule, {"rule": rule, PASSED: 0, FAILED: 0, NOT_APPLICABLE: 0})
-            row[result.state] += 1
-    return [found[rule] for rule in sorted(found)]
+            states.setdefault(rule, []).append(result.state)
+    return [RuleCounts(rule, *_by_state(found)) for rule, found in sorted(states.items())]
 
 
-def _case(target: ProxyUnderTest, result: CaseResult) -> dict[str, Any]:
+def _by_state(states: Iterable[str]) -> list[int]:
+    counts = Counter(states)
+    return [counts[state] for state in STATES]
+
+
+def _case(target: ProxyUnderTest, result: CaseResult) -> WrittenCase:
     entry = result.entry
-    return {
-        "id": entry.id,
-        "name": entry.name,
-        "rules": list(entry.rules),
-        "source": entry.source,
-        "state": result.state,
-        "why": result.why,
-        "seconds": result.seconds,
-        "failures": [failure._asdict() for failure in result.failures],
-        "events": None if result.events is None else list(_events(result.events)),
-        "replay": target.replay(entry),
-    }
+    return WrittenCase(
+        id=entry.id,
+        name=entry.name,
+        rules=list(entry.rules),
+        source=entry.source,
+        state=result.state,
+        why=result.why,
+        seconds=result.seconds,
+        failures=result.failures,
+        events=None if result.events is None else list(_events(result.events)),
+        replay=target.replay(entry),
+    )
 
 
-def _events(events: list[Event]) -> Iterator[dict[str, Any]]:
+def _events(events: list[Event]) -> Iterator[JsonObject]:
     """Steps as objects, numbered as in failures."""
     for number, (_, group) in enumerate(groupby(events, lambda event: event.t)):
         for event in group:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from harness.acceptance.case_config import interface_of
 from harness.acceptance.cases import Case
@@ -21,6 +21,7 @@ from harness.acceptance.run import shown
 from harness.apiserver.pace import add_service_cidrs
 from harness.conformance.entry import Entry, EntryStep
 from harness.conformance.packets import Sender
+from harness.conformance.result import UnmetExpectation
 from harness.external.stage import Ended, ProxyEnvironment
 from harness.judge.oracle.settings import packed
 from harness.judge.packet import Flow, Outcome
@@ -35,15 +36,6 @@ BARRIER = "harness-barrier"
 _BARRIERS = {"IPv4": ("198.19.252.1", "198.19.252.2"), "IPv6": ("2001:2:0:252::1", "2001:2:0:252::2")}
 """Addresses of the test bed's Service and its endpoint, which no case uses (RFC 2544, RFC 5180)."""
 _FIRST_PORT = 1024
-
-
-class UnmetExpectation(NamedTuple):
-    """One unmet expectation."""
-
-    step: int
-    packet: str
-    expected: str
-    happened: str
 
 
 @dataclass

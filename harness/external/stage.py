@@ -145,7 +145,7 @@ class ProxyEnvironment:
             return log.read()
 
     def _shorten(self) -> None:
-        """A proxy may print for hours: what it prints is appended, so that the file can be cut at any time."""
+        """Keep only the end of a large log; the proxy, which may print for hours, has it open for appending."""
         path = self.folder / "log"
         if path.exists() and path.stat().st_size > MOST_LOG_BYTES:
             end = self._end_of_log()
@@ -178,7 +178,7 @@ class ProxyEnvironment:
             os.killpg(pid, signal.SIGKILL)
 
     def _kill_runaways(self) -> None:
-        """Children that began a session of their own: what they inherited names this Stage's folder."""
+        """Children that started a new session, recognised by the folder in their inherited environment."""
         mark = f"{LOCK_VARIABLE}={self.folder}/".encode()
         for process in Path("/proc").iterdir():
             if process.name.isdigit():

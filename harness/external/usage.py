@@ -13,19 +13,19 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 SAMPLE_SECONDS = 0.05
 
 
-def family(pid: int) -> Iterator[int]:
+def process_tree(pid: int) -> Iterator[int]:
     """The process and all its living descendants."""
     yield pid
     with suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
             for child in (task / "children").read_text().split():
-                yield from family(int(child))
+                yield from process_tree(int(child))
 
 
 def cpu_seconds(pid: int) -> float:
     """User and system time of all of them, including children that have ended and been waited for."""
     ticks = 0
-    for each in family(pid):
+    for each in process_tree(pid):
         with suppress(OSError):
             fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
             ticks += sum(map(int, fields[11:15]))
@@ -35,7 +35,7 @@ def cpu_seconds(pid: int) -> float:
 def resident_bytes(pid: int) -> int:
     """Current resident memory of all of them."""
     pages = 0
-    for each in family(pid):
+    for each in process_tree(pid):
         with suppress(OSError):
             pages += int(Path(f"/proc/{each}/statm").read_text().split()[1])
     return pages * _PAGE

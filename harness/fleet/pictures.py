@@ -124,7 +124,7 @@ def _panel(column: ScenarioFigures, x: Scale, top: float) -> Iterator[Markup]:
 
 
 def sweep(points: list[SweepPoint], width: float, key: str) -> Markup:
-    """Each period's cost over what it gains: CPU time over the p99 of convergence, the knee marked."""
+    """CPU time over the p99 of convergence for each period, with the knee marked."""
     most_late, most_cpu = max(each.p99_seconds for each in points), max(each.cpu_seconds for each in points)
     x = Scale(0, most_late or 1.0, LEFT, width - RIGHT - 24)
     y = Scale(0, most_cpu or 1.0, HEAD + 1.5 * PANEL, HEAD)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 Manifest = dict[str, Any]
-"""An object of the API as decoded JSON; its fields are those of its kind."""
+"""An object of the API, or a part of one, as decoded JSON."""
 
 
 class Kind(NamedTuple):
@@ -77,6 +77,9 @@ _POD_FIELDS = (
 
 SERVICE_NAME = "kubernetes.io/service-name"
 """The label by which an EndpointSlice names its Service (KEP-752)."""
+
+HOSTNAME, ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
+"""Labels of a Node."""
 
 SERVICES = Kind(
     "services", "Service", "", "v1", True, "service", ("svc",), ("all",), ("spec.clusterIP", "spec.type"), True, True

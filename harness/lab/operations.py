@@ -10,11 +10,12 @@ import asyncio
 import signal
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, TypeVar, get_type_hints
 
 import msgspec
 
 from harness.judge.readback.judged import Judged
+from harness.kube.resources import Manifest
 from harness.lab.answers import (
     EngineUsage,
     FlowEndpoint,
@@ -85,7 +86,7 @@ class Operations:
             watches_wanted=lab.watches_wanted,
         )
 
-    def _node_status(self, node: dict[str, Any], health: dict[str, tuple[bool, bool]]) -> NodeStatus:
+    def _node_status(self, node: Manifest, health: dict[str, tuple[bool, bool]]) -> NodeStatus:
         name = node["metadata"]["name"]
         engine, kubelet = self._lab.engines[name], self._lab.kubelets[name]
         healthy, synced = health[name]
@@ -104,7 +105,7 @@ class Operations:
             caller=engine.node.caller,
         )
 
-    def _pod_status(self, pod: dict[str, Any]) -> PodStatus:
+    def _pod_status(self, pod: Manifest) -> PodStatus:
         name, node = pod["metadata"]["name"], pod["spec"]["nodeName"]
         kubelet = self._lab.kubelets.get(node)
         container = kubelet.containers.get(name) if kubelet else None
@@ -248,7 +249,7 @@ class Operations:
         """Cordon the node, or undo it."""
         self._node(self._lab.kubelets, node)
 
-        def change(manifest: dict[str, Any]) -> dict[str, Any]:
+        def change(manifest: Manifest) -> Manifest:
             spec = {key: value for key, value in manifest["spec"].items() if key != "unschedulable"}
             return {**manifest, "spec": spec if schedulable else {**spec, "unschedulable": True}}
 
@@ -305,7 +306,7 @@ class Operations:
         return things[node]
 
 
-def _service_status(service: dict[str, Any]) -> ServiceStatus:
+def _service_status(service: Manifest) -> ServiceStatus:
     spec = service["spec"]
     ingress = (service["status"].get("loadBalancer") or {}).get("ingress") or []
     return ServiceStatus(

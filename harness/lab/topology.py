@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from harness.kube.resources import NODES, PODS, SERVICES
+from harness.kube.resources import HOSTNAME, NODES, PODS, SERVICES, ZONE, Manifest
 from harness.wording import plural
 
 WIRE = ipaddress.ip_network("10.10.0.0/24")
@@ -107,13 +107,13 @@ def nodes_of(options: LabOptions) -> tuple[LabNode, ...]:
     )
 
 
-def node_manifest(node: LabNode) -> dict[str, Any]:
+def node_manifest(node: LabNode) -> Manifest:
     """A Node that is ready."""
     return {
         **NODES.head,
         "metadata": {
             "name": node.name,
-            "labels": {"kubernetes.io/hostname": node.name, "topology.kubernetes.io/zone": node.zone},
+            "labels": {HOSTNAME: node.name, ZONE: node.zone},
         },
         "spec": {"podCIDR": node.pod_network, "podCIDRs": [node.pod_network]},
         "status": {
@@ -126,7 +126,7 @@ def node_manifest(node: LabNode) -> dict[str, Any]:
     }
 
 
-def service_manifests() -> list[dict[str, Any]]:
+def service_manifests() -> list[Manifest]:
     """The Services used by traffic: all kinds of frontends, session affinity, policy Local."""
     everything = (("http", "TCP", 80, HTTP_PORT), ("tcp", "TCP", 81, TCP_PORT), ("udp", "UDP", 82, UDP_PORT))
     return [
@@ -151,7 +151,7 @@ def _service(
     kind: str,
     balancer: str = "",
     **spec: Any,
-) -> dict[str, Any]:
+) -> Manifest:
     listed = [
         {"name": n, "protocol": protocol, "port": port, "targetPort": target, "nodePort": node_port + offset}
         for offset, (n, protocol, port, target) in enumerate(ports)
@@ -173,7 +173,7 @@ def _service(
     }
 
 
-def pod_manifest(name: str, node: str, options: LabOptions) -> dict[str, Any]:
+def pod_manifest(name: str, node: str, options: LabOptions) -> Manifest:
     """A pod of the lab's application, placed on a node."""
     probe = {
         **options.probe,

@@ -139,7 +139,7 @@ class KernelView:
         return found
 
     def _listen(self) -> None:
-        """Take in what the kernel announced; where it is incomplete, or about whole tables, nothing is followed."""
+        """Apply the announced changes; if they are incomplete or concern whole tables, everything is read again."""
         if self._listener is None:
             self._listener = _netlink(self._place)
             widen(self._listener, receive_bytes=NOTICES_BYTES)

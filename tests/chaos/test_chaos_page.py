@@ -11,7 +11,7 @@ import yaml
 from click.testing import CliRunner
 from msgspec import convert
 
-from chaos.catalogue import experiments, faults
+from chaos.catalogue import catalogue
 from chaos.experiment import read_experiment
 from chaos.model import PlanError
 from chaos.objectives import FaultObjectives, Objectives
@@ -53,10 +53,10 @@ def on_a_cluster(name: str) -> str:
 def table() -> list[str]:
     """The page's table of faults."""
     rows = []
-    for fault in faults():
-        given = fault["parameters"].items()
+    for fault in catalogue().faults:
+        given = fault.parameters.items()
         words = ", ".join(f"`{name}`" + ("" if value is None else f" {value}") for name, value in given)
-        rows.append(f"| `{fault['name']}` | {fault['summary']} | {words} | {on_a_cluster(fault['name'])} |")
+        rows.append(f"| `{fault.name}` | {fault.summary} | {words} | {on_a_cluster(fault.name)} |")
     return rows
 
 
@@ -65,7 +65,7 @@ def test_the_faults_are_the_catalogue_s():
 
 
 def test_every_built_in_experiment_is_documented():
-    assert [e["name"] for e in experiments() if f"`{e['name']}`" not in PAGE] == []
+    assert [e.name for e in catalogue().experiments if f"`{e.name}`" not in PAGE] == []
 
 
 @pytest.mark.parametrize("kind", [Objectives, FaultObjectives, KubeSettings, Exec], ids=lambda kind: kind.__name__)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -16,7 +17,7 @@ from harness.cli import main
 from harness.cli.result_pages import page_of
 from harness.conformance.entry import chosen, corpus
 from harness.conformance.fuzz import fuzz
-from harness.conformance.run import ProxyUnderTest, as_json, run
+from harness.conformance.run import ProxyUnderTest, result_of, run
 from harness.kube.proxy import OURS, Command
 from tests.docs.test_schemas import check
 
@@ -32,7 +33,7 @@ def foreign(*fault: str) -> ProxyUnderTest:
 
 
 def judged(target: ProxyUnderTest, *names: str) -> dict:
-    return as_json(target, run(target, chosen(corpus(), names)), 1.0)
+    return msgspec.to_builtins(result_of(target, run(target, chosen(corpus(), names)), 1.0))
 
 
 def test_the_engine_passes_and_every_format_reports_it(tmp_path, kernel_namespaces):

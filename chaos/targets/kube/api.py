@@ -13,7 +13,7 @@ from chaos.targets.kube.calls import Right
 from chaos.targets.kube.settings import KubeOptions
 from harness.kube.access import Access, AccessError
 from harness.kube.client import JSON, ApiError, Client, Disconnected
-from harness.kube.resources import DEPLOYMENTS, NODES, PODS
+from harness.kube.resources import DEPLOYMENTS, NODES, PODS, Manifest
 
 READ_SECONDS, EXEC_SECONDS = 30.0, 10.0
 PAGE = 500
@@ -44,7 +44,7 @@ class KubeApi:
         # Imported here, as an import during a fault would take longer than the call.
         self._stream, self._core, self._refusal = stream, client.CoreV1Api(self._client.sdk), client.ApiException
 
-    def list(self, path: str) -> list[dict[str, Any]]:
+    def list(self, path: str) -> list[Manifest]:
         """All objects of a collection."""
         items: list[Any] = []
         token = ""
@@ -56,7 +56,7 @@ class KubeApi:
             if not token:
                 return items
 
-    def get(self, path: str) -> dict[str, Any] | None:
+    def get(self, path: str) -> Manifest | None:
         """An object, or None."""
         with contextlib.suppress(NotFound):
             return self.request("GET", path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
 
 import msgspec
 
@@ -25,7 +24,7 @@ from chaos.targets.kube.scene import (
     sorted_pods,
 )
 from chaos.targets.kube.settings import KubeOptions, KubeSettings, settled_settings
-from harness.kube.resources import NODES, SERVICES
+from harness.kube.resources import NODES, SERVICES, Manifest
 from harness.wording import plural
 
 
@@ -129,7 +128,7 @@ def _lives(pod: PodView) -> bool:
     return pod.evictable or pod.running
 
 
-def _service(api: KubeApi, settings: KubeSettings) -> dict[str, Any]:
+def _service(api: KubeApi, settings: KubeSettings) -> Manifest:
     path = SERVICES.path(settings.namespace, settings.service)
     try:
         return api.request("GET", path)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import msgspec
 
 from chaos.model import Cluster, Op, PlanError, Pod
 from chaos.plan import Plan
 from chaos.targets.kube.settings import KubeSettings
+from harness.kube.resources import Manifest
 from harness.lab.answers import PortStatus, ServiceStatus
 
 MODE = "cluster"
@@ -80,7 +80,7 @@ class Scene(msgspec.Struct, frozen=True):
         return bool(self.pods) and wanted and all(p.ready and not p.terminating for p in self.pods)
 
 
-def pod_view(manifest: dict[str, Any]) -> PodView:
+def pod_view(manifest: Manifest) -> PodView:
     """Parses a Pod's manifest."""
     metadata, spec, status = manifest["metadata"], manifest.get("spec") or {}, manifest.get("status") or {}
     containers = status.get("containerStatuses") or []
@@ -108,7 +108,7 @@ def pod_view(manifest: dict[str, Any]) -> PodView:
     )
 
 
-def node_view(manifest: dict[str, Any], address_type: str) -> NodeView:
+def node_view(manifest: Manifest, address_type: str) -> NodeView:
     """Parses a Node's manifest, with its first IPv4 address of that type."""
     metadata, status = manifest["metadata"], manifest.get("status") or {}
     addresses = [a["address"] for a in status.get("addresses") or () if a["type"] == address_type]
@@ -122,7 +122,7 @@ def node_view(manifest: dict[str, Any], address_type: str) -> NodeView:
     )
 
 
-def service_view(manifest: dict[str, Any], settings: KubeSettings) -> ServiceStatus:
+def service_view(manifest: Manifest, settings: KubeSettings) -> ServiceStatus:
     """The Service in the form of a load's spec: `web`, with ports by the flows' names."""
     spec = manifest["spec"]
     ports = spec.get("ports") or []
@@ -167,7 +167,7 @@ def _cordons(op: Op) -> bool:
     return op.name == "node.schedulable" and not op.arguments["schedulable"]
 
 
-def matches(selector: dict[str, str], manifest: dict[str, Any]) -> bool:
+def matches(selector: dict[str, str], manifest: Manifest) -> bool:
     """Whether a Service's selector matches the pod."""
     labels = manifest["metadata"].get("labels") or {}
     return bool(selector) and all(labels.get(key) == value for key, value in selector.items())

@@ -60,7 +60,7 @@ Examples:
 @click.option(
     "--starts",
     type=click.IntRange(1),
-    help="Starts of each proxy per row, by default 2 or 4: more starts, closer intervals.",
+    help="Starts of each proxy per row, by default 2 or 4: more starts give narrower intervals.",
 )
 @click.option(
     "--give-up",
@@ -81,7 +81,7 @@ Examples:
 )
 @click.option(
     "--fail-on", type=click.FloatRange(0, min_open=True), metavar="PERCENT",
-    help="Gate: exit 7 if a figure has really grown by more than this.",
+    help="Gate: exit 7 if a figure has demonstrably grown by more than this.",
 )  # fmt: skip
 @click.option(
     "--out", "folder", type=click.Path(file_okay=False), default="bench", show_default=True, help="Folder of the run."
@@ -91,7 +91,7 @@ Examples:
 @output_format
 @click.option("--json", "json_path", type=OutputPath(), help="Write the result as JSON (- for stdout).")
 @click.option("--markdown", "markdown_path", type=OutputPath(), help="Write Markdown for a pull request.")
-@click.option("--html", "html_path", type=OutputPath(), help="Write an HTML page: one file.")
+@click.option("--html", "html_path", type=OutputPath(), help="Write a self-contained HTML page.")
 @click.argument("pytest_options", nargs=-1, metavar="[-- PYTEST-BENCHMARK-OPTIONS]")
 def bench(
     profile: str,
@@ -118,7 +118,7 @@ def bench(
     daemon, or any other, measured from outside. Figures are the first sync, the latency of changes, CPU, peak memory,
     rules and elements, and how they grow with the number of Services.
 
-    With --baseline both sides are measured in turns, and compared pair by pair; without one, figures are divided by
+    With --baseline both sides are measured alternately and compared pair by pair; without one, figures are divided by
     those of fixed work measured in between. docs/benchmarks.md describes both. A run that was interrupted continues
     when it is started again.
 

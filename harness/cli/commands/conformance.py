@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,6 +17,7 @@ from harness.kube.proxy import OURS, Command, CommandError, commands
 
 if TYPE_CHECKING:
     from harness.conformance.entry import Entry
+    from harness.conformance.result import ConformanceResult
     from harness.conformance.run import ProxyUnderTest
     from harness.conformance.testbed import CaseResult
 
@@ -48,7 +49,7 @@ Examples:
 @output_format
 @click.option("--junit", "junit_path", type=OutputPath(), help="Write a JUnit XML report.")
 @click.option("--json", "json_path", type=OutputPath(), help="Write the result as JSON (- for stdout).")
-@click.option("--html", "html_path", type=OutputPath(), help="Write an HTML page: one file.")
+@click.option("--html", "html_path", type=OutputPath(), help="Write a self-contained HTML page.")
 def conformance(
     mode: str,
     external: str | None,
@@ -72,7 +73,7 @@ def conformance(
     Exit codes: 0 every applicable case passed; 1 no kernel with this mode is available; 2 bad options; 5 a case failed.
     """
     from harness.conformance.entry import chosen, corpus
-    from harness.conformance.run import Unavailable, as_json, require
+    from harness.conformance.run import Unavailable, require, result_of
 
     if fuzz and cases:
         raise click.UsageError("--fuzz makes its own cases: give it or --case")
@@ -95,7 +96,7 @@ def conformance(
     except KeyboardInterrupt:
         click.echo("interrupted; nothing is left behind", err=True)
         sys.exit(130)
-    _show(as_json(target, results, time.monotonic() - began), junit_path, json_path, html_path)
+    _show(result_of(target, results, time.monotonic() - began), junit_path, json_path, html_path)
 
 
 def _target(mode: str, external: str | None, variant: str | None, version: tuple[int, int] | None) -> ProxyUnderTest:
@@ -140,7 +141,7 @@ def _fuzzed(target: ProxyUnderTest, count: int, seed: int) -> list[CaseResult]:
         return fuzz(target, count, seed, progress.done, lambda what: now.__setitem__(0, what))
 
 
-def _show(run: dict[str, Any], junit_path: str | None, json_path: str | None, html_path: str | None) -> None:
+def _show(run: ConformanceResult, junit_path: str | None, json_path: str | None, html_path: str | None) -> None:
     from rich.console import Console
 
     from harness.conformance.report import junit, page, print_run
@@ -153,4 +154,4 @@ def _show(run: dict[str, Any], junit_path: str | None, json_path: str | None, ht
         write_text(junit(run).decode(), junit_path)
     if html_path:
         write_text(page(run, this_command()), html_path)
-    sys.exit(0 if run["passed"] else EXIT_FAILED)
+    sys.exit(0 if run.passed else EXIT_FAILED)

@@ -1,13 +1,17 @@
-"""`harness doctor`: what works on this machine, and what the rest needs."""
+"""`harness doctor`: what works on this machine, and what is missing for the rest."""
 
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from harness.cli.output import output_format, write_json
+
+if TYPE_CHECKING:
+    from harness.doctor import Diagnosis
 
 EXIT_NO_REPLAY = 1
 BASE = "replay in mode nftables"
@@ -17,7 +21,7 @@ BASE = "replay in mode nftables"
 @output_format
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(as_json: bool) -> None:
-    """Report what works on this machine, and what the rest needs.
+    """Report what works on this machine, and what is missing for the rest.
 
     Attach the output to bug reports.
 
@@ -29,26 +33,27 @@ def doctor(as_json: bool) -> None:
 
     Exit codes: 0 replays work; 1 they do not work.
     """
-    from harness.doctor import facts
+    from harness.doctor import diagnose
 
-    found = facts()
+    found = diagnose()
     if as_json:
         write_json(found, "-")
     else:
         _show(found)
-    sys.exit(EXIT_NO_REPLAY if found["works"][BASE] else 0)
+    sys.exit(EXIT_NO_REPLAY if found.works[BASE] else 0)
 
 
-def _show(found: dict[str, Any]) -> None:
-    for name, value in found["machine"].items():
+def _show(found: Diagnosis) -> None:
+    for name, value in msgspec.structs.asdict(found.machine).items():
         if isinstance(value, dict):
             value = ", ".join(f"{part} {version or 'not installed'}" for part, version in value.items())
         click.echo(f"{name.replace('_', ' '):<14} {value}")
     click.echo()
     reasons: dict[str, str] = {}
-    for name, why in found["works"].items():
+    for name, why in found.works.items():
         click.echo(f"no   {name}: {reasons.get(why, why)}" if why else f"yes  {name}")
-        reasons.setdefault(why, f"as for {name}")
+        if why:
+            reasons.setdefault(why, f"as for {name}")
     click.echo()
-    for name, path in found["tools"].items():
+    for name, path in found.tools.items():
         click.echo(f"{name:<20} {path or 'not installed'}")

@@ -57,7 +57,7 @@ def spreading(command: Callable[..., Any]) -> Callable[..., Any]:
     "--what-if",
     multiple=True,
     metavar="SETTING=VALUES",
-    help="Also compute another setting, in a column of its own: minSyncPeriod=5s,10s, hints=off, or slices=1000"
+    help="Also compute another setting, in an additional column: minSyncPeriod=5s,10s, hints=off, or slices=1000"
     " (endpoints per slice). May be given several times.",
 )
 @click.option("--min-sync-period", default="1s", show_default=True, help="Minimum time between two syncs.")
@@ -82,7 +82,7 @@ def spreading(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--html", "html_path", type=OutputPath(), help="Also write a self-contained HTML page.")
 @click.option("--max-p99", type=Seconds(), help="Gate: exit 4 if the p99 of convergence over all nodes exceeds this.")
 @click.option(
-    "--max-dead", type=Seconds(), help="Gate: exit 4 if any node led to a dead endpoint for longer than this."
+    "--max-dead", type=Seconds(), help="Gate: exit 4 if any node sent traffic to a dead endpoint for longer than this."
 )
 @click.option(
     "--max-for-nothing",

@@ -191,7 +191,7 @@ def _options(choices: dict[str, Any]) -> LabOptions:
 @lab.command("status")
 @folder_option
 @output_format
-@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(folder: Path | None, as_json: bool) -> None:
     """Show the current nodes, engines, pods and Services.
 

@@ -38,19 +38,19 @@ Examples:
 @click.option("--match", "text", default="", metavar="TEXT", help="A text that the command must also print.")
 @click.option(
     "--timeout", "seconds", type=click.FloatRange(0.1), default=300.0, show_default=True,
-    help="Seconds after which a run of COMMAND is ended; such a run does not count as the same failure.",
+    help="Seconds after which a run of COMMAND is killed; such a run does not count as the same failure.",
 )  # fmt: skip
 @click.option("--redact", is_flag=True, help="Anonymize the result, if it still fails then; see `harness redact`.")
 def shrink(
     source: str, destination: str, command: str, exit_code: int | None, text: str, seconds: float, redact: bool
 ) -> None:
-    """Shrink a recording to the least that still fails.
+    """Shrink a recording to a minimal one that still fails.
 
     COMMAND is run on ever smaller parts of SOURCE: fewer Services, objects and events, and fewer fields in each
-    manifest, as long as it ends with the same exit code.  DST then holds a recording in which nothing more can be
-    left out by itself: a bug report, and a test case.
+    manifest, as long as it ends with the same exit code.  DST then holds a recording from which no single item can
+    be removed: use it in a bug report or as a test case.
 
-    Every run is noted in DST.shrink, so after Ctrl-C or a crash the same command line continues.
+    Every run is logged in DST.shrink, so after Ctrl-C or a crash the same command line continues.
 
     Exit codes: 0 DST is written; 1 the command does not fail with all of SOURCE; 2 bad input.
     """

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import Any
 
+from harness.kube.resources import ZONE, Manifest
 from harness.lab.control_plane.endpointslices import orphans, same, slices_of
 from harness.lab.control_plane.kubelet import Kubelet
 from harness.lab.control_plane.objects import LabObjects
@@ -18,7 +18,7 @@ LEASE_SECONDS = 0.25
 """Interval at which kubelets renew their leases and the node controller checks them."""
 
 
-def placed(pods: list[dict[str, Any]], nodes: list[dict[str, Any]]) -> str | None:
+def placed(pods: list[Manifest], nodes: list[Manifest]) -> str | None:
     """The ready, schedulable node with the fewest pods, or None."""
     counts = {
         node["metadata"]["name"]: 0 for node in nodes if not node["spec"].get("unschedulable") and node_is_ready(node)
@@ -29,7 +29,7 @@ def placed(pods: list[dict[str, Any]], nodes: list[dict[str, Any]]) -> str | Non
     return min(counts, key=lambda name: (counts[name], name), default=None)
 
 
-def node_is_ready(node: dict[str, Any]) -> bool:
+def node_is_ready(node: Manifest) -> bool:
     """Whether the node's condition Ready is true."""
     return any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"].get("conditions") or ())
 
@@ -58,7 +58,7 @@ class Replicas:
             await self._api.remove("pods", pod["metadata"]["name"], self._options.grace_period_seconds)
 
 
-def _number(pod: dict[str, Any]) -> int | None:
+def _number(pod: Manifest) -> int | None:
     """The replica number of a pod; None for pods created by others."""
     app, _, number = pod["metadata"]["name"].rpartition("-")
     return int(number) if app == APP and number.isdecimal() else None
@@ -72,11 +72,7 @@ class Slices:
 
     async def step(self) -> None:
         """Write slices that differ, delete those no longer needed, and those of Services that are gone."""
-        zones = {
-            n["metadata"]["name"]: zone
-            for n in self._api.nodes()
-            if (zone := n["metadata"]["labels"].get("topology.kubernetes.io/zone"))
-        }
+        zones = {n["metadata"]["name"]: zone for n in self._api.nodes() if (zone := n["metadata"]["labels"].get(ZONE))}
         pods, services = self._api.pods(), self._api.services()
         for name in orphans(self._api.all_slices(), {service["metadata"]["name"] for service in services}):
             await self._api.remove("endpointslices", name)
@@ -112,7 +108,7 @@ class Nodes:
                 await self._judge(node, clock() - self._seen[node["metadata"]["name"]])
             await asyncio.sleep(LEASE_SECONDS)
 
-    async def _judge(self, node: dict[str, Any], silence: float) -> None:
+    async def _judge(self, node: Manifest, silence: float) -> None:
         name, lost = node["metadata"]["name"], silence > self._grace
         if node_is_ready(node) is not lost:
             return
@@ -124,6 +120,6 @@ class Nodes:
             if pod["spec"]["nodeName"] == name:
                 await self._api.update("pods", pod["metadata"]["name"], partial(self._with_ready, "False"))
 
-    def _with_ready(self, status: str, manifest: dict[str, Any]) -> dict[str, Any]:
+    def _with_ready(self, status: str, manifest: Manifest) -> Manifest:
         condition = {"type": "Ready", "status": status, "lastTransitionTime": self._api.now()}
         return {**manifest, "status": {**manifest.get("status", {}), "conditions": [condition]}}

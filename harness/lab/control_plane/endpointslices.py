@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.kube.resources import ENDPOINT_SLICES, SERVICE_NAME
+from harness.kube.resources import ENDPOINT_SLICES, SERVICE_NAME, Manifest
 
 LARGEST_SLICE = 100
 """Endpoints of one slice, the controller's --max-endpoints-per-slice."""
@@ -17,8 +17,8 @@ TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 
 
 def slices_of(
-    service: dict[str, Any], pods: list[dict[str, Any]], zones: dict[str, str], trigger_time: str | None = None
-) -> list[dict[str, Any]]:
+    service: Manifest, pods: list[Manifest], zones: dict[str, str], trigger_time: str | None = None
+) -> list[Manifest]:
     """Manifests of a Service's slices; `zones` by node, `trigger_time` (RFC 3339) of the change that caused them."""
     selector = service["spec"].get("selector") or {}
     if not selector or "IPv4" not in service["spec"].get("ipFamilies", ("IPv4",)):
@@ -29,7 +29,7 @@ def slices_of(
     endpoints = [_endpoint(pod, zones) for pod in chosen]
     if service["spec"].get("trafficDistribution") in ("PreferClose", "PreferSameZone"):
         _add_hints(endpoints)
-    groups: dict[tuple[int | None, ...], list[dict[str, Any]]] = {}
+    groups: dict[tuple[int | None, ...], list[Manifest]] = {}
     for pod, endpoint in zip(chosen, endpoints, strict=True):
         groups.setdefault(_numbers(service, pod), []).append(endpoint)
     pieces = [
@@ -40,7 +40,7 @@ def slices_of(
     return [_slice(service, count, *piece, trigger_time) for count, piece in enumerate(pieces)]
 
 
-def orphans(slices: list[dict[str, Any]], services: set[str]) -> list[str]:
+def orphans(slices: list[Manifest], services: set[str]) -> list[str]:
     """Names of the controller's slices whose Service is not among `services`: a cluster garbage-collects them."""
     return [
         piece["metadata"]["name"]
@@ -50,28 +50,28 @@ def orphans(slices: list[dict[str, Any]], services: set[str]) -> list[str]:
     ]
 
 
-def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+def same(one: Manifest, other: Manifest) -> bool:
     """Whether two slices are equal except for their timestamps."""
     return all(one.get(field) == other.get(field) for field in ("addressType", "endpoints", "ports"))
 
 
-def _selected(pod: dict[str, Any], selector: dict[str, str]) -> bool:
+def _selected(pod: Manifest, selector: dict[str, str]) -> bool:
     labels = pod["metadata"].get("labels") or {}
     same_namespace = all(labels.get(key) == value for key, value in selector.items())
     return same_namespace and pod["status"].get("phase") not in ("Succeeded", "Failed")
 
 
-def _address(pod: dict[str, Any]) -> str | None:
+def _address(pod: Manifest) -> str | None:
     address: str | None = pod["status"].get("podIP")
     return address
 
 
-def is_ready(pod: dict[str, Any]) -> bool:
+def is_ready(pod: Manifest) -> bool:
     """Whether the pod's condition Ready is true."""
     return any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions") or ())
 
 
-def _endpoint(pod: dict[str, Any], zones: dict[str, str]) -> dict[str, Any]:
+def _endpoint(pod: Manifest, zones: dict[str, str]) -> Manifest:
     serving, terminating = is_ready(pod), "deletionTimestamp" in pod["metadata"]
     node = pod["spec"]["nodeName"]
     return {
@@ -83,13 +83,13 @@ def _endpoint(pod: dict[str, Any], zones: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _add_hints(endpoints: list[dict[str, Any]]) -> None:
+def _add_hints(endpoints: list[Manifest]) -> None:
     if all("zone" in endpoint for endpoint in endpoints):
         for endpoint in endpoints:
             endpoint["hints"] = {"forZones": [{"name": endpoint["zone"]}]}
 
 
-def _numbers(service: dict[str, Any], pod: dict[str, Any]) -> tuple[int | None, ...]:
+def _numbers(service: Manifest, pod: Manifest) -> tuple[int | None, ...]:
     """The pod's port number for each port of the Service; None for a named port that no container defines."""
     return tuple(_number(port, pod) for port in service["spec"].get("ports") or ())
 
@@ -105,12 +105,12 @@ def _number(port: dict[str, Any], pod: dict[str, Any]) -> int | None:
 
 
 def _slice(
-    service: dict[str, Any],
+    service: Manifest,
     number: int,
     numbers: tuple[int | None, ...],
-    endpoints: list[dict[str, Any]],
+    endpoints: list[Manifest],
     trigger_time: str | None,
-) -> dict[str, Any]:
+) -> Manifest:
     name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
     return {
         **ENDPOINT_SLICES.head,

@@ -9,8 +9,8 @@ import asyncio
 import itertools
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+from harness.kube.resources import Manifest
 from harness.lab.control_plane.endpointslices import is_ready
 from harness.lab.control_plane.objects import LabObjects
 from harness.lab.control_plane.probes import ProbeError
@@ -81,10 +81,10 @@ class Kubelet:
             if container and _status_differs(pod, container):
                 await self._api.update("pods", container.name, partial(self._with_status, container))
 
-    def _with_status(self, container: Container, pod: dict[str, Any]) -> dict[str, Any]:
+    def _with_status(self, container: Container, pod: Manifest) -> Manifest:
         return with_status(pod, container, self.node, self._api.now())
 
-    async def _create(self, name: str, pod: dict[str, Any]) -> None:
+    async def _create(self, name: str, pod: Manifest) -> None:
         if len(self.containers) >= MAX_PODS:
             used = f"requested: 1, used: {len(self.containers)}, capacity: {MAX_PODS}"
             why = f"Node didn't have enough resource: pods, {used}"
@@ -133,7 +133,7 @@ class Kubelet:
             self._started.clear()
             await self._started.wait()
 
-    def _end(self, name: str, pod: dict[str, Any] | None) -> None:
+    def _end(self, name: str, pod: Manifest | None) -> None:
         if name in self._ending:
             return
         grace = pod["metadata"].get("deletionGracePeriodSeconds", 0) if pod else 0
@@ -151,11 +151,11 @@ class Kubelet:
         del self._ending[name]
 
 
-def _failed(reason: str, why: str, pod: dict[str, Any]) -> dict[str, Any]:
+def _failed(reason: str, why: str, pod: Manifest) -> Manifest:
     return {**pod, "status": {"phase": "Failed", "reason": reason, "message": why}}
 
 
-def _status_differs(pod: dict[str, Any], container: Container) -> bool:
+def _status_differs(pod: Manifest, container: Container) -> bool:
     status = pod["status"]
     restarts = (status.get("containerStatuses") or [{}])[0].get("restartCount", 0)
     return (
@@ -166,7 +166,7 @@ def _status_differs(pod: dict[str, Any], container: Container) -> bool:
     )
 
 
-def with_status(pod: dict[str, Any], container: Container, node: LabNode, now: str) -> dict[str, Any]:
+def with_status(pod: Manifest, container: Container, node: LabNode, now: str) -> Manifest:
     """The pod with the status known to its kubelet; `now` is RFC 3339."""
     ready = container.ready
     word = "True" if ready else "False"

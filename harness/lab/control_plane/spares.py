@@ -5,16 +5,14 @@ Each write is a single event that is never repeated: a proxy that misses it stay
 
 from __future__ import annotations
 
-from typing import Any
-
-from harness.kube.resources import ENDPOINT_SLICES, SERVICE_NAME, SERVICES
+from harness.kube.resources import ENDPOINT_SLICES, SERVICE_NAME, SERVICES, Manifest
 
 NAMESPACE = "spare"
 USUAL = 3
 """The number of Services without a fault, each with its slice."""
 LARGEST = 1000
 _NODE_PORT = 30110
-_TYPES: dict[int, dict[str, Any]] = {
+_TYPES: dict[int, Manifest] = {
     1: {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 30119},
     2: {"type": "NodePort"},
 }
@@ -31,9 +29,9 @@ def family_of(number: int) -> int:
     return 4 if number % 3 else 6
 
 
-def service(number: int) -> dict[str, Any]:
+def service(number: int) -> Manifest:
     """The Service's manifest; number 1 also has a health check node port, number 2 a node port."""
-    port: dict[str, Any] = {"name": "http", "protocol": "TCP", "port": 80, "targetPort": 8080}
+    port: Manifest = {"name": "http", "protocol": "TCP", "port": 80, "targetPort": 8080}
     if number == 2:
         port["nodePort"] = _NODE_PORT
     family = family_of(number)
@@ -53,7 +51,7 @@ def service(number: int) -> dict[str, Any]:
     }
 
 
-def slice_of(number: int, host: int = 1) -> dict[str, Any]:
+def slice_of(number: int, host: int = 1) -> Manifest:
     """A slice with one endpoint, whose address no pod uses; `host` is its last octet and the number of its node."""
     conditions = {"ready": True, "serving": True, "terminating": False}
     family = family_of(number)

@@ -7,8 +7,8 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from harness.kube.resources import Manifest
 from harness.lab.control_plane import prober
 from harness.lab.control_plane.probes import Probe, Readiness, parse_probe
 from harness.lab.dataplane import network
@@ -24,7 +24,7 @@ class Container(Owner):
 
     def __init__(
         self,
-        manifest: dict[str, Any],
+        manifest: Manifest,
         node: LabNode,
         address: str,
         folder: Path,

@@ -12,13 +12,13 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
 
 from harness.judge.oracle import Oracle
 from harness.judge.readback.elements import KernelReadError
 from harness.judge.readback.judged import UNREADABLE, Judged
 from harness.judge.verify import readback
 from harness.kube.proxy import HEALTH_PORT
+from harness.kube.resources import Manifest
 from harness.lab.answers import Moments, Observation
 from harness.lab.dataplane import network
 from harness.lab.dataplane.account import Account
@@ -30,7 +30,7 @@ from harness.places.place import Place
 GIVE_UP_SECONDS = 60.0
 
 
-def used_addresses(slices: list[dict[str, Any]], node: str) -> dict[str, bool]:
+def used_addresses(slices: list[Manifest], node: str) -> dict[str, bool]:
     """Each endpoint's address and whether a node uses it, over the slices of one Service.
 
     It uses those that are ready.  With policy Local, while none of its own is ready, it also uses its own that are
@@ -46,7 +46,7 @@ def used_addresses(slices: list[dict[str, Any]], node: str) -> dict[str, bool]:
     return found
 
 
-def is_ready_endpoint(endpoint: dict[str, Any]) -> bool:
+def is_ready_endpoint(endpoint: Manifest) -> bool:
     """Whether the endpoint is ready; unknown counts as ready."""
     return (endpoint.get("conditions") or {}).get("ready") is not False
 

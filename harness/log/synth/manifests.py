@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.kube.resources import BY_NAME, ENDPOINT_SLICES, NODES, SERVICE_NAME, SERVICES
+from harness.kube.resources import BY_NAME, ENDPOINT_SLICES, HOSTNAME, NODES, SERVICE_NAME, SERVICES, ZONE
 from harness.log.events import INITIAL_EVENTS_END, JsonObject
 from harness.log.synth.addresses import node_ip, pod_cidrs, pod_ip
 from harness.log.synth.model import Endpoint, Node, Service, Slice
@@ -17,7 +17,7 @@ def bookmark(resource: str, version: int) -> JsonObject:
 def node_manifest(node: Node, version: int, size: int, dual_stack: bool, ready: str = "True") -> JsonObject:
     """A Node; `size` is its podCIDR's, `ready` the Ready condition's status."""
     cidrs = pod_cidrs(node.index, size, dual_stack)
-    labels = {"kubernetes.io/hostname": node.name, "topology.kubernetes.io/zone": node.zone}
+    labels = {HOSTNAME: node.name, ZONE: node.zone}
     addresses = [
         {"type": "InternalIP", "address": node_ip(node.index)},
         {"type": "Hostname", "address": node.name},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.kube.resources import ZONE
 from harness.log.synth.every_rule.cluster import Cluster
 
 
@@ -23,7 +24,7 @@ def hints_change(cluster: Cluster) -> None:
     cluster.write("nodes")
     for zone in ("zone-3", "zone-2"):
         cluster.wait()
-        cluster.edit_object("nodes", "node-a", ("metadata", "labels", "topology.kubernetes.io/zone"), zone)
+        cluster.edit_object("nodes", "node-a", ("metadata", "labels", ZONE), zone)
     cluster.wait()
     pods[0].zones = ()
     cluster.write("zones-partial")
@@ -49,5 +50,5 @@ def nodes_report(cluster: Cluster) -> None:
     made = cluster.manifest("nodes", "node-a")
     cluster.delete("nodes", "node-a")
     cluster.wait()
-    labels = made["metadata"]["labels"] | {"topology.kubernetes.io/zone": "zone-1"}
+    labels = made["metadata"]["labels"] | {ZONE: "zone-1"}
     cluster.create("nodes", "node-a", {key: made[key] for key in ("spec", "status")}, labels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.kube.resources import SERVICE_NAME, Manifest
+from harness.kube.resources import HOSTNAME, SERVICE_NAME, ZONE, Manifest
 from harness.log.synth.every_rule.cluster import ZONES, Cluster, Pod, node_addresses
 
 HTTP = "http 80 8080"
@@ -67,7 +67,7 @@ def _nodes(cluster: Cluster) -> None:
             {"type": "Hostname", "address": name},
         ]
         cidrs = [f"10.128.{number}.0/24", f"fd00:10:128:{number}::/64"]
-        labels = {"kubernetes.io/hostname": name, "topology.kubernetes.io/zone": zone}
+        labels = {HOSTNAME: name, ZONE: zone}
         conditions = [{"type": "Ready", "status": "True", "lastHeartbeatTime": "2026-01-01T00:00:00Z"}]
         body = {
             "spec": {"podCIDR": cidrs[0], "podCIDRs": cidrs},
