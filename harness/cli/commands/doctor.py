@@ -21,7 +21,7 @@ BASE = "replay in mode nftables"
 @output_format
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(as_json: bool) -> None:
-    """Report what works on this machine, and what is missing for the rest.
+    """Report what works on this machine, and what is missing.
 
     Attach the output to bug reports.
 
