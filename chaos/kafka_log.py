@@ -76,7 +76,7 @@ class KafkaLog:
             self._copy().wait(STOP_SECONDS)
             events, complete = _compare(str(self._log), self.url)
         except (RecordingError, OSError, subprocess.TimeoutExpired) as error:
-            return KafkaFacts(self.url, 0, False, str(error))
+            return KafkaFacts(self.url, 0, complete=False, error=str(error))
         return KafkaFacts(self.url, events, complete)
 
     def close(self) -> None:

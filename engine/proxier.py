@@ -132,7 +132,7 @@ class Proxier:
         dirty = self.state.take_dirty()
         for each in self._families.values():
             each.changed(dirty)  # kept by a family that is not synced now, or fails
-        done, refused = [Sync(self._clock() - started, 0.0, 0, 0, False, ())], {}
+        done, refused = [Sync(self._clock() - started, 0.0, 0, 0, full=False, programs=())], {}
         for each in self._chosen(families):
             try:
                 done.append(self._sync(each))

@@ -212,7 +212,7 @@ class Store:
                 return None
             raw = last or previous.raw
             head = head_of(raw)
-            revision = self._revision(collection, own_revision(head), True)
+            revision = self._revision(collection, own_revision(head), ordered=True)
             entry = Object(collection.kind, namespace, name, revision, sealed(collection.kind, raw, head, revision))
             return self._publish(collection, StoreChange("DELETED", entry, previous))
 

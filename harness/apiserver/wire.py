@@ -58,14 +58,14 @@ def form_of(accept: str, include: str | None) -> Form:
 def one(found: Object, form: Form) -> bytes:
     """One object."""
     if form.shape == "table":
-        return _encode(table(found.kind, [found], str(found.revision), form.include, True))
+        return _encode(table(found.kind, [found], str(found.revision), form.include, header=True))
     return metadata_only(found) if form.metadata else found.raw
 
 
 def many(kind: Kind, objects: Iterable[Object], metadata: dict[str, Any], form: Form) -> bytes:
     """A list; `metadata` is the list's own."""
     if form.shape == "table":
-        made = table(kind, objects, metadata["resourceVersion"], form.include, True)
+        made = table(kind, objects, metadata["resourceVersion"], form.include, header=True)
         return _encode(made | {"metadata": metadata})
     name, version = ("PartialObjectMetadataList", "meta.k8s.io/v1") if form.metadata else (None, kind.api_version)
     head = {"kind": name or f"{kind.kind}List", "apiVersion": version, "metadata": metadata}
@@ -100,7 +100,7 @@ def bookmark(kind: Kind, revision: int, form: Form, initial_end: bool = False) -
     if form.metadata:
         found |= {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"}
     elif form.shape == "table":
-        found = table(kind, [], str(revision), form.include, False) | {"rows": _bookmark_rows(found)}
+        found = table(kind, [], str(revision), form.include, header=False) | {"rows": _bookmark_rows(found)}
     return _encode({"type": "BOOKMARK", "object": found}) + b"\n"
 
 

@@ -46,7 +46,7 @@ def _broken(result: BenchResult) -> Iterator[GateFinding]:
     """Rows that work with the baseline, but not with the candidate."""
     for row in result.rows:
         if row.baseline and row.baseline.state == MEASURED != row.state:
-            yield GateFinding(row.id, row.state, "pairs", None, None, None, True)
+            yield GateFinding(row.id, row.state, "pairs", None, None, None, red=True)
 
 
 def by_saved(result: BenchResult, saved: BenchResult, fail_on: float) -> tuple[list[GateFinding], int]:
@@ -54,7 +54,7 @@ def by_saved(result: BenchResult, saved: BenchResult, fail_on: float) -> tuple[l
     before, now = (dict(_comparable(line_of(each))) for each in (saved, result))
     both = [(name, now[name] / before[name]) for name in now if name in before]
     limit = 1 + fail_on / 100
-    found = [GateFinding(*_parts(name), "saved", ratio, None, None, True) for name, ratio in both if ratio > limit]
+    found = [GateFinding(*_parts(name), "saved", ratio, None, None, red=True) for name, ratio in both if ratio > limit]
     return found, len(both)
 
 
@@ -82,9 +82,11 @@ def by_history(lines: Sequence[HistoryLine], fail_on: float) -> tuple[list[GateF
         since = seen[-1].at if seen else 0
         judged += len(values) > ENOUGH
         if seen and seen[-1].ratio > limit and len(values) - since <= RECENT:
-            found.append(GateFinding(*_parts(name), "step", seen[-1].ratio, None, None, True, points[since][0]))
+            found.append(
+                GateFinding(*_parts(name), "step", seen[-1].ratio, None, None, red=True, since=points[since][0])
+            )
         elif (ratio := _jump(values[since:])) is not None and ratio > limit:
-            found.append(GateFinding(*_parts(name), "jump", ratio, None, None, False, newest))
+            found.append(GateFinding(*_parts(name), "jump", ratio, None, None, red=False, since=newest))
     return found, judged
 
 

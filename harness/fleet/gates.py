@@ -57,7 +57,7 @@ def _digests(samples: list[Sampled]) -> JudgedObjective:
     wrong = [each.node for each in samples if each.view_digest != each.replay_digest]
     if wrong:
         why = f"{plural(len(wrong), 'node')} with another digest than its own replay: {', '.join(wrong)}"
-        return JudgedObjective(Objective(name, None, None, len(samples), False, why), EXIT_DIGEST)
+        return JudgedObjective(Objective(name, None, None, len(samples), verdict=False, why=why), EXIT_DIGEST)
     verdict: Verdict = True if samples else "unknown"
     why = "" if samples else "no node was sampled"
     return JudgedObjective(Objective(name, None, None, len(samples), verdict, why), EXIT_DIGEST)

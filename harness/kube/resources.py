@@ -21,11 +21,11 @@ class Kind(NamedTuple):
     kind: str
     group: str
     version: str
-    namespaced: bool
     singular: str
     short_names: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
+    namespaced: bool = True
     status: bool = False
     recorded: bool = False
     atomic: frozenset[str] = frozenset()
@@ -82,33 +82,40 @@ HOSTNAME, ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
 """Labels of a Node."""
 
 SERVICES = Kind(
-    "services", "Service", "", "v1", True, "service", ("svc",), ("all",), ("spec.clusterIP", "spec.type"), True, True
-)
+    "services", "Service", "", "v1", "service", ("svc",), ("all",), ("spec.clusterIP", "spec.type"),
+    status=True, recorded=True,
+)  # fmt: skip
 ENDPOINT_SLICES = Kind(
-    "endpointslices", "EndpointSlice", "discovery.k8s.io", "v1", True, "endpointslice",
+    "endpointslices", "EndpointSlice", "discovery.k8s.io", "v1", "endpointslice",
     recorded=True, atomic=frozenset({"endpoints", "ports", "addresses"}),
 )  # fmt: skip
-NODES = Kind("nodes", "Node", "", "v1", False, "node", ("no",), (), ("spec.unschedulable",), True, True)
-PODS = Kind("pods", "Pod", "", "v1", True, "pod", ("po",), ("all",), _POD_FIELDS, True, True)
-NAMESPACES = Kind("namespaces", "Namespace", "", "v1", False, "namespace", ("ns",), (), ("status.phase",), True)
-EVENTS = Kind("events", "Event", "", "v1", True, "event", ("ev",), (), _EVENT_FIELDS)
-NEW_EVENTS = Kind("events", "Event", "events.k8s.io", "v1", True, "event", ("ev",), (), _NEW_EVENT_FIELDS)
-SERVICE_CIDRS = Kind("servicecidrs", "ServiceCIDR", "networking.k8s.io", "v1", False, "servicecidr", status=True)
-LEASES = Kind("leases", "Lease", "coordination.k8s.io", "v1", True, "lease")
+NODES = Kind(
+    "nodes", "Node", "", "v1", "node", ("no",), (), ("spec.unschedulable",),
+    namespaced=False, status=True, recorded=True,
+)  # fmt: skip
+PODS = Kind("pods", "Pod", "", "v1", "pod", ("po",), ("all",), _POD_FIELDS, status=True, recorded=True)
+NAMESPACES = Kind(
+    "namespaces", "Namespace", "", "v1", "namespace", ("ns",), (), ("status.phase",), namespaced=False, status=True
+)
+EVENTS = Kind("events", "Event", "", "v1", "event", ("ev",), (), _EVENT_FIELDS)
+NEW_EVENTS = Kind("events", "Event", "events.k8s.io", "v1", "event", ("ev",), (), _NEW_EVENT_FIELDS)
+SERVICE_CIDRS = Kind(
+    "servicecidrs", "ServiceCIDR", "networking.k8s.io", "v1", "servicecidr", namespaced=False, status=True
+)
+LEASES = Kind("leases", "Lease", "coordination.k8s.io", "v1", "lease")
 
-DEPLOYMENTS = Kind("deployments", "Deployment", "apps", "v1", True, "deployment", ("deploy",), ("all",), status=True)
+DEPLOYMENTS = Kind("deployments", "Deployment", "apps", "v1", "deployment", ("deploy",), ("all",), status=True)
 
 # Kinds that clients read in passing (kubectl drain, get all); only clients' own writes fill them.
 EXTRAS = (
-    Kind("daemonsets", "DaemonSet", "apps", "v1", True, "daemonset", ("ds",), ("all",), status=True),
+    Kind("daemonsets", "DaemonSet", "apps", "v1", "daemonset", ("ds",), ("all",), status=True),
     DEPLOYMENTS,
-    Kind("replicasets", "ReplicaSet", "apps", "v1", True, "replicaset", ("rs",), ("all",), status=True),
+    Kind("replicasets", "ReplicaSet", "apps", "v1", "replicaset", ("rs",), ("all",), status=True),
     Kind(
         "poddisruptionbudgets",
         "PodDisruptionBudget",
         "policy",
         "v1",
-        True,
         "poddisruptionbudget",
         ("pdb",),
         status=True,

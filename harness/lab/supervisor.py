@@ -159,7 +159,7 @@ class Lab:
         for observer in self.observers.values():
             observer.start()
             for pod in self.api.pods():
-                observer.ask(pod["status"]["podIP"], True)
+                observer.ask(pod["status"]["podIP"], wanted=True)
         while any(observer.open_questions for observer in self.observers.values()):
             if asyncio.get_running_loop().time() > deadline:
                 raise RuntimeError("the lab did not get ready: the kernels do not hold the pods")

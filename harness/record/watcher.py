@@ -125,7 +125,7 @@ class Watcher(threading.Thread):
                 if self._ending.is_set():
                     break
         except (ApiError, Disconnected) as error:
-            return self._failed(error, False, came or time.monotonic() - began > LASTED_SECONDS)
+            return self._failed(error, listing=False, progress=came or time.monotonic() - began > LASTED_SECONDS)
         return WatchOutcome.ENDED, "", came or time.monotonic() - began > LASTED_SECONDS
 
     def _went_back(self) -> str | None:

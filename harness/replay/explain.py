@@ -184,12 +184,12 @@ def _packet(cluster: _Cluster, source: str, destination: bytes, protocol: int, p
         addresses = [packed(rest)] if rest else _own_sources(destination, mine)
         if not addresses:
             raise ValueError("--from node: the Node has no address of this family; write node:IP")
-        return Packet(addresses[0], destination, protocol, port, True, ours)
+        return Packet(addresses[0], destination, protocol, port, source_local=True, destination_local=ours)
     if kind == "external":
-        return Packet(_address("--from", rest), destination, protocol, port, False, ours, "eth0")
+        return Packet(_address("--from", rest), destination, protocol, port, destination_local=ours, interface="eth0")
     if kind == "pod":
         address = _pod_address(cluster, rest, len(destination))
-        return Packet(address, destination, protocol, port, False, ours, "pods0")
+        return Packet(address, destination, protocol, port, destination_local=ours, interface="pods0")
     raise ValueError(f"--from {source!r} is not one of pod:NAME, node, external:IP")
 
 

@@ -30,7 +30,7 @@ def batches(first: list[Event], events: Iterable[Event], window: Window, min_syn
         if window.after(event):
             break
         if pending and event.t > due:
-            yield Batch(due, pending, False)
+            yield Batch(due, pending, initial=False)
             pending, last_due = [], due
         if event.type not in OBJECT_TYPES:
             continue
@@ -38,7 +38,7 @@ def batches(first: list[Event], events: Iterable[Event], window: Window, min_syn
             due = event.t if last_due is None else max(event.t, last_due + min_sync_period)
         pending.append(event)
     if pending:
-        yield Batch(due, pending, False)
+        yield Batch(due, pending, initial=False)
 
 
 def _chain(first: Iterable[Event], rest: Iterable[Event]) -> Iterator[Event]:

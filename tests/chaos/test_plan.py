@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from random import Random
+from typing import get_type_hints
 
 import msgspec
 import pytest
@@ -15,8 +17,12 @@ from chaos.model import Cluster, PlanError, Pod
 from chaos.plan import Wanted, make_plan
 from chaos.session import check
 from chaos.targets.kube.settings import KubeOptions
+from harness.lab.answers import NodeStatus, PodStatus
 from harness.lab.control_plane.controllers import placed
+from harness.lab.operations import Operations
 from harness.lab.topology import LabOptions, node_manifest, nodes_of, pod_manifest
+
+STATUS = {"pod": PodStatus, "node": NodeStatus}
 
 clusters = st.builds(
     lambda nodes, pods: Cluster(
@@ -119,6 +125,25 @@ def test_every_experiment_of_the_library_can_be_planned_in_every_mode_and_all_fa
             used |= {step.fault for step in plan.steps}
     assert len(list(LIBRARY.glob("*.yaml"))) >= 10
     assert FAULTS.keys() == used
+
+
+@pytest.mark.parametrize("fault", sorted(FAULTS))
+@pytest.mark.parametrize("mode", ["nftables", "iptables", "ipvs"])
+def test_operations_and_conditions_are_those_of_a_lab(fault, mode):
+    """A misspelt operation, argument or field would show only in a run."""
+    lab = LabOptions(mode=mode)
+    (step,) = make_plan([Wanted(fault, 4, {})], predicted(lab), 1).steps
+    for op in (*step.script.inject, *step.script.heal):
+        if op.name in ("node.run", "broker.kill", "broker.start"):
+            continue  # of the harness itself
+        method = getattr(Operations, op.name.replace("pod.evict", "pod.delete").replace(".", "_"))
+        inspect.signature(method).bind(None, **op.arguments)
+        types = get_type_hints(method)
+        for name, value in op.arguments.items():
+            msgspec.convert(value, types[name])
+    for condition in (*step.script.evidence, *step.script.healed, *step.script.at_the_end):
+        if condition.kind in STATUS and not condition.command:
+            assert condition.field in get_type_hints(STATUS[condition.kind]), condition
 
 
 def test_the_gate_has_every_fault():

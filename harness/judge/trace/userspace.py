@@ -49,7 +49,7 @@ class UserspaceTracer:
             return Trace(refused, (*steps, "refused"))
         targets = self._tables.sets[chosen].targets
         steps.append(f"set {chosen}: {', '.join(targets)}")
-        return Trace(Outcome("dnat", frozenset(map(_target, targets)), True), tuple(steps))
+        return Trace(Outcome("dnat", frozenset(map(_target, targets)), masquerade=True), tuple(steps))
 
     def facts(self) -> dict[str, Any]:
         """Empty: in this mode cases assert only packets."""

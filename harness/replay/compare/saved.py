@@ -193,7 +193,7 @@ def _lost(mode: str, old: ChaosVerdict, new: ChaosVerdict) -> Iterator[FigureCha
     known = {fault.name: fault.lost for fault in old.findings}
     for fault in new.findings:
         if fault.name in known:
-            yield _figure(mode, f"lost to {fault.name}", "", False, known[fault.name], fault.lost)
+            yield _figure(mode, f"lost to {fault.name}", "", judged=False, before=known[fault.name], after=fault.lost)
 
 
 _CHAOS: Rows[ChaosVerdict] = (
