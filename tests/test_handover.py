@@ -15,7 +15,8 @@ import pytest
 
 from harness import handover
 from harness.apiserver.live import LiveStore
-from harness.apiserver.server import ServerSettings, listening
+from harness.apiserver.server import listening
+from harness.apiserver.settings import ServerSettings
 from harness.cli.following import live_figures
 from harness.lab import launch, machine
 from harness.log.journal import LogFile

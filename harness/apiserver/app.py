@@ -1,6 +1,6 @@
 """The API over HTTP: one handler that determines the target, rejects invalid requests, and dispatches.
 
-An StatusError is answered with its Status; nothing else is decided here.
+A StatusError is answered with its Status; nothing else is decided here.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from harness.apiserver.bodies import body_of
 from harness.apiserver.listing import Lister, listing_of
 from harness.apiserver.paths import RequestTarget, target_of
 from harness.apiserver.scope import scope_of
+from harness.apiserver.settings import ServerSettings
 from harness.apiserver.store import Store, StoreChange
-from harness.apiserver.watching import BOOKMARK_SECONDS, Bell, Pace, WatchStream, stream, watch_request_of
+from harness.apiserver.watching import Bell, Pace, WatchStream, stream, watch_request_of
 from harness.kube.selectors import Requirement, Selector
 
 HEALTH = ("/healthz", "/livez", "/readyz")
@@ -33,24 +34,15 @@ Writer = Callable[[web.Request, RequestTarget], Awaitable[web.StreamResponse]]
 class ApiHandlers:
     """The handlers for one store. `write` handles requests that change something.
 
-    `version` is the response of /version; `delay_seconds` delays every response except those of the control endpoint.
+    `delay_seconds` delays every response except those of the control endpoint.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        write: Writer,
-        token: str | None,
-        writable: bool,
-        bookmark_seconds: float = BOOKMARK_SECONDS,
-        version: str = discovery.VERSION,
-        most_per_page: int = 0,
-    ) -> None:
-        self.store, self._write, self._token, self._bookmark_seconds = store, write, token, bookmark_seconds
-        documents = discovery.documents(writable, version) | openapi.documents(version)
+    def __init__(self, store: Store, write: Writer, settings: ServerSettings) -> None:
+        self.store, self._write, self._settings = store, write, settings
+        documents = discovery.documents(settings.writable, settings.version) | openapi.documents(settings.version)
         self._documents = {path: msgspec.json.encode(document) for path, document in documents.items()}
-        self._openapi_protobuf = openapi.version2_protobuf(version)
-        self._lister, self._writable, self._closing = Lister(most_per_page), writable, False
+        self._openapi_protobuf = openapi.version2_protobuf(settings.version)
+        self._lister, self._closing = Lister(settings.most_per_page), False
         self._bells: dict[str, Bell] = {}
         self._unsubscribe: Callable[[], None] = lambda: None
         self._open: set[asyncio.Transport] = set()
@@ -111,10 +103,10 @@ class ApiHandlers:
             return web.Response(body=error.body(), status=error.code, content_type="application/json", headers=headers)
 
     def _known(self, request: web.Request) -> bool:
-        if self._token is None or request.path in PUBLIC:
+        if self._settings.token is None or request.path in PUBLIC:
             return True
         given = request.headers.get("Authorization", "")
-        return hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode())
+        return hmac.compare_digest(given.encode(), f"Bearer {self._settings.token}".encode())
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         if request.path.split("/", 2)[1] in ("healthz", "livez", "readyz"):
@@ -124,7 +116,7 @@ class ApiHandlers:
             return self._document(request, document)
         if request.method == "POST" and request.path in reviews.KIND_OF:
             review = body_of(request, await request.read())
-            return _json(msgspec.json.encode(reviews.answer(request.path, review, self._writable)), 201)
+            return _json(msgspec.json.encode(reviews.answer(request.path, review, self._settings.writable)), 201)
         target = target_of(request.path)
         if target is None:
             return web.Response(text="404 page not found\n", status=404)
@@ -171,7 +163,7 @@ class ApiHandlers:
         self._open.add(transport)
         try:
             bell, closing = self._bells[target.kind.qualified], lambda: self._closing
-            await stream(watcher, bell, response.write, Pace(asked.timeout, self._bookmark_seconds, closing))
+            await stream(watcher, bell, response.write, Pace(asked.timeout, self._settings.bookmark_seconds, closing))
             await response.write_eof()
         except ConnectionError:
             pass  # the client is gone

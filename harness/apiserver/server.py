@@ -18,8 +18,8 @@ from harness.apiserver.control import Control
 from harness.apiserver.kubeconfig import kubeconfig
 from harness.apiserver.live import LiveStore
 from harness.apiserver.pace import Player
-from harness.apiserver.tls import Tls, self_signed
-from harness.apiserver.watching import BOOKMARK_SECONDS
+from harness.apiserver.settings import BOOKMARK_SECONDS, ServerSettings
+from harness.apiserver.tls import self_signed
 from harness.apiserver.writes import Writes
 
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -27,23 +27,6 @@ LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 SHUTDOWN_SECONDS = 2.0
 """Time for open requests to finish when the server stops."""
-
-
-class ServerSettings(NamedTuple):
-    """How to listen. Port 0 picks a free one; `bound` is a socket bound by the caller to use instead.
-
-    `version` is the response of /version; by default the recording's.  `most_per_page` limits the pages of lists.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 0
-    token: str | None = None
-    tls: Tls | None = None
-    writable: bool = False
-    bookmark_seconds: float = BOOKMARK_SECONDS
-    bound: socket.socket | None = None
-    version: str = ""
-    most_per_page: int = 0
 
 
 class Address(NamedTuple):
@@ -68,15 +51,7 @@ async def listening(store: LiveStore, settings: ServerSettings, player: Player |
     """Serve `store` within the context; OSError if the address is not available."""
     writes = Writes(store, settings.writable)
     version = settings.version or (player and player.cluster.get("version")) or discovery.VERSION
-    api = ApiHandlers(
-        store,
-        writes.handle,
-        settings.token,
-        settings.writable,
-        settings.bookmark_seconds,
-        version,
-        settings.most_per_page,
-    )
+    api = ApiHandlers(store, writes.handle, settings._replace(version=version))
     app = api.application()
     if player is not None:
         Control(api, player).add_routes(app)

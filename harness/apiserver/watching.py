@@ -16,7 +16,6 @@ from harness.apiserver.scope import Scope
 from harness.apiserver.store import Collection, Cursor
 from harness.kube.resources import Kind
 
-BOOKMARK_SECONDS = 60.0
 TIMEOUT_SECONDS = 3600
 """Timeout of a watch whose client sets none; as with the real server, clients watch again."""
 

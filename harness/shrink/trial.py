@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -41,28 +42,31 @@ class NotFailing(Failure):
     """The command does not fail as expected; the message states its result."""
 
 
-class Trial:
-    """A context manager; `command` contains `{source}` for the candidate's file, and runs in its own process group.
+@dataclass(frozen=True)
+class Failing:
+    """A command, with `{source}` for the recording's file, and how it fails.
 
-    A candidate holds if the command ends with `exit_code` and, if given, prints `text`.  A command that takes longer
-    than `seconds` is killed, and its candidate does not hold.
+    It ends with `exit_code`, by default that with the whole recording, and prints `text`.  A run that takes longer than
+    `seconds` is killed and does not count.
     """
 
+    command: str
+    exit_code: int | None = None
+    text: str = ""
+    seconds: float = 300.0
+
+
+class Trial:
+    """A context manager that runs the command in its own process group; a candidate holds if it fails in that way."""
+
     def __init__(
-        self,
-        command: str,
-        header: Header,
-        journal: Path,
-        *,
-        exit_code: int | None = None,
-        text: str = "",
-        seconds: float = 300.0,
-        report: Callable[[int], None] = lambda count: None,
+        self, failing: Failing, header: Header, journal: Path, report: Callable[[int], None] = lambda count: None
     ) -> None:
-        if PLACEHOLDER not in command:
-            raise TrialError(f"--while: {PLACEHOLDER} is needed where the recording's file goes in {command!r}")
-        self._words, self._header, self._path = shlex.split(command), header, journal
-        self._exit_code, self._text, self._seconds, self._report = exit_code, text, seconds, report
+        if PLACEHOLDER not in failing.command:
+            raise TrialError(f"--while: {PLACEHOLDER} is needed where the recording's file goes in {failing.command!r}")
+        self._words, self._header, self._path = shlex.split(failing.command), header, journal
+        self._exit_code, self._text, self._seconds = failing.exit_code, failing.text, failing.seconds
+        self._report = report
         self._known: dict[str, bool] = {}
         self.runs = 0
 

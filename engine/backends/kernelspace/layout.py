@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from engine.addresses import format_address, split_target
 from engine.backends.claims import Claims, Owner, Wanted
@@ -22,6 +23,16 @@ from engine.model import HostAddresses, Target
 
 _ENDPOINT, _POLICY = "endpoint", "policy"
 _Wanted = Wanted[tuple[Any, ...], Any]
+
+
+class _Frontend(NamedTuple):
+    """A destination, `vip` b"" for every address of the node, with the flags of its policy and of the policy's port."""
+
+    vip: bytes
+    port: int
+    targets: tuple[Target, ...]
+    flags: int
+    port_flags: int
 
 
 class KernelspaceBackend:
@@ -64,44 +75,37 @@ class KernelspaceBackend:
         )
 
     def _port(self, plan: PortPlan, owner: Owner, wanted: _Wanted) -> None:
-        """A policy for each destination of the port that has endpoints."""
+        """A policy for each destination of the port that has endpoints, and the remote endpoints that it needs."""
+        for frontend in self._frontends(plan):
+            if frontend.targets:
+                key = (_POLICY, frontend.vip, plan.protocol, frontend.port)
+                wanted.setdefault((key, owner), self._policy(plan, frontend))
+            for target in set(frontend.targets).difference(plan.on_node):
+                wanted[(_ENDPOINT, format_address(target[:-2])), owner] = True
+
+    def _frontends(self, plan: PortPlan) -> Iterator[_Frontend]:
         inner = plan.local if plan.internal_local else plan.cluster
         outer = plan.local if plan.external_local else plan.cluster
         dsr = DSR if self._config.winkernel_enable_dsr else 0
-        self._policy(plan.cluster_ip, plan.port, inner, dsr, 0, plan, owner, wanted)
+        yield _Frontend(plan.cluster_ip, plan.port, inner, dsr, 0)
         # Traffic that must stay on its node returns to the client directly.
         dsr = DSR if plan.external_local else 0
         if plan.node_port:
             flags = LOCAL_ROUTED_VIP | VIP_EXTERNAL_IP
-            self._policy(b"", plan.node_port, outer, dsr, flags, plan, owner, wanted)
+            yield _Frontend(b"", plan.node_port, outer, dsr, flags)
         for ip in plan.external_ips + plan.load_balancer_ips:
-            self._policy(ip, plan.port, outer, dsr, VIP_EXTERNAL_IP, plan, owner, wanted)
+            yield _Frontend(ip, plan.port, outer, dsr, VIP_EXTERNAL_IP)
 
-    def _policy(
-        self,
-        vip: bytes,
-        port: int,
-        targets: tuple[Target, ...],
-        flags: int,
-        port_flags: int,
-        plan: PortPlan,
-        owner: Owner,
-        wanted: _Wanted,
-    ) -> None:
-        if not targets:
-            return
-        policy = LoadBalancer(
-            vip=format_address(vip) if vip else "",
+    def _policy(self, plan: PortPlan, frontend: _Frontend) -> LoadBalancer:
+        return LoadBalancer(
+            vip=format_address(frontend.vip) if frontend.vip else "",
             protocol=plan.protocol,
             # A policy has one internal port for all endpoints.
-            internal_port=split_target(targets[0])[1],
-            external_port=port,
-            endpoints=tuple(dict.fromkeys(format_address(target[:-2]) for target in targets)),
-            flags=flags | (IPV6 if self.family == 6 else 0),
-            port_flags=port_flags,
+            internal_port=split_target(frontend.targets[0])[1],
+            external_port=frontend.port,
+            endpoints=tuple(dict.fromkeys(format_address(target[:-2]) for target in frontend.targets)),
+            flags=frontend.flags | (IPV6 if self.family == 6 else 0),
+            port_flags=frontend.port_flags,
             distribution=SOURCE_IP if plan.affinity_seconds else 0,
             source_vip=self._config.winkernel_source_vip,
         )
-        wanted.setdefault(((_POLICY, vip, plan.protocol, port), owner), policy)
-        for target in set(targets).difference(plan.on_node):
-            wanted[(_ENDPOINT, format_address(target[:-2])), owner] = True

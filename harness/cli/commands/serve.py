@@ -16,7 +16,7 @@ from harness.cli.offered import files
 if TYPE_CHECKING:
     from harness.apiserver.live import LiveStore
     from harness.apiserver.pace import Player
-    from harness.apiserver.server import ServerSettings
+    from harness.apiserver.settings import ServerSettings
 
 EXIT_ADDRESS, EXIT_INPUT = 1, 2
 
@@ -132,7 +132,7 @@ def _player(source: str, store: LiveStore, choices: dict[str, Any]) -> Player:
 
 
 def _settings(choices: dict[str, Any]) -> ServerSettings:
-    from harness.apiserver.server import ServerSettings
+    from harness.apiserver.settings import ServerSettings
     from harness.apiserver.tls import from_files, self_signed
 
     certificate, key = choices["tls_cert"], choices["tls_key"]

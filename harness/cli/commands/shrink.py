@@ -16,6 +16,7 @@ from harness.wording import plural
 
 if TYPE_CHECKING:  # imported late, so that help is quick
     from harness.log.events import Event, Header
+    from harness.shrink.trial import Failing
 
 EXIT_INPUT = 2
 EXAMPLES = """\b
@@ -56,8 +57,10 @@ def shrink(
     """
     if os.path.exists(destination) and os.path.exists(source) and os.path.samefile(source, destination):
         raise Ending(f"{destination}: is the source itself; choose another file", EXIT_INPUT)
+    from harness.shrink.trial import Failing
+
     header, events = _read(source)
-    _shrink(destination, header, events, command, exit_code, text, seconds, redact)
+    _shrink(destination, header, events, Failing(command, exit_code, text, seconds), redact)
 
 
 def _read(source: str) -> tuple[Header, list[Event]]:
@@ -67,23 +70,14 @@ def _read(source: str) -> tuple[Header, list[Event]]:
         return recording.header, list(recording)
 
 
-def _shrink(
-    destination: str,
-    header: Header,
-    events: list[Event],
-    command: str,
-    exit_code: int | None,
-    text: str,
-    seconds: float,
-    redact: bool,
-) -> None:
+def _shrink(destination: str, header: Header, events: list[Event], failing: Failing, redact: bool) -> None:
     from harness.log import write_recording
     from harness.shrink.reduction import reduced
     from harness.shrink.trial import Trial
 
     journal = Path(f"{destination}.shrink")
     progress = Progress("running the command on all of it")
-    trial = Trial(command, header, journal, exit_code=exit_code, text=text, seconds=seconds, report=progress.done)
+    trial = Trial(failing, header, journal, progress.done)
     with progress, trial:
         code = trial.begin(events)
         found = reduced(events, trial.holds, lambda what, count: progress.step(f"trying without {what}, of {count:,}"))
