@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate, chain
-from typing import NamedTuple, TypeVar
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
+from itertools import accumulate
+from typing import NamedTuple
 
-from engine.backends.iptables.program import Edit, Table
+from engine.backends.iptables.program import Edit, Rules, Table
 from engine.kernel.iptables.entries import (
     COUNTS_AT,
     FALL_THROUGH,
@@ -33,7 +34,7 @@ from engine.kernel.iptables.entries import (
 
 HOOKS = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
 NEW = -1
-Kept = list[tuple[int, int]]
+Kept = Iterable[tuple[int, int]]
 """Where entries come from: (first, count) for a run of old ones, or (NEW, count)."""
 
 _END = "ERROR"
@@ -44,9 +45,6 @@ _IN_PLACE = 8
 
 _offsets = struct.Struct("=HH").unpack_from
 _verdict = struct.Struct("=i")
-
-
-_Item = TypeVar("_Item", str, int)
 
 
 class Unchangeable(Exception):
@@ -83,17 +81,39 @@ class _Draft:
         return True
 
 
+_Content = _Draft | Rules | None
+"""An edited chain, one that is written whole, or a deleted one."""
 Jumps = tuple[tuple[int, str], ...]
 """The positions of verdicts in a chain, and the chains they jump to."""
+_Led = tuple[str, Jumps]
+"""A chain's jumps, after the last of their targets by name."""
 
 
-class _Made(NamedTuple):
-    """The new content of a chain, and the origin of its entries."""
+class _Chains:
+    """The chains of a table in order: of each its name, its bytes, its entries, and its jumps."""
 
-    data: bytes
-    jumps: Jumps
-    entries: int
-    was: Kept
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.sizes: list[int] = []
+        self.entries: list[int] = []
+        self.jumps: list[_Led] = []
+
+    def add(self, name: str, size: int, entries: int, jumps: Jumps) -> None:
+        self.names.append(name)
+        self.sizes.append(size)
+        self.entries.append(entries)
+        self.jumps.append(_led(jumps))
+
+    def copy(self, other: _Chains, start: int, end: int) -> None:
+        self.names += other.names[start:end]
+        self.sizes += other.sizes[start:end]
+        self.entries += other.entries[start:end]
+        self.jumps += other.jumps[start:end]
+
+    def number(self) -> None:
+        """Find the offset and the index of each chain's first entry, and those of the end."""
+        self.starts = [*accumulate(self.sizes, initial=0)]
+        self.firsts = [*accumulate(self.entries, initial=0)]
 
 
 class Blob:
@@ -105,16 +125,9 @@ class Blob:
         self._head = HEAD_BYTES[family]
         self._opening_bytes = len(beginning(_END, family))
         self._built_in = [name for hook, name in enumerate(HOOKS) if info.hooks >> hook & 1]
-        self._names: list[str] = []
-        self._sizes: list[int] = []
-        self._entries: list[int] = []
-        self._jumps: dict[str, Jumps] = {}
-        self._reaching: dict[str, dict[str, None]] = {}
-        self._shapes: dict[Jumps, Jumps] = {}
-        self._read({info.begins[HOOKS.index(name)]: name for name in self._built_in})
-        self._number()
-        users = self._names[len(self._built_in) :]
-        if self._names[: len(self._built_in)] != self._built_in or users != sorted(users):
+        self._chains = self._read({info.begins[HOOKS.index(name)]: name for name in self._built_in})
+        users = self.chains[len(self._built_in) :]
+        if self.chains[: len(self._built_in)] != self._built_in or users != sorted(users):
             raise Unchangeable("its chains are not sorted")
 
     @property
@@ -122,14 +135,16 @@ class Blob:
         """The information that the kernel will report about it."""
         begins, policies = [0] * len(HOOKS), [0] * len(HOOKS)
         for at, name in enumerate(self._built_in):
-            begins[HOOKS.index(name)] = self._starts[at]
-            policies[HOOKS.index(name)] = self._starts[at + 1] - self._head - STANDARD_BYTES
-        return Info(self._hooks, tuple(begins), tuple(policies), self._firsts[-1] + 1, len(self.data) - self._room)
+            begins[HOOKS.index(name)] = self._chains.starts[at]
+            policies[HOOKS.index(name)] = self._chains.starts[at + 1] - self._head - STANDARD_BYTES
+        return Info(
+            self._hooks, tuple(begins), tuple(policies), self._chains.firsts[-1] + 1, len(self.data) - self._room
+        )
 
     @property
     def chains(self) -> list[str]:
         """The names of chains, built-in ones first."""
-        return self._names
+        return self._chains.names
 
     def lacks(self, chain: str, rules: Iterable[str]) -> list[str]:
         """The given rules that are not in the chain."""
@@ -141,21 +156,20 @@ class Blob:
 
         After Unchangeable, or ValueError for an unsupported rule, the blob must be discarded.
         """
-        drafts: dict[str, _Draft] = {}
-        for name, rules in table.chains.items():
-            drafts[name] = _Draft([encode(rule, self._family) for rule in rules], [NEW] * len(rules))
+        changes: dict[str, _Content] = {**dict.fromkeys(table.deleted), **table.chains}
         for edit in table.edits:
-            self._edit(drafts, edit)
-        changes: dict[str, _Made | None] = dict.fromkeys(table.deleted)
-        changes |= {name: self._made(name, draft, name in table.chains) for name, draft in drafts.items()}
-        return self._perform(changes) if changes else [(0, self._firsts[-1])]
+            changes[edit.chain] = self._edited(edit, changes.get(edit.chain))
+        return self._perform(changes) if changes else [(0, self._chains.firsts[-1])]
 
-    def _edit(self, drafts: dict[str, _Draft], edit: Edit) -> None:
-        if edit.chain not in drafts:
+    def _edited(self, edit: Edit, content: _Content) -> _Draft:
+        if content is None:
             rules, opening = self._rules(edit.chain), self._opening(edit.chain)
-            drafts[edit.chain] = _Draft(rules, [*range(opening, opening + len(rules))])
-        if not drafts[edit.chain].edit(edit.verb, encode(edit.rule, self._family)):
+            content = _Draft(rules, [*range(opening, opening + len(rules))])
+        elif not isinstance(content, _Draft):
+            content = _Draft([encode(rule, self._family) for rule in content], [NEW] * len(content))
+        if not content.edit(edit.verb, encode(edit.rule, self._family)):
             raise Unchangeable(f"no such rule in {edit.chain}: {edit.rule}")
+        return content
 
     def _opening(self, name: str) -> int:
         """The number of entries before a chain's rules."""
@@ -165,113 +179,100 @@ class Blob:
         """A chain's index, or its insertion index; and whether it exists."""
         if name in self._built_in:
             return self._built_in.index(name), True
-        at = bisect_left(self._names, name, len(self._built_in))
-        return at, at < len(self._names) and self._names[at] == name
-
-    def _made(self, name: str, draft: _Draft, written: bool) -> _Made:
-        """Chains that are rewritten count from zero."""
-        at, there = self._place(name)
-        opening = beginning(name, self._family) if self._opening(name) else b""
-        offset, jumps = len(opening), []
-        for entry, jump in draft.rules:
-            offset += len(entry)
-            if jump is not None:
-                jumps.append((offset - VERDICT_FROM_END, jump))
-        closing = self._policy(at) if there else policy(VERDICTS["RETURN"], self._family)
-        data = b"".join([opening, *(rule.entry for rule in draft.rules), closing])
-        entries = self._opening(name) + len(draft.rules) + 1
-        was = [(NEW, entries)]
-        if there and not written:
-            was = [(each, 1) for each in (*range(self._opening(name)), *draft.was, self._entries[at] - 1)]
-        return _Made(data, tuple(jumps), entries, was)
-
-    def _policy(self, at: int) -> bytes:
-        end = self._room + self._starts[at + 1]
-        return bytes(self.data[end - self._head - STANDARD_BYTES : end])
+        at = bisect_left(self.chains, name, len(self._built_in))
+        return at, at < len(self.chains) and self.chains[at] == name
 
     def _rules(self, name: str) -> list[Rule]:
         """A chain's entries without its beginning and its policy."""
         number, there = self._place(name)
         if not there:
             raise Unchangeable(f"no chain {name}")
-        targets = dict(self._jumps.get(name, ()))
-        found = []
-        start, at = self._room + self._starts[number], 0
-        for _ in range(self._entries[number]):
+        targets = dict(self._chains.jumps[number][1])
+        found: list[Rule] = []
+        start, at = self._room + self._chains.starts[number], 0
+        for _ in range(self._chains.entries[number]):
             end = at + _offsets(self.data, start + at + OFFSETS_AT[self._family])[1]
             target = targets.get(end - VERDICT_FROM_END)
             entry = self.data[start + at : start + end]
             if target is not None:
                 _verdict.pack_into(entry, len(entry) - VERDICT_FROM_END, 0)
-            found.append(Rule(bytes(entry), target))
+            found.append((bytes(entry), target))
             at = end
         return found[self._opening(name) : -1]
 
-    def _perform(self, changes: dict[str, _Made | None]) -> Kept:
+    def _perform(self, changes: Mapping[str, _Content]) -> Kept:
         """Insert and remove chains; returns the origin of the entries."""
-        places = [(*self._place(name), name) for name in sorted(changes)]
-        places.sort(key=lambda place: place[:2])  # a new chain is inserted before the one with its index
-        missing = [name for _, there, name in places if changes[name] is None and not there]
-        if missing:
-            raise Unchangeable(f"no chain {missing[0]} to delete")
-        kept = self._kept(places, changes)
-        made = [(at, at + there, name, changes[name]) for at, there, name in places]
-        offsets, room = self._starts, self._room
-        self.data = _joined(
-            self.data, [(room + offsets[at], room + offsets[end], new.data if new else b"") for at, end, _, new in made]
-        )
-        self._names = _spliced(self._names, [(at, end, name if new else None) for at, end, name, new in made])
-        self._sizes = _spliced(self._sizes, [(at, end, len(new.data) if new else None) for at, end, _, new in made])
-        self._entries = _spliced(self._entries, [(at, end, new.entries if new else None) for at, end, _, new in made])
-        for name, new in changes.items():
-            self._lead(name, new.jumps if new else ())
-        self._number()
-        self._link("" if changes.keys() & set(self._built_in) else min(changes), changes)
-        return kept
-
-    def _kept(self, places: list[tuple[int, bool, str]], changes: Mapping[str, _Made | None]) -> Kept:
-        kept: Kept = []
+        places = sorted((*self._place(name), name) for name in changes)  # a new chain comes before that with its index
+        old, new = self._chains, _Chains()
+        splices: list[_Splice] = []
         done = 0
         for at, there, name in places:
-            first, new = self._firsts[at], changes[name]
-            kept.append((done, first - done))
-            if new:
-                kept += [(NEW if each == NEW else first + each, count) for each, count in new.was]
-            done = first + self._entries[at] if there else first
-        return [*kept, (done, self._firsts[-1] - done)]
+            if done < at:
+                new.copy(old, done, at)
+            done = at + there
+            pieces: list[bytes] = []
+            if (content := changes[name]) is not None:
+                pieces, jumps = self._pieces(name, content, at if there else None)
+                new.add(name, sum(map(len, pieces)), len(pieces), jumps)
+            elif not there:
+                raise Unchangeable(f"no chain {name} to delete")
+            splices.append((self._room + old.starts[at], self._room + old.starts[done], pieces))
+        new.copy(old, done, len(old.names))
+        new.number()
+        self.data, self._chains = _joined(self.data, splices), new
+        self._link("" if changes.keys() & set(self._built_in) else places[0][2], changes)
+        return self._kept(old, places, changes)
 
-    def _number(self) -> None:
-        """The offset and the index of each chain's first entry, and those of the end."""
-        self._starts = [*accumulate(self._sizes, initial=0)]
-        self._firsts = [*accumulate(self._entries, initial=0)]
+    def _pieces(self, name: str, content: _Draft | Rules, at: int | None) -> tuple[list[bytes], Jumps]:
+        """The entries of a chain, which may have an old one's index."""
+        family = self._family
+        pieces = [beginning(name, family)] if self._opening(name) else []
+        jumps: list[tuple[int, str]] = []
+        size = sum(map(len, pieces))
+        for entry, jump in content.rules if isinstance(content, _Draft) else [encode(rule, family) for rule in content]:
+            pieces.append(entry)
+            size += len(entry)
+            if jump is not None:
+                jumps.append((size - VERDICT_FROM_END, jump))
+        pieces.append(policy(VERDICTS["RETURN"], family) if at is None else self._policy(at))
+        return pieces, tuple(jumps)
 
-    def _lead(self, name: str, jumps: Jumps) -> None:
-        """Record the jump targets of a chain, keyed by the last of them by name."""
-        if before := self._jumps.pop(name, ()):
-            self._reaching[_reach(before)].pop(name)
-        if jumps:
-            self._jumps[name] = jumps = self._shapes.setdefault(jumps, jumps)
-            self._reaching.setdefault(_reach(jumps), {})[name] = None
+    def _policy(self, at: int) -> bytes:
+        end = self._room + self._chains.starts[at + 1]
+        return bytes(self.data[end - self._head - STANDARD_BYTES : end])
 
-    def _link(self, lowest: str, changed: Iterable[str]) -> None:
+    def _kept(self, old: _Chains, places: list[tuple[int, bool, str]], changes: Mapping[str, _Content]) -> Kept:
+        """Only found when it is needed.  Chains that are rewritten count from zero."""
+        done = 0
+        for at, there, name in places:
+            first, content = old.firsts[at], changes[name]
+            yield done, first - done
+            done = first + old.entries[at] if there else first
+            if isinstance(content, _Draft):
+                yield first, self._opening(name)
+                yield from ((NEW if each == NEW else first + each, 1) for each in content.was)
+                yield done - 1, 1
+            elif content is not None:
+                yield NEW, self._opening(name) + len(content) + 1
+        yield done, old.firsts[-1] - done
+
+    def _link(self, lowest: str, changed: Collection[str]) -> None:
         """Update the jumps in changed chains, and those to `lowest` and later chains, which have moved."""
-        starts = dict(zip(self._names, self._starts, strict=False))
-        data, room, opening, pack = self.data, self._room, self._opening_bytes, _verdict.pack_into
-        led = [names for reach, names in self._reaching.items() if reach >= lowest]
-        near = (name for name in changed if name in self._jumps and _reach(self._jumps[name]) < lowest)
-        for name in chain(*led, near):
-            start = starts[name]
-            base = room + start
-            try:
-                for at, target in self._jumps[name]:
-                    if target:
-                        pack(data, base + at, starts[target] + opening)
-                    else:
-                        pack(data, base + at, start + at + VERDICT_FROM_END)
-            except KeyError as error:
-                raise Unchangeable(f"a rule of {name} jumps to {error}, which is absent or to be deleted") from None
+        chains, opening = self._chains, self._opening_bytes
+        starts = dict(zip(chains.names, chains.starts, strict=False))
+        with memoryview(self.data)[self._room :].cast("i") as words:
+            for (reach, jumps), (name, start) in zip(chains.jumps, starts.items(), strict=True):
+                if reach < lowest and name not in changed:
+                    continue
+                try:
+                    for at, target in jumps:
+                        to = starts[target] + opening if target else start + at + VERDICT_FROM_END
+                        words[start + at >> 2] = to
+                except KeyError as error:
+                    why = f"a rule of {name} jumps to {error}, which is absent or to be deleted"
+                    raise Unchangeable(why) from None
 
-    def _read(self, built_in: Mapping[int, str]) -> None:
+    def _read(self, built_in: Mapping[int, str]) -> _Chains:
         """Split into entries, with the kernel's internal fields cleared."""
         data, room, offset = self.data, self._room, 0
         size, blank = len(data) - room, bytes(self._head - COUNTS_AT[self._family])
@@ -279,6 +280,7 @@ class Blob:
         begins, entries = [], 0
         jumps: list[tuple[int, int]] = []
         names: dict[int, str] = {}
+        order: list[str] = []
         while offset < size:
             at = room + offset
             target, following = _offsets(data, at + at_offsets)
@@ -286,7 +288,7 @@ class Blob:
             target += at + 2
             if offset in built_in:
                 begins.append((offset, entries, len(jumps)))
-                self._names.append(built_in[offset])
+                order.append(built_in[offset])
             if not data[target]:
                 (verdict,) = _verdict.unpack_from(data, target + TARGET_HEAD - 2)
                 if verdict >= 0:
@@ -295,50 +297,43 @@ class Blob:
                 begins.append((offset, entries, len(jumps)))
                 field = data[target + TARGET_HEAD - 2 : target + TARGET_HEAD + 28]
                 names[offset + following] = field.split(b"\0", 1)[0].decode()
-                self._names.append(names[offset + following])
+                order.append(names[offset + following])
             entries += 1
             offset += following
-        self._names.pop()  # the end of the table
-        for name, (start, first, jump), (end, last, until) in zip(self._names, begins[:-1], begins[1:], strict=True):
-            self._sizes.append(end - start)
-            self._entries.append(last - first)
-            self._lead(name, tuple((where - start, _led(where, to, names)) for where, to in jumps[jump:until]))
+        found = _Chains()
+        order.pop()  # the end of the table
+        for name, (start, first, jump), (end, last, until) in zip(order, begins[:-1], begins[1:], strict=True):
+            led = tuple((where - start, _target(where, to, names)) for where, to in jumps[jump:until])
+            found.add(name, end - start, last - first, led)
+        found.number()
+        return found
 
 
-def _led(where: int, verdict: int, names: Mapping[int, str]) -> str:
+def _target(where: int, verdict: int, names: Mapping[int, str]) -> str:
     """The target chain of a jump; none if it only continues with the next rule."""
     return FALL_THROUGH if verdict == where + VERDICT_FROM_END else names[verdict]
 
 
-def _reach(jumps: Jumps) -> str:
-    """The last of its target chains by name; a rule that continues with the next one moves with any change."""
-    return max((target or _LAST for _, target in jumps), default="")
+@lru_cache(maxsize=1024)
+def _led(jumps: Jumps) -> _Led:
+    """Cached, as most chains have the same; a rule that continues with the next one moves with any change."""
+    return max((target or _LAST for _, target in jumps), default=""), jumps
 
 
-def _spliced(whole: list[_Item], splices: Sequence[tuple[int, int, _Item | None]]) -> list[_Item]:
-    """Replace each part by one item, or none; the parts are in order."""
-    found: list[_Item] = []
-    done = 0
-    for start, end, item in splices:
-        if done < start:
-            found += whole[done:start]
-        if item is not None:
-            found.append(item)
-        done = end
-    return found + whole[done:]
+_Splice = tuple[int, int, list[bytes]]
 
 
-def _joined(whole: bytearray, splices: Sequence[tuple[int, int, bytes]]) -> bytearray:
+def _joined(whole: bytearray, splices: Sequence[_Splice]) -> bytearray:
     """Replace parts of bytes; in place if there are few."""
     if len(splices) <= _IN_PLACE:
         for start, end, new in reversed(splices):
-            whole[start:end] = new
+            whole[start:end] = b"".join(new)
         return whole
     pieces: list[bytes | bytearray] = []
     done = 0
     for start, end, new in splices:
         if done < start:
             pieces.append(whole[done:start])
-        pieces.append(new)
+        pieces += new
         done = end
     return bytearray().join([*pieces, whole[done:]])

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import struct
 from functools import lru_cache
-from typing import NamedTuple
 
-from engine.addresses import parse_address
 from engine.kernel.iptables import xt
+from engine.kernel.iptables.shapes import CHAIN, Shapes
 
 VERDICTS = {"ACCEPT": -2, "DROP": -1, "RETURN": -5}
 FALL_THROUGH = ""
@@ -35,31 +34,16 @@ VERDICT_FROM_END = 8
 """Distance of the verdict from the end of an entry with a standard target."""
 
 
-class Rule(NamedTuple):
-    """An entry, and the chain that it jumps to, or None."""
-
-    entry: bytes
-    jump: str | None
+Rule = tuple[bytes, str | None]
+"""An entry, and the chain that it jumps to, or None."""
 
 
 def encode(rule: str, family: int) -> Rule:
     """Encodes a rule; ValueError for an unsupported option."""
-    matches, jump, words = f" {rule}".rpartition(" -j ")
-    if not jump:
-        matches, words = words, ""
-    matches = matches.strip()
-    source = b""
-    if matches.startswith("-s "):
-        text, _, matches = matches[3:].partition(" ")
-        source, inverted = _network(text), 0
-    elif matches.startswith("! -s "):
-        text, _, matches = matches[5:].partition(" ")
-        source, inverted = _network(text), _INVERTED["-s"]
-    target, name = _target(words, family)
-    head = (_parsed if "--comment" in matches else _known)(matches, family, len(target))
-    if source:
-        head = _with_source(head, source, inverted, family)
-    return Rule(head + target, name)
+    if rule.endswith('"'):
+        return _by_word(rule, family), FALL_THROUGH
+    entry, chain = _shapes.encode(rule, family)
+    return entry, chain or None
 
 
 def standard(verdict: int) -> bytes:
@@ -67,6 +51,7 @@ def standard(verdict: int) -> bytes:
     return struct.pack("=H29sBi4x", STANDARD_BYTES, b"", 0, verdict)
 
 
+@lru_cache(maxsize=16)
 def policy(verdict: int, family: int) -> bytes:
     """The last entry of a chain: it matches everything."""
     return _head({}, b"", family, STANDARD_BYTES) + standard(verdict)
@@ -77,42 +62,37 @@ def beginning(chain: str, family: int) -> bytes:
     return chain.encode().ljust(30, b"\0").join(_beginnings[family])
 
 
-def _target(words: str, family: int) -> tuple[bytes, str | None]:
-    if words.startswith("DNAT "):
-        return xt.destination(words.rpartition(" ")[2]).join(_DNAT), None
-    return _known_target(words, family)
-
-
-@lru_cache(maxsize=1024)
-def _known_target(words: str, family: int) -> tuple[bytes, str | None]:
-    if not words:
-        return standard(0), FALL_THROUGH
-    if words in VERDICTS:
-        return standard(VERDICTS[words]), None
-    if extension := xt.target(words.split(), family):
-        return _extension(*extension), None
-    return standard(0), words
-
-
-def _extension(name: str, revision: int, data: bytes) -> bytes:
-    """A match or a target."""
-    data += bytes(-len(data) % 8)
-    return _MATCH(TARGET_HEAD + len(data), name.encode(), revision) + data
-
-
-def _parsed(matches: str, family: int, target_bytes: int) -> bytes:
-    """An entry up to its target."""
+def _by_word(rule: str, family: int) -> bytes:
+    matches, jump, words = f" {rule}".rpartition(" -j ")
+    if not jump:
+        matches, words = words, ""
+    target = _target(words, family)
     before, quoted, rest = matches.partition('-m comment --comment "')
     comment, _, after = rest.partition('"')
     header: dict[str, tuple[str, bool]] = {}
     found = _parts(before.split(), header)
     if quoted:
         found += _extension("comment", 0, xt.comment(comment))
-    return _head(header, found + _parts(after.split(), header), family, target_bytes)
+    return _head(header, found + _parts(after.split(), header), family, len(target)) + target
 
 
-_known = lru_cache(maxsize=4096)(_parsed)
-"""Cached, as many rules share the same matches."""
+_shapes = Shapes(_by_word, with_chains=False)
+
+
+def _target(words: str, family: int) -> bytes:
+    if not words or words.startswith(CHAIN):
+        return standard(0)
+    if words in VERDICTS:
+        return standard(VERDICTS[words])
+    if extension := xt.target(words.split(), family):
+        return _extension(*extension)
+    raise ValueError(f"unsupported target {words!r}")
+
+
+def _extension(name: str, revision: int, data: bytes) -> bytes:
+    """A match or a target."""
+    data += bytes(-len(data) % 8)
+    return _MATCH(TARGET_HEAD + len(data), name.encode(), revision) + data
 
 
 def _parts(words: list[str], header: dict[str, tuple[str, bool]]) -> bytes:
@@ -146,32 +126,13 @@ def _head(header: dict[str, tuple[str, bool]], matches: bytes, family: int, targ
     return found + bytes(HEAD_BYTES[family] - len(found)) + matches
 
 
-def _with_source(head: bytes, source: bytes, inverted: int, family: int) -> bytes:
-    """An entry's head without a source, with the given source added."""
-    size = ADDRESS_BYTES[family]
-    found = source[:size] + head[size : 2 * size] + source[size:] + head[3 * size :]
-    if not inverted:
-        return found
-    at = IP_BYTES[family] - (1 if family == 4 else 4)
-    return found[:at] + bytes((found[at] | inverted,)) + found[at + 1 :]
-
-
 def _network(text: str) -> bytes:
     """An address and a mask."""
     address, _, prefix = text.partition("/")
-    packed = parse_address(address)
-    mask = _mask(int(prefix), len(packed))
-    if mask == _ONES[len(packed)]:
-        return packed + mask
+    packed = xt.address(address)
+    bits = 8 * len(packed)
+    mask = ((1 << int(prefix)) - 1 << bits - int(prefix)).to_bytes(len(packed), "big")
     return bytes(a & m for a, m in zip(packed, mask, strict=True)) + mask
-
-
-_ONES = {4: b"\xff" * 4, 16: b"\xff" * 16}
-
-
-@lru_cache(maxsize=256)
-def _mask(prefix: int, size: int) -> bytes:
-    return ((1 << prefix) - 1 << 8 * size - prefix).to_bytes(size, "big")
 
 
 def _interface(text: str) -> tuple[bytes, bytes]:
@@ -179,16 +140,7 @@ def _interface(text: str) -> tuple[bytes, bytes]:
     return text.encode(), b"\xff" * (len(text) - 1 if text.endswith("+") else len(text) + 1)
 
 
-def _frame(made: bytes, hole: bytes) -> tuple[bytes, bytes]:
-    before, _, after = made.partition(hole)
-    return before, after
-
-
-_DNAT = _frame(_extension("DNAT", 2, b"\xa5" * 48), b"\xa5" * 48)
 _beginnings = {
-    family: _frame(
-        _head({}, b"", family, ERROR_BYTES) + struct.pack("=H29sB30s2x", ERROR_BYTES, b"ERROR", 0, b"\xa5" * 30),
-        b"\xa5" * 30,
-    )
+    family: (_head({}, b"", family, ERROR_BYTES) + struct.pack("=H29sB", ERROR_BYTES, b"ERROR", 0), bytes(2))
     for family in (4, 6)
 }

@@ -11,11 +11,11 @@ from __future__ import annotations
 import struct
 import sys
 from collections.abc import Callable
-from functools import lru_cache
 
-from engine.addresses import parse_address
 from engine.kernel.iptables import xt
+from engine.kernel.iptables.shapes import CHAIN, Shapes
 from engine.kernel.netlink import attribute
+from engine.model import PROTOCOLS
 
 _ELEMENT, _EXPRESSION_NAME, _EXPRESSION_DATA = 1, 1, 2
 """Nested attributes without NLA_F_NESTED, which is missing in the kernel's listings too."""
@@ -60,13 +60,12 @@ def _extension(kind: bytes, name: str, revision: int, info: bytes) -> bytes:
     return _expression(kind, attribute(1, name.encode() + b"\0") + _number(2, revision) + attribute(3, info))
 
 
-def _frame(build: Callable[[bytes], bytes], size: int) -> tuple[bytes, bytes]:
-    """The bytes around `size` bytes of data in an expression, cached, as joining is cheaper than building."""
-    hole = b"\xa5" * size
-    before, _, after = build(hole).partition(hole)
-    return before, after
-
-
+_RULE_EXPRESSIONS, _RULE_COMPAT = 4, 5
+_COMPAT = {0: b""} | {
+    number: attribute(_RULE_COMPAT, attribute(1, number.to_bytes(4, "big")) + attribute(2, bytes(4)))
+    for number in PROTOCOLS.values()
+}
+"""A rule's protocol, which matches and targets of xtables require."""
 _COUNTER = _expression(b"counter", attribute(1, bytes(8)) + attribute(2, bytes(8)))
 _BEFORE_COUNTS = _COUNTER[: _COUNTER.index(b"counter\0") + 12]
 
@@ -74,18 +73,10 @@ _BEFORE_COUNTS = _COUNTER[: _COUNTER.index(b"counter\0") + 12]
 def _address(field: int) -> Callable[[str, int, int], bytes]:
     """`field`: 0 source, 1 destination."""
 
-    @lru_cache(maxsize=8)
-    def whole(operator: int, size: int) -> tuple[bytes, bytes]:
-        load = _payload(_NETWORK_HEADER, (12 if size == 4 else 8) + field * size, size)
-        return _frame(lambda address: load + _compare(address, operator), size)
-
     def encode(text: str, operator: int, family: int) -> bytes:
         address, _, prefix = text.partition("/")
-        packed = parse_address(address)
+        packed = xt.address(address)
         size, bits = len(packed), int(prefix)
-        if bits == 8 * size:
-            before, after = whole(operator, size)
-            return before + packed + after
         offset = (12 if family == 4 else 8) + field * size
         if not bits % 8:
             return _payload(_NETWORK_HEADER, offset, bits // 8) + _compare(packed[: bits // 8], operator)
@@ -100,7 +91,6 @@ def _interface(text: str, operator: int, _: int) -> bytes:
     return _meta(_META_INTERFACE) + _compare(name, operator)
 
 
-@lru_cache(maxsize=8)
 def _protocol(text: str, operator: int, _: int) -> bytes:
     return _meta(_META_PROTOCOL) + _compare(bytes((xt.PROTOCOLS[text],)), operator)
 
@@ -114,47 +104,27 @@ _ORDER: dict[str, Callable[[str, int, int], bytes]] = {
 """A rule's matches on the packet's header, in the order used by iptables-nft."""
 
 
-_COMMENT = _frame(lambda text: _extension(b"match", "comment", 0, text), 256)
-_DNAT = _frame(lambda info: _extension(b"target", "DNAT", 2, info), 48)
-_NO_PORTS = {name: _extension(b"match", name, 0, xt.ALL_PORTS) for name in ("tcp", "udp")}
-
-
-@lru_cache(maxsize=1024)
-def _port(number: int) -> bytes:
-    return _payload(_TRANSPORT_HEADER, 2, 2) + _compare(number.to_bytes(2, "big"), _EQUAL)
-
-
 def _ports(name: str, words: list[str]) -> bytes:
     """A match on the destination port; without a port it only repeats the protocol."""
     number = xt.port(words)
-    if name == "sctp":
-        return _extension(b"match", name, 0, xt.ports(name, number))
-    return _port(number) if number else _NO_PORTS[name]
-
-
-@lru_cache(maxsize=4096)
-def _match_data(name: str, revision: int, info: bytes) -> bytes:
-    return _extension(b"match", name, revision, info)
+    if number and name != "sctp":
+        return _payload(_TRANSPORT_HEADER, 2, 2) + _compare(number.to_bytes(2, "big"), _EQUAL)
+    return _extension(b"match", name, 0, xt.ports(name, number))
 
 
 def _target(words: list[str], family: int) -> bytes:
     name = words[0]
-    if name == "DNAT":
-        return xt.destination(words[2]).join(_DNAT)
     if name in _VERDICTS:
         return _verdict(_number(1, _VERDICTS[name]))
     if extension := xt.target(words, family):
         return _extension(b"target", *extension)
-    return name.encode().join(_jump(len(name)))
+    if name.startswith(CHAIN):
+        return _verdict(_number(1, _JUMP) + attribute(2, name.encode() + b"\0"))
+    raise ValueError(f"unsupported target {name!r}")
 
 
 def _verdict(verdict: bytes) -> bytes:
     return _expression(b"immediate", _number(1, 0) + attribute(2, attribute(2, verdict)))
-
-
-@lru_cache(maxsize=32)
-def _jump(size: int) -> tuple[bytes, bytes]:
-    return _frame(lambda name: _verdict(_number(1, _JUMP) + attribute(2, name + b"\0")), size)
 
 
 def expressions(rule: str, family: int) -> bytes:
@@ -164,18 +134,27 @@ def expressions(rule: str, family: int) -> bytes:
         matches, target = target, ""
     head, quoted, rest = matches.partition('-m comment --comment "')
     comment, _, tail = rest.partition('"')
-    before, header = _parts(head, family)
-    after, more = _parts(tail, family)
-    if more:
-        header = {**header, **more}
+    header: dict[str, bytes] = {}
     parts = [
-        before,
-        xt.comment(comment).join(_COMMENT) if quoted else b"",
-        after,
+        _parts(head, family, header),
+        _extension(b"match", "comment", 0, xt.comment(comment)) if quoted else b"",
+        _parts(tail, family, header),
         _COUNTER,
         _target(target.split(), family) if target else b"",
     ]
     return b"".join([*(header[option] for option in _ORDER if option in header), *parts])
+
+
+def _by_word(rule: str, family: int) -> bytes:
+    return _COMPAT[_protocol_of(rule)] + attribute(_RULE_EXPRESSIONS, expressions(rule, family))
+
+
+_shapes = Shapes(_by_word, with_chains=True)
+
+
+def encode(rule: str, family: int) -> bytes:
+    """The attributes of a rule that follow its table and chain; ValueError for an unsupported option."""
+    return _by_word(rule, family) if rule.endswith('"') else _shapes.encode(rule, family)[0]
 
 
 def without_counters(found: bytes) -> bytes:
@@ -184,21 +163,18 @@ def without_counters(found: bytes) -> bytes:
     return found if at < 0 else found[:at] + _COUNTER + found[at + len(_COUNTER) :]
 
 
-def protocol(rule: str) -> int:
-    """The protocol of a rule, which matches and targets of xtables require; 0 for any."""
+def _protocol_of(rule: str) -> int:
     _, found, rest = f" {rule}".partition(" -p ")
     return xt.PROTOCOLS[rest.split(" ", 1)[0]] if found else 0
 
 
-@lru_cache(maxsize=4096)
-def _parts(text: str, family: int) -> tuple[bytes, dict[str, bytes]]:
-    """Matches in order, and by option those on the packet's header.  Cached, as many rules share the same matches."""
-    header: dict[str, bytes] = {}
+def _parts(text: str, family: int, header: dict[str, bytes]) -> bytes:
+    """Matches in order; those on the packet's header are added to `header`, by option."""
 
     def field(option: str, value: str, inverted: bool) -> None:
         header[option] = _ORDER[option](value, _NOT_EQUAL if inverted else _EQUAL, family)
 
-    return xt.parts(text.split(), _ORDER, field, _match), header
+    return xt.parts(text.split(), _ORDER, field, _match)
 
 
 def _match(name: str, words: list[str]) -> bytes:
@@ -208,4 +184,4 @@ def _match(name: str, words: list[str]) -> bytes:
         mark, mask, inverted = struct.unpack("=IIB3x", xt.mark(words))
         value, bits = mark.to_bytes(4, sys.byteorder), mask.to_bytes(4, sys.byteorder)
         return _meta(_META_MARK) + _masked(bits) + _compare(value, _NOT_EQUAL if inverted else _EQUAL)
-    return _match_data(*xt.match(name, words))
+    return _extension(b"match", *xt.match(name, words))

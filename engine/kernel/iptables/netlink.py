@@ -18,7 +18,7 @@ from itertools import chain
 
 from engine.backends.iptables.program import Edit, Rules, Table
 from engine.kernel.interface import KernelError
-from engine.kernel.iptables.expressions import expressions, protocol
+from engine.kernel.iptables.expressions import encode, expressions
 from engine.kernel.iptables.handles import Handles, Place
 from engine.kernel.netlink import (
     APPEND,
@@ -35,12 +35,11 @@ from engine.kernel.netlink import (
     text,
 )
 from engine.kernel.nftables.netlink import NFPROTO, SUBSYSTEM
-from engine.model import PROTOCOLS
 
 _NEWCHAIN, _GETCHAIN, _DELCHAIN, _NEWRULE, _DELRULE = 0x0A03, 0x0A04, 0x0A05, 0x0A06, 0x0A08
 _NESTED = 0x8000
 _CHAIN_TABLE, _CHAIN_NAME = 1, 3
-_RULE_TABLE, _RULE_CHAIN, _RULE_HANDLE, _RULE_EXPRESSIONS, _RULE_COMPAT = 1, 2, 3, 4, 5
+_RULE_TABLE, _RULE_CHAIN, _RULE_HANDLE, _RULE_EXPRESSIONS = 1, 2, 3, 4
 _NETLINK_HEADER, _HEADERS, _FAMILY_BYTES = 16, 20, 4
 _TRANSACTION_BYTES = 1 << 24
 _ECHOES_AT_MOST = 100
@@ -127,23 +126,14 @@ class ChainWriter:
         """Create, flush and fill one chain; or, if few are written, delete only the rules that it loses."""
         self._handles.forget((family, table, name))
         owner, number = _of_rules(table, name), NFPROTO[family]
-        bodies = [expressions(rule, family) for rule in rules]
         if few:
-            surplus = self._surplus((family, table, name), bodies)
+            surplus = self._surplus((family, table, name), [expressions(rule, family) for rule in rules])
             if surplus is not None:
                 return [nfnetlink(_DELRULE, 0, number, owner + attribute(_RULE_HANDLE, each)) for each in surplus]
         return [
             nfnetlink(_NEWCHAIN, CREATE, number, _of_chain(table, name)),
             nfnetlink(_DELRULE, 0, number, owner),
-            *(
-                nfnetlink(
-                    _NEWRULE,
-                    CREATE | APPEND,
-                    number,
-                    owner + _COMPAT[protocol(rule)] + attribute(_RULE_EXPRESSIONS, body),
-                )
-                for rule, body in zip(rules, bodies, strict=True)
-            ),
+            *[nfnetlink(_NEWRULE, CREATE | APPEND, number, owner + encode(rule, family)) for rule in rules],
         ]
 
     def _surplus(self, place: Place, bodies: list[bytes]) -> list[bytes] | None:
@@ -166,20 +156,15 @@ class ChainWriter:
 
     def _edit(self, family: int, table: str, edit: Edit, echo: bool) -> list[bytes]:
         place, owner, number = (family, table, edit.chain), _of_rules(table, edit.chain), NFPROTO[family]
-        body = expressions(edit.rule, family)
         if edit.verb == "-D":
-            handle = self._handles.take(place, body)
+            handle = self._handles.take(place, expressions(edit.rule, family))
             if handle is None:
                 raise NoSuchRule(f"no such rule in {edit.chain} of {table}: {edit.rule}")
             return [nfnetlink(_DELRULE, 0, number, owner + attribute(_RULE_HANDLE, handle))]
         if not echo:
             self._handles.forget(place)
         flags = CREATE | (APPEND if edit.verb == "-A" else 0) | (ECHO if echo else 0)
-        return [
-            nfnetlink(
-                _NEWRULE, flags, number, owner + _COMPAT[protocol(edit.rule)] + attribute(_RULE_EXPRESSIONS, body)
-            )
-        ]
+        return [nfnetlink(_NEWRULE, flags, number, owner + encode(edit.rule, family))]
 
     def _heard(self, request: bytes, answer: bytes) -> None:
         """Records the kernel's echo of a created rule."""
@@ -260,10 +245,3 @@ def _refused(refusal: Refusal) -> str:
         return "chains"
     verb = {_DELCHAIN: "to delete chain", _NEWRULE: "a rule in chain"}.get(_kind(refusal.request), "chain")
     return f"{verb} {_name(refusal.request)} of {_table(refusal.request)}"
-
-
-_COMPAT = {0: b""} | {
-    number: attribute(_RULE_COMPAT, attribute(1, number.to_bytes(4, "big")) + attribute(2, bytes(4)))
-    for number in PROTOCOLS.values()
-}
-"""A rule's protocol, which matches and targets of xtables require."""

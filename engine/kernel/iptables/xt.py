@@ -5,6 +5,7 @@ Wire format: linux/netfilter/xt_*.h.  A parser consumes its words from the front
 
 from __future__ import annotations
 
+import socket
 import struct
 from collections.abc import Callable, Container
 from functools import lru_cache
@@ -44,6 +45,14 @@ def port(words: list[str]) -> int:
 def comment(text: str) -> bytes:
     """struct xt_comment_info."""
     return text.encode().ljust(256, b"\0")
+
+
+def address(text: str) -> bytes:
+    """As `parse_address`, in a third of the time."""
+    try:
+        return socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
+    except OSError:
+        return parse_address(text)
 
 
 def _statistic(words: list[str]) -> bytes:
@@ -117,12 +126,16 @@ def rejection(kind: str) -> bytes:
     return struct.pack("=I", _PORT_UNREACHABLE[kind])
 
 
+_MAP_BOTH, _REST_OF_RANGE = struct.pack("=I", 3), bytes(8)
+"""NF_NAT_RANGE_MAP_IPS | NF_NAT_RANGE_PROTO_SPECIFIED."""
+
+
 def destination(text: str) -> bytes:
-    """A range of one address and one port: NF_NAT_RANGE_MAP_IPS | NF_NAT_RANGE_PROTO_SPECIFIED."""
+    """struct nf_nat_range2 of one address and one port."""
     host, _, port = text.rpartition(":")
-    address = parse_address(host.strip("[]")).ljust(16, b"\0")
+    end = address(host.strip("[]")).ljust(16, b"\0")
     number = int(port).to_bytes(2, "big")
-    return struct.pack("=I", 3) + address + address + number + number + bytes(8)
+    return _MAP_BOTH + end + end + number + number + _REST_OF_RANGE
 
 
 def target(words: list[str], family: int) -> tuple[str, int, bytes] | None:
