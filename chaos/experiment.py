@@ -22,7 +22,7 @@ import msgspec
 from chaos.load_options import LoadOptions
 from chaos.model import Cluster, Pod
 from chaos.objectives import Objectives
-from chaos.plan import Plan, Wanted, make_plan
+from chaos.plan import Plan, RequestedFault, make_plan
 from chaos.targets.kube.settings import KubeSettings
 from harness.lab.topology import APP, LabOptions, nodes_of
 
@@ -54,7 +54,7 @@ class Experiment(NamedTuple):
     load: LoadOptions
     objectives: Objectives
     kube: KubeSettings
-    faults: tuple[Wanted, ...]
+    faults: tuple[RequestedFault, ...]
     kafka: bool = False
 
     @property
@@ -121,11 +121,11 @@ def _injects(activity: dict[str, Any]) -> bool:
     return provider.get("module") == "chaos.actions" and provider.get("func") == "inject"
 
 
-def _wanted(activity: dict[str, Any]) -> Wanted:
+def _wanted(activity: dict[str, Any]) -> RequestedFault:
     arguments = dict(activity["provider"].get("arguments") or {})
     if "fault" not in arguments:
         raise ValueError(f"activity {activity.get('name')!r}: the argument `fault` is missing")
-    return Wanted(
+    return RequestedFault(
         arguments["fault"],
         float(arguments.get("seconds", 5.0)),
         arguments.get("parameters") or {},

@@ -49,7 +49,7 @@ class ChaosTarget(Protocol):
         """Seconds on the log's clock."""
 
 
-class Performed(msgspec.Struct):
+class StepResult(msgspec.Struct):
     """The result of one step; times are in seconds on the log's clock.
 
     `injected`: whether all evidence was observed; `missing`: the evidence that was not; `in_force_seconds`: from the
@@ -83,11 +83,11 @@ class Performer:
     def __init__(self, target: ChaosTarget, report: Callable[[str], None] = lambda _: None) -> None:
         self._target, self._report = target, report
 
-    def perform(self, step: PlannedFault) -> Performed:
+    def perform(self, step: PlannedFault) -> StepResult:
         """One step from injection to heal.  Never raises TargetError; an interruption is re-raised after the heal."""
         whom = ", ".join(step.nodes or step.pods) or "the cluster"
         self._report(f"{step.number}. {step.fault}: {whom}, {step.seconds:g} s")
-        done = Performed(
+        done = StepResult(
             step.number, step.fault, step.pods, step.nodes, self._target.now(), missing=[], errors=[],
             asked_seconds=step.seconds,
         )  # fmt: skip
@@ -101,7 +101,7 @@ class Performer:
             self._heal(step, done)
         return done
 
-    def _inject(self, step: PlannedFault, done: Performed, open_conditions: list[Condition]) -> None:
+    def _inject(self, step: PlannedFault, done: StepResult, open_conditions: list[Condition]) -> None:
         started = time.monotonic()
         try:
             for op in step.script.inject:
@@ -114,20 +114,20 @@ class Performer:
             done.errors.append(str(error))
             self._report(f"   could not be injected: {error}")
 
-    def _look_until(self, deadline: float, done: Performed, conditions: list[Condition]) -> None:
+    def _look_until(self, deadline: float, done: StepResult, conditions: list[Condition]) -> None:
         """Wait, checking for evidence that is still missing."""
         while time.monotonic() < deadline:
             self._look(done, conditions)
             time.sleep(max(0.0, min(LOOK_SECONDS, deadline - time.monotonic())))
 
-    def _await_evidence(self, done: Performed, conditions: list[Condition]) -> None:
+    def _await_evidence(self, done: StepResult, conditions: list[Condition]) -> None:
         deadline = time.monotonic() + EVIDENCE_SECONDS * vm.patience()
         self._look(done, conditions)
         while conditions and time.monotonic() < deadline:
             time.sleep(LOOK_SECONDS)
             self._look(done, conditions)
 
-    def _look(self, done: Performed, conditions: list[Condition]) -> None:
+    def _look(self, done: StepResult, conditions: list[Condition]) -> None:
         """Remove from `conditions` those that hold now; `confirmed` is when the last one did."""
         if conditions:
             seen = self._target.holds(conditions)
@@ -135,7 +135,7 @@ class Performer:
         if not conditions and done.confirmed is None:
             done.confirmed = self._target.now()
 
-    def _hold(self, step: PlannedFault, done: Performed) -> None:
+    def _hold(self, step: PlannedFault, done: StepResult) -> None:
         """Wait until it was in force for the requested time, and check that it still is."""
         assert done.confirmed is not None, "evidence that it is in force"
         time.sleep(max(0.0, done.confirmed + step.seconds - self._target.now()))
@@ -147,7 +147,7 @@ class Performer:
             if not holds:
                 self._report(f"   was over before it was healed: not {condition}")
 
-    def _heal(self, step: PlannedFault, done: Performed) -> None:
+    def _heal(self, step: PlannedFault, done: StepResult) -> None:
         """Every operation is tried, even if earlier ones failed; then the conditions must become true."""
         started = time.monotonic()
         refused = []

@@ -15,7 +15,7 @@ from chaos.faults import fault_of
 from chaos.model import Cluster, PlanError, PlannedFault
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class RequestedFault(msgspec.Struct, frozen=True):
     """A fault as requested by an experiment."""
 
     fault: str
@@ -33,7 +33,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def make_plan(
-    wanted: Iterable[Wanted],
+    wanted: Iterable[RequestedFault],
     cluster: Cluster,
     seed: int,
     takes_away: Callable[[PlannedFault], frozenset[str]] = lambda step: frozenset(),
@@ -54,7 +54,7 @@ def make_plan(
     return Plan(seed, cluster, tuple(steps))
 
 
-def _step(number: int, want: Wanted, cluster: Cluster, seed: int) -> tuple[PlannedFault, frozenset[str]]:
+def _step(number: int, want: RequestedFault, cluster: Cluster, seed: int) -> tuple[PlannedFault, frozenset[str]]:
     if want.seconds < 0:
         raise PlanError(f"{want.fault} for {want.seconds} seconds: must be 0 or more")
     fault = fault_of(want.fault, want.parameters)

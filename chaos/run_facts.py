@@ -9,7 +9,7 @@ import msgspec
 
 from chaos.load_options import LoadOptions
 from chaos.objectives import Objectives
-from chaos.perform import Performed
+from chaos.perform import StepResult
 from chaos.plan import Plan
 from harness.lab.answers import EngineUsage, Moments, Observation
 from harness.lab.topology import LabOptions
@@ -111,7 +111,7 @@ class RunFacts(StageFacts, kw_only=True):
     environment: Environment
     baseline_seconds: float = 0.0
     plan: Plan | None
-    performed: list[Performed]
+    performed: list[StepResult]
     skipped: dict[int, str] = {}
     usage: list[UsageSample]
     kernels_before: Differences | None = None

@@ -20,7 +20,7 @@ import msgspec
 from chaos.experiment import Experiment
 from chaos.load import LoadProcess
 from chaos.model import PlanError, PlannedFault
-from chaos.perform import ChaosTarget, Performed, Performer, TargetError
+from chaos.perform import ChaosTarget, Performer, StepResult, TargetError
 from chaos.plan import Plan
 from chaos.run_facts import Differences, Environment, ExperimentFacts, LoadFile, RunFacts, StageFacts, UsageSample
 from chaos.verdict.journal import write_journal
@@ -83,7 +83,7 @@ class ChaosSession:
         self, experiment: Experiment, seed: int, folder: Path, report: Callable[[str], None], stage: ChaosStage
     ) -> None:
         self.experiment, self.seed, self.folder, self.stage = experiment, seed, folder, stage
-        self.performed: list[Performed] = []
+        self.performed: list[StepResult] = []
         self.plan: Plan | None = None
         self.skipped: dict[int, str] = {}
         self.ended = False
@@ -144,7 +144,7 @@ class ChaosSession:
         for trouble in self.stage.close():
             self._report(trouble)
 
-    def inject(self, fault: str) -> Performed | str:
+    def inject(self, fault: str) -> StepResult | str:
         """Run the plan's next step of that fault, then wait until the cluster has settled; or why it was skipped.
 
         SessionError once the cluster did not settle: the effects of a further fault would prove nothing.
@@ -177,7 +177,7 @@ class ChaosSession:
             time.sleep(LOOK_SECONDS)
         return found
 
-    def settle(self, seconds: float, done: Performed | None = None) -> bool:
+    def settle(self, seconds: float, done: StepResult | None = None) -> bool:
         """Wait until pods are ready, engines healthy and every kernel is up to date.
 
         `done` receives the time at which the engines were.

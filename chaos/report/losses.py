@@ -17,7 +17,7 @@ COLUMNS = ("at_seconds", "ended_seconds", "flow", "from", "to_node", "to_pod", "
 RECORDING = "events.jsonl"
 
 
-class Lost(NamedTuple):
+class LostRow(NamedTuple):
     """One lost request, as shown on the page."""
 
     at: float
@@ -28,7 +28,7 @@ class Lost(NamedTuple):
     command: str
 
 
-def shown(facts: Facts) -> tuple[Lost, ...]:
+def shown(facts: Facts) -> tuple[LostRow, ...]:
     """The first SHOWN, in the order in which they were due."""
     return tuple(map(_lost, _ordered(facts)[:SHOWN]))
 
@@ -51,9 +51,9 @@ def _row(failure: LostRequest) -> Iterable[object]:
     return [f"{failure.at:.6f}", f"{failure.ended:.6f}", *(words.clean(each or "") for each in named)]
 
 
-def _lost(failure: LostRequest) -> Lost:
+def _lost(failure: LostRequest) -> LostRow:
     whom = [failure.pod or failure.endpoint or "not known", *([f"by {failure.node}"] if failure.node else [])]
-    return Lost(
+    return LostRow(
         failure.at,
         words.clean(failure.flow, 60),
         words.clean(failure.where or words.NOTHING, 60),

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from chaos.perform import Performed
+from chaos.perform import StepResult
 from chaos.verdict.facts import Facts, LostRequest, Second
 from harness.html.scales import TIME_STEPS
 
@@ -62,7 +62,7 @@ class FollowedChange(NamedTuple):
     addresses: tuple[str, ...]
 
 
-class Unready(NamedTuple):
+class ReadinessLoss(NamedTuple):
     """Pods that lost their readiness close together."""
 
     at: float
@@ -91,7 +91,7 @@ class ReportTimeline(NamedTuple):
     causes: tuple[str, ...]
     nodes: tuple[str, ...]
     changes: tuple[FollowedChange, ...]
-    unready: tuple[Unready, ...]
+    unready: tuple[ReadinessLoss, ...]
     windows: tuple[FaultWindow, ...]
 
 
@@ -183,17 +183,17 @@ def _changes(facts: Facts, began: float, step: float) -> Iterable[FollowedChange
         yield FollowedChange(node, slowest.asked, wanted, max(0.0, slowest.seconds), followed, len(these), addresses)
 
 
-def _unready(by_pod: dict[str, list[float]], began: float, step: float) -> Iterable[Unready]:
+def _unready(by_pod: dict[str, list[float]], began: float, step: float) -> Iterable[ReadinessLoss]:
     close = defaultdict(list)
     for pod, times in by_pod.items():
         for at in times:
             if at >= began:
                 close[int((at - began) / step)].append((at, pod))
     for key in sorted(close):
-        yield Unready(min(close[key])[0], tuple(sorted({pod for _, pod in close[key]}, key=natural)))
+        yield ReadinessLoss(min(close[key])[0], tuple(sorted({pod for _, pod in close[key]}, key=natural)))
 
 
-def _window(done: Performed, lost: int) -> FaultWindow:
+def _window(done: StepResult, lost: int) -> FaultWindow:
     healed = max(done.began, done.ended or done.settled or done.began)
     return FaultWindow(
         done.number, done.fault, done.began, healed, max(healed, done.settled or healed), lost,

@@ -16,7 +16,7 @@ from hdrh.histogram import HdrHistogram
 
 from chaos.model import Op
 from chaos.report import losses, sequence, timeline
-from chaos.report.losses import Lost
+from chaos.report.losses import LostRow
 from chaos.report.series import natural
 from chaos.report.series import timeline as timeline_of
 from chaos.run_facts import RunFacts
@@ -106,7 +106,7 @@ class ReportView(NamedTuple):
     figures: tuple[tuple[str, str, str], ...] = ()
     over_time: Pictures | None = None
     causes: tuple[tuple[str, int], ...] = ()
-    lost: tuple[Lost, ...] = ()
+    lost: tuple[LostRow, ...] = ()
     followed: Pictures | None = None
     nodes: tuple[str, ...] = ()
     faults: tuple[FaultRow, ...] = ()

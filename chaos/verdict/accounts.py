@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from chaos.faults import having
 from chaos.model import Effect
-from chaos.perform import Performed
+from chaos.perform import StepResult
 from chaos.verdict.facts import Facts, LostRequest
 
 KILLING, UNREACHABLE, DROPPING, FLUSHED, REBALANCING = map(
@@ -39,7 +39,7 @@ def limit_seconds(facts: Facts) -> float:
     return (DEFAULT_LIMIT_SECONDS if wanted is None else wanted) + sync_period(facts)
 
 
-def account(failure: LostRequest, done: Performed, facts: Facts) -> str:
+def account(failure: LostRequest, done: StepResult, facts: Facts) -> str:
     """The effect of the fault that made this loss unavoidable; "" if none did."""
     limit = limit_seconds(facts)
     until = max(done.ended or 0.0, done.began) + SLACK_SECONDS
@@ -90,7 +90,7 @@ def _ended(failure: LostRequest, facts: Facts, limit: float) -> bool:
     return terminating or any(left <= failure.ended and failure.at <= left + limit for left in facts.left.get(pod, ()))
 
 
-def kept_since(failure: LostRequest, done: Performed) -> bool:
+def kept_since(failure: LostRequest, done: StepResult) -> bool:
     """Whether it may belong to a flow that began while a node had no rules, and that stays untranslated.
 
     Proxies remove such flows when a Service or its endpoints change, but not after rules were lost (CT-04).
@@ -100,7 +100,7 @@ def kept_since(failure: LostRequest, done: Performed) -> bool:
     return done.began <= failure.at <= max(done.ended or 0.0, done.began) + KEPT_SECONDS
 
 
-def moved(failure: LostRequest, done: Performed) -> bool:
+def moved(failure: LostRequest, done: StepResult) -> bool:
     """Whether the balancer may have moved its connection: when it removed a node, or added it again after the heal.
 
     All flows are rehashed then, including those over other nodes; the run does not wait until it adds the node.

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from chaos.faults import having
 from chaos.model import Effect
-from chaos.perform import Performed
+from chaos.perform import StepResult
 from chaos.verdict.accounts import (
     DROPPING,
     FLUSHED,
@@ -39,7 +39,7 @@ class Bounds(NamedTuple):
     words: str
 
 
-def bounds(done: Performed, facts: Facts) -> Bounds:
+def bounds(done: StepResult, facts: Facts) -> Bounds:
     """Bounds of the losses that the fault accounts for; zero if it makes none unavoidable."""
     if done.fault not in (*KILLING, *DROPPING, *FLUSHED):
         return Bounds(0, 0, "nothing is unavoidable")
@@ -60,7 +60,7 @@ def bounds(done: Performed, facts: Facts) -> Bounds:
 Span = tuple[float, float]
 
 
-def _spans(done: Performed, facts: Facts) -> tuple[Span, Span]:
+def _spans(done: StepResult, facts: Facts) -> tuple[Span, Span]:
     """The time in which requests are certainly lost, and in which they may be: for dead pods, until kernels had to
     remove them."""
     began, ended = done.began, max(done.ended or 0.0, done.began)
@@ -84,7 +84,7 @@ def _rows(facts: Facts, began: float, ended: float) -> Iterator[tuple[Second, fl
 class _Shares:
     """The share of one flow's requests from one sender that a fault affects."""
 
-    def __init__(self, done: Performed, facts: Facts) -> None:
+    def __init__(self, done: StepResult, facts: Facts) -> None:
         nodes = (len(facts.run.plan.cluster.nodes) if facts.run.plan else 0) or 1
         ready = {pod for pod, spans in facts.offered.items() if any(a <= done.began <= b for a, b in spans)}
         self._done, self._nodes = done, len(done.nodes) / nodes
@@ -127,6 +127,6 @@ def _stays(flow: str) -> bool:
     return flow.startswith(("sticky-", "local-")) or flow.endswith("-kept")
 
 
-def _percent(done: Performed, facts: Facts) -> float:
+def _percent(done: StepResult, facts: Facts) -> float:
     steps = facts.run.plan.steps if facts.run.plan else ()
     return next((float(s.parameters.get("percent", 100)) for s in steps if s.number == done.number), 100.0)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import msgspec
 
 from chaos.faults import FAULTS
-from chaos.perform import Performed
+from chaos.perform import StepResult
 from chaos.verdict.accounts import POD, account, kept_since, moved, wherever
 from chaos.verdict.bounds import bounds
 from chaos.verdict.facts import Facts, LostRequest
@@ -108,11 +108,11 @@ def findings(facts: Facts) -> tuple[list[Finding], list[LostRequest]]:
     return [_finding(done, facts, lost[done.number]) for done in facts.run.performed], unassigned
 
 
-def _window(done: Performed) -> tuple[float, float]:
+def _window(done: StepResult) -> tuple[float, float]:
     return done.began, max(done.settled or 0.0, done.ended or 0.0, done.began)
 
 
-def _fault_of(failure: LostRequest, performed: list[Performed]) -> Performed | None:
+def _fault_of(failure: LostRequest, performed: list[StepResult]) -> StepResult | None:
     """The fault in whose time a request was sent, or else failed; of several, the one that hit its pod or node."""
     sent = [done for done in performed if _window(done)[0] <= failure.at <= _window(done)[1]]
     known = [done for done in performed if _window(done)[0] <= failure.ended <= _window(done)[1]]
@@ -122,7 +122,7 @@ def _fault_of(failure: LostRequest, performed: list[Performed]) -> Performed | N
     return next(iter(by_pod or by_node or there), None)
 
 
-def _finding(done: Performed, facts: Facts, lost: list[LostRequest]) -> Finding:
+def _finding(done: StepResult, facts: Facts, lost: list[LostRequest]) -> Finding:
     began, ended = _window(done)
     expected = [o for o in facts.run.observations if began <= o.asked <= ended]
     away = [o for o in expected if not o.wanted and able(o, facts.run.performed) == o.asked <= (done.ended or ended)]
@@ -166,7 +166,7 @@ def _followed(away: list[Observation], began: float) -> dict[str, float | None]:
 
 
 def _late_losses(
-    found: Finding, lost: list[LostRequest], accounts: list[str], done: Performed, grace: float
+    found: Finding, lost: list[LostRequest], accounts: list[str], done: StepResult, grace: float
 ) -> int | None:
     """None if there was no change to follow, or a kernel never followed: there is no convergence to count from.
 

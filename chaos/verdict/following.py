@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from chaos.faults import having
 from chaos.model import Effect
-from chaos.perform import Performed
+from chaos.perform import StepResult
 from chaos.verdict.accounts import limit_seconds, sync_period
 from chaos.verdict.facts import Facts
 from chaos.verdict.words import Judgement
@@ -35,7 +35,7 @@ class NodeConvergence(NamedTuple):
     seen: bool
 
 
-def able(observation: Observation, performed: Iterable[Performed]) -> float:
+def able(observation: Observation, performed: Iterable[StepResult]) -> float:
     """From when the node could converge: the change, or the end of a fault that cut it off from the API."""
     asked = observation.asked
     for done in performed:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # a baseline may be older
 MIN_SYNC_PERIOD = 10**9
 
 
-class Inside:
+class EngineWorker:
     """The engine and its kernel."""
 
     def __init__(self, path: str, mode: str) -> None:
@@ -116,7 +116,7 @@ def _peak() -> int:
 
 def main(path: str, mode: str) -> None:
     """Serve steps until the end of standard input."""
-    inside = Inside(path, mode)
+    inside = EngineWorker(path, mode)
     answers, sys.stdout = sys.stdout, sys.stderr
     try:
         for line in sys.stdin:

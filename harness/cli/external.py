@@ -49,7 +49,7 @@ def proxies_of(external: tuple[str, ...], kernel: str, **without: object) -> lis
         raise click.BadParameter(str(error), param_hint="--external") from None
 
 
-class Outside:
+class ExternalComparison:
     """Measures proxies in modes."""
 
     def __init__(

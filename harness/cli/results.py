@@ -13,26 +13,28 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.replay.compare.result import Changes, ModeRun
-    from harness.replay.compare.saved import Saved
+    from harness.replay.compare.saved import SavedResults
 
 EXIT_INPUT = 2
 
 
-def saved(path: str) -> Saved:
+def saved(path: str) -> SavedResults:
     """A saved result; exits with 2 if the file is not one."""
     from harness.replay.compare.saved import read_saved
 
     return read_saved(path)
 
 
-def measured(runs: list[ModeRun]) -> Saved:
+def measured(runs: list[ModeRun]) -> SavedResults:
     """The results of this command, to be compared with saved ones."""
     from harness.replay.compare.saved import of_runs
 
     return of_runs("now", runs)
 
 
-def compare_results(before: Saved, after: Saved, console: Console, outputs: tuple[str | None, str | None]) -> Changes:
+def compare_results(
+    before: SavedResults, after: SavedResults, console: Console, outputs: tuple[str | None, str | None]
+) -> Changes:
     """Print two results side by side and write them as JSON and HTML; exits with 2 if they are not comparable."""
     from harness.replay.compare.saved import changes
     from harness.replay.report.comparison import print_changes

@@ -22,7 +22,7 @@ _TCP = 6
 _CLIENTS = {4: "198.19.251.1", 16: "2001:2:0:251::1"}
 
 
-class Last(NamedTuple):
+class LastPacket(NamedTuple):
     """The last packet that reached another endpoint, and when it was sent."""
 
     outcome: Outcome
@@ -98,17 +98,17 @@ class Sender:
         self._attempts.watch([sent], lambda _: True)
         return bool(sent.arrivals) and sent.target == end
 
-    def drain(self, flow: Flow, until: float) -> Last | None:
+    def drain(self, flow: Flow, until: float) -> LastPacket | None:
         """Connect repeatedly until the given time, and on while some reach another endpoint, up to a limit."""
         assert flow.expected
-        last: Last | None = None
+        last: LastPacket | None = None
         end = until + (until - time.monotonic())
         while (now := time.monotonic()) < until or (last and now - last.at < QUIET_SECONDS and now < end):
             sent = self._send(flow)
             self._watch([sent], flow)
             found = outcome_of(flow, [sent])["outcome"]
             if found.kind != "dnat" or not found.endpoints <= flow.expected.endpoints:
-                last = Last(found, now)
+                last = LastPacket(found, now)
             elif now < until and last and now - last.at > QUIET_SECONDS:
                 break
         return last

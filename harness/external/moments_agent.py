@@ -30,7 +30,7 @@ _INFO_BYTES, _COUNTED_AT = 84, 76
 _LEVELS = {"ip_tables_names": socket.IPPROTO_IP, "ip6_tables_names": socket.IPPROTO_IPV6}
 
 
-class Legacy:
+class LegacyTables:
     """Entries and bytes of the existing tables of iptables-legacy; polling must not create one."""
 
     def __init__(self, sockets: dict[str, socket.socket], pid: int) -> None:
@@ -83,7 +83,7 @@ class VirtualServers:
 class Polled:
     """Something that is polled."""
 
-    def __init__(self, source: str, what: Legacy | VirtualServers) -> None:
+    def __init__(self, source: str, what: LegacyTables | VirtualServers) -> None:
         self._source, self._what = source, what
         self._held: object = None
         self._due = 0.0
@@ -126,7 +126,7 @@ def main(descriptors: list[int], pid: int) -> None:
         os.nice(-10)  # timestamps must be those of the kernel on a busy machine too
     netlink, *raw = (socket.socket(fileno=number) for number in descriptors)
     rules = Subscription(netlink, [NFTABLES_GROUP], _BUFFER_BYTES)
-    polled = [Polled("ip_tables", Legacy(dict(zip(_LEVELS, raw, strict=True)), pid))]
+    polled = [Polled("ip_tables", LegacyTables(dict(zip(_LEVELS, raw, strict=True)), pid))]
     polled.append(Polled("ip_vs", VirtualServers(pid)))
     poll = select.poll()
     poll.register(netlink, select.POLLIN)

@@ -21,7 +21,7 @@ from harness.fleet.result import (
     Heat,
     HeatRow,
     NodeCounts,
-    Sampled,
+    SampledNode,
     ScenarioFigures,
     SyncCost,
 )
@@ -34,7 +34,7 @@ MOST_HEAT_ROWS = 120
 BINS_A_DECADE = 6
 
 
-def answer(source: str, done: Done, samples: list[Sampled], seconds: float) -> FleetResult:
+def answer(source: str, done: Done, samples: list[SampledNode], seconds: float) -> FleetResult:
     """The result, without objectives; `source` as given; the first scenario is the recording itself."""
     tape, stage, share = done.tape, done.stages[0], done.shares[0]
     place = {node: number for number, node in enumerate(done.nodes)}

@@ -10,7 +10,7 @@ import msgspec
 
 from engine.addresses import format_network
 from harness.failure import Failure
-from harness.fleet.result import Sampled
+from harness.fleet.result import SampledNode
 from harness.fleet.stage import FleetSettings
 from harness.replay.result import ReplayResult
 
@@ -55,10 +55,10 @@ def spaced(nodes: Sequence[str], count: int) -> list[str]:
     return [nodes[n * len(nodes) // count] for n in range(count)]
 
 
-def sampled(node: str, kernel: str, view_digest: str, result: ReplayResult) -> Sampled:
+def sampled(node: str, kernel: str, view_digest: str, result: ReplayResult) -> SampledNode:
     """A replay's result with the view's digest."""
     work = result.change.work_seconds
-    return Sampled(
+    return SampledNode(
         node,
         kernel,
         view_digest,

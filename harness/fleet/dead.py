@@ -12,7 +12,7 @@ Usable = frozenset[tuple[int, bytes, int, int]]
 """(family, address, protocol, port) of endpoints that may get traffic."""
 
 
-class Dead(NamedTuple):
+class Deaths(NamedTuple):
     """`endpoints` of a programmed Service that died by the change with the number `change`.
 
     An endpoint is dead if it was ready, or serving while terminating, and no longer is; `back` is when the first of
@@ -29,7 +29,7 @@ class DeadEndpoints:
     """Processes slices; `found` are the deaths so far, in order. Modifies `state`, which must not be shared."""
 
     def __init__(self, state: ClusterState) -> None:
-        self.found: list[Dead] = []
+        self.found: list[Deaths] = []
         self._state = state
         self._waiting: dict[tuple[Name, tuple[int, bytes, int, int]], int] = {}
 
@@ -46,7 +46,7 @@ class DeadEndpoints:
                 self.found[place] = self.found[place]._replace(back=t)
         if died := before - now:
             self._waiting |= {(name, one): len(self.found) for one in died}
-            self.found.append(Dead(number, name, len(died)))
+            self.found.append(Deaths(number, name, len(died)))
 
     def _owner(self, seen: Observed) -> Name | None:
         if seen.resource != ENDPOINTSLICES:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from harness.fleet.result import FleetResult, Sampled
+from harness.fleet.result import FleetResult, SampledNode
 from harness.replay.objectives import EXIT_DIGEST, EXIT_GATE, EXIT_UNVERIFIED, JudgedObjective
 from harness.replay.result import Objective, Verdict
 from harness.wording import plural
@@ -52,7 +52,7 @@ def judged(result: FleetResult, limits: Mapping[str, float | None]) -> list[Judg
     return found + [_below(GATES[name], result, limit) for name, limit in limits.items() if limit is not None]
 
 
-def _digests(samples: list[Sampled]) -> JudgedObjective:
+def _digests(samples: list[SampledNode]) -> JudgedObjective:
     name = "views equal replays"
     wrong = [each.node for each in samples if each.view_digest != each.replay_digest]
     if wrong:
@@ -63,7 +63,7 @@ def _digests(samples: list[Sampled]) -> JudgedObjective:
     return JudgedObjective(Objective(name, None, None, len(samples), verdict, why), EXIT_DIGEST)
 
 
-def _kernels(samples: list[Sampled]) -> list[JudgedObjective]:
+def _kernels(samples: list[SampledNode]) -> list[JudgedObjective]:
     """One verdict on all nodes in real kernels, if there are any."""
     name, real = "the kernels do what the events say", [each for each in samples if each.kernel != "memory"]
     if not real:

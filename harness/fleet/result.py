@@ -153,7 +153,7 @@ class Heat(Struct, frozen=True):
     rows: list[HeatRow]
 
 
-class Sampled(Struct, frozen=True):
+class SampledNode(Struct, frozen=True):
     """One node: the digest of its view, and the result of its replay in `kernel`; `verified` as in a replay.
 
     Seconds are measured by that replay: its initial convergence, and the p99 of compute and apply, None without
@@ -183,7 +183,7 @@ class FleetResult(Struct, frozen=True, kw_only=True):
     changes: list[FleetChange]
     nodes: list[FleetNode]
     heat: Heat
-    samples: list[Sampled]
+    samples: list[SampledNode]
     objectives: list[Objective]
 
 
@@ -201,7 +201,7 @@ class SweepPoint(Struct, frozen=True):
     knee: bool = False
 
 
-class Swept(Struct, frozen=True):
+class SweepRecording(Struct, frozen=True):
     """The replayed recording, and the time between its first and its last change."""
 
     path: str
@@ -212,7 +212,7 @@ class Swept(Struct, frozen=True):
 class Sweep(Struct, frozen=True):
     """Periods in ascending order, on one node."""
 
-    recording: Swept
+    recording: SweepRecording
     mode: str
     node: str
     kernel: str

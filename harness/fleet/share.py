@@ -37,7 +37,7 @@ class NodeFigures(NamedTuple):
 
 
 @dataclass
-class Touched:
+class AffectedNodes:
     """By change: on how many nodes it had effects, and when it was live on the last of them, and which."""
 
     nodes: list[int]
@@ -45,7 +45,7 @@ class Touched:
     last_node: list[str]
 
     @classmethod
-    def of(cls, changes: int) -> Touched:
+    def of(cls, changes: int) -> AffectedNodes:
         """For this many changes, without effects so far."""
         return cls([0] * changes, [-1] * changes, [""] * changes)
 
@@ -60,7 +60,7 @@ class Touched:
 class Share:
     """The sums over views of one scenario; `latencies` are counts of microseconds by (zone, kind of change)."""
 
-    touched: Touched
+    touched: AffectedNodes
     nodes: list[NodeFigures] = field(default_factory=list)
     latencies: dict[tuple[str, str], Counter[int]] = field(default_factory=dict)
 
@@ -79,7 +79,7 @@ class Share:
 
 def share_of(stage: PreparedScenario, views: Iterable[FleetView]) -> Share:
     """The figures of these views; their syncs take the time given by `stage.cost`."""
-    share = Share(Touched.of(len(stage.times)))
+    share = Share(AffectedNodes.of(len(stage.times)))
     place = [number for number, batch in enumerate(stage.batches) for _ in batch.changes]
     waits = [round((stage.batches[place[n]].due - t) * MICROSECONDS / NS) for n, t in enumerate(stage.times)]
     for view in views:

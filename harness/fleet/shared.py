@@ -27,7 +27,7 @@ SINCE = (1, 36)
 """Before this version a node prefers its own entry of a repeated endpoint, so that plans differ more."""
 
 
-class Local(NamedTuple):
+class NodePart(NamedTuple):
     """The node's part of a port: its endpoints there, those for local traffic, and hairpin keys.
 
     `cluster` is its cluster-wide set, None if that is the zone's.
@@ -39,7 +39,7 @@ class Local(NamedTuple):
     cluster: tuple[Target, ...] | None = None
 
 
-Locals = tuple[Local, ...]
+Locals = tuple[NodePart, ...]
 """By port, in the order of the plan; () for a Service without an endpoint on the node."""
 
 
@@ -66,7 +66,7 @@ class Reference:
 
 
 @dataclass
-class Together:
+class CoupledServices:
     """Services that ever had policy Local, affinity, source ranges, or an address or node port in common."""
 
     local: set[Name] = field(default_factory=set)
@@ -119,7 +119,7 @@ class Shared:
 
     families: dict[int, Reference]
     codes: dict[bool, bytearray] = field(default_factory=lambda: {True: bytearray(), False: bytearray()})
-    together: Together = field(default_factory=lambda: Together())
+    together: CoupledServices = field(default_factory=lambda: CoupledServices())
 
 
 def sharing(stage: PreparedScenario) -> dict[str, Shared]:
@@ -225,7 +225,7 @@ class _Fold:
         self._last[family, name] = now
 
     def _by_node(self, family: int, name: Name, plans: tuple[PortPlan, ...]) -> dict[str, Locals]:
-        slices, found = self._state.slices.get(name, {}), dict[str, list[Local]]()
+        slices, found = self._state.slices.get(name, {}), dict[str, list[NodePart]]()
         for port, plan in enumerate(plans):
             here: dict[str, Endpoints] = {}
             endpoints = endpoints_of(slices, family, plan.name, plan.protocol, None)
@@ -242,9 +242,9 @@ class _Fold:
                 local = local_targets(mine) if plan.internal_local or plan.external_local else ()
                 whole = of_node(plan, tuple(sorted(mine)), local, (), cluster)
                 keys = sorted(hairpin_key(target, plan.protocol) for target in hairpins(whole))
-                ports = found.setdefault(node, [Local()] * len(plans))
-                ports[port] = Local(whole.on_node, local, tuple(keys), cluster)
-        return {node: tuple(ports) for node, ports in found.items() if any(port != Local() for port in ports)}
+                ports = found.setdefault(node, [NodePart()] * len(plans))
+                ports[port] = NodePart(whole.on_node, local, tuple(keys), cluster)
+        return {node: tuple(ports) for node, ports in found.items() if any(port != NodePart() for port in ports)}
 
     def _cluster(self, name: Name, plan: PortPlan, endpoints: Endpoints, node: str) -> tuple[Target, ...] | None:
         """The cluster-wide set of a node that hints may refer to; None if it is the zone's."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from harness.failure import Failure
 from harness.fleet.cost import Cost
 from harness.fleet.scenario import Scenario
-from harness.fleet.share import Share, Touched
+from harness.fleet.share import AffectedNodes, Share
 from harness.fleet.stage import FleetSettings, PreparedScenario, staged
 from harness.fleet.tape import Tape, read_tape
 from harness.fleet.work import measured, prepared, share
@@ -43,7 +43,7 @@ class FleetError(Failure, RuntimeError):
     """The distributed part failed; the message names a solution."""
 
 
-class Asked(NamedTuple):
+class FleetWork(NamedTuple):
     """The work: the views of `nodes` (called with the recorded ones), in each scenario."""
 
     source: str
@@ -67,7 +67,7 @@ class Done:
     views_seconds: float = 0.0
 
 
-def in_this_process(asked: Asked, progress: Progress) -> Done:
+def in_this_process(asked: FleetWork, progress: Progress) -> Done:
     """Compute everything without Dask."""
     progress("reading the recording", 0, 0)
     tape = read_tape(asked.source, asked.window, asked.settings.version)
@@ -84,7 +84,7 @@ def in_this_process(asked: Asked, progress: Progress) -> Done:
     return done
 
 
-def spread(asked: Asked, client: Client, progress: Progress) -> Done:
+def spread(asked: FleetWork, client: Client, progress: Progress) -> Done:
     """Compute everything on the workers of a Dask client; their exceptions are raised here."""
     began, submit = _workers(client), client.submit
     progress("reading the recording", 0, 0)
@@ -107,10 +107,10 @@ def spread(asked: Asked, client: Client, progress: Progress) -> Done:
     return done
 
 
-def _begun(asked: Asked, tape: Tape, cost: Cost) -> Done:
+def _begun(asked: FleetWork, tape: Tape, cost: Cost) -> Done:
     """The state before any view has been counted."""
     stages = [replace(staged(tape, scenario, asked.settings), cost=cost) for scenario in asked.scenarios]
-    shares = [Share(Touched.of(len(stage.times))) for stage in stages]
+    shares = [Share(AffectedNodes.of(len(stage.times))) for stage in stages]
     return Done(tape, asked.nodes(list(tape.nodes)), stages, shares)
 
 

@@ -9,7 +9,7 @@ from engine.config import NEWEST, ProxyConfig
 from engine.model import Network
 from engine.tracking import NODES, ClusterState
 from harness.fleet.cost import Cost
-from harness.fleet.dead import Dead, DeadEndpoints
+from harness.fleet.dead import DeadEndpoints, Deaths
 from harness.fleet.scenario import Scenario, applied
 from harness.fleet.tape import Tape, TapeChange
 from harness.log.events import OBJECT_TYPES
@@ -49,7 +49,7 @@ class PreparedScenario:
     batches: tuple[ChangeBatch, ...]
     kinds: tuple[str, ...]
     times: tuple[int, ...]
-    dead: tuple[Dead, ...]
+    dead: tuple[Deaths, ...]
     cost: Cost = Cost()
     services: int = 0
     endpoints: int = 0

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from harness.fleet.result import FleetChange, FleetResult, Sampled, ScenarioFigures, Sweep
+from harness.fleet.result import FleetChange, FleetResult, SampledNode, ScenarioFigures, Sweep
 from harness.html import words
 from harness.replay.report.fitting import print_table
 from harness.replay.report.terminal import say
@@ -137,7 +137,7 @@ def remarks(result: FleetResult) -> list[str]:
     return [*lines, *map(_sample, result.samples)]
 
 
-def _sample(each: Sampled) -> str:
+def _sample(each: SampledNode) -> str:
     same = "the same digest as" if each.view_digest == each.replay_digest else "ANOTHER DIGEST THAN"
     line = f"{each.node}: {same} its own replay in {each.kernel}, {each.view_digest[:16]}"
     if each.kernel == "memory":

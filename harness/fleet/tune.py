@@ -11,7 +11,7 @@ import msgspec
 
 from harness.fleet.cost import fitted
 from harness.fleet.knee import knee
-from harness.fleet.result import Sweep, SweepPoint, Swept
+from harness.fleet.result import Sweep, SweepPoint, SweepRecording
 from harness.fleet.scenario import Scenario
 from harness.fleet.share import share_of
 from harness.fleet.stage import NS, FleetSettings, staged
@@ -68,6 +68,6 @@ def _point(tape: Tape, settings: FleetSettings, node: str, kernel: str, period: 
 def sweep(source: str, tape: Tape, settings: FleetSettings, node: str, kernel: str, points: list[SweepPoint]) -> Sweep:
     """The result; `source` as given."""
     times = [change.event.t for change in tape.changes]
-    recording = Swept(source, tape.sha256, (times[-1] - times[0]) / NS if times else 0.0)
+    recording = SweepRecording(source, tape.sha256, (times[-1] - times[0]) / NS if times else 0.0)
     method = "Kneedle (Satopaa et al., 2011) on p99 and CPU time"
     return Sweep(recording, settings.mode, node, kernel, method, points)

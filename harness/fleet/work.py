@@ -19,7 +19,7 @@ from harness.fleet.zone_view import zone_view
 
 
 @dataclass(frozen=True)
-class Ready:
+class ScenarioStage:
     """A scenario's stage, and the shared part of each zone."""
 
     stage: PreparedScenario
@@ -34,20 +34,20 @@ def measured(tape: Tape, scenario: Scenario, settings: FleetSettings) -> Cost:
     return fitted([first.operations[n] for n in ran], [first.seconds[n] for n in ran])
 
 
-def prepared(tape: Tape, scenario: Scenario, settings: FleetSettings) -> Ready:
+def prepared(tape: Tape, scenario: Scenario, settings: FleetSettings) -> ScenarioStage:
     """The parts of a scenario that are computed once."""
     with unswept():
         stage = staged(tape, scenario, settings)
-        return Ready(stage, sharing(stage))
+        return ScenarioStage(stage, sharing(stage))
 
 
-def share(ready: Ready, cost: Cost, nodes: Sequence[str]) -> Share:
+def share(ready: ScenarioStage, cost: Cost, nodes: Sequence[str]) -> Share:
     """The figures of these nodes' views."""
     with unswept():
         return share_of(replace(ready.stage, cost=cost), (view_of(ready, node) for node in nodes))
 
 
-def view_of(ready: Ready, node: str) -> FleetView:
+def view_of(ready: ScenarioStage, node: str) -> FleetView:
     """From the shared part of the zone, or if that is not possible by the engine alone, with the same result."""
     own = ready.stage.tape.nodes[node]
     shared = ready.shared.get(own.zone if own else "") or ready.shared.get("")

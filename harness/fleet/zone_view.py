@@ -15,7 +15,7 @@ from engine.backends.nftables.overlay import Block, Chain, Different, PartsBacke
 from engine.config import ProxyConfig
 from engine.dataplane import PlanChange, PortPlan, of_node
 from engine.model import HostAddresses, Name
-from harness.fleet.shared import Local, Locals, Reference, ReferenceProgram, Shared
+from harness.fleet.shared import Locals, NodePart, Reference, ReferenceProgram, Shared
 from harness.fleet.stage import PreparedScenario, config_of
 from harness.fleet.view import CODES, NO_SYNC, FleetView
 from harness.replay.effects import NOTHING, SENT, UNDONE
@@ -193,7 +193,7 @@ class _NodeFamily:
 
     def _of_node(self, plans: tuple[PortPlan, ...], here: Locals) -> Iterator[PortPlan]:
         for port, plan in enumerate(plans):
-            own = here[port] if here else Local()
+            own = here[port] if here else NodePart()
             yield of_node(plan, own.on_node, own.local, self._host.node, own.cluster)
 
     def _hairpin(self, number: int) -> Block | None:

@@ -18,7 +18,7 @@ from harness.kube.scope import ResourceScope
 from harness.log.events import FORMAT, VERSION, Event, Header, JsonObject
 from harness.record.ledger import Ledger, LedgerChange, initial_list_ended, marker
 from harness.record.log import EventLog
-from harness.record.watcher import Listed, Watched, Watcher
+from harness.record.watcher import Listed, WatchedEvents, Watcher
 
 if TYPE_CHECKING:
     from harness.record.forward import Forwarder
@@ -81,7 +81,7 @@ class Recorder:
         """`fresh`: a new recording, whose initial lists are all at t 0."""
         self.log, self._ledger, self.clock, self._fresh = log, ledger, clock, fresh
         self._spool_bytes, self._flush_seconds = spool_bytes, flush_seconds
-        self.messages: queue.Queue[Listed | Watched | Mark] = queue.Queue(QUEUED)
+        self.messages: queue.Queue[Listed | WatchedEvents | Mark] = queue.Queue(QUEUED)
         self.go = threading.Event()
         self.counts = Counts()
         self.forwarder: Forwarder | None = None
@@ -140,7 +140,7 @@ class Recorder:
             except queue.Empty:
                 return
 
-    def _record(self, message: Listed | Watched | Mark) -> None:
+    def _record(self, message: Listed | WatchedEvents | Mark) -> None:
         try:
             if isinstance(message, Mark):
                 message.t = self._append([message.change])
@@ -152,7 +152,7 @@ class Recorder:
         except ValueError as error:
             raise RecorderStopped(f"the API sent an object that cannot be recorded: {error}") from None
 
-    def _watched(self, message: Watched) -> None:
+    def _watched(self, message: WatchedEvents) -> None:
         resource = message.scope.resource
         for kind, manifest in message.events:
             if kind == "BOOKMARK":

@@ -48,7 +48,7 @@ class RecordOptions:
 
 
 @dataclass
-class Past:
+class RecordedState:
     """The state of a recording that is continued."""
 
     ledger: Ledger
@@ -74,7 +74,7 @@ class RecordSession:
 
     recorder: Recorder
     log: EventLog
-    past: Past
+    past: RecordedState
     header: Header
     notes: tuple[str, ...] = ()
     """Warnings about what the header lacks, and why."""
@@ -169,9 +169,9 @@ def _forwarder(address: Address, log: EventLog, header: Header, me: bytes, write
     return forwarder
 
 
-def _past(log: EventLog, options: RecordOptions, sent: int) -> Past:
+def _past(log: EventLog, options: RecordOptions, sent: int) -> RecordedState:
     """Fold the file; or the topic, and then what is only in the spool."""
-    past = Past(Ledger())
+    past = RecordedState(Ledger())
     if options.out is None and not log.keeps(sent):
         later = f"ends at seq {sent}, the spool in {_spool(options)} begins later"
         raise RecordingError(str(options.topic), None, f"{later}: it belongs to another topic, or events were lost")
@@ -188,7 +188,7 @@ def _past(log: EventLog, options: RecordOptions, sent: int) -> Past:
     return past
 
 
-def _fold(past: Past, events: Iterable[Event]) -> None:
+def _fold(past: RecordedState, events: Iterable[Event]) -> None:
     for event in events:
         past.take(event)
 

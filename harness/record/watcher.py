@@ -36,7 +36,7 @@ class Listed:
 
 
 @dataclass
-class Watched:
+class WatchedEvents:
     """Some events of a watch, as the API sent them: type and manifest."""
 
     scope: ResourceScope
@@ -151,7 +151,7 @@ class Watcher(threading.Thread):
                 break
             events.append((event.type, bytes(event.object)))
         if events:
-            self._put(Watched(self._scope, events))
+            self._put(WatchedEvents(self._scope, events))
             self._version = _version_of(events[-1][1]) or self._version
         return error
 
@@ -168,7 +168,7 @@ class Watcher(threading.Thread):
     def _well(self, what: str) -> None:
         self.health.what, self.health.trouble, self.health.denied = what, None, None
 
-    def _put(self, message: Listed | Watched) -> None:
+    def _put(self, message: Listed | WatchedEvents) -> None:
         while not self._ending.is_set():
             try:
                 return self._messages.put(message, timeout=0.5)

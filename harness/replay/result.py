@@ -97,7 +97,7 @@ class Timeline(Struct, frozen=True):
     stretches: list[TimelineInterval]
 
 
-class Between(Struct):
+class BetweenSyncs(Struct):
     """Totals of what was observed during syncs; a time is None if nothing could show it."""
 
     connections: int = 0
@@ -145,7 +145,7 @@ class ReplayResult(Struct, frozen=True, kw_only=True):
     initial: InitialConvergence
     change: ChangeLatencies
     timeline: Timeline
-    between_syncs: Between
+    between_syncs: BetweenSyncs
     verified: Verdict
     checks: int
     connections: int

@@ -11,7 +11,7 @@ from harness.replay.effects import NOTHING, UNDONE
 from harness.replay.latencies import Latencies
 from harness.replay.result import (
     KINDS,
-    Between,
+    BetweenSyncs,
     ChangeGroup,
     ChangeLatencies,
     EngineSettings,
@@ -43,7 +43,7 @@ class ReplayTally:
     intervals: Intervals = field(default_factory=Intervals)
     not_counted: dict[str, int] = field(default_factory=lambda: {NOTHING: 0, UNDONE: 0})
     clocks: Counter[str] = field(default_factory=Counter)
-    between: Between = field(default_factory=Between)
+    between: BetweenSyncs = field(default_factory=BetweenSyncs)
     flows_removed: int = 0
     by_kind: dict[str, Latencies] = field(default_factory=lambda: {kind: Latencies() for kind in KINDS})
     checks: int = 0

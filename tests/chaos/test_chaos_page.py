@@ -15,7 +15,7 @@ from chaos.catalogue import catalogue
 from chaos.experiment import read_experiment
 from chaos.model import PlanError
 from chaos.objectives import FaultObjectives, Objectives
-from chaos.plan import Wanted, make_plan
+from chaos.plan import RequestedFault, make_plan
 from chaos.targets.kube.guard import complaints
 from chaos.targets.kube.scene import NodeView, Scene, pod_view
 from chaos.targets.kube.settings import Exec, KubeOptions, KubeSettings
@@ -43,7 +43,7 @@ def on_a_cluster(name: str) -> str:
     scene = Scene("s", "c", NAMESPACE, SERVICE, {}, {}, pods, (), nodes, "web", 9)
     options = KubeOptions(namespaces=(NAMESPACE,), max_pods_percent=100)
     try:
-        plan = make_plan([Wanted(name, 9, {})], scene.cluster, 1)
+        plan = make_plan([RequestedFault(name, 9, {})], scene.cluster, 1)
     except PlanError:
         return "no"
     found = (words for words, raw in NEEDS.items() if not complaints(plan, scene, convert(raw, KubeSettings), options))

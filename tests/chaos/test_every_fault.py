@@ -13,7 +13,7 @@ import pytest
 
 from chaos.faults import FAULTS, fault_of
 from chaos.model import Op, PlannedFault
-from chaos.perform import Performed, Performer
+from chaos.perform import Performer, StepResult
 from chaos.targets.lab import LabTarget
 from harness.lab.answers import NodeStatus, PodStatus
 from harness.lab.control import LabClient
@@ -266,7 +266,7 @@ class Patient(LabTarget):
         super().perform(op)
 
 
-def begin(target: Patient, case: Case) -> tuple[Watched, threading.Thread, list[Performed]]:
+def begin(target: Patient, case: Case) -> tuple[Watched, threading.Thread, list[StepResult]]:
     """The fault, performed by a thread of its own."""
     client = target.client
     cluster, rng = target.cluster(), Random(case.fault)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from chaos.experiment import read_experiment
-from chaos.perform import Performed, Performer
+from chaos.perform import Performer, StepResult
 from chaos.targets.kube.settings import KubeOptions
 from chaos.targets.kube.stage import KubeStage
 from chaos.targets.kube.undo import read_heal_file
@@ -18,7 +18,7 @@ from tests.chaos.stand import GATE, NAMESPACE, OTHER, Cluster
 from tests.waiting import until
 
 
-def perform(cluster: Cluster, *faults: dict[str, Any], **kube: Any) -> list[Performed]:
+def perform(cluster: Cluster, *faults: dict[str, Any], **kube: Any) -> list[StepResult]:
     """Perform every step without load, then close the stage."""
     allowed = (NAMESPACE, OTHER)
     options = KubeOptions(str(cluster.kubeconfig), "staging", False, allowed, None, 50.0, 1, True)
@@ -40,7 +40,7 @@ def perform(cluster: Cluster, *faults: dict[str, Any], **kube: Any) -> list[Perf
     return done
 
 
-def well(done: list[Performed]) -> bool:
+def well(done: list[StepResult]) -> bool:
     return all(step.injected and step.healed and not step.errors for step in done)
 
 

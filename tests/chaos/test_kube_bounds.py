@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from chaos.experiment import read_experiment
 from chaos.faults import FAULTS
 from chaos.model import PlanError
-from chaos.plan import Wanted, make_plan
+from chaos.plan import RequestedFault, make_plan
 from chaos.targets.kube.calls import CAN, cannot, rights_of, takes_away
 from chaos.targets.kube.guard import complaints
 from chaos.targets.kube.scene import NodeView, Scene, drained, pod_view
@@ -75,7 +75,7 @@ def test_every_fault_is_performed_or_rejected_with_alternatives(name):
     given_ = msgspec.convert({"exec": {**EXEC, "hang": ["hang"]}}, KubeSettings)
     scene = Scene("s", "c", NAMESPACE, SERVICE, {}, {}, pods, (), nodes, "web", 9)
     try:
-        plan = make_plan([Wanted(name, 9, {})], scene.cluster, 1)
+        plan = make_plan([RequestedFault(name, 9, {})], scene.cluster, 1)
     except PlanError as error:
         assert "mode cluster has no rules" in str(error)
         return
@@ -106,7 +106,10 @@ def test_accepted_runs_stay_within_bounds(faults, per_node, others, percent, see
     plain = KubeSettings()
     try:
         plan = make_plan(
-            [Wanted(fault, 3, {}) for fault in faults], scene.cluster, seed, lambda step: takes_away(step, plain)
+            [RequestedFault(fault, 3, {}) for fault in faults],
+            scene.cluster,
+            seed,
+            lambda step: takes_away(step, plain),
         )
     except PlanError:
         return
@@ -173,7 +176,7 @@ def test_the_deployed_roles_grant_exactly_what_runs_need():
     for given_ in ({"exec": EXEC}, {"readiness_gate": "g"}, {}):
         kube = msgspec.convert(given_, KubeSettings)
         for name in sorted(FAULTS.keys() - {"rules-flushed", "rules-damaged"}):
-            plan = make_plan([Wanted(name, 9, {})], scene.cluster, 1)
+            plan = make_plan([RequestedFault(name, 9, {})], scene.cluster, 1)
             if not any(cannot(op, kube) for step in plan.steps for op in step.script.inject):
                 rights = rights_of(plan, kube, scene, [NAMESPACE])
                 needed |= {(right.verb, right.group, right.resource) for right in rights}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from chaos.experiment import LIBRARY, find, load_experiment, plan_of, predicted
 from chaos.faults import FAULTS, fault_of
 from chaos.model import Cluster, PlanError, Pod
-from chaos.plan import Wanted, make_plan
+from chaos.plan import RequestedFault, make_plan
 from chaos.session import check
 from chaos.targets.kube.settings import KubeOptions
 from harness.lab.answers import NodeStatus, PodStatus
@@ -33,7 +33,7 @@ clusters = st.builds(
     st.integers(2, 30),
 )
 wanted = st.lists(
-    st.builds(Wanted, st.sampled_from(sorted(FAULTS)), st.floats(0.5, 30), st.just({})), min_size=1, max_size=8
+    st.builds(RequestedFault, st.sampled_from(sorted(FAULTS)), st.floats(0.5, 30), st.just({})), min_size=1, max_size=8
 )
 
 
@@ -61,8 +61,8 @@ def test_a_plan_depends_on_its_seed_and_names_existing_targets(wanted, cluster, 
 
 @given(cluster=clusters, seed=st.integers(0, 1000), other=st.sampled_from(sorted(FAULTS)))
 def test_editing_one_step_does_not_change_the_others(cluster, seed, other):
-    before = [Wanted("engine-crash", 1, {}), Wanted("readiness-flap", 9, {})]
-    after = [Wanted(other, 3, {}), before[1]]
+    before = [RequestedFault("engine-crash", 1, {}), RequestedFault("readiness-flap", 9, {})]
+    after = [RequestedFault(other, 3, {}), before[1]]
     if other in ("pod-terminate", "node-drain"):
         return  # they take pods away from what comes after them
     try:
@@ -73,7 +73,9 @@ def test_editing_one_step_does_not_change_the_others(cluster, seed, other):
 
 def test_another_seed_is_another_plan():
     cluster = predicted(LabOptions())
-    plans = {msgspec.json.encode(make_plan([Wanted("pod-kill", 1, {"pods": 3})], cluster, s).steps) for s in range(9)}
+    plans = {
+        msgspec.json.encode(make_plan([RequestedFault("pod-kill", 1, {"pods": 3})], cluster, s).steps) for s in range(9)
+    }
     assert len(plans) > 4
 
 
@@ -112,7 +114,7 @@ def test_invalid_faults_are_refused_with_a_reason(fault, parameters, words):
 )
 def test_an_unplannable_experiment_is_an_error_that_names_the_step(fault, parameters, words):
     with pytest.raises(PlanError, match=words):
-        make_plan([Wanted(fault, 5, parameters)], predicted(LabOptions()), 1)
+        make_plan([RequestedFault(fault, 5, parameters)], predicted(LabOptions()), 1)
 
 
 def test_every_experiment_of_the_library_can_be_planned_in_every_mode_and_all_faults_are_in_one():
@@ -132,7 +134,7 @@ def test_every_experiment_of_the_library_can_be_planned_in_every_mode_and_all_fa
 def test_operations_and_conditions_are_those_of_a_lab(fault, mode):
     """A misspelt operation, argument or field would show only in a run."""
     lab = LabOptions(mode=mode)
-    (step,) = make_plan([Wanted(fault, 4, {})], predicted(lab), 1).steps
+    (step,) = make_plan([RequestedFault(fault, 4, {})], predicted(lab), 1).steps
     for op in (*step.script.inject, *step.script.heal):
         if op.name in ("node.run", "broker.kill", "broker.start"):
             continue  # of the harness itself
@@ -177,7 +179,7 @@ CHANGES = ("engine-crash", "engine-pause", "api-slow", "watch-drop", "gone-storm
 
 def test_changes_go_on_while_engines_cannot_see_them():
     for name in (*CHANGES, "api-down", "rules-flushed"):
-        plan = make_plan([Wanted(name, 4, {"unready": 2})], predicted(LabOptions()), 1)
+        plan = make_plan([RequestedFault(name, 4, {"unready": 2})], predicted(LabOptions()), 1)
         (step,) = plan.steps
         words = [(op.name, op.arguments.get("word"), op.arguments.get("slices")) for op in step.script.inject]
         assert words.count(("pod.health", "fail", None)) == 2 and ("spares.set", None, 1) in words
@@ -196,10 +198,12 @@ class Without:
 
 def test_an_unsupported_step_is_skipped_if_optional_else_rejected():
     cluster = predicted(LabOptions())
-    optional = make_plan([Wanted("pod-kill", 1, {}), Wanted("broker-down", 1, {}, optional=True)], cluster, 1)
+    optional = make_plan(
+        [RequestedFault("pod-kill", 1, {}), RequestedFault("broker-down", 1, {}, optional=True)], cluster, 1
+    )
     assert check(optional, Without()) == {2: "broker-down: there is no broker"}
     with pytest.raises(PlanError, match=r"step 1 \(broker-down\): there is no broker"):
-        check(make_plan([Wanted("broker-down", 1, {})], cluster, 1), Without())
+        check(make_plan([RequestedFault("broker-down", 1, {})], cluster, 1), Without())
 
 
 @pytest.mark.parametrize("fault", ["readiness-flap", "probe-timeout"])

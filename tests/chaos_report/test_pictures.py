@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaos.report import sequence, timeline
-from chaos.report.series import Bucket, FaultWindow, FollowedChange, ReportTimeline, Unready
+from chaos.report.series import Bucket, FaultWindow, FollowedChange, ReadinessLoss, ReportTimeline
 from chaos.verdict.findings import Finding
 from harness.html.page import NARROW, WIDE
 from harness.html.scales import Scale, decades, time_ticks, upper
@@ -44,7 +44,7 @@ lines = st.builds(
         ),
         max_size=6,
     ).map(tuple),
-    unready=st.lists(st.builds(Unready, times, st.tuples(names)), max_size=4).map(tuple),
+    unready=st.lists(st.builds(ReadinessLoss, times, st.tuples(names)), max_size=4).map(tuple),
     windows=st.lists(
         st.builds(FaultWindow, st.integers(1, 99), names, times, times, times, counts, st.booleans(), st.tuples(names)),
         max_size=6,

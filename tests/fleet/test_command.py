@@ -13,7 +13,7 @@ from harness.cli import main
 from harness.cli.commands.fleet import selected
 from harness.fleet.gates import judged
 from harness.fleet.pictures import shade
-from harness.fleet.result import FleetResult, Sampled
+from harness.fleet.result import FleetResult, SampledNode
 
 DEMO = "recordings/demo.jsonl"
 NAMES = [f"node-{n:02}" for n in range(10)]
@@ -78,7 +78,7 @@ def test_wrong_options_are_refused_before_any_work():
 
 
 def test_a_digest_that_differs_fails_with_3_and_an_unverified_kernel_is_unknown(written):
-    one = Sampled("node-1", "netns", "a", "b", "unknown", 0, 1.0, None, agrees=False)
+    one = SampledNode("node-1", "netns", "a", "b", "unknown", 0, 1.0, None, agrees=False)
     result = msgspec.structs.replace(msgspec.convert(written[1], FleetResult), samples=[one])
     digests, kernels = judged(result, {})
     assert (digests.objective.verdict, digests.code) == (False, 3) and "node-1" in digests.objective.why

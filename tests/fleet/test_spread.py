@@ -9,7 +9,7 @@ import pytest
 
 from harness.fleet import spread
 from harness.fleet.scenario import RECORDED, Scenario, scenarios
-from harness.fleet.spread import Asked
+from harness.fleet.spread import FleetWork
 from harness.fleet.stage import NS, FleetSettings
 from harness.log.errors import RecordingError
 from harness.log.window import WHOLE
@@ -17,9 +17,9 @@ from harness.log.window import WHOLE
 SECOND = Scenario(RECORDED, NS)
 
 
-def asked(source: str = "recordings/demo.jsonl") -> Asked:
+def asked(source: str = "recordings/demo.jsonl") -> FleetWork:
     varied = scenarios(SECOND, ["minSyncPeriod=10s"])
-    return Asked(os.path.abspath(source), WHOLE, FleetSettings("nftables"), varied, list)
+    return FleetWork(os.path.abspath(source), WHOLE, FleetSettings("nftables"), varied, list)
 
 
 @pytest.mark.xdist_group("fleet")

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from chaos.targets.kube.calls import Right
+from chaos.targets.kube.calls import Permission
 from chaos.targets.kube.settings import KubeOptions
 from harness.kube.access import Access, AccessError
 from harness.kube.client import JSON, ApiError, Client, Disconnected
@@ -86,7 +86,7 @@ class KubeApi:
         }
         self.request("POST", f"{pod_path(namespace, pod)}/eviction", body)
 
-    def allowed(self, right: Right) -> bool | None:
+    def allowed(self, right: Permission) -> bool | None:
         """Whether the client is authorized; None if the API does not report it."""
         resource, _, subresource = right.resource.partition("/")
         attributes = {"verb": right.verb, "group": right.group, "resource": resource, "namespace": right.namespace}

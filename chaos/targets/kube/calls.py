@@ -24,7 +24,7 @@ CAN = {
 """The operations that a cluster's API supports."""
 
 
-class Right(msgspec.Struct, frozen=True, order=True):
+class Permission(msgspec.Struct, frozen=True, order=True):
     """An RBAC permission; `resource` with its subresource after a slash."""
 
     verb: str
@@ -41,7 +41,7 @@ class Call(msgspec.Struct, frozen=True):
     """One request: its printed form, and the permission it requires (None: none)."""
 
     text: str
-    right: Right | None = None
+    right: Permission | None = None
 
 
 def cannot(op: Op, settings: KubeSettings, scene: Scene | None = None) -> str:
@@ -72,7 +72,7 @@ def calls_of(op: Op, settings: KubeSettings, scene: Scene) -> list[Call]:
         case "pod.delete":
             return [_delete(path, namespace, op.arguments.get("grace_seconds"))]
         case "pod.evict":
-            return [Call(f"POST {path}/eviction", Right("create", "", "pods/eviction", namespace))]
+            return [Call(f"POST {path}/eviction", Permission("create", "", "pods/eviction", namespace))]
         case "pod.signal" if op.arguments["number"] == "SIGKILL" and not settings.exec.kill:
             return [_delete(path, namespace, 0)]
         case "pod.signal":
@@ -80,16 +80,16 @@ def calls_of(op: Op, settings: KubeSettings, scene: Scene) -> list[Call]:
         case "pod.health" if settings.readiness_gate and op.arguments["word"] != "hang":
             status = "True" if op.arguments["word"] == "ok" else "False"
             text = f"PATCH {path}/status  {settings.readiness_gate}={status}"
-            return [Call(text, Right("patch", "", "pods/status", namespace))]
+            return [Call(text, Permission("patch", "", "pods/status", namespace))]
         case "pod.health":
             return [_exec(path, namespace, health_command(settings, op.arguments["word"]))]
         case "node.schedulable":
             wanted = str(not op.arguments["schedulable"]).lower()
             text = f"PATCH {NODES.path(name=op.arguments['node'])}  unschedulable={wanted}"
-            return [Call(text, Right("patch", "", "nodes"))]
+            return [Call(text, Permission("patch", "", "nodes"))]
         case "pods.scale":
             path = f"{DEPLOYMENTS.path(namespace, scene.deployment)}/scale"
-            right = Right("patch", "apps", "deployments/scale", namespace)
+            right = Permission("patch", "apps", "deployments/scale", namespace)
             return [Call(f"PATCH {path}  replicas={op.arguments['replicas']}", right)]
     return []
 
@@ -107,11 +107,11 @@ def health_command(settings: KubeSettings, word: str) -> tuple[str, ...]:
 
 
 def _delete(path: str, namespace: str, grace: int | None) -> Call:
-    return Call(f"DELETE {path}  gracePeriodSeconds={grace}", Right("delete", "", "pods", namespace))
+    return Call(f"DELETE {path}  gracePeriodSeconds={grace}", Permission("delete", "", "pods", namespace))
 
 
 def _exec(path: str, namespace: str, command: tuple[str, ...]) -> Call:
-    return Call(f"EXEC {path}  `{' '.join(command)}`", Right("create", "", "pods/exec", namespace))
+    return Call(f"EXEC {path}  `{' '.join(command)}`", Permission("create", "", "pods/exec", namespace))
 
 
 def takes_away(step: PlannedFault, settings: KubeSettings) -> frozenset[str]:
@@ -124,16 +124,20 @@ def takes_away(step: PlannedFault, settings: KubeSettings) -> frozenset[str]:
     )
 
 
-def rights_of(plan: Plan, settings: KubeSettings, scene: Scene, namespaces: Iterable[str]) -> list[Right]:
+def rights_of(plan: Plan, settings: KubeSettings, scene: Scene, namespaces: Iterable[str]) -> list[Permission]:
     """All permissions that a run requires, to read and to write."""
-    found = {Right("list", "", "nodes"), Right("watch", "", "nodes"), Right("get", "", "services", scene.namespace)}
+    found = {
+        Permission("list", "", "nodes"),
+        Permission("watch", "", "nodes"),
+        Permission("get", "", "services", scene.namespace),
+    }
     for namespace in {*namespaces, scene.namespace}:
-        found |= {Right(verb, "", "pods", namespace) for verb in ("get", "list")}
+        found |= {Permission(verb, "", "pods", namespace) for verb in ("get", "list")}
     for verb in ("list", "watch"):
-        found |= {Right(verb, "", resource, scene.namespace) for resource in ("pods", "services")}
-        found.add(Right(verb, "discovery.k8s.io", "endpointslices", scene.namespace))
+        found |= {Permission(verb, "", resource, scene.namespace) for resource in ("pods", "services")}
+        found.add(Permission(verb, "discovery.k8s.io", "endpointslices", scene.namespace))
     if scene.deployment:
-        found.add(Right("get", "apps", "deployments/scale", scene.namespace))
+        found.add(Permission("get", "apps", "deployments/scale", scene.namespace))
     for step in plan.steps:
         for op in (*step.script.inject, *step.script.heal):
             found |= {call.right for call in calls_of(op, settings, scene) if call.right}

@@ -11,7 +11,7 @@ from chaos.experiment import Experiment
 from chaos.model import PlanError
 from chaos.plan import Plan, make_plan
 from chaos.targets.kube.api import CallError, KubeApi, NotFound, pod_path, scale_path
-from chaos.targets.kube.calls import Right, calls_of, rights_of, takes_away
+from chaos.targets.kube.calls import Permission, calls_of, rights_of, takes_away
 from chaos.targets.kube.guard import complaints
 from chaos.targets.kube.scene import (
     PodView,
@@ -38,8 +38,8 @@ class Prepared(msgspec.Struct, frozen=True):
     settings: KubeSettings
     plan: Plan
     complaints: tuple[str, ...]
-    denied: tuple[Right, ...]
-    unasked: tuple[Right, ...]
+    denied: tuple[Permission, ...]
+    unasked: tuple[Permission, ...]
     granted: int
 
     @property
@@ -82,7 +82,7 @@ def prepare(experiment: Experiment, options: KubeOptions, api: KubeApi) -> Prepa
         found.append("`kafka: true` is for a lab: record the cluster with `harness record --kafka` instead")
     if options.really and not (options.context or options.in_cluster):
         found.append(f"name the cluster: --context {api.context} is the current one (or --in-cluster in a pod)")
-    answers: dict[Right, bool | None] = {}
+    answers: dict[Permission, bool | None] = {}
     if not found:
         for right in rights_of(plan, settings, scene, options.namespaces):
             answers[right] = api.allowed(right)

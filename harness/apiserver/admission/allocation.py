@@ -40,20 +40,20 @@ class _Service(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Service).decode
 
 
-class Taken(NamedTuple):
+class Allocated(NamedTuple):
     """Addresses, and node ports with their protocols."""
 
     addresses: set[str]
     ports: set[tuple[str, int]]
 
 
-class Full(Exception):
+class Exhausted(Exception):
     """No value is free."""
 
 
-def taken(services: Iterable[Object]) -> Taken:
+def taken(services: Iterable[Object]) -> Allocated:
     """Addresses and ports allocated to other Services."""
-    found = Taken(set(), set())
+    found = Allocated(set(), set())
     for service in services:
         try:
             spec = _decode(service.raw).spec
@@ -66,7 +66,7 @@ def taken(services: Iterable[Object]) -> Taken:
 
 
 def allocated(
-    new: dict[str, Any], old: dict[str, Any] | None, others: Taken, networks: Networks
+    new: dict[str, Any], old: dict[str, Any] | None, others: Allocated, networks: Networks
 ) -> tuple[dict[str, Any], list[Cause]]:
     """The Service with all required values allocated, or the errors; values that it already had are not rechecked."""
     spec, before = dict(new["spec"]), (old or {}).get("spec") or {}
@@ -86,7 +86,7 @@ def _addresses(spec: dict[str, Any], before: dict[str, Any], used: set[str], net
     wanted = spec["ipFamilies"]
     try:
         given += [_next_address(networks[family], used) for family in wanted[len(given) :]]
-    except Full as error:
+    except Exhausted as error:
         return [checks.invalid("spec.clusterIPs", given, f"failed to allocate a serviceIP: {error}")]
     spec |= {"clusterIP": given[0], "clusterIPs": given}
     return []
@@ -107,7 +107,7 @@ def _next_address(network: IPv4Network | IPv6Network, used: set[str]) -> str:
     for number in range(min(network.num_addresses, 1 << 16) - last, 0, -1):
         if (address := str(network[number])) not in used:
             return address
-    raise Full("range is full")
+    raise Exhausted("range is full")
 
 
 def _node_ports(spec: dict[str, Any], before: dict[str, Any], used: set[tuple[str, int]]) -> list[Cause]:
@@ -122,7 +122,7 @@ def _node_ports(spec: dict[str, Any], before: dict[str, Any], used: set[tuple[st
         return causes
     try:
         _fill(ports, used | {(port["protocol"], port["nodePort"]) for port in ports if port.get("nodePort")})
-    except Full as error:
+    except Exhausted as error:
         return [checks.invalid("spec.ports", len(ports), f"failed to allocate a nodePort: {error}")]
     spec["ports"] = ports
     return []
@@ -166,4 +166,4 @@ def _next_port(used: set[int]) -> int:
     for number in reversed(NODE_PORTS):
         if number not in used:
             return number
-    raise Full("range is full")
+    raise Exhausted("range is full")

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from harness.cli.endings import EXIT_INPUT, EXIT_KERNEL, Ending
-from harness.cli.external import Outside, external_options, proxies_of
+from harness.cli.external import ExternalComparison, external_options, proxies_of
 from harness.cli.kube_version import KubeVersions, Versions, kube_version, written
 from harness.cli.offered import nodes
 from harness.cli.options import duration, gates, verifying
@@ -146,7 +146,7 @@ def compare(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if choices["kernel"] != "auto":  # with auto, each mode decides for itself
         run_in_vm_if_needed(choices["kernel"], chosen[0], [source], map(folder_of, (json_path, html_path)))
-    outside = Outside(proxies, variant, duration(give_up), choices, version) if proxies else None
+    outside = ExternalComparison(proxies, variant, duration(give_up), choices, version) if proxies else None
     comparison = _compared(source, chosen, options, variant, choices, version, outside)
     _show(comparison, json_path, html_path)
     code = _exit_code([run.exit_code for run in [*comparison.modes, *(comparison.external or ())]])
@@ -170,7 +170,7 @@ def _compared(
     variant: str | None,
     choices: dict[str, Any],
     version: Version | None,
-    outside: Outside | None = None,
+    outside: ExternalComparison | None = None,
 ) -> Comparison:
     """The comparison; after an interruption, with the modes completed so far."""
     from harness.replay.compare.result import Comparison, ModeRun

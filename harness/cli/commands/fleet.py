@@ -24,8 +24,8 @@ from harness.cli.verbosity import asked as wanted
 from harness.modes import MODES
 
 if TYPE_CHECKING:
-    from harness.fleet.result import FleetResult, Sampled
-    from harness.fleet.spread import Asked, Done
+    from harness.fleet.result import FleetResult, SampledNode
+    from harness.fleet.spread import Done, FleetWork
 
 LIMITS = ("max_p99", "max_dead", "max_for_nothing")
 
@@ -125,10 +125,10 @@ def fleet(source: str, json_path: str | None, html_path: str | None, **choices: 
     sys.exit(complain(objectives, bool(limited)))
 
 
-def _task(source: str, choices: dict[str, Any]) -> Asked:
+def _task(source: str, choices: dict[str, Any]) -> FleetWork:
     from engine.config import NEWEST
     from harness.fleet.scenario import RECORDED, Scenario, scenarios
-    from harness.fleet.spread import Asked
+    from harness.fleet.spread import FleetWork
     from harness.fleet.stage import FleetSettings
     from harness.log.window import Window
 
@@ -142,7 +142,7 @@ def _task(source: str, choices: dict[str, Any]) -> Asked:
         raise click.BadParameter(str(error), param_hint="--what-if") from None
     settings = FleetSettings(choices["mode"], networks(choices["cluster_cidr"]), choices["kube_version"] or NEWEST)
     window = Window(until=position_or_none(choices["until"]))
-    return Asked(source, window, settings, varied, lambda names: selected(choices["nodes"], names, "--nodes"))
+    return FleetWork(source, window, settings, varied, lambda names: selected(choices["nodes"], names, "--nodes"))
 
 
 def selected(text: str, names: Sequence[str], option: str) -> list[str]:
@@ -160,7 +160,7 @@ def selected(text: str, names: Sequence[str], option: str) -> list[str]:
     raise click.BadParameter(f"{text!r} matches none of {len(names)} nodes, such as {names[0]}", param_hint=option)
 
 
-def computed(task: Asked, workers: int | None, scheduler: str | None) -> Done:
+def computed(task: FleetWork, workers: int | None, scheduler: str | None) -> Done:
     """Compute all views, on workers or a scheduler; ends the command if an in-memory kernel rejects a program."""
     from engine.kernel.interface import KernelError
     from harness.fleet import spread
@@ -190,7 +190,7 @@ def computed(task: Asked, workers: int | None, scheduler: str | None) -> Done:
     return done
 
 
-def _samples(done: Done, task: Asked, choices: dict[str, Any]) -> list[Sampled]:
+def _samples(done: Done, task: FleetWork, choices: dict[str, Any]) -> list[SampledNode]:
     from harness.fleet.check import Replays, sampled, spaced
 
     digests = {each.node: each.digest for each in done.shares[0].nodes}

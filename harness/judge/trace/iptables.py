@@ -16,7 +16,7 @@ from typing import Any
 from harness.judge.packet import Outcome, Packet, Trace
 from harness.judge.readback.iptables_text import ParsedTables
 from harness.judge.trace.choices import Choices, merged
-from harness.judge.trace.iptables_rules import Around, PacketHeader, Rule, marked, read_rule
+from harness.judge.trace.iptables_rules import MatchState, PacketHeader, Rule, marked, read_rule
 
 _REFUSED = {"DROP": "drop", "REJECT": "reject"}
 _ENDS = {"ACCEPT", "DNAT", "MASQUERADE", *_REFUSED}
@@ -117,7 +117,7 @@ class _Walk:
             packet.source_local or tracer.is_local(packet.source),
             packet.destination_local,
         )  # fmt: skip
-        self._around = Around(drawn=lambda: choices.draw(2) == 0, seen=self._seen)
+        self._around = MatchState(drawn=lambda: choices.draw(2) == 0, seen=self._seen)
         self.outcome = self._run()
 
     def _run(self) -> Outcome:

@@ -40,7 +40,7 @@ def _absent(*_: object) -> bool:
     raise ValueError("a rule needs a feature that its mode does not have")
 
 
-class Around(NamedTuple):
+class MatchState(NamedTuple):
     """Functions for matches on state beyond the packet; a mode may lack some.
 
     `in_set`: whether a set (name, directions such as `dst,dst,src`) contains the packet.  `drawn`: whether a
@@ -53,7 +53,7 @@ class Around(NamedTuple):
     seen: Callable[[str, bytes, int | None], bool] = _absent
 
 
-Match = Callable[[PacketHeader, Around], bool]
+Match = Callable[[PacketHeader, MatchState], bool]
 
 
 class Rule(NamedTuple):
@@ -64,7 +64,7 @@ class Rule(NamedTuple):
     target: str
     argument: str
 
-    def holds(self, header: PacketHeader, around: Around) -> bool:
+    def holds(self, header: PacketHeader, around: MatchState) -> bool:
         """Whether every match applies."""
         return all(match(header, around) for match in self.matches)
 
@@ -127,7 +127,7 @@ def _network(text: str, field: str) -> Match:
     size, shift = len(network.network_address.packed), network.max_prefixlen - network.prefixlen
     wanted = int(network.network_address) >> shift
 
-    def holds(header: PacketHeader, _: Around) -> bool:
+    def holds(header: PacketHeader, _: MatchState) -> bool:
         address = getattr(header, field)
         return len(address) == size and int.from_bytes(address) >> shift == wanted
 

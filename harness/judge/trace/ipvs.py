@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from harness.judge.behaviour import PROTOCOL_NAMES, PROTOCOL_NUMBERS
 from harness.judge.packet import Outcome, Packet, Trace
 from harness.judge.readback.ipvs import Read, endpoint
-from harness.judge.trace.iptables_rules import Around, PacketHeader, Rule, marked, read_rule
+from harness.judge.trace.iptables_rules import MatchState, PacketHeader, Rule, marked, read_rule
 
 Server = tuple[bytes, int, int]
 _SERVICE_FLAGS = {"-t": "tcp", "-u": "udp", "--sctp-service": "sctp"}
@@ -250,7 +250,7 @@ class _Walk:
             raise ValueError(f"chains of table {table} form a loop at {chain}")
         self._header = header
         for rule in self._tracer.rules(table, chain):
-            if not rule.holds(self._header, Around(in_set=self._tracer.holds)):
+            if not rule.holds(self._header, MatchState(in_set=self._tracer.holds)):
                 continue
             self._steps[f"{table}: {rule.text}"] = None
             if rule.target == "RETURN":

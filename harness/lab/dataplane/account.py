@@ -14,7 +14,7 @@ FAMILY = 4
 ANSWER_SECONDS = 1.0
 
 
-class Account:
+class ReportedState:
     """The state reported by the proxy of the node at `address`, over HTTP."""
 
     def __init__(self, address: str, port: int) -> None:

@@ -21,7 +21,7 @@ from harness.kube.proxy import HEALTH_PORT
 from harness.kube.resources import Manifest
 from harness.lab.answers import Moments, Observation
 from harness.lab.dataplane import network
-from harness.lab.dataplane.account import Account
+from harness.lab.dataplane.account import ReportedState
 from harness.lab.dataplane.rules_watcher import NodeAddresses, RulesWatcher, watcher_for
 from harness.modes import mode_of
 from harness.modes.opened import ModeView
@@ -145,7 +145,7 @@ class KernelObserver:
     def _view(self, stack: ExitStack) -> ModeView:
         mode = mode_of(self._mode)
         if mode.beside:
-            return mode.beside(Account(self._address, HEALTH_PORT), self._place)
+            return mode.beside(ReportedState(self._address, HEALTH_PORT), self._place)
         return stack.enter_context(mode.real(self._place)).view
 
     def _socket(self, family: int, kind: int, protocol: int) -> socket.socket:

@@ -55,7 +55,7 @@ class ChaosVerdict(msgspec.Struct, frozen=True):
     mode: str | None = None
 
 
-class Saved(NamedTuple):
+class SavedResults(NamedTuple):
     """`results` by mode: of replays, or the verdict of a chaos run."""
 
     path: str
@@ -63,7 +63,7 @@ class Saved(NamedTuple):
     results: Mapping[str, ReplayResult | ChaosVerdict]
 
 
-def read_saved(path: str) -> Saved:
+def read_saved(path: str) -> SavedResults:
     """Read a file or a chaos run's folder; SavedError if it contains no result."""
     file = Path(path, VERDICT) if Path(path).is_dir() else Path(path)
     try:
@@ -83,27 +83,27 @@ def read_saved(path: str) -> Saved:
     return saved
 
 
-def _saved(path: str, value: object) -> Saved | None:
+def _saved(path: str, value: object) -> SavedResults | None:
     """None for anything else; ValidationError if something is missing."""
     if not isinstance(value, dict):
         return None
     if "judgements" in value and "findings" in value:
         verdict = msgspec.convert(value, ChaosVerdict)
-        return Saved(path, CHAOS, {verdict.mode or CHAOS: verdict})
+        return SavedResults(path, CHAOS, {verdict.mode or CHAOS: verdict})
     if "engine" in value and "change" in value:
         result = msgspec.convert(value, ReplayResult)
-        return Saved(path, REPLAY, {result.engine.mode: result})
+        return SavedResults(path, REPLAY, {result.engine.mode: result})
     if "modes" in value and "differences" in value:
         return of_runs(path, msgspec.convert(value, Comparison).modes)
     return None
 
 
-def of_runs(path: str, runs: list[ModeRun]) -> Saved:
+def of_runs(path: str, runs: list[ModeRun]) -> SavedResults:
     """The results of a comparison."""
-    return Saved(path, REPLAY, {run.mode: run.result for run in runs if run.result})
+    return SavedResults(path, REPLAY, {run.mode: run.result for run in runs if run.result})
 
 
-def changes(before: Saved, after: Saved) -> Changes:
+def changes(before: SavedResults, after: SavedResults) -> Changes:
     """Every figure of the common modes; SavedError if there are none."""
     if before.kind != after.kind:
         raise SavedError(
@@ -127,7 +127,9 @@ def changes(before: Saved, after: Saved) -> Changes:
     return Changes(before.path, after.path, before.kind, figures, list(dict.fromkeys(remarks)))
 
 
-def _pairs(before: Saved, after: Saved) -> list[tuple[str, ReplayResult | ChaosVerdict, ReplayResult | ChaosVerdict]]:
+def _pairs(
+    before: SavedResults, after: SavedResults
+) -> list[tuple[str, ReplayResult | ChaosVerdict, ReplayResult | ChaosVerdict]]:
     """Pairs of results by mode; if both have a single mode, these are paired even if they differ."""
     if len(before.results) == len(after.results) == 1:
         (old, one), (new, other) = next(iter(before.results.items())), next(iter(after.results.items()))

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
-from harness.replay.result import Between, Bin, ChangeLatencies, Percentiles, ReplayResult
+from harness.replay.result import BetweenSyncs, Bin, ChangeLatencies, Percentiles, ReplayResult
 from harness.wording import plural
 
 PLACES = {
@@ -167,7 +167,7 @@ def sources(change: ChangeLatencies) -> str:
     return f"{ends}{delay}percentiles are nearest-rank{apart}"
 
 
-def between(seen: Between) -> str:
+def between(seen: BetweenSyncs) -> str:
     """What was observed during syncs."""
     gap = seen.longest_gap_seconds
     if gap is None:
