@@ -7,13 +7,12 @@ need no update.  It is computed for changed Services only, from `ClusterState`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import msgspec
 
 from engine.addresses import contains
 from engine.config import ProxyConfig
-from engine.model import ADDRESS_BYTES, Address, Name, Network, Service, ServicePort, Target
+from engine.model import ADDRESS_BYTES, Address, EndpointSlice, Name, Network, Service, ServicePort, Target
 from engine.topology import Hints, select
 from engine.tracking import ClusterState, endpoints_of
 
@@ -44,7 +43,7 @@ class PortPlan(msgspec.Struct, frozen=True, gc=False):
     on_node: tuple[Target, ...] = ()
 
 
-class PlanChange(NamedTuple):
+class PlanChange(msgspec.Struct, frozen=True, gc=False):
     """A Service's plans before and after; an empty tuple means not programmed."""
 
     service: Name
@@ -131,16 +130,18 @@ def plan_service(service: Service, state: ClusterState, family: int, config: Pro
     reach = _Reach(cluster_ips[0], _of_size(external, size), _of_size(listed, size))
     allowed = _allowed(service, state, config, size, reach.balancers) if service.source_ranges else None
     hints = hints_of(service, state.node_name, state.node.zone if state.node else "", config)
-    return tuple(
-        _plan_port(service, port, state, family, reach, allowed, hints, config.version) for port in service.ports
-    )
+    slices, node = state.slices.get(service.name, {}), state.node_name
+    plans = [
+        _plan_port(service, port, slices, family, node, reach, allowed, hints, config.version) for port in service.ports
+    ]
+    return tuple(plans)
 
 
 def _of_size(addresses: tuple[Address, ...], size: int) -> tuple[Address, ...]:
     return tuple([ip for ip in addresses if len(ip) == size]) if addresses else ()
 
 
-class _Reach(NamedTuple):
+class _Reach(msgspec.Struct, frozen=True, gc=False):
     """The addresses of a Service in one family."""
 
     cluster_ip: Address
@@ -160,8 +161,9 @@ def hints_of(service: Service, node: str | None, zone: str, config: ProxyConfig)
 def _plan_port(
     service: Service,
     port: ServicePort,
-    state: ClusterState,
+    slices: dict[str, EndpointSlice],
     family: int,
+    node: str | None,
     reach: _Reach,
     allowed: tuple[Network, ...] | None,
     hints: Hints,
@@ -169,9 +171,8 @@ def _plan_port(
 ) -> PortPlan:
     accessible = bool(port.node_port or reach.external or reach.balancers)
     external_local = service.external_local and accessible
-    node = state.node_name
-    endpoints = endpoints_of(state.slices.get(service.name, {}), family, port.name, port.protocol, node, version)
-    on_node = sorted([target for target, endpoint in endpoints.items() if endpoint.node == node]) if node else ()
+    endpoints = endpoints_of(slices, family, port.name, port.protocol, node, version)
+    on_node = [target for target, endpoint in endpoints.items() if endpoint.node == node] if node else []
     selection = select(
         endpoints,
         node,
@@ -184,7 +185,7 @@ def _plan_port(
         reach.cluster_ip, reach.external, reach.balancers, allowed,
         service.internal_local, external_local,
         selection.cluster, selection.local, selection.any_usable,
-        service.affinity_seconds, service.health_check_node_port, tuple(on_node),
+        service.affinity_seconds, service.health_check_node_port, tuple(sorted(on_node)),
     )  # fmt: skip
 
 

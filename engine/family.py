@@ -138,7 +138,7 @@ class Family:
                 again = self._set_aside.pop(name, None) is not None
             if not full:
                 if change and (change.new or not again):
-                    yield change._replace(old=()) if again else change
+                    yield PlanChange(name, (), change.new) if again else change
             elif (plans := self.dataplane.plans.get(name)) and name not in self._set_aside:
                 yield PlanChange(name, (), plans)
 

@@ -7,7 +7,7 @@ those of kube-proxy (labels, headless, ExternalName).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from sys import intern
 from typing import Annotated, Protocol, TypeVar
 
@@ -15,7 +15,18 @@ import msgspec
 
 from engine.addresses import parse_address, parse_network
 from engine.config import NEWEST
-from engine.model import PROTOCOLS, Address, Endpoint, EndpointSlice, Name, Network, Node, Service, ServicePort
+from engine.model import (
+    ADDRESS_BYTES,
+    PROTOCOLS,
+    Address,
+    Endpoint,
+    EndpointSlice,
+    Name,
+    Network,
+    Node,
+    Service,
+    ServicePort,
+)
 
 SERVICE_NAME = "kubernetes.io/service-name"
 ZONE = "topology.kubernetes.io/zone"
@@ -174,14 +185,11 @@ def _decode(decoder: Callable[[bytes], Decoded], manifest: bytes) -> Decoded:
     return decoded
 
 
-def _addresses(field: str, texts: list[str]) -> tuple[Address, ...]:
-    parsed = []
-    for text in texts:
-        try:
-            parsed.append(parse_address(text.strip()))
-        except ValueError:
-            raise ManifestError(f"{field}: {text!r} is not an IPv4 or IPv6 address") from None
-    return tuple(parsed)
+def _address(field: str, text: str) -> Address:
+    try:
+        return parse_address(text.strip())
+    except ValueError:
+        raise ManifestError(f"{field}: {text!r} is not an IPv4 or IPv6 address") from None
 
 
 def _protocol(port: _Port) -> int:
@@ -206,13 +214,14 @@ def decode_service(manifest: bytes, version: tuple[int, int] = NEWEST) -> tuple[
     if skipped or _foreign(raw.metadata, PROXY_NAME, version):
         return name, None
     external_local = _external_local(spec)
+    ports = [
+        ServicePort(intern(port.name or ""), _protocol(port), port.port or 0, port.nodePort or 0)
+        for port in spec.ports or ()
+    ]
     return name, Service(
         name=name,
         cluster_ips=_cluster_ips(spec),
-        ports=tuple(
-            ServicePort(intern(port.name or ""), _protocol(port), port.port or 0, port.nodePort or 0)
-            for port in spec.ports or ()
-        ),
+        ports=tuple(ports),
         external_ips=_external_ips(spec.externalIPs or ()),
         load_balancer_ips=_ingress_ips(raw.status, bypassed=False),
         bypassed_ips=_ingress_ips(raw.status, bypassed=True),
@@ -228,11 +237,13 @@ def decode_service(manifest: bytes, version: tuple[int, int] = NEWEST) -> tuple[
 def _cluster_ips(spec: _ServiceSpec) -> tuple[Address, ...]:
     """The addresses that match their listed family; without families only `clusterIP` is used (SVC-04)."""
     if not spec.ipFamilies:
-        return _addresses("spec.clusterIP", [spec.clusterIP])
-    listed = (spec.clusterIPs or [spec.clusterIP])[: len(spec.ipFamilies)]
-    addresses = _addresses("spec.clusterIPs", listed)
-    sizes = (16 if family == "IPv6" else 4 for family in spec.ipFamilies)
-    return tuple(a for a, size in zip(addresses, sizes, strict=False) if len(a) == size)
+        return (_address("spec.clusterIP", spec.clusterIP),)
+    found = []
+    for text, family in zip(spec.clusterIPs or [spec.clusterIP], spec.ipFamilies, strict=False):
+        address = _address("spec.clusterIPs", text)
+        if len(address) == (16 if family == "IPv6" else 4):
+            found.append(address)
+    return tuple(found)
 
 
 def _external_ips(texts: Iterable[str]) -> tuple[Address, ...]:
@@ -264,20 +275,20 @@ def hiding_labels(own_label: str, version: tuple[int, int]) -> tuple[str, ...]:
 
 def _foreign(meta: _Meta, own_label: str, version: tuple[int, int]) -> bool:
     """Whether a label excludes this object from this proxy."""
-    return meta.labels is not None and any(label in meta.labels for label in hiding_labels(own_label, version))
+    return meta.labels is not None and not meta.labels.keys().isdisjoint(hiding_labels(own_label, version))
 
 
 def _ingress_ips(status: _ServiceStatus | None, bypassed: bool) -> tuple[Address, ...]:
     """Load balancer addresses with ipMode Proxy (`bypassed`), or the others (SVC-07)."""
     if status is None or status.loadBalancer is None or not status.loadBalancer.ingress:
         return ()
-    listed = [i.ip for i in status.loadBalancer.ingress or () if i.ip and (i.ipMode == "Proxy") == bypassed]
-    return _addresses("status.loadBalancer.ingress", listed)
+    listed = [i.ip for i in status.loadBalancer.ingress if i.ip and (i.ipMode == "Proxy") == bypassed]
+    return tuple([_address("status.loadBalancer.ingress", ip) for ip in listed])
 
 
 def _source_ranges(texts: list[str]) -> tuple[Network, ...]:
     try:
-        return tuple(parse_network(text) for text in texts)
+        return tuple([parse_network(text) for text in texts])
     except ValueError as error:
         raise ManifestError(f"spec.loadBalancerSourceRanges: {error}") from None
 
@@ -305,16 +316,17 @@ def decode_slice(manifest: bytes, version: tuple[int, int] = NEWEST) -> tuple[Na
     if not service or raw.addressType not in ("IPv4", "IPv6") or _foreign(meta, HEADLESS, version):
         return own, None
     family = 4 if raw.addressType == "IPv4" else 6
-    ports = tuple(
+    ports = [
         (intern(port.name), _protocol(port), port.port)
         for port in raw.ports or ()
         if port.name is not None and port.port
-    )
-    endpoints = tuple(_endpoints(raw.endpoints or (), 4 if family == 4 else 16))
-    return own, EndpointSlice(Name(namespace, service), meta.name, family, ports, endpoints)
+    ]
+    endpoints = _endpoints(raw.endpoints or (), ADDRESS_BYTES[family])
+    return own, EndpointSlice(Name(namespace, service), meta.name, family, tuple(ports), endpoints)
 
 
-def _endpoints(endpoints: Iterable[_Endpoint], size: int) -> Iterator[Endpoint]:
+def _endpoints(endpoints: Iterable[_Endpoint], size: int) -> tuple[Endpoint, ...]:
+    found = []
     for index, endpoint in enumerate(endpoints):
         if not endpoint.addresses:
             continue
@@ -324,7 +336,8 @@ def _endpoints(endpoints: Iterable[_Endpoint], size: int) -> Iterator[Endpoint]:
         except ValueError:
             raise ManifestError(f"endpoints[{index}]: {text!r} is not an IPv4 or IPv6 address") from None
         if len(address) == size:  # the wrong family is skipped, not an error (EPS-04)
-            yield _endpoint(address, endpoint)
+            found.append(_endpoint(address, endpoint))
+    return tuple(found)
 
 
 def _endpoint(address: Address, raw: _Endpoint) -> Endpoint:
@@ -358,4 +371,4 @@ def decode_node(manifest: bytes) -> Node:
 
 def _of_type(raw: _Node, kind: str) -> tuple[Address, ...]:
     listed = (raw.status and raw.status.addresses) or ()
-    return _addresses("status.addresses", [a.address for a in listed if a.type == kind])
+    return tuple([_address("status.addresses", a.address) for a in listed if a.type == kind])

@@ -65,7 +65,7 @@ class EndpointSlice(msgspec.Struct, frozen=True):
     endpoints: tuple[Endpoint, ...]
 
 
-class ServicePort(NamedTuple):
+class ServicePort(msgspec.Struct, frozen=True, gc=False):
     """One port of a Service; `node_port` is 0 if there is none."""
 
     name: str

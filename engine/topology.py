@@ -6,14 +6,14 @@ terminating endpoints is all or nothing, and hints only filter the cluster-wide 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 from engine.model import Endpoint, Target
 
 Endpoints = dict[Target, Endpoint]
 
 
-class Selection(NamedTuple):
+class Selection(msgspec.Struct, frozen=True, gc=False):
     """Sorted targets for cluster-wide and for local traffic; `any_usable` covers all nodes."""
 
     cluster: tuple[Target, ...]
@@ -21,7 +21,7 @@ class Selection(NamedTuple):
     any_usable: bool
 
 
-class Hints(NamedTuple):
+class Hints(msgspec.Struct, frozen=True, gc=False):
     """The node and zone whose hints are used; empty if hints are not used (TOPO-03 to TOPO-05)."""
 
     node: str = ""
@@ -60,10 +60,11 @@ def _cluster(endpoints: Endpoints, hints: Hints) -> tuple[Target, ...]:
 
 def _hinted(endpoints: Endpoints, ready: list[Target], wanted_hints: Hints) -> list[Target]:
     """Filter by node hints if every ready endpoint has one and one matches, else by zone hints, else not at all."""
+    first = endpoints[ready[0]] if ready else None
+    if first is None or not (first.nodes or first.zones):  # nearly always
+        return ready
     for wanted, hints_of in ((wanted_hints.node, _node_hints), (wanted_hints.zone, _zone_hints)):
-        if not wanted:
-            continue
-        if ready and not hints_of(endpoints[ready[0]]):
+        if not wanted or not hints_of(first):
             continue
         hints = [hints_of(endpoints[target]) for target in ready]
         if all(hints) and any(wanted in hint for hint in hints):

@@ -6,8 +6,6 @@ Changes are coalesced per Service; an update that leaves the typed value equal m
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import msgspec
 
 from engine import manifest
@@ -19,7 +17,7 @@ RUNNING_WINS_SINCE = (1, 36)
 RESOURCES = SERVICES, ENDPOINTSLICES, NODES = "services", "endpointslices", "nodes"
 
 
-class Observed(NamedTuple):
+class Observed(msgspec.Struct, frozen=True):
     """A decoded event: the object's name, and its value, None if it is deleted or not for this proxy."""
 
     resource: str
@@ -53,14 +51,14 @@ class ClusterState:
 
     def apply(self, observed: Observed) -> bool:
         """Observe an event that is already decoded."""
-        _, name, value = observed
-        if observed.resource == SERVICES:
-            assert not isinstance(value, EndpointSlice | Node), "as decoded"
+        resource, name, value = observed.resource, observed.name, observed.value
+        if resource == SERVICES:
+            assert value is None or isinstance(value, Service), "as decoded"
             return self._observe_service(name, value)
-        if observed.resource == ENDPOINTSLICES:
-            assert not isinstance(value, Service | Node), "as decoded"
+        if resource == ENDPOINTSLICES:
+            assert value is None or isinstance(value, EndpointSlice), "as decoded"
             return self._observe_slice(name, value)
-        assert not isinstance(value, Service | EndpointSlice), "as decoded"
+        assert value is None or isinstance(value, Node), "as decoded"
         return self._observe_node(name, value)
 
     def take_dirty(self) -> list[Name]:

@@ -28,31 +28,39 @@ class Claims(Generic[Key, Value]):
 
     def replace(self, service: Name, wanted: Wanted[Key, Value]) -> None:
         """Replace all claims of a Service."""
-        old = self._wanted.pop(service, {})
+        claims, old = self._claims, self._wanted.pop(service, None)
         if wanted:
             self._wanted[service] = wanted
         for key, owner in old.keys() - wanted.keys() if old else ():
-            self._claims[key] = self._others(key, owner)
+            claims[key] = self._others(key, owner)
         for claim, value in wanted.items():
-            if not old or claim not in old or old[claim] != value:
-                key, owner = claim
-                self._claims[key] = (*self._others(key, owner), (owner, value))
+            if old and claim in old and old[claim] == value:
+                continue
+            key, owner = claim
+            if key in claims:
+                claims[key] = (*self._others(key, owner), (owner, value))
+            else:
+                self._before[key] = None
+                claims[key] = ((owner, value),)
 
     def _others(self, key: Key, owner: Owner) -> Claimants[Value]:
         """The claims of a key that is about to change, without those of one owner."""
-        claims = self._claims.get(key, ())
+        claims = self._claims[key]
         if key not in self._before:
             self._before[key] = _effective(claims)
-        return tuple(claim for claim in claims if claim[0] != owner) if claims else ()
+        return tuple([claim for claim in claims if claim[0] != owner])
 
     def settle(self) -> Iterator[tuple[Key, Value | None, Value | None]]:
         """(key, old value, new value) of each key changed since the last call, sorted; None means absent."""
         touched, self._before = self._before, {}
         for key in sorted(touched):
             before, claims = touched[key], self._claims[key]
-            now = _effective(claims)
-            if not claims:
-                del self._claims[key]
+            if len(claims) == 1:
+                now: Value | None = claims[0][1]
+            else:
+                now = _effective(claims)
+                if not claims:
+                    del self._claims[key]
             if before != now:
                 yield key, before, now
 

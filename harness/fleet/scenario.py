@@ -71,4 +71,4 @@ def _plain(seen: Observed) -> Observed:
     if not isinstance(piece, EndpointSlice) or not any(e.zones or e.nodes for e in piece.endpoints):
         return seen
     bare = tuple(msgspec.structs.replace(e, zones=(), nodes=()) for e in piece.endpoints)
-    return seen._replace(value=msgspec.structs.replace(piece, endpoints=bare))
+    return msgspec.structs.replace(seen, value=msgspec.structs.replace(piece, endpoints=bare))

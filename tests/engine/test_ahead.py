@@ -32,6 +32,7 @@ NEWSETELEM = 0x0A0C
 def real(namespace, monkeypatch):
     """An opened kernel; parts are so small that there are many."""
     monkeypatch.setattr(layout, "PART", 50)
+    monkeypatch.setattr(layout, "SERVICES_BETWEEN_PARTS", 1)
     with nftables.real(Place("netns", namespace.socket, namespace.run)) as opened:
         yield opened
 

@@ -21,7 +21,7 @@ from engine.backends.claims import Owner
 from engine.backends.nftables.affinity_rules import KINDS, timeouts
 from engine.backends.nftables.blocks import Blocks
 from engine.backends.nftables.numbers import ID_BITS, STICKY_ID_BITS, STICKY_LIMIT
-from engine.backends.nftables.program import SetChange
+from engine.backends.nftables.program import SetChanges
 from engine.backends.nftables.slots import moves, reslotted
 from engine.dataplane import PortPlan
 from engine.model import PROTOCOL_NAMES, Target
@@ -32,7 +32,6 @@ _slot = struct.Struct("=II").pack
 BLOCKS_PER_SCRIPT = 64
 
 Elements = dict[tuple[str, bytes], bytes]
-Changes = dict[str, SetChange]
 
 
 class Placed(NamedTuple):
@@ -61,13 +60,13 @@ class Affinity:
 
     def __init__(self, blocks: Blocks | None = None) -> None:
         self.counts: set[int] = set()
-        """The ticket counts of all sets changed since the last `settle`."""
+        """The ticket counts of changed sets, until the caller clears it."""
         self._ports: dict[Owner, _Port] = {}
         self._blocks = blocks or Blocks()
         self._programmed: dict[int, int] = {}
         self._last_numbers: dict[int, int] = {}
 
-    def place(self, owner: Owner, port: PortPlan, changes: Changes) -> Placed | str:
+    def place(self, owner: Owner, port: PortPlan, changes: SetChanges) -> Placed | str:
         """Update a port's elements; returns its picks, or the reason why it cannot have affinity."""
         sets = {"cluster": port.cluster, "local": port.local}
         targets = set(port.cluster) | set(port.local)
@@ -89,7 +88,7 @@ class Affinity:
         lacks = f"session affinity of {held.seconds} s, not {held.asked} s, too many different timeouts"
         return Placed(picks.get("cluster"), picks.get("local"), lacks if held.seconds != held.asked else "")
 
-    def drop(self, owner: Owner, changes: Changes) -> None:
+    def drop(self, owner: Owner, changes: SetChanges) -> None:
         """Remove a port that no longer has affinity, if it had."""
         held = self._ports.pop(owner, None)
         if held is not None:
@@ -100,7 +99,6 @@ class Affinity:
     def settle(self) -> None:
         """The program of the changes is complete; ids freed by it may be used by the next one."""
         self._blocks.settle()
-        self.counts.clear()
 
     @property
     def owes(self) -> bool:
@@ -118,7 +116,7 @@ class Affinity:
             self._programmed |= {number: wanted[number] for number in piece if number in wanted}
             yield timeouts(family, before, self._programmed)
 
-    def _held(self, owner: Owner, seconds: int, changes: Changes) -> _Port | None:
+    def _held(self, owner: Owner, seconds: int, changes: SetChanges) -> _Port | None:
         held = self._ports.get(owner)
         if held is not None and held.asked == seconds:
             return held
@@ -131,13 +129,13 @@ class Affinity:
         return held
 
     @staticmethod
-    def _replace(held: _Port, elements: Elements, changes: Changes) -> None:
+    def _replace(held: _Port, elements: Elements, changes: SetChanges) -> None:
         for (name, key), data in sorted(held.elements.items()):
             if elements.get((name, key)) != data:
-                changes.setdefault(name, SetChange(name)).delete.append(key)
+                changes[name].delete.append(key)
         for (name, key), data in sorted(elements.items()):
             if held.elements.get((name, key)) != data:
-                changes.setdefault(name, SetChange(name)).put(key, data)
+                changes[name].put(key, data)
         held.elements = elements
 
 

@@ -2,57 +2,54 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from engine.addresses import collapse, last_address
 from engine.backends.claims import Owner, Wanted
-from engine.backends.nftables.program import SetChange
+from engine.backends.nftables.program import SetChanges
 from engine.dataplane import PortPlan
-from engine.model import Name
 
-Elements = Wanted[tuple[str, bytes], bytes]
-"""By set and key, the data."""
 Places = tuple[tuple[str, bytes], ...]
-"""The maps and sets that contain a destination, each with its data."""
-Destinations = Wanted[tuple[str, bytes], Places]
-"""By kind (services or nodeports) and key.  A destination belongs to one Service as a whole."""
+"""The maps and sets that contain a key, each with its data."""
+Elements = Wanted[tuple[str, bytes], Places]
+"""By kind (services, nodeports or a set's name) and key.  A destination belongs to one Service as a whole."""
+
+_CLUSTER_IP: Places = (("cluster-ips", b""),)
+_DROPPED: Places = (("drop-services", b""),)
 
 
-def move(key: bytes, before: dict[str, bytes], now: dict[str, bytes], sets: dict[str, SetChange]) -> None:
-    """Add the changes of one destination's places to `sets`."""
-    for name in before.keys() | now.keys():
-        if before.get(name) != now.get(name):
-            change = sets.setdefault(name, SetChange(name))
-            if name in before:
-                change.delete.append(key)
-            if name in now:
-                change.put(key, now[name])
+def move(key: bytes, before: Places, now: Places, sets: SetChanges) -> None:
+    """Add the changes of one key's places to `sets`."""
+    for place in before:
+        if place not in now:
+            sets[place[0]].delete.append(key)
+    for place in now:
+        if place not in before:
+            sets[place[0]].put(key, place[1])
 
 
-def frontends(
-    service: Name,
-    port: PortPlan,
-    cluster: bytes | None,
-    local: bytes | None,
-    wanted: Elements,
-    destinations: Destinations,
-) -> None:
+def frontends(owner: Owner, port: PortPlan, cluster: bytes | None, local: bytes | None, wanted: Elements) -> None:
     """Add the elements for the destinations of one port; Services with usable endpoints take precedence."""
-    owner = (service, port.name, port.protocol, False)
-    ranked = (not port.any_usable, *owner)
-    tail = bytes((port.protocol, 0, 0, 0)) + port.port.to_bytes(2, "big") + b"\0\0"
-    destination = port.cluster_ip + tail
-    wanted[("cluster-ips", port.cluster_ip), owner] = b""
-    internal = local if port.internal_local else cluster
-    if internal:
-        destinations[("services", destination), ranked] = (("services", internal),)
+    ranked = (not port.any_usable, owner)
+    tail = registers(port.protocol, port.port)
+    wanted[("cluster-ips", port.cluster_ip), owner] = _CLUSTER_IP
+    if internal := local if port.internal_local else cluster:
+        wanted[("services", port.cluster_ip + tail), ranked] = (("services", internal),)
     elif port.any_usable:
-        destinations[("services", destination), ranked] = (("drop-services", b""),)
+        wanted[("services", port.cluster_ip + tail), ranked] = _DROPPED
     for ip in port.external_ips + port.load_balancer_ips:
-        destinations.setdefault((("services", ip + tail), ranked), _external("services", port, cluster, local))
+        wanted.setdefault((("services", ip + tail), ranked), _external("services", port, cluster, local))
     if port.node_port:
-        key = bytes((port.protocol, 0, 0, 0)) + port.node_port.to_bytes(2, "big") + b"\0\0"
-        destinations[("nodeports", key), ranked] = _external("nodeports", port, cluster, local)
+        key = registers(port.protocol, port.node_port)
+        wanted[("nodeports", key), ranked] = _external("nodeports", port, cluster, local)
     if port.allowed is not None:
         _firewall(port, tail, owner, wanted)
+
+
+@cache
+def registers(protocol: int, port: int) -> bytes:
+    """Protocol and port as in a key, each in a register of four bytes; shared by all keys."""
+    return bytes((protocol, 0, 0, 0)) + port.to_bytes(2, "big") + b"\0\0"
 
 
 def _external(kind: str, port: PortPlan, cluster: bytes | None, local: bytes | None) -> Places:
@@ -70,7 +67,7 @@ def _external(kind: str, port: PortPlan, cluster: bytes | None, local: bytes | N
 def _firewall(port: PortPlan, tail: bytes, owner: Owner, wanted: Elements) -> None:
     """Load balancer addresses with source ranges; key and key end of each range."""
     for ip in port.load_balancer_ips:
-        wanted[("firewalled", ip + tail), owner] = b""
+        wanted[("firewalled", ip + tail), owner] = (("firewalled", b""),)
         for network in collapse(port.allowed or ()):
             first, last = ip + tail + network.address, ip + tail + last_address(network)
-            wanted[("firewall-allowed", first + last), owner] = b""
+            wanted[("firewall-allowed", first + last), owner] = (("firewall-allowed", b""),)

@@ -8,17 +8,20 @@ resulting behaviour does not.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import msgspec
+
+from engine.addresses import split_target
 from engine.backends.claims import Claims, Owner
 from engine.backends.interface import Hand
-from engine.backends.nftables.affinity import Affinity, Changes
+from engine.backends.nftables.affinity import Affinity
 from engine.backends.nftables.affinity_rules import draws
-from engine.backends.nftables.destinations import Destinations, Elements, Places, frontends, move
+from engine.backends.nftables.destinations import Elements, Places, frontends, move, registers
 from engine.backends.nftables.numbers import COUNT_LIMIT, ID_RANGES, LARGE_IDS, LARGE_LIMIT, kind_of, pick
-from engine.backends.nftables.program import NftablesProgram, Part, SetChange
+from engine.backends.nftables.program import NftablesProgram, Part, SetChange, SetChanges
 from engine.backends.nftables.skeleton import (
     TRANSPORTS,
     equal_bytes,
@@ -37,11 +40,15 @@ CHAINS_PER_SCRIPT = 64
 _FIRST_SCRIPTS = 4
 PART = 8192
 """Elements of a set that are handed over together, before the program is complete."""
+SERVICES_BETWEEN_PARTS = 32
+"""Asking after each Service whether there is a part would take as long as a tenth of the Service itself."""
+_NODE_PORT_ON_LOOPBACK: Places = (("localhost-nodeports", b""),)
 _pack_pick = struct.Struct("=I").pack
 _SLOT = struct.Struct("=II")
 _pack_slot = _SLOT.pack
 
-PoolKey = tuple[Name, str, int, bool]
+PoolKey = tuple[Owner, bool]
+"""The service port, and whether the set is the local one."""
 Sets = dict[int, SetChange]
 """One change per protocol."""
 
@@ -51,15 +58,17 @@ class Parts(NamedTuple):
 
     endpoints: Sets
     removed: Sets
-    sticky: Changes
+    sticky: SetChanges
 
 
 HAIRPINS = "hairpin-connections"
+_HAIRPIN: Places = ((HAIRPINS, b""),)
+_NODE_ADDRESS: Places = (("nodeport-ips", b""),)
 _NODE = Name("", "")
 """The owner of claims for the node's own addresses; no Service has an empty name."""
 
 
-class Pool(NamedTuple):
+class Pool(msgspec.Struct, frozen=True, gc=False):
     """One endpoint set in the kernel."""
 
     id: int
@@ -83,10 +92,10 @@ class NftablesBackend:
         self._ids = {kind: _Ids(*ends) for kind, ends in ID_RANGES.items()}
         self._freed: list[int] = []  # not reused before the deletion is sent
         self._first = True
-        self._claims: Claims[tuple[str, bytes], bytes] = Claims()
-        self._destinations: Claims[tuple[str, bytes], Places] = Claims()
+        self._claims: Claims[tuple[str, bytes], Places] = Claims()
         self._affinity = Affinity()
         self._chains = {("pick", number) for number in range(_FIRST_SCRIPTS)}
+        self._counts: dict[str, set[int]] = {"pick": set(), "large": set()}
         self._made: set[tuple[str, int]] = set()
         self._host: HostAddresses | None = None
         self._hand: Hand | None = None
@@ -109,15 +118,14 @@ class NftablesBackend:
 
     def plan(self, changes: Iterable[PlanChange], host: HostAddresses) -> NftablesProgram:
         """The program from the state of the last call to this one; falsy if nothing differs."""
-        parts = Parts(_endpoint_sets(), _endpoint_sets(), {})
-        changed = False
-        for change in changes:
+        parts = Parts(_endpoint_sets(), _endpoint_sets(), SetChanges())
+        replanned = 0
+        for replanned, change in enumerate(changes, start=1):
             self._replan(change, parts)
-            changed = True
-            if self._hand:
-                self._grown(*parts.endpoints.values())
+            if not replanned % SERVICES_BETWEEN_PARTS:
+                self._grown(parts.endpoints)
         self._node_addresses(host)
-        scripts = (*self._start(), *self._scripts(), *self._timeouts(changed))
+        scripts = (*self._start(), *self._scripts(), *self._timeouts(replanned > 0))
         sets = self._in_order(parts, self._settle())
         start, self._first = self._first, False
         if start and not hairpin_by_endpoint(self._config):
@@ -129,9 +137,9 @@ class NftablesBackend:
         self._affinity.settle()
         return NftablesProgram(self.family, scripts, tuple(s for s in sets if s.add or s.delete), start)
 
-    def _grown(self, *sets: SetChange) -> None:
+    def _grown(self, sets: Mapping[Any, SetChange]) -> None:
         """Hand over the additions to these sets if there are many."""
-        for change in sets:
+        for change in sets.values():
             if self._hand and len(change.add) - self._handed.get(change.name, 0) >= PART:
                 self._handed[change.name] = len(change.add)
                 self._hand(Part((), change, len(change.add)))
@@ -139,16 +147,14 @@ class NftablesBackend:
     def _replan(self, change: PlanChange, parts: Parts) -> None:
         """Update one Service's pools, and its claims."""
         wanted: Elements = {}
-        destinations: Destinations = {}
         kept: set[Owner] = set()
         self.degraded.pop(change.service, None)
         for port in change.new:
-            pools = self._pools_of(change.service, port, kept, *parts)
-            frontends(change.service, port, *pools, wanted, destinations)
-            self._on_this_node(change.service, port, wanted)
+            owner = (change.service, port.name, port.protocol)
+            frontends(owner, port, *self._pools_of(owner, port, kept, *parts), wanted)
+            self._on_this_node(owner, port, wanted)
         self._drop_pools(change, kept, parts.removed, parts.sticky)
         self._claims.replace(change.service, wanted)
-        self._destinations.replace(change.service, destinations)
 
     def _in_order(self, parts: Parts, settled: list[SetChange]) -> list[SetChange]:
         """All changes of sets: added endpoints before the elements that refer to them, removed ones after these."""
@@ -160,7 +166,7 @@ class NftablesBackend:
 
     def _take(self, key: PoolKey, large: bool) -> int | None:
         """An unused id for a pool; None if there is none."""
-        return self._ids[large, key[3]].take()
+        return self._ids[large, key[1]].take()
 
     def _give_back(self, number: int) -> None:
         """Free an id of a pool that was dropped."""
@@ -172,16 +178,17 @@ class NftablesBackend:
 
     def _scripts(self) -> tuple[str, ...]:
         """Rules that the elements need: chains for new endpoint counts."""
-        self._chains.update(("draw", _script(count)) for count in self._affinity.counts)
+        for name, counts in (*self._counts.items(), ("draw", self._affinity.counts)):
+            self._chains.update((name, _script(count)) for count in counts)
+            counts.clear()
         new = sorted(self._chains - self._made)
         self._made.update(new)
         return tuple(chains(self.family, name, number) for name, number in new)
 
     def _pools_of(
-        self, service: Name, port: PortPlan, kept: set[Owner], added: Sets, removed: Sets, sticky: Changes
+        self, owner: Owner, port: PortPlan, kept: set[Owner], added: Sets, removed: Sets, sticky: SetChanges
     ) -> tuple[bytes | None, bytes | None]:
         """The picks of a port's cluster-wide and local endpoint sets, None for an empty one."""
-        owner = (service, port.name, port.protocol)
         if port.affinity_seconds:
             if not port.cluster and not port.local:
                 return None, None
@@ -193,18 +200,18 @@ class NftablesBackend:
             self._lacks(owner, placed)
         cluster, local = port.cluster, port.local
         return (
-            self._pool((*owner, False), cluster, kept, added, removed) if cluster else None,
-            self._pool((*owner, True), local, kept, added, removed) if local else None,
+            self._pool((owner, False), cluster, kept, added, removed) if cluster else None,
+            self._pool((owner, True), local, kept, added, removed) if local else None,
         )
 
     def _pool(
         self, key: PoolKey, targets: tuple[Target, ...], kept: set[Owner], added: Sets, removed: Sets
     ) -> bytes | None:
         """Update one endpoint set to `targets`; returns its pick, None if no id is available."""
+        (_, _, protocol), _ = key
         if len(targets) > LARGE_LIMIT:
-            self._lacks(key, f"only {LARGE_LIMIT:,} of {len(targets):,} endpoints")
+            self._lacks(key[0], f"only {LARGE_LIMIT:,} of {len(targets):,} endpoints")
             targets = targets[:LARGE_LIMIT]
-        protocol = key[2]
         pool = self._pools.get(key)
         large = len(targets) > COUNT_LIMIT
         if pool is not None and large and pool.id >= LARGE_IDS:
@@ -213,69 +220,60 @@ class NftablesBackend:
         if pool is None:
             number = self._take(key, large)
             if number is None:
-                self._lacks(key, "no endpoints, too many endpoint sets")
+                self._lacks(key[0], "no endpoints, too many endpoint sets")
                 return None
             pool = self._pools[key] = Pool(number, targets)
-            added[protocol].key_bytes = _SLOT.size
             added[protocol].add += [_pack_slot(pool.id, slot) + target + b"\0\0" for slot, target in enumerate(targets)]
         else:
             pool = self._pools[key] = _reslotted(pool, targets, added[protocol], removed[protocol])
         kept.add(key)
-        self._chains.add(("large" if pool.id < LARGE_IDS else "pick", _script(len(targets))))
+        self._counts["large" if pool.id < LARGE_IDS else "pick"].add(len(targets))
         return pool.pick
 
     def _lacks(self, owner: Owner, what: str) -> None:
         """Record why a port is degraded; "" if it is not."""
-        service, port = owner[:2]
+        service, port, _ = owner
         if what:
             said = f"port {port}: {what}" if port else what
             self.degraded[service] = "; ".join(filter(None, (self.degraded.get(service), said)))
 
-    def _on_this_node(self, service: Name, port: PortPlan, wanted: Elements) -> None:
+    def _on_this_node(self, owner: Owner, port: PortPlan, wanted: Elements) -> None:
         """This node's endpoints, for hairpin masquerading, and node ports to be rejected on loopback."""
-        owner = (service, port.name, port.protocol, False)
-        if hairpin_by_endpoint(self._config):
+        if port.on_node and hairpin_by_endpoint(self._config):
             for target in hairpins(port):
-                wanted[(HAIRPINS, hairpin_key(target, port.protocol)), owner] = b""
+                wanted[(HAIRPINS, hairpin_key(target, port.protocol)), owner] = _HAIRPIN
         if port.node_port and self._rejects_on_loopback(port.protocol):
-            key = bytes((port.protocol, 0, 0, 0)) + port.node_port.to_bytes(2, "big") + b"\0\0"
-            wanted[("localhost-nodeports", key), owner] = b""
+            key = registers(port.protocol, port.node_port)
+            wanted[("localhost-nodeports", key), owner] = _NODE_PORT_ON_LOOPBACK
 
     def _rejects_on_loopback(self, protocol: int) -> bool:
         """Whether node ports of a protocol are to be rejected on loopback."""
         served = protocol == TCP and self._config.localhost_served(self.family)
         return self._config.localhost_rejected() and not served
 
-    def _drop_pools(self, change: PlanChange, kept: set[Owner], removed: Sets, sticky: Changes) -> None:
+    def _drop_pools(self, change: PlanChange, kept: set[Owner], removed: Sets, sticky: SetChanges) -> None:
         for port in change.old:
             owner = (change.service, port.name, port.protocol)
             if owner not in kept:
                 self._affinity.drop(owner, sticky)
             for local in (False, True):
-                key = (change.service, port.name, port.protocol, local)
+                key = (owner, local)
                 if key not in kept and key in self._pools:
                     self._drop_pool(key, removed)
 
     def _drop_pool(self, key: PoolKey, removed: Sets) -> None:
         pool = self._pools.pop(key)
-        removed[key[2]].delete += [_pack_slot(pool.id, slot) for slot in range(len(pool.slots))]
+        (_, _, protocol), _ = key
+        removed[protocol].delete += [_pack_slot(pool.id, slot) for slot in range(len(pool.slots))]
         self._freed.append(pool.id)
 
     def _settle(self) -> list[SetChange]:
         """Elements whose effective claim changed, by set."""
-        sets: dict[str, SetChange] = {}
-        for (name, key), before, now in self._claims.settle():
-            change = sets.setdefault(name, SetChange(name))
-            if before is not None:
-                change.delete.append(key)
-            if now is not None:
-                change.put(key, now)
-            if self._hand:
-                self._grown(change)
-        for (_, key), was, places in self._destinations.settle():
-            move(key, dict(was or ()), dict(places or ()), sets)
-            if self._hand:
-                self._grown(*(sets[name] for name, _ in places or ()))
+        sets = SetChanges()
+        for settled, ((_, key), before, now) in enumerate(self._claims.settle(), start=1):
+            move(key, before or (), now or (), sets)
+            if not settled % PART:
+                self._grown(sets)
         return [sets[name] for name in sorted(sets)]
 
     def _node_addresses(self, host: HostAddresses) -> None:
@@ -284,7 +282,7 @@ class NftablesBackend:
             return
         self._host = host
         ours = self._config.taking_node_ports(self.family, (*host.local, *host.node), host.node, (PRIMARY,))
-        self._claims.replace(_NODE, {(("nodeport-ips", address), (_NODE,)): b"" for address in ours})
+        self._claims.replace(_NODE, {(("nodeport-ips", address), (_NODE,)): _NODE_ADDRESS for address in ours})
 
 
 class _Ids:
@@ -305,7 +303,7 @@ class _Ids:
 
 def _endpoint_sets() -> Sets:
     """Empty changes of the endpoint maps."""
-    return {protocol: SetChange(f"{name}-endpoints") for protocol, name in TRANSPORTS.items()}
+    return {protocol: SetChange(f"{name}-endpoints", key_bytes=_SLOT.size) for protocol, name in TRANSPORTS.items()}
 
 
 def hairpins(port: PortPlan) -> set[Target]:
@@ -315,8 +313,8 @@ def hairpins(port: PortPlan) -> set[Target]:
 
 def hairpin_key(target: Target, protocol: int) -> bytes:
     """The element for connections of an endpoint to itself."""
-    address, number = target[:-2], target[-2:]
-    return address * 2 + bytes((protocol, 0, 0, 0)) + number + b"\0\0"
+    address, port = split_target(target)
+    return address * 2 + registers(protocol, port)
 
 
 def _script(count: int) -> int:
@@ -344,4 +342,4 @@ def _reslotted(pool: Pool, targets: tuple[Target, ...], added: SetChange, remove
             if slot < len(old):
                 added.delete.append(_pack_slot(pool.id, slot))
             added.put(_pack_slot(pool.id, slot), target + b"\0\0")
-    return pool._replace(slots=tuple(slots))
+    return Pool(pool.id, tuple(slots))

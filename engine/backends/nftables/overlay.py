@@ -160,12 +160,13 @@ class PartsBackend(NftablesBackend):
         return self._timed
 
     def _take(self, key: PoolKey, large: bool) -> int | None:
-        if self._given is None or key[3]:
+        _, local = key
+        if self._given is None or local:
             number = super()._take(key, large)
         else:
             used = self._used.get(key, 0)
             number, self._used[key] = self._given[key][used], used + 1
-        if number is not None and not key[3]:
+        if number is not None and not local:
             self.taken.setdefault(key, []).append(number)
         return number
 

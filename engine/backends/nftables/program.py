@@ -43,6 +43,15 @@ class SetChange:
         return ((element[:size], element[size:]) for element in self.add)
 
 
+class SetChanges(dict[str, SetChange]):
+    """Changes by the name of their set; created when first asked for."""
+
+    def __missing__(self, name: str) -> SetChange:
+        """An empty change."""
+        change = self[name] = SetChange(name)
+        return change
+
+
 class Part(NamedTuple):
     """A part of a full program that is known before the rest: scripts, or the first additions of a set."""
 
