@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 from engine.config import NEWEST, ProxyConfig
 from harness.acceptance.asserts import OF_SERVERS
 from harness.acceptance.case_config import FIELDS, check, interface_of, proxy_config, settings
-from harness.judge.behaviour import PROTOCOLS
+from harness.judge.behaviour import PROTOCOLS, Target
 from harness.judge.oracle import Settings
 from harness.judge.oracle.settings import packed
 from harness.judge.packet import Flow, Outcome, Packet
 from harness.kube.resources import ENDPOINT_SLICES, NODES, SERVICES
-from harness.log.events import Event, JsonObject
+from harness.log.events import JsonObject
 
 RESOURCES = {kind.kind: kind.resource for kind in (SERVICES, ENDPOINT_SLICES, NODES)}
 SOURCES = ("pod-local", "pod-other-node", "external", "node-host")
@@ -41,12 +41,25 @@ class CaseError(ValueError):
     """An invalid case; the message names file, field and the valid form."""
 
 
+class TimedConnection(NamedTuple):
+    """A connection of a sequence, `at` seconds after its start, after these events.
+
+    Its endpoint is one of `endpoints`, or has the relation `expected` to the previous one (of `RELATIONS`).
+    """
+
+    at: float
+    flow: Flow
+    events: tuple[tuple[str, str, bytes], ...]
+    expected: str | list[str]
+    endpoints: frozenset[Target]
+
+
 class CaseStage(NamedTuple):
     """Changes, then expectations: `events` to observe, flows, a sequence of connections, assertions."""
 
     events: tuple[tuple[str, str, bytes], ...]
     flows: tuple[Flow, ...]
-    sequence: tuple[JsonObject, ...]
+    sequence: tuple[TimedConnection, ...]
     asserts: dict[str, Any]
 
 
@@ -233,7 +246,7 @@ def endpoint(text: str) -> tuple[bytes, int]:
     return packed(address.strip("[]")), int(port)
 
 
-def _connection(entry: JsonObject, step: JsonObject, local: frozenset[bytes], config: JsonObject) -> JsonObject:
+def _connection(entry: JsonObject, step: JsonObject, local: frozenset[bytes], config: JsonObject) -> TimedConnection:
     """A sequence's entry with its flow and its events resolved."""
     flows = step.get("flows") or step.get("sequence_flows") or [{}]
     wanted = entry.get("flow", 0)
@@ -248,8 +261,7 @@ def _connection(entry: JsonObject, step: JsonObject, local: frozenset[bytes], co
     expected = entry.get("expect_endpoint", "any")
     named = [expected] if isinstance(expected, str) else expected
     ends = frozenset(endpoint(text) for text in named if text not in RELATIONS)
-    found = {"t": float(entry.get("t", 0)), "flow": _flow(flow, local, config), "events": events}
-    return found | {"expected": expected, "ends": ends}
+    return TimedConnection(float(entry.get("t", 0)), _flow(flow, local, config), events, expected, ends)
 
 
 def _pod_cidrs(case: Case) -> list[str]:
@@ -260,10 +272,3 @@ def _pod_cidrs(case: Case) -> list[str]:
             spec = node.get("spec") or {}
             return spec.get("podCIDRs") or ([spec["podCIDR"]] if spec.get("podCIDR") else [])
     return []
-
-
-def as_events(stage: CaseStage, seq: int) -> list[Event]:
-    """The stage's changes as a recording's events, numbered from `seq`."""
-    import msgspec
-
-    return [Event(seq + i, 0, kind, resource, msgspec.Raw(raw)) for i, (kind, resource, raw) in enumerate(stage.events)]

@@ -122,7 +122,7 @@ def addresses_of(case: Case) -> tuple[list[bytes], list[bytes]]:
     pods: set[bytes] = set()
     nodes: set[bytes] = set()
     for stage in case.stages:
-        flows = [*stage.flows, *(entry["flow"] for entry in stage.sequence)]
+        flows = [*stage.flows, *(entry.flow for entry in stage.sequence)]
         for flow in flows:
             pods |= {address for address, _ in flow.expected.endpoints} if flow.expected else set()
             if flow.origin == "pod-local":

@@ -8,7 +8,6 @@ Both judges get the same flows; a flow passes if each outcome is the expected on
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -19,8 +18,8 @@ from engine.modes import MODES as ENGINE_MODES
 from engine.program import Program
 from engine.proxier import Proxier
 from harness.acceptance.asserts import judged_asserts
-from harness.acceptance.cases import Case, CaseStage
-from harness.judge.behaviour import Target
+from harness.acceptance.cases import Case, CaseStage, TimedConnection
+from harness.judge.behaviour import Target, socket_text
 from harness.judge.packet import Flow, Outcome, Tracer
 from harness.log.events import JsonObject
 from harness.modes import MODES, mode_of
@@ -159,24 +158,24 @@ class CaseRun:
         previous: dict[str, frozenset[Target]] = {}
         last = 0.0
         for place, entry in enumerate(stage.sequence):
-            flow, wanted = entry["flow"], entry["expected"]
-            if entry["events"]:
-                self.enter(entry["events"])
+            flow, wanted = entry.flow, entry.expected
+            if entry.events:
+                self.enter(entry.events)
             tracer = self._tracers.of(flow)
-            tracer.now = entry["t"]
+            tracer.now = entry.at
             possible = tracer.trace(flow.packet).outcome
             taken = {"tracer": (possible.endpoints, tracer.connect(flow.packet, place + 1))}
             if self._observer:
-                if wanted == "any" and entry["t"] > last:
+                if wanted == "any" and entry.at > last:
                     self._observer.forget_clients()  # real time does not pass: the gap is simulated
                 outcome = self._observer.connect(flow)
                 taken["kernel"] = (outcome.endpoints, outcome)
-            found = {"name": f"connection {place + 1} at {entry['t']:g} s", "stage": number, "expected": wanted}
+            found = {"name": f"connection {place + 1} at {entry.at:g} s", "stage": number, "expected": wanted}
             fine = [_as_wanted(entry, ends, previous.get(who)) for who, (ends, _) in taken.items()]
             found |= {who: shown(outcome) for who, (_, outcome) in taken.items() if who != "tracer"}
             yield found | {"passed": all(fine), "actual": shown(possible)}
             previous = {who: outcome.endpoints for who, (_, outcome) in taken.items()}
-            last = entry["t"]
+            last = entry.at
 
     def asserts(self, stage: CaseStage, number: int) -> list[dict[str, Any]]:
         """Verdicts of the stage's assertions beyond packets."""
@@ -195,16 +194,16 @@ class CaseRun:
         return {f'{METRIC}{{traffic_policy="{policy}"}}': count for policy, count in counts.items()}
 
 
-def _as_wanted(entry: JsonObject, endpoints: frozenset[Target], previous: frozenset[Target] | None) -> bool:
+def _as_wanted(entry: TimedConnection, endpoints: frozenset[Target], previous: frozenset[Target] | None) -> bool:
     """Whether a connection of a sequence reached the expected endpoint."""
-    wanted, usual = entry["expected"], entry["flow"].expected
+    wanted, usual = entry.expected, entry.flow.expected
     if wanted == "any":
         return bool(endpoints) and (usual is None or endpoints <= usual.endpoints)
     if wanted == "same-as-previous":
         return endpoints == previous
     if wanted in ("different-from-previous", "other"):
         return bool(endpoints) and not endpoints & (previous or frozenset())
-    return bool(endpoints) and endpoints <= entry["ends"]
+    return bool(endpoints) and endpoints <= entry.endpoints
 
 
 class OutcomeFields(TypedDict):
@@ -217,10 +216,5 @@ class OutcomeFields(TypedDict):
 
 def shown(outcome: Outcome) -> OutcomeFields:
     """An outcome in the form of case files."""
-    ends = [f"{_text(address)}:{port}" for address, port in sorted(outcome.endpoints)]
+    ends = [socket_text(address, port) for address, port in sorted(outcome.endpoints)]
     return {"outcome": outcome.kind, "endpoints": ends, "masquerade": outcome.masquerade}
-
-
-def _text(address: bytes) -> str:
-    text = str(ipaddress.ip_address(address))
-    return f"[{text}]" if len(address) == 16 else text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Literal, NamedTuple
 
 PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
@@ -18,6 +19,12 @@ Refused = tuple[Literal["reject", "drop", "none"]]
 Outcome = tuple[Literal["dnat"], frozenset[Target]] | Refused
 """("dnat", endpoints), ("reject",), ("drop",) or ("none",): not handled by the proxy."""
 Masquerade = tuple[bool, bool, bool]
+
+
+def socket_text(address: bytes, port: int) -> str:
+    """`10.0.0.1:80` or `[fd00::1]:80`."""
+    text = str(ipaddress.ip_address(address))
+    return f"[{text}]:{port}" if len(address) == 16 else f"{text}:{port}"
 
 
 class Destination(NamedTuple):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from harness.acceptance.cases import as_events
 from harness.acceptance.observer import open_observer
 from harness.acceptance.run import judge
 from harness.conformance.corpus import rows_intake
@@ -13,6 +12,8 @@ from harness.conformance.corpus.rows import ROWS
 from harness.judge.oracle import Oracle
 from harness.judge.oracle.packets import expected
 from tests.cases.made import case
+
+from .events import as_events
 
 
 def read(row: Row, folder):

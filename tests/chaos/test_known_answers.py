@@ -13,7 +13,7 @@ from chaos.perform import Performer
 from chaos.session import ChaosSession, SessionError
 from chaos.targets.lab_stage import LabStage
 from chaos.verdict import Verdict
-from harness.lab.control_plane.probes import parse_probe, time_to_unready_seconds
+from harness.lab.control_plane.probes import Probe, parse_probe
 from harness.log import open_source
 from harness.log.state import State, folded
 from tests.waiting import until
@@ -23,6 +23,15 @@ pytestmark = [pytest.mark.usefixtures("kernel_namespaces"), pytest.mark.xdist_gr
 PERIOD, THRESHOLD = 1, 3
 SLACK_SECONDS = 1.0
 """Tolerance for a busy machine: the delay from a probe's result to the API."""
+
+
+def time_to_unready_seconds(probe: Probe) -> tuple[float, float]:
+    """Minimum and maximum time from a container's failure to the pod being unready.
+
+    The first failing probe comes 0 to one period after the fault, the last one failureThreshold - 1 periods later.
+    """
+    rest = (probe.failure_threshold - 1) * probe.period_seconds
+    return rest, rest + probe.period_seconds
 
 
 def experiment(method: list[dict], objectives: dict, **lab) -> dict:

@@ -6,12 +6,13 @@ import os
 
 import pytest
 
-from harness.acceptance.cases import as_events, load
+from harness.acceptance.cases import load
 from harness.acceptance.run import judge
 from harness.conformance.corpus import CASES_FOLDER
 from harness.conformance.corpus.rows_ipvs import ROWS
 from harness.judge.oracle import Oracle
 from harness.judge.oracle.packets import expected
+from tests.cases.events import as_events
 from tests.cases.made import case
 
 

@@ -6,7 +6,7 @@ import ipaddress
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from harness.judge.behaviour import Target
+from harness.judge.behaviour import Target, socket_text
 from harness.judge.oracle.packets import Fate
 from harness.judge.packets.attempts import Attempt
 from harness.judge.packets.questions import Question
@@ -96,8 +96,7 @@ def uneven(question: Question, counts: Counter[Target], chance: float) -> str:
 
 def place(target: tuple[bytes, int]) -> str:
     """An address and port in the usual notation."""
-    address = ipaddress.ip_address(target[0])
-    return f"[{address}]:{target[1]}" if address.version == 6 else f"{address}:{target[1]}"
+    return socket_text(*target)
 
 
 def _listed(targets: Collection[Target]) -> str:

@@ -15,7 +15,7 @@ import ipaddress
 import re
 from typing import Any, NamedTuple
 
-from harness.judge.behaviour import PROTOCOL_NAMES, PROTOCOL_NUMBERS
+from harness.judge.behaviour import PROTOCOL_NAMES, PROTOCOL_NUMBERS, socket_text
 from harness.judge.packet import Outcome, Packet, Trace
 from harness.judge.readback.ipvs import Read, endpoint
 from harness.judge.trace.iptables_rules import MatchState, PacketHeader, Rule, marked, read_rule
@@ -127,9 +127,9 @@ class IpvsTracer:
 
     def facts(self) -> dict[str, Any]:
         """Virtual servers and ipset entries in the form that cases assert."""
-        names = {s: f"{_socket(s[0], s[2])}/{PROTOCOL_NAMES[s[1]].upper()}" for s in self._read.servers}
+        names = {s: f"{socket_text(s[0], s[2])}/{PROTOCOL_NAMES[s[1]].upper()}" for s in self._read.servers}
         return {
-            "virtual_servers": {n: sorted(_socket(*t) for t in self._read.servers[s]) for s, n in names.items()},
+            "virtual_servers": {n: sorted(socket_text(*t) for t in self._read.servers[s]) for s, n in names.items()},
             "ipsets": {name: sorted(entries) for name, entries in self._read.sets.items()},
             "vs_timeout": {name: self.persistent_seconds(server) for server, name in names.items()},
             "vs_flags": {name: self._flags(server) for server, name in names.items()},
@@ -156,7 +156,7 @@ class IpvsTracer:
     def server_text(self, server: Server) -> str:
         """The server in the format of `ipvsadm -Sn`."""
         flag = {"tcp": "-t", "udp": "-u", "sctp": "--sctp-service"}[PROTOCOL_NAMES[server[1]]]
-        return f"ipvs: -A {flag} {_socket(server[0], server[2])} {self._read.options[server]}"
+        return f"ipvs: -A {flag} {socket_text(server[0], server[2])} {self._read.options[server]}"
 
     def holds(self, name: str, directions: str, header: PacketHeader) -> bool:
         """Whether a set contains the packet, with each dimension from the source or the destination."""
@@ -231,7 +231,7 @@ class _Walk:
         if not targets:
             self._steps[f"{text}    no destination"] = None
             return Outcome("reject")
-        self._steps[f"{text}    -r {', '.join(_socket(*target) for target in targets)}"] = None
+        self._steps[f"{text}    -r {', '.join(socket_text(*target) for target in targets)}"] = None
         masqueraded = False
         for address, port in targets:
             sent = header._replace(destination=address, port=port, virtual=server, destination_local=False)
@@ -264,11 +264,6 @@ class _Walk:
                 if done:
                     return done
         return None
-
-
-def _socket(address: bytes, port: int) -> str:
-    text = str(ipaddress.ip_address(address))
-    return f"[{text}]:{port}" if len(address) == 16 else f"{text}:{port}"
 
 
 def tracer(family: int, local_addresses: frozenset[bytes]) -> IpvsTracer:

@@ -107,13 +107,3 @@ class Readiness:
             return False
         self.ready = success
         return True
-
-
-def time_to_unready_seconds(probe: Probe, failure_takes_seconds: float = 0.0) -> tuple[float, float]:
-    """Minimum and maximum time from a container's failure to the pod being unready.
-
-    The first failing probe comes 0 to one period after the fault, the last one failureThreshold - 1 periods
-    later; each may take up to the timeout, or `failure_takes_seconds` if the refusal is immediate.
-    """
-    rest = (probe.failure_threshold - 1) * probe.period_seconds
-    return rest, rest + probe.period_seconds + max(failure_takes_seconds, 0.0)
