@@ -1,4 +1,4 @@
-"""Temporary folders that are removed even if their process is killed: then by the next process that makes such a one.
+"""Temporary folders that are removed even if their process is killed, by the next process that creates one.
 
 Each has a file that its process keeps locked.  The kernel releases the lock when the process ends, however it ends.
 """

@@ -25,9 +25,9 @@ import msgspec
 
 from harness.apiserver import errors
 from harness.apiserver.admission import Admission
+from harness.apiserver.event_forms import as_twin, twin
 from harness.apiserver.manifest import Object, with_type
 from harness.apiserver.store import HISTORY, Store, StoreChange
-from harness.apiserver.twins import as_twin, twin
 from harness.kube.resources import NAMESPACES, PODS, Kind, Manifest, kind_of
 
 GRACE_SECONDS = 30

@@ -1,4 +1,4 @@
-"""Whether something really got slower or larger. Pure.
+"""Whether something demonstrably got slower or larger. Pure.
 
 - with a baseline in the same run, by pairs: the lower end of the interval of the ratio is over the limit;
 - with a saved result: CPU time relative to the references of its own run, and counts;

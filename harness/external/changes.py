@@ -1,7 +1,7 @@
 """The effects of a batch: the destinations to probe, and which of its events count as changes.
 
-An event counts if its Service alone, or all of them for an event of the own Node, must be handled in another way after
-the batch than before it.  A replay decides the same by the engine's plans (harness/replay/effects).
+An event counts if its Service (for an event of the node's own Node object, any Service) must be handled differently
+after the batch.  A replay decides this by the engine's plans (harness/replay/effects).
 """
 
 from __future__ import annotations

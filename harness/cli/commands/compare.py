@@ -14,12 +14,12 @@ import msgspec
 from harness.cli.endings import EXIT_INPUT, EXIT_KERNEL, Ending
 from harness.cli.external import ExternalComparison, external_options, proxies_of
 from harness.cli.kube_version import KubeVersions, Versions, kube_version, written
-from harness.cli.offered import nodes
 from harness.cli.options import duration, gates, verifying
 from harness.cli.output import OutputPath, output_format, this_command, write_json, write_text
 from harness.cli.position import position_or_none
 from harness.cli.progress import Progress
 from harness.cli.results import compare_results, held, measured, saved
+from harness.cli.value_completion import nodes
 from harness.cli.verbosity import asked
 from harness.cli.vm import KernelChoice, folder_of, run_in_vm_if_needed
 from harness.modes import MODES, mode_of
@@ -251,10 +251,10 @@ def _each_run(path: str, modes: list[str], options: list[str], of_mode: dict[str
 def _differences(
     path: str, modes: list[str], choices: dict[str, Any], version: tuple[int, int] | None
 ) -> list[Difference]:
-    from harness.replay.compare.meanings import meanings
+    from harness.replay.compare.mode_differences import mode_differences
 
     with Progress("comparing what the modes mean"):
-        return meanings(path, modes, choices["node"], choices["cluster_cidr"], _until(choices), version)
+        return mode_differences(path, modes, choices["node"], choices["cluster_cidr"], _until(choices), version)
 
 
 def _until(choices: dict[str, Any]) -> Window:
@@ -272,7 +272,7 @@ def _compare_versions(
     html_path: str | None,
 ) -> int:
     """Print and write what each version changes; returns 0, or 2 if the input cannot be read."""
-    from harness.replay.compare.meanings import upgrades
+    from harness.replay.compare.mode_differences import upgrades
     from harness.replay.compare.result import Upgrade
     from harness.replay.report.comparison import print_upgrade
     from harness.replay.report.page import upgrade_page

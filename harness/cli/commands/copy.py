@@ -9,8 +9,8 @@ import click
 
 from harness.cli.endings import Ending
 from harness.cli.following import until_signalled
-from harness.cli.offered import files
 from harness.cli.progress import Progress
+from harness.cli.value_completion import files
 from harness.log.copying import copy as copy_recording
 from harness.wording import plural
 

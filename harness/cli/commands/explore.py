@@ -11,10 +11,10 @@ import click
 
 from harness import handover
 from harness.cli.endings import Ending
-from harness.cli.offered import files
 from harness.cli.output import this_command
 from harness.cli.progress import Progress
 from harness.cli.result_pages import page_of
+from harness.cli.value_completion import files
 
 if TYPE_CHECKING:  # imported late, so that help is quick
     from aiohttp import web

@@ -15,11 +15,11 @@ import msgspec
 
 from harness.cli.endings import EXIT_INPUT, EXIT_KERNEL, Ending, complain
 from harness.cli.kube_version import kube_version
-from harness.cli.offered import files
 from harness.cli.options import Seconds, duration, networks
 from harness.cli.output import OutputPath, output_format, this_command, write_json, write_text
 from harness.cli.position import position_or_none
 from harness.cli.progress import Progress
+from harness.cli.value_completion import files
 from harness.cli.verbosity import asked as wanted
 from harness.modes import MODES
 

@@ -8,8 +8,8 @@ from typing import NoReturn
 import click
 
 from harness.cli.endings import Ending
-from harness.cli.offered import files
 from harness.cli.progress import Progress
+from harness.cli.value_completion import files
 from harness.wording import plural
 
 EXAMPLES = """\b

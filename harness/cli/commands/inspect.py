@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.cli.endings import Ending
-from harness.cli.offered import files
 from harness.cli.output import output_format, write_json
 from harness.cli.position import position
 from harness.cli.progress import Progress
+from harness.cli.value_completion import files
 from harness.log import Recording, RecordingError, open_source
 from harness.log.positions import Position
 from harness.log.state import state_at

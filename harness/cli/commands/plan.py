@@ -10,10 +10,10 @@ import click
 
 from harness.cli.endings import Ending
 from harness.cli.kube_version import kube_version
-from harness.cli.offered import files, nodes
 from harness.cli.output import OutputPath, write_text
 from harness.cli.position import position
 from harness.cli.progress import Progress
+from harness.cli.value_completion import files, nodes
 from harness.modes import MODES
 
 if TYPE_CHECKING:

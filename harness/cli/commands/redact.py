@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from harness.cli.endings import Ending
-from harness.cli.offered import files
 from harness.cli.output import OutputPath, write_json
 from harness.cli.progress import Progress
+from harness.cli.value_completion import files
 from harness.cli.verbosity import say
 from harness.wording import plural
 

@@ -15,11 +15,11 @@ import msgspec
 from harness.cli.endings import EXIT_KERNEL, Ending, complain
 from harness.cli.following import live_figures, until_signalled
 from harness.cli.kube_version import kube_version
-from harness.cli.offered import files, nodes
 from harness.cli.options import LIMITS, duration, gates, networks, verifying
 from harness.cli.output import OutputPath, output_format, this_command, write_json, write_text
 from harness.cli.position import position_or_none
 from harness.cli.progress import Progress
+from harness.cli.value_completion import files, nodes
 from harness.cli.verbosity import asked
 from harness.cli.vm import EMULATED_PART, KernelChoice, folder_of, part_alone, run_in_vm_if_needed
 from harness.log import positions

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.endings import Ending
-from harness.cli.offered import files
+from harness.cli.value_completion import files
 
 if TYPE_CHECKING:
     from harness.apiserver.live import LiveStore

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli.endings import Ending
-from harness.cli.offered import files
 from harness.cli.progress import Progress
+from harness.cli.value_completion import files
 from harness.cli.verbosity import say
 from harness.wording import plural
 

@@ -11,10 +11,10 @@ import click
 
 from harness.cli.endings import Ending
 from harness.cli.kube_version import kube_version, written
-from harness.cli.offered import files, nodes, services
 from harness.cli.output import OutputPath, output_format, write_json
 from harness.cli.position import position
 from harness.cli.progress import Progress
+from harness.cli.value_completion import files, nodes, services
 from harness.cli.verbosity import asked, say
 from harness.cli.vm import KernelChoice, folder_of, run_in_vm_if_needed
 from harness.wording import plural

@@ -8,11 +8,11 @@ import click
 
 from harness.cli.endings import EXIT_INPUT, EXIT_KERNEL, Ending
 from harness.cli.kube_version import kube_version
-from harness.cli.offered import files, nodes
 from harness.cli.options import duration, networks
 from harness.cli.output import OutputPath, output_format, this_command, write_json, write_text
 from harness.cli.position import position_or_none
 from harness.cli.progress import Progress
+from harness.cli.value_completion import files, nodes
 from harness.cli.verbosity import asked
 from harness.modes import MODES
 

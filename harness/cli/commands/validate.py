@@ -6,9 +6,9 @@ import sys
 
 import click
 
-from harness.cli.offered import files
 from harness.cli.output import output_format, write_json
 from harness.cli.progress import Progress
+from harness.cli.value_completion import files
 from harness.log import Recording, RecordingError, open_source
 from harness.log.checks import Checker
 from harness.wording import plural

@@ -1,6 +1,6 @@
 """Compares two saved results: of replays, of comparisons, or of chaos runs.
 
-Output of `harness replay --json`, `harness compare --json` or `harness chaos run` -> Saved -> Changes.
+Output of `harness replay --json`, `harness compare --json` or `harness chaos run` -> SavedResults -> Changes.
 """
 
 from __future__ import annotations

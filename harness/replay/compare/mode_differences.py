@@ -18,7 +18,7 @@ from harness.replay.compare.upgrade import upgrade
 FAMILIES = (4, 6)
 
 
-def meanings(
+def mode_differences(
     source: str,
     modes: Sequence[str],
     node: str | None,
