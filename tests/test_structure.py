@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+import engine.modes
 from harness.cli import COMMANDS, main
+from harness.judge.oracle.modes import TRAITS
+from harness.modes import MODES, mode_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("engine", "harness", "chaos", "loadtests", "benchmarks", "tests")
@@ -74,6 +77,28 @@ def test_private_names_stay_in_their_module(path):
     imports = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
     names = [alias.name for node in imports if node.module != "__future__" for alias in node.names]
     assert [name for name in names if re.match(r"_[^_]", name)] == []
+
+
+def test_a_mode_has_all_its_places():
+    assert {*MODES} == {*engine.modes.MODES} == {*TRAITS} == {mode_of(name).name for name in MODES}
+
+
+def test_the_architecture_lists_every_package():
+    named = "".join(re.findall(r"^\| (`.*?) \|", (ROOT / "ARCHITECTURE.md").read_text(), re.MULTILINE))
+    folders = [
+        p.name for part in ("engine", "harness") for p in (ROOT / part).iterdir() if (p / "__init__.py").exists()
+    ]
+    assert [name for name in folders if not re.search(rf"\b{name}\b", named)] == []
+
+
+@pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_files_named_for_contributors_exist(page):
+    names = re.findall(r"`((?:engine|harness|chaos|tests|docs|recordings)/[\w./*-]+)`", (ROOT / page).read_text())
+    assert len(names) > 10
+    missing = [
+        name for name in names if not list(ROOT.glob(re.sub(r"MODE|NAME", "*", name) + ("" if "." in name else "*")))
+    ]
+    assert missing == []
 
 
 def test_import_directions_hold():
