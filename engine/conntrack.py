@@ -71,7 +71,10 @@ class FlowTracker:
         `whole`: the sync was a full one, so flows may be older than the rules.
         """
         for name in dirty:
-            new = self._reaches(name, state, plans.get(name, ()))
+            udp = [plan for plan in plans.get(name, ()) if plan.protocol == UDP]
+            if not udp and name not in self._ports:
+                continue
+            new = self._reaches(name, state, udp)
             if new != self._ports.pop(name, {}):
                 self._claims.replace(name, _wanted(name, new))
             if new:
@@ -90,9 +93,9 @@ class FlowTracker:
         self._gone.clear()
         self._left.clear()
 
-    def _reaches(self, name: Name, state: ClusterState, plans: tuple[PortPlan, ...]) -> dict[str, Reach]:
+    def _reaches(self, name: Name, state: ClusterState, plans: list[PortPlan]) -> dict[str, Reach]:
         slices = state.slices.get(name, {})
-        return {plan.name: self._reach(plan, slices, state.node_name) for plan in plans if plan.protocol == UDP}
+        return {plan.name: self._reach(plan, slices, state.node_name) for plan in plans}
 
     def _reach(self, plan: PortPlan, slices: dict[str, EndpointSlice], node: str | None) -> Reach:
         endpoints = endpoints_of(slices, self._family, plan.name, UDP, node, self._config.version)

@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import msgspec
 
@@ -36,7 +35,7 @@ _SHORT_SECONDS = 1.0
 _log = get_log(__name__)
 
 
-class ObjectChange(NamedTuple):
+class ObjectChange(msgspec.Struct, frozen=True, gc=False):
     """One object's change, its manifest as the API sent it; `trigger` is its last-change-trigger-time."""
 
     type: str
@@ -269,4 +268,4 @@ def _deletion(key: Key) -> ObjectChange:
 
 
 def _change(kind: str, manifest: bytes, meta: _Meta) -> ObjectChange:
-    return ObjectChange(kind, manifest, (meta.annotations or {}).get(TRIGGER_TIME, ""))
+    return ObjectChange(kind, manifest, meta.annotations.get(TRIGGER_TIME, "") if meta.annotations else "")

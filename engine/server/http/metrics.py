@@ -80,11 +80,11 @@ class Metrics:
         for family in self._families:
             self._queued.labels(family).set(now)
 
-    def changed(self, resource: str) -> None:
-        """Count a change: that of a Service in each family, that of an EndpointSlice in its own (MET-03)."""
+    def changed(self, resource: str, number: int) -> None:
+        """Count changes: those of Services in each family, those of EndpointSlices in their own (MET-03)."""
         if resource in self._changes:
-            self._changes[resource].inc(len(self._families) if resource == "services" else 1)
-            self._pending[resource].inc()
+            self._changes[resource].inc(number * (len(self._families) if resource == "services" else 1))
+            self._pending[resource].inc(number)
 
     def taken(self) -> None:
         """A sync started with all changes so far."""

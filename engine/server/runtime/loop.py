@@ -32,8 +32,8 @@ _log = get_log(__name__)
 class LoopObserver(Protocol):
     """Receives notifications of the loop, in its thread."""
 
-    def changed(self, resource: str, change: ObjectChange) -> None:
-        """An object was observed that changes what this node programs."""
+    def changed(self, resource: str, changes: list[ObjectChange]) -> None:
+        """Objects were observed that change what this node programs."""
 
     def queued(self) -> None:
         """A sync was requested."""
@@ -154,14 +154,15 @@ class Loop:
                 self._observer.queued()
 
     def _observe(self, resource: str, changes: list[ObjectChange]) -> None:
-        changed = False
+        changed: list[ObjectChange] = []
         for change in changes:
             try:
                 if self._proxier.state.observe(change.type, resource, change.manifest):
-                    changed = True
-                    self._observer.changed(resource, change)
+                    changed.append(change)
             except Exception as error:  # a ManifestError or a bug: it must not affect other objects
                 _log.error(error, "Ignored an invalid object", resource=resource, kind=type(error).__name__)
+        if changed:
+            self._observer.changed(resource, changed)
         if resource == "nodes" and changes:
             self._observer.node(changes[-1])
         if changed:

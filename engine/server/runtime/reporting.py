@@ -62,14 +62,15 @@ class Reporter:
         self._synced: set[int] = set()
         self._began = False
 
-    def changed(self, resource: str, change: ObjectChange) -> None:
-        """Count the change, and keep its trigger time (EPS-10)."""
-        self._metrics.changed(resource)
-        if resource == "endpointslices" and change.type != "DELETED" and change.trigger:
-            at = _trigger(change.trigger)
-            if at and at > self._started_at:
-                for waiting in self._triggers.values():
-                    waiting.append(at)
+    def changed(self, resource: str, changes: list[ObjectChange]) -> None:
+        """Count the changes, and keep their trigger times (EPS-10)."""
+        self._metrics.changed(resource, len(changes))
+        for change in changes if resource == "endpointslices" else ():
+            if change.type != "DELETED" and change.trigger:
+                at = _trigger(change.trigger)
+                if at and at > self._started_at:
+                    for waiting in self._triggers.values():
+                        waiting.append(at)
 
     def queued(self) -> None:
         """A sync was queued."""

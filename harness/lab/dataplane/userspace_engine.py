@@ -47,7 +47,7 @@ class HealthObserver:
     def __init__(self, health: Health) -> None:
         self._health = health
 
-    def changed(self, resource: str, change: ObjectChange) -> None:
+    def changed(self, resource: str, changes: list[ObjectChange]) -> None:
         """See `loop.LoopObserver`; ignored."""
 
     def queued(self) -> None:
