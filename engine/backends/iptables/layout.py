@@ -9,9 +9,11 @@ match one packet, so their order means nothing; the jump to the node ports alone
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from engine.backends.claims import Claims
-from engine.backends.interface import NOTHING_DEGRADED
-from engine.backends.iptables.names import SERVICES
+from engine.backends.interface import NOTHING_DEGRADED, Hand
+from engine.backends.iptables.names import MARK_MASQ, SERVICES
 from engine.backends.iptables.program import Edit, IptablesProgram, Jump, Rules, Table
 from engine.backends.iptables.rules import PortRules, SharedKey, SharedRules
 from engine.backends.iptables.skeleton import TABLES, fixed_chains, jumps, localhost_node_ports, node_port_jumps
@@ -39,21 +41,31 @@ class IptablesBackend:
         self._endpoints = 0
         self._rules = dict.fromkeys(TABLES, 0)
         self._started = False
+        self._hand: Hand | None = None
 
-    def plan(self, changes: list[PlanChange], host: HostAddresses) -> IptablesProgram:
+    def prepare(self, hand: Hand) -> None:
+        """No part is known before the Services are."""
+
+    def plan_ahead(self, changes: Iterable[PlanChange], host: HostAddresses, hand: Hand) -> IptablesProgram:
+        """The first program, whose chains of Services are handed over one Service after the other."""
+        self._hand = hand
+        hand({MARK_MASQ: fixed_chains(self.family, self._config)["nat"][MARK_MASQ]})
+        program = self.plan(changes, host)
+        self._hand = None
+        return program
+
+    def plan(self, changes: Iterable[PlanChange], host: HostAddresses) -> IptablesProgram:
         """The program from the state of the last call to this one, at first a full one; falsy if nothing differs."""
-        self._endpoints += sum(_endpoints(change.new) - _endpoints(change.old) for change in changes)
-        comments = self._endpoints <= LARGE_CLUSTER_ENDPOINTS
         written: Chains = {}
         deleted: list[str] = []
+        waiting: list[PlanChange] = []
         for change in changes:
-            wanted: SharedRules = {}
-            before = self._chains(change.service, change.old, comments)
-            after = self._chains(change.service, change.new, comments, wanted)
-            written |= {chain: rules for chain, rules in after.items() if before.get(chain) != rules}
-            deleted += reversed([chain for chain in before if chain not in after])
-            self._rules["nat"] += _rules(after) - _rules(before)
-            self._claims.replace(change.service, wanted)
+            self._endpoints += _endpoints(change.new) - _endpoints(change.old)
+            waiting.append(change)
+            if self._hand and self._endpoints > LARGE_CLUSTER_ENDPOINTS:  # certain, as a first program only adds
+                self._replan(waiting, written, deleted)
+                waiting.clear()
+        self._replan(waiting, written, deleted)
         edits = self._edits(host)
         if self._started:
             tables = (
@@ -63,6 +75,20 @@ class IptablesBackend:
             return self._program(tables)
         self._started = True
         return self._full(written, edits)
+
+    def _replan(self, changes: list[PlanChange], written: Chains, deleted: list[str]) -> None:
+        comments = self._endpoints <= LARGE_CLUSTER_ENDPOINTS
+        for change in changes:
+            wanted: SharedRules = {}
+            before = self._chains(change.service, change.old, comments)
+            after = self._chains(change.service, change.new, comments, wanted)
+            changed = {chain: rules for chain, rules in after.items() if before.get(chain) != rules}
+            written |= changed
+            if self._hand:
+                self._hand(changed)
+            deleted += reversed([chain for chain in before if chain not in after])
+            self._rules["nat"] += _rules(after) - _rules(before)
+            self._claims.replace(change.service, wanted)
 
     def _chains(
         self, service: Name, plans: tuple[PortPlan, ...], comments: bool, wanted: SharedRules | None = None

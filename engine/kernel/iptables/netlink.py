@@ -13,13 +13,13 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 
 from engine.backends.iptables.program import Edit, Rules, Table
 from engine.kernel.interface import KernelError
 from engine.kernel.iptables.expressions import encode, expressions
 from engine.kernel.iptables.handles import Handles, Place
+from engine.kernel.iptables.pipeline import Pipeline
 from engine.kernel.netlink import (
     APPEND,
     CREATE,
@@ -36,12 +36,12 @@ from engine.kernel.netlink import (
 )
 from engine.kernel.nftables.netlink import NFPROTO, SUBSYSTEM
 
-_NEWCHAIN, _GETCHAIN, _DELCHAIN, _NEWRULE, _DELRULE = 0x0A03, 0x0A04, 0x0A05, 0x0A06, 0x0A08
+_NEWTABLE, _NEWCHAIN, _GETCHAIN, _DELCHAIN, _NEWRULE, _DELRULE = 0x0A00, 0x0A03, 0x0A04, 0x0A05, 0x0A06, 0x0A08
 _NESTED = 0x8000
 _CHAIN_TABLE, _CHAIN_NAME = 1, 3
 _RULE_TABLE, _RULE_CHAIN, _RULE_HANDLE, _RULE_EXPRESSIONS = 1, 2, 3, 4
 _NETLINK_HEADER, _HEADERS, _FAMILY_BYTES = 16, 20, 4
-_TRANSACTION_BYTES = 1 << 24
+_FIRST_BYTES, _TRANSACTION_BYTES = 1 << 20, 1 << 24
 _ECHOES_AT_MOST = 100
 """Fits into the smallest receive buffer."""
 _FEW_CHAINS = 20
@@ -111,7 +111,10 @@ class ChainWriter:
             ([nfnetlink(_DELCHAIN, 0, NFPROTO[family], _of_chain(t.name, name))] for t in tables for name in t.deleted),
         )
         try:
-            return self._send(parts)
+            with Pipeline(self._commit, self._limit, self._limit) as pipeline:
+                for part in parts:
+                    pipeline.put(part)
+                return pipeline.end()
         except KernelError:
             self._handles.clear()
             raise
@@ -122,19 +125,33 @@ class ChainWriter:
                 self._handles.verify(family, table.name)
             yield table
 
-    def _chain(self, family: int, table: str, name: str, rules: Rules, few: bool) -> list[bytes]:
-        """Create, flush and fill one chain; or, if few are written, delete only the rules that it loses."""
+    def pipeline(self) -> Pipeline:
+        """For transactions of `new_table` and `chain`, which are small at first."""
+        return Pipeline(self._commit, _FIRST_BYTES, self._limit)
+
+    def new_table(self, family: int, table: str) -> bytes:
+        """Create a table, if it is missing."""
+        return nfnetlink(_NEWTABLE, CREATE, NFPROTO[family], text(1, table))
+
+    def chain(self, family: int, table: str, name: str, rules: Rules, new: bool) -> list[bytes]:
+        """Create one chain, flush it unless it is new, and fill it."""
         self._handles.forget((family, table, name))
         owner, number = _of_rules(table, name), NFPROTO[family]
+        return [
+            nfnetlink(_NEWCHAIN, CREATE, number, _of_chain(table, name)),
+            *([] if new else [nfnetlink(_DELRULE, 0, number, owner)]),
+            *[nfnetlink(_NEWRULE, CREATE | APPEND, number, owner + encode(rule, family)) for rule in rules],
+        ]
+
+    def _chain(self, family: int, table: str, name: str, rules: Rules, few: bool) -> list[bytes]:
+        """Write one chain; or, if few are written, delete only the rules that it loses."""
         if few:
             surplus = self._surplus((family, table, name), [expressions(rule, family) for rule in rules])
             if surplus is not None:
+                self._handles.forget((family, table, name))
+                owner, number = _of_rules(table, name), NFPROTO[family]
                 return [nfnetlink(_DELRULE, 0, number, owner + attribute(_RULE_HANDLE, each)) for each in surplus]
-        return [
-            nfnetlink(_NEWCHAIN, CREATE, number, _of_chain(table, name)),
-            nfnetlink(_DELRULE, 0, number, owner),
-            *[nfnetlink(_NEWRULE, CREATE | APPEND, number, owner + encode(rule, family)) for rule in rules],
-        ]
+        return self.chain(family, table, name, rules, new=False)
 
     def _surplus(self, place: Place, bodies: list[bytes]) -> list[bytes] | None:
         """Handles of the rules whose deletion leaves a chain with these; None if deletion is not enough."""
@@ -172,23 +189,6 @@ class ChainWriter:
         table, name = (fields[kind].rstrip(b"\0").decode() for kind in (_RULE_TABLE, _RULE_CHAIN))
         place = _FAMILY_OF[request[_NETLINK_HEADER]], table, name
         self._handles.made(place, fields[_RULE_EXPRESSIONS], answer, first=not flags_of(request) & APPEND)
-
-    def _send(self, parts: Iterator[list[bytes]]) -> int:
-        """Send as few transactions as the buffer allows; the kernel processes one while the next is encoded."""
-        sent = size = 0
-        pending: list[bytes] = []
-        with ThreadPoolExecutor(1, "iptables-commit") as thread:
-            before: Future[int] | None = None
-            for part in parts:
-                more = sum(map(len, part))
-                if pending and size + more > self._limit:
-                    sent += before.result() if before else 0
-                    before = thread.submit(self._commit, pending)
-                    pending, size = [], 0
-                pending += part
-                size += more
-            sent += before.result() if before else 0
-        return sent + (self._commit(pending) if pending else 0)
 
     def _commit(self, parts: list[bytes]) -> int:
         """Apply changes even if a chain cannot be deleted because other programs' rules jump to it."""

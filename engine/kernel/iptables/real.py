@@ -15,6 +15,7 @@ import os
 import re
 import socket
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 from engine.backends.iptables.names import (
     CANARY,
@@ -28,6 +29,7 @@ from engine.backends.iptables.program import Edit, IptablesProgram, Jump, Rules,
 from engine.backends.iptables.skeleton import BUILT_IN, TABLES
 from engine.kernel.interface import Applied, Intact, KernelError
 from engine.kernel.iptables import probe, saved
+from engine.kernel.iptables.ahead import Ahead
 from engine.kernel.iptables.blob import Unchangeable
 from engine.kernel.iptables.netlink import ChainWriter
 from engine.kernel.iptables.variant import WAIT, detect, listed, tool
@@ -62,6 +64,7 @@ class IptablesKernel:
         self._writer = (
             ChainWriter(make_socket(socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER), _report_left) if nft else None
         )
+        self._ahead: dict[int, Ahead] = {}
         self._tables = None if nft else Xtables(make_socket, lock or os.environ.get("XTABLES_LOCKFILE", LOCK))
 
     def close(self) -> None:
@@ -76,6 +79,19 @@ class IptablesKernel:
         for name, value in program.sysctls:
             self._sysctl(name, value)
         return Applied(self._written(program))
+
+    def ahead(self, family: int, part: Mapping[str, Rules]) -> None:
+        """Write chains of table nat while the rest is computed, in the nft variant."""
+        if self._writer:
+            if family not in self._ahead:
+                self._ahead[family] = Ahead(self._writer, family)
+            self._ahead[family].put(part)
+
+    def abandon(self, families: Collection[int] = (4, 6)) -> None:
+        """Remove the chains written ahead of programs that are not applied."""
+        for family in families:
+            if ahead := self._ahead.pop(family, None):
+                ahead.remove()
 
     def missing(self, families: Collection[int]) -> str | None:
         """The features required by programs of these families that tools or kernel lack, or None."""
@@ -119,9 +135,9 @@ class IptablesKernel:
 
     def _by_netlink(self, program: IptablesProgram, writer: ChainWriter) -> int:
         """Write jump targets, then the jumps, then delete unreferenced chains; the tool retries a refused change."""
-        tables = [dataclasses.replace(table, chains=_in_order(table)) for table in program.tables]
         if program.full:
-            return self._whole(program, tables, writer)
+            return self._whole(program, writer)
+        tables = [dataclasses.replace(table, chains=_in_order(table)) for table in program.tables]
         try:
             return writer.write(program.family, tables)
         except (KernelError, ValueError) as error:
@@ -133,20 +149,23 @@ class IptablesKernel:
                 sent += self._restore(program.family, text)
             return sent + writer.write(program.family, gone)
 
-    def _whole(self, program: IptablesProgram, tables: list[Table], writer: ChainWriter) -> int:
-        """Write everything, whatever the current state."""
-        family, there = program.family, self._chains(program.family)
-        sent = self._restore(family, foundations(program, there))
+    def _whole(self, program: IptablesProgram, writer: ChainWriter) -> int:
+        """Write everything that was not written ahead, whatever the current state."""
+        family = program.family
+        ahead = self._ahead.pop(family, None)
+        there, written, sent = ahead.end() if ahead else (self._chains(family), {}, 0)
+        sent += self._restore(family, foundations(program, there))
         jumps = self._missing_jumps(program, writer)
         return sent + writer.write(
             family,
             [
                 dataclasses.replace(
                     table,
+                    chains=_in_order(table, written if table.name == "nat" else {}),
                     edits=tuple(Edit("-I", jump.chain, jump.rule) for jump in jumps if jump.table == table.name),
                     deleted=(*table.deleted, *saved.stale(table, there.get(table.name, ()))),
                 )
-                for table in tables
+                for table in program.tables
             ],
         )
 
@@ -276,9 +295,10 @@ def _report_left(table: str, chains: list[str]) -> None:
     )
 
 
-def _in_order(table: Table) -> Mapping[str, Rules]:
-    """The chains in order, each after those that it jumps to: fixed ones first, then from the endpoints up."""
-    return {chain: table.chains[chain] for chain in sorted(table.chains, key=_depth)}
+def _in_order(table: Table, written: Mapping[str, Rules] = MappingProxyType({})) -> Mapping[str, Rules]:
+    """The unwritten chains, each after those that it jumps to: fixed ones first, then from the endpoints up."""
+    rest = [chain for chain, rules in table.chains.items() if written.get(chain) != rules]
+    return {chain: table.chains[chain] for chain in sorted(rest, key=_depth)}
 
 
 def _depth(chain: str) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import socket
-import struct
+import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from engine.kernel.netlink.errors import ErrorKind, NetlinkError, Refusal
@@ -36,14 +36,16 @@ _ANSWER_BYTES = 1536
 _DUMPS_AT_MOST = 10
 _LAST_SEQUENCE = 0xFFFFFFFF
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
-_number = struct.Struct("=I").pack_into
 
 Heard = Callable[[bytes, bytes], None]
 """Called with a request and the body of its echo from the kernel."""
 
 
 class Connection:
-    """Requests over one AF_NETLINK socket; not thread-safe.  Raises only NetlinkError."""
+    """Requests over one AF_NETLINK socket.  Raises only NetlinkError.
+
+    Several threads may call `ask`, `dump` and `transaction`.
+    """
 
     def __init__(
         self, sock: socket.socket, send_bytes: int = _BUFFER_BYTES, answer_seconds: float = ANSWER_SECONDS
@@ -51,6 +53,7 @@ class Connection:
         self._sock = sock
         self._seconds = answer_seconds
         self._next = 1
+        self._using = threading.RLock()
         self._unfinished: Dump | None = None
         try:
             prefer(sock, CAP_ACK, EXT_ACK)  # errors without the request, with the kernel's message
@@ -72,6 +75,10 @@ class Connection:
 
     def ask(self, request: bytes) -> bytes:
         """The body of the reply to a request for one object; empty if there is only an acknowledgement."""
+        with self._using:
+            return self._asked(request)
+
+    def _asked(self, request: bytes) -> bytes:
         first = self._send([flagged(request, ACK)])
         found = b""
         while True:
@@ -89,7 +96,8 @@ class Connection:
         """The bodies of all replies; the dump is repeated if the kernel reports that it was interrupted."""
         for _ in range(_DUMPS_AT_MOST):
             dump = Dump(self, request)
-            bodies = [data[start:end] for data, found in dump for start, end in found]
+            with self._using:
+                bodies = [data[start:end] for data, found in dump for start, end in found]
             if dump.whole:
                 return bodies
         raise NetlinkError([Refusal(0, errno.EAGAIN, request, "it kept changing during the dump")])
@@ -119,8 +127,9 @@ class Connection:
         resource = socket.htons(subsystem)
         framed = [nfnetlink(_BATCH_BEGIN, 0, 0, b"", resource), *requests, nfnetlink(_BATCH_END, 0, 0, b"", resource)]
         framed[-2] = flagged(framed[-2], ACK)
-        first = self._send(framed)
-        if refused := self._refusals(first + 1, requests, heard):
+        with self._using:
+            refused = self._refusals(self._send(framed) + 1, requests, heard)
+        if refused:
             raise NetlinkError(refused)
         return sum(map(len, framed))
 
@@ -147,10 +156,11 @@ class Connection:
         first = self._next if self._next + len(requests) <= _LAST_SEQUENCE else 1
         self._next = first + len(requests)
         batch = bytearray().join(requests)
-        offset = SEQUENCE_AT
-        for sequence, request in enumerate(requests, first):
-            _number(batch, offset, sequence)
-            offset += len(request)
+        with memoryview(batch).cast("I") as words:
+            at = SEQUENCE_AT // 4
+            for sequence, request in enumerate(requests, first):
+                words[at] = sequence
+                at += len(request) // 4
         try:
             self._sock.send(batch)
         except OSError as error:
