@@ -7,7 +7,7 @@ import statistics
 import psutil
 import pytest
 
-from tests.chaos_report.conftest import chromium
+from tests.conftest import chromium
 from tests.explore.conftest import serving
 
 __all__ = ["chromium"]

@@ -38,6 +38,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Groups first, the virtual machine's before all: they wait long, and the other workers run the rest meanwhile."""
     if hasattr(config, "workeroutput"):
         items.sort(key=lambda item: (item.get_closest_marker("vm") is None, not item.get_closest_marker("xdist_group")))
+        for item in items:
+            _make_once(item)
+
+
+def _make_once(item: pytest.Item) -> None:
+    """Tests that use fixtures of their module are one group, without one of their own: workers share no fixtures."""
+    used = item._fixtureinfo.name2fixturedefs.values()
+    if not item.get_closest_marker("xdist_group") and any(each[-1].scope == "module" for each in used):
+        item.add_marker(pytest.mark.xdist_group(item.location[0]))
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
@@ -102,3 +111,18 @@ def broker(tmp_path_factory):
         pytest.skip(f"NO KAFKA TESTS: {error}")
     yield made
     made.down()
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory):
+    """Real Chromium, for the group of that name. Without it and chromedriver a reported skip, on CI a failure."""
+    from tests.chaos_report.chromium import BROWSER, DRIVER, Chromium
+
+    if not (BROWSER and DRIVER):
+        why = "chromium and chromium-driver are not installed (scripts/setup.sh installs them when root)"
+        if os.environ.get("CI"):
+            pytest.fail(f"the page's tests never skip on CI: {why}")
+        pytest.skip(f"NO BROWSER TESTS: {why}")
+    browser = Chromium(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()

@@ -55,7 +55,7 @@ class _Run(Thread):
             file = Path(folder, "reports.jsonl")
             variables = {name: os.environ[name] for name in _KEPT if name in os.environ}
             variables |= {REPORTS: str(file), "HYPOTHESIS_STORAGE_DIRECTORY": "/run/hypothesis"}
-            variables |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+            variables |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "HYPOTHESIS_NO_PLUGINS": "1"}
             try:
                 vm.run(self._command, writable=[folder], environment=variables, limit_seconds=_LIMIT_SECONDS,
                         stopped=self._stopped.is_set, stdout=output.extend, stderr=output.extend)  # fmt: skip

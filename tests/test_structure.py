@@ -20,27 +20,26 @@ from harness.modes import MODES, mode_of
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("engine", "harness", "chaos", "loadtests", "benchmarks", "tests")
 MODULES = sorted(path for folder in PACKAGES for path in (ROOT / folder).rglob("*.py"))
+PRODUCT = [path for path in MODULES if path.relative_to(ROOT).parts[0] in ("engine", "harness", "chaos", "loadtests")]
 MODULE_LINES, FUNCTION_LINES = 400, 60
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_modules_and_functions_are_short(path):
-    text = path.read_text()
-    assert text.count("\n") <= MODULE_LINES
-    tree = ast.parse(text)
-    assert not text or path.name == "__init__.py" or ast.get_docstring(tree), "a module says what its role is"
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    long = [node.name for node in functions if node.end_lineno - node.lineno > FUNCTION_LINES]
-    assert not long, f"functions of more than {FUNCTION_LINES} lines"
+def test_modules_and_functions_are_short():
+    for path in MODULES:
+        text = path.read_text()
+        assert text.count("\n") <= MODULE_LINES, path
+        tree = ast.parse(text)
+        assert not text or path.name == "__init__.py" or ast.get_docstring(tree), f"{path}: its role is not said"
+        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+        long = [node.name for node in functions if node.end_lineno - node.lineno > FUNCTION_LINES]
+        assert not long, f"{path}: functions of more than {FUNCTION_LINES} lines"
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if p.parts[-2] != "tests"], ids=lambda p: str(p.relative_to(ROOT)))
-def test_public_names_of_the_product_are_documented(path):
-    if path.relative_to(ROOT).parts[0] not in ("engine", "harness", "chaos", "loadtests"):
-        return
-    tree = ast.parse(path.read_text())
-    public = [n for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef) and not n.name.startswith("_")]
-    assert [n.name for n in public if not ast.get_docstring(n)] == []
+def test_public_names_of_the_product_are_documented():
+    for path in PRODUCT:
+        tree = ast.parse(path.read_text())
+        public = [n for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef) and not n.name.startswith("_")]
+        assert [n.name for n in public if not ast.get_docstring(n)] == [], path
 
 
 NETLINK = ROOT / "engine" / "kernel" / "netlink"
@@ -50,8 +49,7 @@ OF_THE_JUDGE = ROOT / "harness" / "judge" / "readback"
 
 def test_netlink_headers_are_packed_and_read_in_one_place():
     """Everything else asks it: sequence numbers, acknowledgements, deadlines and buffers are decided once."""
-    product = [p for p in MODULES if p.relative_to(ROOT).parts[0] in ("engine", "harness", "chaos", "loadtests")]
-    others = [p for p in product if not p.is_relative_to(NETLINK) and not p.is_relative_to(OF_THE_JUDGE)]
+    others = [p for p in PRODUCT if not p.is_relative_to(NETLINK) and not p.is_relative_to(OF_THE_JUDGE)]
     formats = {
         path.name: node.value
         for path in others
@@ -63,8 +61,7 @@ def test_netlink_headers_are_packed_and_read_in_one_place():
 
 def test_a_silenced_type_says_why():
     """`# type: ignore[code]  # reason`: the next reader must be able to check whether it still holds."""
-    product = [p for p in MODULES if p.relative_to(ROOT).parts[0] in ("engine", "harness", "chaos", "loadtests")]
-    lines = [line for path in product for line in path.read_text().splitlines() if "type: ignore" in line]
+    lines = [line for path in PRODUCT for line in path.read_text().splitlines() if "type: ignore" in line]
     assert [line for line in lines if not re.search(r"# type: ignore\[[a-z, -]+\]  # \w", line)] == []
 
 

@@ -24,13 +24,12 @@ from harness.cli.result_pages import page_of
 from harness.log.synth import SynthOptions, generate
 from tests.axe import violations
 from tests.chaos_report.chromium import CONTRAST, OVERFLOW
-from tests.chaos_report.conftest import chromium
 from tests.docs.test_schemas import check
 from tests.external.recording import CIDR, write
 from tests.external.test_external import FOREIGN
 from tests.waiting import until
 
-__all__ = ["chromium"]
+pytestmark = pytest.mark.xdist_group("chromium")
 
 COLD, STEADY = "nftables-30x3-cold-start-engine", "nftables-60x3-steady-engine"
 
@@ -144,7 +143,7 @@ def shown(finished) -> Path:
 def test_the_page(chromium, shown, width, scheme):
     chromium.show(shown, width, 900, scheme)
     assert chromium.run(OVERFLOW) == [0, []]
-    assert violations(chromium) == []
+    assert (width, scheme) not in [(400, "light"), (1400, "dark")] or violations(chromium) == [], "slow: each once"
     assert [each for each in chromium.run(CONTRAST) if each[0] < 4.5] == []
     assert chromium.console() == [] and set(chromium.requests_from(shown.as_uri())) <= {shown.as_uri(), "data:,"}
     visible = "return [...document.querySelectorAll(arguments[0])].filter(e => e.getClientRects().length).length"

@@ -13,6 +13,8 @@ pytestmark = pytest.mark.xdist_group("chromium")
 
 SIZES = {"phone": (360, 740), "desktop": (1440, 900)}
 SCHEMES = ("light", "dark")
+LOOKS = [("phone", "light"), ("desktop", "dark")]
+"""For axe-core, which is slow: schemes differ only in colours, of which CONTRAST sees all, sizes only in layout."""
 
 LAYOUT = """
 return [...document.querySelectorAll('svg')].map(s => [s.getAttribute('width'), s.getAttribute('height'),
@@ -42,7 +44,7 @@ def test_a_page_fits_is_self_contained_and_readable(chromium, pages, name, size,
     assert (overflow, elements) == (0, [])
     assert chromium.console() == []
     assert chromium.requests_from(pages[name].as_uri()) == [pages[name].as_uri()], "nothing else is asked for"
-    assert violations(chromium) == []
+    assert (size, scheme) not in LOOKS or violations(chromium) == []
     texts = chromium.run(CONTRAST)
     assert len(texts) > (40 if name != "nothing" else 5)
     assert [text for text in texts if text[0] < 4.5] == []

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import sys
 
 import pytest
 
@@ -17,12 +15,9 @@ from harness.modes import MODES, mode_of
 from harness.places.namespace import Namespace
 from harness.places.place import Place
 from harness.replay.plan import PLANNERS, PlanOptions, programs
+from tests.cli.here import harness
 
 DEMO = "recordings/demo.jsonl"
-
-
-def harness(*arguments: str, **more) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "harness", *arguments], capture_output=True, text=True, **more)
 
 
 def objects() -> list[dict]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli import here
 from tests.waiting import until
 
 DEMO = "recordings/demo.jsonl"
@@ -79,7 +80,7 @@ def test_gates_have_exit_codes_of_their_own(gate, code, message):
     ],
 )
 def test_senseless_options_are_refused_with_the_way_out(arguments, message):
-    done = harness("replay", *arguments, *MEMORY)
+    done = here.harness("replay", *arguments, *MEMORY)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -111,7 +112,7 @@ def test_the_first_line_says_that_there_was_no_kernel():
 
 
 def test_the_first_line_says_what_ran_where(kernel_namespaces):
-    first = harness("replay", DEMO).stdout.splitlines()[0]
+    first = harness("replay", DEMO, "--until", "0s").stdout.splitlines()[0]
     assert re.match(r"nftables mode, throwaway namespace, Linux \S+, nft [\d.]+, minSyncPeriod 1 s, node", first)
 
 

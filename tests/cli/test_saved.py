@@ -11,14 +11,11 @@ import pytest
 
 from chaos.judge import judge_folder
 from tests.chaos_report import runs
+from tests.cli.here import harness
 from tests.report.results import DEMO, compared, replayed, slower
 
 HARNESS = [sys.executable, "-m", "harness"]
 QUICK = ("--modes", "nftables,userspace", "--kernel", "memory")
-
-
-def harness(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*HARNESS, *map(str, arguments)], capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")

@@ -54,6 +54,8 @@ NOT_RUN = {
     "--cases harness/conformance": "sends some thousand packets for a minute: tests/cases/test_acceptance.py",
     "--services 100000": "writes 250 MB: tests/synth",
     "--nodes 5000": "writes to a folder that machines share: tests/synth",
+    "harness replay recordings/demo.jsonl --json": "as many packets as on README.md: tests/cli/test_replay.py",
+    "harness replay recordings/demo.jsonl --min": "as many packets as on README.md: tests/replay/test_determinism.py",
     "harness replay recordings/10k-svc.jsonl": "sends packets for a minute: tests/replay/test_verification.py",
     "harness replay lab.jsonl": "replays what a lab recorded: tests/lab/test_documentation.py",
     "harness bench --profile quick": "measures for minutes: tests/bench",

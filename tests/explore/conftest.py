@@ -1,4 +1,4 @@
-"""A browser, and pages that a real `harness explore` serves."""
+"""Pages that a real `harness explore` serves."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ import pytest
 
 from harness.explore.history import History, read_history
 from harness.log import open_source
-from tests.chaos_report.conftest import chromium
-
-__all__ = ["chromium"]
 
 DEMO = "recordings/demo.jsonl"
 

@@ -18,7 +18,7 @@ SETTLED = "return document.getElementById('page').ariaBusy"
 
 LOOKS = [(400, "light"), (2500, "light"), (1400, "dark")]
 
-pytestmark = pytest.mark.xdist_group("axe")
+pytestmark = pytest.mark.xdist_group("chromium")
 
 
 @pytest.mark.parametrize("tab", ["endpoints", "rules", "trace"])

@@ -15,6 +15,8 @@ from tests.chaos_report.runs import ordinary
 from .conftest import DEMO, serving
 from .test_page import AT, eventually, get, jump, opened, refused
 
+pytestmark = pytest.mark.xdist_group("chromium")
+
 LANE = "return document.querySelector('svg.drawn[aria-label^=Convergence]')?.ariaLabel"
 SLOWEST = "[...document.querySelectorAll('[aria-label=\"Slowest changes\"] tbody tr')]"
 

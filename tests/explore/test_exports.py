@@ -26,6 +26,8 @@ from tests.waiting import until
 from .conftest import DEMO, serving
 from .test_page import MOMENT, TRACE, TRACE_OPTIONS, eventually, get, opened, refused
 
+pytestmark = pytest.mark.xdist_group("chromium")
+
 __all__ = ["kubectl"]
 
 SERVICE = "service=contingency-team/users-gateway"

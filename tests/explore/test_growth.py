@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from harness.cli import main
@@ -12,6 +13,8 @@ from tests.waiting import until
 
 from .conftest import DEMO, serving
 from .test_page import AT, eventually, get, opened, press
+
+pytestmark = pytest.mark.xdist_group("chromium")
 
 LINES = Path(DEMO).read_bytes().splitlines(keepends=True)
 MOST = "return document.querySelector('input[type=range]').max"

@@ -20,6 +20,8 @@ from tests.waiting import until
 
 from .conftest import DEMO, serving
 
+pytestmark = pytest.mark.xdist_group("chromium")
+
 TRACE = "from=external:203.0.113.7&to=svc:contingency-team/users-gateway:http"
 MOMENT = "#at=150&service=contingency-team%2Fusers-gateway"
 

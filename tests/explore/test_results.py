@@ -17,6 +17,8 @@ from tests.docs.test_schemas import SCHEMAS
 from .conftest import serving
 from .test_page import eventually
 
+pytestmark = pytest.mark.xdist_group("chromium")
+
 DUMP = "tests/docs/dump.json"
 MADE_BY = {
     "replay": ["replay", DUMP, "--kernel", "memory", "--no-verify"],

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import msgspec
+import pytest
 from click.testing import CliRunner
 
 from harness.cli import main
@@ -14,6 +15,8 @@ from harness.log.events import Event
 from tests.explore.test_page import ADDRESSES, AT, STEPS, eventually, get, jump, opened, press
 
 from .conftest import serving
+
+pytestmark = pytest.mark.xdist_group("chromium")
 
 RECORDING = "recordings/10k-svc.jsonl"
 PLACE = 24_000

@@ -10,7 +10,7 @@ DEMO = ROOT / "recordings/demo.jsonl"
 
 
 def test_the_first_command_of_the_readme(user):
-    done = user.harness("replay", DEMO, "--json", "result.json")
+    done = user.harness("replay", DEMO, "--until", "60s", "--json", "result.json")
     assert done.returncode == 0, done.stderr
     assert "verified: the kernel agreed" in done.stdout
     assert json.loads((user.home / "result.json").read_text())["kernel"]["kind"] == "netns"

@@ -42,7 +42,7 @@ def mutants() -> list[Mutant]:
     """All of them, group by group."""
     found = []
     for path in sorted(DATA.glob("*.yaml")):
-        for entry in yaml.safe_load(path.read_text()):
+        for entry in yaml.load(path.read_text(), yaml.CSafeLoader):
             edits = tuple(Edit(**edit) for edit in entry.pop("edits"))
             found.append(Mutant(**entry, group=path.stem, edits=edits))
     return found

@@ -24,9 +24,7 @@ from tests.mutants.table import BEGIN, END, markdown, summary
 from tests.waiting import until as eventually
 
 ALL = mutants()
-SAMPLE = (
-    "rd-reject-drop", "sel-no-zone", "n-firewall-late", "i-hairpin", "i-np-jump", "v-mark-bit", "v-servers-stay",
-)  # fmt: skip
+SAMPLE = ("sel-no-zone", "n-firewall-late", "i-hairpin", "v-mark-bit", "v-servers-stay")
 """Of every mode; those of ipvs in memory, where only a change brings some about."""
 
 

@@ -30,12 +30,9 @@ from harness.replay.result import (
 )
 from harness.replay.session import ReplayOptions, ReplaySession
 from harness.replay.tally import ReplayTally
+from tests.cli.here import harness
 
 DEMO = "recordings/demo.jsonl"
-
-
-def harness(*arguments: str, **more) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "harness", *arguments], capture_output=True, text=True, **more)
 
 
 def of(samples) -> dict:
@@ -239,7 +236,9 @@ def test_a_replay_into_memory_is_not_verified():
 
 
 def test_falling_back_to_memory_verifies_nothing():
-    done = harness("replay", DEMO, env={**os.environ, "PATH": "/nowhere", "CI": ""})
+    command = [sys.executable, "-m", "harness", "replay", DEMO]
+    without_tools = {**os.environ, "PATH": "/nowhere", "CI": ""}
+    done = subprocess.run(command, capture_output=True, text=True, env=without_tools)
     assert done.returncode == EXIT_UNKNOWN
     assert "agreed" not in done.stdout
     assert "verified: unknown: no kernel held the rules" in done.stdout

@@ -30,8 +30,8 @@ def test_the_namespace_holds_rules_of_that_variant_alone(kernel_namespaces, vari
 
 @each_variant
 def test_the_command_names_the_variant(kernel_namespaces, variant):
-    asked = ["--mode", "iptables", "--iptables-variant", variant, "--kernel", "netns", "--until", "3s"]
-    command = [sys.executable, "-m", "harness", "replay", DEMO, *asked]
+    asked = ["--mode", "iptables", "--iptables-variant", variant, "--kernel", "netns"]
+    command = [sys.executable, "-m", "harness", "replay", DEMO, *asked, "--until", "0s", "--verify", "none"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert f"({variant})" in done.stdout.splitlines()[0]

@@ -12,9 +12,10 @@ from tests.axe import violations
 from tests.chaos_report.chromium import CONTRAST, OVERFLOW
 from tests.report.results import compared, failed, replayed, slower
 
-pytestmark = pytest.mark.xdist_group("pages")
-"""The pages are made once."""
+pytestmark = pytest.mark.xdist_group("chromium")
 
+LOOKS = [(400, "light"), (768, "dark"), (1400, "light")]
+"""For axe-core, which is slow: schemes differ only in colours, of which CONTRAST sees all, widths only in layout."""
 HOSTILE = "<script>alert('x')</script><b>bold</b>"
 
 
@@ -46,7 +47,7 @@ def test_a_page_fits_is_self_contained_and_readable(chromium, pages, name, schem
         chromium.show(pages[name], width, 900, scheme)
         assert chromium.run(OVERFLOW) == [0, []], width
         assert chromium.console() == []
-        assert violations(chromium) == []
+        assert (width, scheme) not in LOOKS or violations(chromium) == []
         texts = chromium.run(CONTRAST)
         assert len(texts) > 5
         assert [text for text in texts if text[0] < 4.5] == []

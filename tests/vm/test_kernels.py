@@ -12,6 +12,7 @@ import platform
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -22,7 +23,10 @@ from harness.places.namespace import Namespace
 
 from ..netlink.sockets import NFT, delete_chain, get_table, new_chain, new_table
 
+RECORDING = str(Path(__file__).with_name("data") / "small.jsonl")
+"""Every kind of Service, of both families."""
 SYNTH = "--services 5 --churn 10 --nodes 2 --dual-stack --rich --seed 1".split()
+"""What made it, which takes seconds when emulated."""
 AT_BOTH_ENDS = ["--check-every", "1000"]
 NEWER = "linux-image-6.12-amd64"
 MODES = {
@@ -40,19 +44,16 @@ CASES = [(mode, "readback") for mode in MODES if mode != "userspace"] + [("nftab
 pytestmark = pytest.mark.timeout(900)
 
 
-@pytest.fixture(scope="module")
-def recording(tmp_path_factory) -> str:
-    """Every kind of Service, of both families."""
-    path = str(tmp_path_factory.mktemp("recording") / "small.jsonl")
-    assert CliRunner().invoke(main, ["synth", path, *SYNTH]).exit_code == 0
-    return path
-
-
-def digest(recording: str, mode: str) -> str:
+def digest(mode: str) -> str:
     """As the engine alone makes it, whatever the kernel."""
     options = [option for option in MODES[mode] if option not in ("--iptables-variant", "nft", "legacy")]
-    command = ["replay", recording, *options, "--kernel", "memory", "--verify", "none", "--json", "-"]
+    command = ["replay", RECORDING, *options, "--kernel", "memory", "--verify", "none", "--json", "-"]
     return json.loads(CliRunner().invoke(main, command).stdout)["digest"]
+
+
+def test_the_recording_is_made_again(tmp_path):
+    assert CliRunner().invoke(main, ["synth", str(tmp_path / "r.jsonl"), *SYNTH]).exit_code == 0
+    assert (tmp_path / "r.jsonl").read_bytes() == Path(RECORDING).read_bytes()
 
 
 @pytest.mark.vm
@@ -60,17 +61,17 @@ def digest(recording: str, mode: str) -> str:
     ("mode", "verify"),
     [pytest.param(*case, marks=() if case[1] == "full" else pytest.mark.vm_quick, id="-".join(case)) for case in CASES],
 )
-def test_the_distribution_s_kernel(recording, mode, verify):
+def test_the_distribution_s_kernel(mode, verify):
     """In one process: emulated, an interpreter that starts takes as long as a replay."""
     options = [*AT_BOTH_ENDS, *MODES[mode], "--verify", verify, "--kernel", "netns", "--json", "-"]
-    done = CliRunner().invoke(main, ["replay", recording, *options])
+    done = CliRunner().invoke(main, ["replay", RECORDING, *options])
     assert done.exit_code == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["kernel"]["release"] == platform.release()
     assert result["kernel"]["machine"] in ("kvm", "tcg")
     assert result["verified"] is True
     assert (result["connections"] > 0) == (verify == "full")
-    assert result["digest"] == digest(recording, mode)
+    assert result["digest"] == digest(mode)
 
 
 @pytest.mark.vm
@@ -88,12 +89,12 @@ def test_a_transaction_is_acknowledged():
 
 
 @pytest.mark.vm(boots=True)
-def test_a_newer_one_by_the_name_of_its_package(recording, tmp_path):
+def test_a_newer_one_by_the_name_of_its_package(tmp_path):
     """Result, page, exit code and output file come out as if it had run here."""
-    out, wanted = tmp_path / "result.json", digest(recording, "nftables")
+    out, wanted = tmp_path / "result.json", digest("nftables")
     options = [*AT_BOTH_ENDS, "--kernel", f"vm:{NEWER}", "--json", str(out), "--expect-digest", "0" * 64]
     done = subprocess.run(
-        [sys.executable, "-m", "harness", "replay", recording, *options], capture_output=True, text=True
+        [sys.executable, "-m", "harness", "replay", RECORDING, *options], capture_output=True, text=True
     )
     assert done.returncode == 3, done.stderr
     assert f"gate: digest {wanted}" in done.stderr
