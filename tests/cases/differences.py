@@ -34,7 +34,7 @@ def always(outcome: Outcome) -> Callable[[Look, Outcome], Outcome]:
 def masqueraded(a: Look) -> bool:
     """Whether ipvs replaces the source, hairpin apart (CIP-04, TRAF)."""
     if a.kind == "cluster IP":
-        return a.settings.masquerade_all or (a.settings.tells_pods(a.size) and a.client != POD)
+        return a.settings.masquerade_all or (a.settings.detects_pods(a.size) and a.client != POD)
     return not a.is_local
 
 

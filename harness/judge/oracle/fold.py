@@ -307,7 +307,7 @@ class Oracle:
         spec, settings = service["spec"], self.settings
         rules = OraclePort(
             self._traits,
-            settings.tells_pods(self._size),
+            settings.detects_pods(self._size),
             settings.masquerade_all,
             cluster_set(endpoints, self._hints(service)),
             local_set(endpoints, self._node_name),

@@ -25,13 +25,13 @@ class OraclePort:
     def __init__(
         self,
         traits: Traits,
-        tells_pods: bool,
+        detects_pods: bool,
         masquerade_all: bool,
         everywhere: list[Target],
         here: list[Target],
         some: bool,
     ) -> None:
-        self._traits, self._tells_pods, self._masquerade_all = traits, tells_pods, masquerade_all
+        self._traits, self._detects_pods, self._masquerade_all = traits, detects_pods, masquerade_all
         self._everywhere, self._here, self.some = everywhere, here, some
         self.internal_local = self.external_local = False
         self.uses_cluster = True
@@ -41,7 +41,7 @@ class OraclePort:
 
     def internal(self) -> Destination:
         """The cluster IP (ITP-01, CIP-04)."""
-        others = self._masquerade_all or self._tells_pods
+        others = self._masquerade_all or self._detects_pods
         masquerade = (self._masquerade_all, others, others) if not self._traits.by_sockets else _ALWAYS
         return self._destination(self._everyone(self._set(self.internal_local)), masquerade)
 
@@ -57,7 +57,7 @@ class OraclePort:
             outside = ("drop",)
         masquerade = (False, True, False) if not self._traits.by_sockets else _ALWAYS
         # Without a rule that detects pods, they are treated as external clients (ETP-05).
-        pod = outside if self._traits.undetected_pods_are_external and not self._tells_pods else inside
+        pod = outside if self._traits.undetected_pods_are_external and not self._detects_pods else inside
         return self._destination((pod, inside, outside), masquerade, allowed)
 
     def external_address(self, allowed: Ranges | None = None) -> Destination:

@@ -105,7 +105,7 @@ class Settings:
         blocks = (block(text) for text in self.cluster_cidr.split(",") if text.strip())
         return next((b for b in blocks if len(b.network_address.packed) == size), None)
 
-    def tells_pods(self, size: int) -> bool:
+    def detects_pods(self, size: int) -> bool:
         """Whether pods' packets can be detected (DET)."""
         by_interface = self.detect_local_mode in ("BridgeInterface", "InterfaceNamePrefix") and self.pod_interface
         return bool(by_interface or self.pod_block(size))

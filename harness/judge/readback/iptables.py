@@ -329,13 +329,13 @@ class _Reading:
         if not rest:
             return True
         (match,) = rest if len(rest) == 1 else ("",)
-        if match in ("-s", "-i", "! -s", "! -i") and self._tells_pods(match[-1], options[match]):
+        if match in ("-s", "-i", "! -s", "! -i") and self._detects_pods(match[-1], options[match]):
             return (client == POD) != match.startswith("!")
         if match == "--src-type" and options[match] == "LOCAL":
             return client == NODE
         raise ValueError(f"chain {chain}: unknown match {options}")
 
-    def _tells_pods(self, kind: str, text: str) -> bool:
+    def _detects_pods(self, kind: str, text: str) -> bool:
         """Whether a match on the source or the interface is the configured detection of pods (DET)."""
         if self._context is None:
             return True

@@ -62,7 +62,7 @@ def _services(family: int, filled: frozenset[str], settings: Settings) -> list[s
         others = [""]
     elif pods:
         others = [f"! -s {pods}"]
-    elif settings.tells_pods(size):
+    elif settings.detects_pods(size):
         suffix = "+" if settings.detect_local_mode == "InterfaceNamePrefix" else ""
         others = [f"! -i {settings.pod_interface}{suffix}"]
     else:

@@ -154,7 +154,7 @@ def _dense(what: str, number: int, count: int, pools: dict[int, dict[int, Target
 
 def _marked(size: int, settings: Settings) -> Marked:
     """Whether pods, the node and others are marked for masquerade by the rule with that map (CIP-04, ETP)."""
-    others = settings.masquerade_all or settings.tells_pods(size)
+    others = settings.masquerade_all or settings.detects_pods(size)
     return {
         "services": (settings.masquerade_all, others, others),
         **dict.fromkeys(("external-services", "nodeports"), (True, True, True)),

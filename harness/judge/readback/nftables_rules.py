@@ -131,7 +131,7 @@ def _pods(family: int, ip: str, settings: Settings) -> tuple[str, str]:
     network = settings.pod_block(4 if family == 4 else 16)
     if network:
         return f"{ip} saddr {network}", f"{ip} saddr != {network}"
-    if not settings.tells_pods(4 if family == 4 else 16):
+    if not settings.detects_pods(4 if family == 4 else 16):
         return "", ""
     suffix = "*" if settings.detect_local_mode == "InterfaceNamePrefix" else ""
     interface = f'"{settings.pod_interface}{suffix}"'
