@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from harness.judge.behaviour import PROTOCOL_NAMES, Key, Target
+from harness.judge.behaviour import PROTOCOL_NAMES, Destination, Key, Target
 from harness.judge.oracle import Oracle
 from harness.judge.oracle.modes import TRAITS
 from harness.judge.oracle.scene import FamilyAddresses, Name, scene
@@ -83,7 +83,7 @@ class PacketJudge:
         self._world, self._mode, self._limits = world, mode, limits
         self._attempts = attempts or Attempts(world, ports_apart=TRAITS[mode].by_ip_vs)
         self._standing = {family: Standing(self._attempts, family, mode) for family in families}
-        self._keys: dict[int, frozenset[Key]] = {}
+        self._known: dict[int, dict[Key, Destination]] = {}
         self._owners: dict[int, dict[Name, frozenset[bytes]]] = {}
         self._placed: set[tuple[str, bytes]] = set()
         self._answering: dict[int, list[Question]] = {}
@@ -93,14 +93,14 @@ class PacketJudge:
         self._protocols = frozenset(PROTOCOL_NAMES) if has_sctp else frozenset(PROTOCOL_NAMES) - {_SCTP}
 
     def steady(self, other_than: Iterable[Name]) -> list[Question]:
-        """A few destinations that answered and do not belong to the given Services: they must always answer."""
+        """A few destinations that answered and belong to no Service given since: they must always answer."""
         names = list(other_than)
         found: dict[tuple[object, ...], Question] = {}
         for family, questions in self._answering.items():
             touched = frozenset().union(*(self._owners.get(family, {}).get(name, ()) for name in names))
+            questions[:] = [question for question in questions if question.packet.destination not in touched]
             for question in questions:
-                if question.packet.destination not in touched:
-                    found.setdefault((family, question.what, question.packet.protocol), question)
+                found.setdefault((family, question.what, question.packet.protocol), question)
         return list(found.values())[:MOST_STEADY]
 
     def everything(self, oracle: Oracle, thorough: bool, names: Iterable[Name] = (), syncs: int = 1) -> Found:
@@ -123,11 +123,11 @@ class PacketJudge:
             self._answering[family] = [q for q in questions if _steady(q, at)]
             if thorough and not found.enough:
                 self._spread(asking, questions, found)
-            first = family not in self._keys
+            first = family not in self._known
             self._follow(oracle, asking, standing, found, touched)
             if first and not found.enough:
                 standing.open(questions)
-            self._keys[family] = frozenset(asking.behaviour.destinations)
+            self._known[family] = asking.behaviour.destinations
         self._turn += 1
         return found
 
@@ -140,10 +140,11 @@ class PacketJudge:
             before, self._owners[family] = self._owners.get(family, {}), at.owners
             only = frozenset().union(*(owners.get(name, ()) for name in names for owners in (before, at.owners)))
             asking = self._asking(oracle, family, at)
-            gone = {key for key in self._keys.get(family, ()) - asking.behaviour.destinations.keys() if key[0] in only}
+            now = asking.behaviour.destinations
+            gone = [key for key in self._known.get(family, ()) if key[0] in only and key not in now]
             questions = asking.questions(self._protocols, self._limits.destinations, only=only)
             questions += asking.about_gone(key for key in gone if key[1] in self._protocols)
-            self._keys[family] = frozenset(asking.behaviour.destinations)
+            self._known[family] = now
             self._place(family, asking, questions)
             self._ask(questions, found)
             kept = [q for q in self._answering.get(family, ()) if q.packet.destination not in only]

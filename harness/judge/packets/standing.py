@@ -15,7 +15,6 @@ from harness.judge.oracle import Oracle
 from harness.judge.oracle.modes import TRAITS
 from harness.judge.oracle.packets import Fate, fate
 from harness.judge.oracle.scene import Serving, serving
-from harness.judge.packet import Packet
 from harness.judge.packets.attempts import Attempt, Attempts
 from harness.judge.packets.questions import HERE, STRANGER, Asking, Question
 from harness.judge.packets.verdicts import place
@@ -92,14 +91,16 @@ class Standing:
         """The connections to keep; differences are added to `found`."""
         kept = []
         sent = [(flow, self._attempts.follow(flow.first)) for flow in flows]
+        fates = {each.number: fate(oracle, each.packet, self._mode, asking.behaviour) for _, each in sent}
         self._attempts.watch(
-            (each for _, each in sent), lambda each: not self._must_arrive(oracle, asking, each.packet)
+            (each for _, each in sent),
+            lambda each: each.packet.protocol != TCP and fates[each.number].kind != "dnat",
         )
         now = time.monotonic()
         for flow, again in sent:
             late = now - flow.sent_at > IDLE_SECONDS[flow.question.packet.protocol]
             moved = flow.question.packet.destination in unsure
-            line = None if late else self._wrong(flow, again, oracle, asking, moved)
+            line = None if late else self._wrong(flow, again, fates[again.number], oracle, moved)
             self.followed += not late
             if line:
                 found.append(f"{flow.question}: {line}")
@@ -108,12 +109,8 @@ class Standing:
                 kept.append(flow)
         return kept
 
-    def _must_arrive(self, oracle: Oracle, asking: Asking, packet: Packet) -> bool:
-        return packet.protocol == TCP or fate(oracle, packet, self._mode, asking.behaviour).kind == "dnat"
-
-    def _wrong(self, flow: _Flow, again: Attempt, oracle: Oracle, asking: Asking, unsure: bool) -> str | None:
+    def _wrong(self, flow: _Flow, again: Attempt, now: Fate, oracle: Oracle, unsure: bool) -> str | None:
         packet = flow.question.packet
-        now = fate(oracle, packet, self._mode, asking.behaviour)
         stayed = again.kind == "dnat" and again.target == flow.target
         went = f"went to {place(again.target)}" if again.kind == "dnat" else "was cut"
         if packet.protocol == TCP:

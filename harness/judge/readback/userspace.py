@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from harness.judge.behaviour import PROTOCOL_NUMBERS, Behaviour, Destination, Outcome
@@ -16,7 +17,7 @@ from harness.judge.behaviour import PROTOCOL_NUMBERS, Behaviour, Destination, Ou
 def read_addresses(text: str) -> set[str]:
     """`ip -o address show dev lo` of one family, without loopback's own addresses."""
     found = {line.split()[3].split("/")[0] for line in text.splitlines()}
-    return {address for address in found if not ipaddress.ip_address(address).is_loopback}
+    return {address for address in found if not _address(address).is_loopback}
 
 
 def read_sockets(text: str) -> set[str]:
@@ -27,7 +28,7 @@ def read_sockets(text: str) -> set[str]:
         place, _, port = local.rpartition(":")
         address = place.strip("[]").partition("%")[0]
         if address not in ("*", ""):
-            host = str(ipaddress.ip_address(address))
+            host = str(_address(address))
             found.add(f"[{host}]:{port}/{protocol}" if ":" in host else f"{host}:{port}/{protocol}")
     return found
 
@@ -45,12 +46,12 @@ def behaviour_of(said: dict[str, Any], addresses: set[str], sockets: set[str]) -
         if host == "*":
             nodeports[protocol, port] = _destination(said, name, rule)
         else:
-            destinations[ipaddress.ip_address(host).packed, protocol, port] = _destination(said, name, rule)
+            destinations[_address(host).packed, protocol, port] = _destination(said, name, rule)
     return Behaviour(
         destinations,
         nodeports if taking else {},
-        frozenset(ipaddress.ip_address(address).packed for address in addresses),
-        frozenset(ipaddress.ip_address(address).packed for address in taking) if nodeports else frozenset(),
+        frozenset(_address(address).packed for address in addresses),
+        frozenset(_address(address).packed for address in taking) if nodeports else frozenset(),
     )
 
 
@@ -71,6 +72,11 @@ def _judge_sockets(said: dict[str, Any], taking: Sequence[str], addresses: set[s
 def _socket(host: str, name: str) -> str:
     tail = name[name.rindex(":") :]
     return f"[{host}]{tail}" if ":" in host else f"{host}{tail}"
+
+
+@cache
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    return ipaddress.ip_address(text)
 
 
 def _split(name: str) -> tuple[str, int, int]:
@@ -96,9 +102,10 @@ def _outcome(said: dict[str, Any], name: str | None, refused: Outcome) -> Outcom
     if not name:
         return refused
     targets = said["sets"][name]["targets"]
-    return ("dnat", frozenset(_target(text) for text in targets))
+    return ("dnat", frozenset(map(_target, targets)))
 
 
+@cache
 def _target(text: str) -> tuple[bytes, int]:
     host, _, port = text.rpartition(":")
-    return ipaddress.ip_address(host.strip("[]")).packed, int(port)
+    return _address(host.strip("[]")).packed, int(port)
