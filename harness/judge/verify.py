@@ -19,6 +19,14 @@ class Judging(Protocol):
 
 
 @runtime_checkable
+class ReadingAhead(Judging, Protocol):
+    """A view whose tool takes long to list the rules, while this process can do other work."""
+
+    def read_ahead(self, families: Iterable[int]) -> None:
+        """Start to list what `judged` compares next; no rule changes until then."""
+
+
+@runtime_checkable
 class Following(Judging, Protocol):
     """A view that also tracks changes since the last comparison."""
 

@@ -14,7 +14,7 @@ from engine.proxier import Proxier
 from harness.judge.oracle import Oracle, Settings
 from harness.judge.packets.judge import EMULATED, ENOUGH, FULL, PacketJudge
 from harness.judge.packets.questions import Question
-from harness.judge.verify import Following
+from harness.judge.verify import Following, ReadingAhead
 from harness.log.events import Event
 from harness.places.place import Place
 from harness.replay.kernels import ReplayTarget
@@ -27,6 +27,8 @@ WAYS = {"full": ("readback", "packets"), "readback": ("readback",), "packets": (
 SPARSE, AT_FIRST_SECONDS, A_BATCH_SECONDS, AT_LEAST_SECONDS, OF_MANY_SECONDS = 500, 1.0, 0.05, 10.0, 3.0
 """Maximum number of batches between checks; then the time always available to each way of checking, however short the
 replay: at the start, per batch, in total, and in total with MANY.  So a small recording is checked throughout."""
+SHARES, SHARES_OF_MANY = {"readback": 1 / 2, "packets": 1 / 2}, {"readback": 1 / 16, "packets": 1 / 8}
+"""Time of each way of checking as a part of the replay's, in addition."""
 MANY = 5_000
 """Number of service ports from which checks get less time; otherwise they would take longer than the replay itself."""
 
@@ -78,7 +80,7 @@ class Checks:
         self._planned |= names
         if self._packet_judge is None or len(self._tally.differences) >= ENOUGH:
             return []
-        return self._packet_judge.steady(self._touched)
+        return self._packet_judge.steady(names)
 
     def check(self, when: str, moment: CheckTime) -> None:
         """Compare kernel and oracle now; between the first and the last sync, only in the ways that are due."""
@@ -87,6 +89,8 @@ class Checks:
         if not ways:
             return
         begun = time.perf_counter()
+        if "readback" in ways and isinstance(self._target.view, ReadingAhead):
+            self._target.view.read_ahead(self._proxier.dataplanes)
         for event in self._unseen:
             self._told.observe(event)
         self._unseen.clear()
@@ -94,9 +98,9 @@ class Checks:
             self._told.forget()
         self._judged += sum(len(dataplane.plans) for dataplane in self._proxier.dataplanes.values())
         found: list[str] = []
-        for way, look in (("readback", partial(self._read_back, moment)), ("packets", partial(self._packets, moment))):
+        for way, look in (("packets", partial(self._packets, moment)), ("readback", partial(self._read_back, moment))):
             if way in ways:
-                found += look()
+                found = look() + found
                 took = time.perf_counter() - begun
                 self._spent[way] += took if moment == CheckTime.BETWEEN else 0.0
                 self._checking += took
@@ -155,9 +159,9 @@ class Checks:
             return set(self.ways)
         replaying = time.perf_counter() - self._started - self._checking
         many = sum(len(dataplane.plans) for dataplane in self._proxier.dataplanes.values()) >= MANY
-        share, most = (8, OF_MANY_SECONDS) if many else (2, AT_LEAST_SECONDS)
-        given = replaying / share + min(AT_FIRST_SECONDS + self._batches * A_BATCH_SECONDS, most)
-        return {way for way in self.ways if self._spent[way] < given}
+        shares, most = (SHARES_OF_MANY, OF_MANY_SECONDS) if many else (SHARES, AT_LEAST_SECONDS)
+        always = min(AT_FIRST_SECONDS + self._batches * A_BATCH_SECONDS, most)
+        return {way for way in self.ways if self._spent[way] < replaying * shares[way] + always}
 
     def _settings(self) -> Settings:
         """The configuration as the oracle's settings."""

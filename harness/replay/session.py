@@ -17,6 +17,7 @@ from engine.config import NEWEST, ProxyConfig
 from engine.manifest import ManifestError
 from engine.model import Network
 from engine.proxier import Proxier, Sync
+from harness.garbage import uncollected
 from harness.judge.packets.lookout import Lookout, WatchReport
 from harness.judge.packets.questions import Question
 from harness.log import open_source
@@ -306,7 +307,8 @@ class ReplaySession:
     def _check(self, when: str, moment: CheckTime) -> None:
         if moment != CheckTime.BETWEEN:
             self._progress(f"checking the kernel after {when}", 0)
-        self._checks.check(when, moment)
+        with uncollected():
+            self._checks.check(when, moment)
 
     def _finish(self, sha256: str) -> ReplayResult:
         self._check("the last sync", CheckTime.LAST)
@@ -332,14 +334,11 @@ def _kept() -> Iterator[None]:
 
     They are long-lived, and scanning them repeatedly would take a quarter of the time.
     """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        if enabled:
-            gc.enable()
+    with uncollected():
+        try:
+            yield
+        finally:
+            gc.freeze()
 
 
 def kind_of(event: Event) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from harness.garbage import uncollected
 from harness.judge.oracle import Oracle, Settings
 from harness.judge.oracle.differences import Difference, differences
 from harness.log import Recording, open_source
@@ -18,6 +19,7 @@ from harness.replay.compare.upgrade import upgrade
 FAMILIES = (4, 6)
 
 
+@uncollected()
 def mode_differences(
     source: str,
     modes: Sequence[str],
@@ -40,6 +42,7 @@ def mode_differences(
     return differences(views, bool(cluster.get("serviceCIDRs")))
 
 
+@uncollected()
 def upgrades(
     source: str,
     modes: Sequence[str],
