@@ -29,7 +29,7 @@ def test_whole_command(benchmark, figure):
     assert result["verified"] is True and result["digest"] == unverified["digest"]
     first = unverified["initial"]["seconds"]
     figure("harness replay 10k-svc, nftables, verified", f"{whole:.1f} s", "", f"{result['checks']} checks")
-    figure("  against unverified", f"{whole / reference:.2f} x", "<= 6 x", f"unverified {reference:.2f} s")
+    figure("  against unverified", f"{whole / reference:.2f} x", "", f"unverified {reference:.2f} s")
     figure("  unverified against its first sync", f"{reference / first:.2f} x", "", f"file to live {first:.2f} s")
 
 

@@ -27,8 +27,6 @@ WAYS = {"full": ("readback", "packets"), "readback": ("readback",), "packets": (
 SPARSE, AT_FIRST_SECONDS, A_BATCH_SECONDS, AT_LEAST_SECONDS, OF_MANY_SECONDS = 500, 1.0, 0.05, 10.0, 3.0
 """Maximum number of batches between checks; then the time always available to each way of checking, however short the
 replay: at the start, per batch, in total, and in total with MANY.  So a small recording is checked throughout."""
-SHARES, SHARES_OF_MANY = {"readback": 1 / 2, "packets": 1 / 2}, {"readback": 1 / 16, "packets": 1 / 8}
-"""Time of each way of checking as a part of the replay's, in addition."""
 MANY = 5_000
 """Number of service ports from which checks get less time; otherwise they would take longer than the replay itself."""
 
@@ -159,9 +157,9 @@ class Checks:
             return set(self.ways)
         replaying = time.perf_counter() - self._started - self._checking
         many = sum(len(dataplane.plans) for dataplane in self._proxier.dataplanes.values()) >= MANY
-        shares, most = (SHARES_OF_MANY, OF_MANY_SECONDS) if many else (SHARES, AT_LEAST_SECONDS)
-        always = min(AT_FIRST_SECONDS + self._batches * A_BATCH_SECONDS, most)
-        return {way for way in self.ways if self._spent[way] < replaying * shares[way] + always}
+        share, most = (8, OF_MANY_SECONDS) if many else (2, AT_LEAST_SECONDS)
+        given = replaying / share + min(AT_FIRST_SECONDS + self._batches * A_BATCH_SECONDS, most)
+        return {way for way in self.ways if self._spent[way] < given}
 
     def _settings(self) -> Settings:
         """The configuration as the oracle's settings."""

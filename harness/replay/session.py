@@ -307,11 +307,11 @@ class ReplaySession:
     def _check(self, when: str, moment: CheckTime) -> None:
         if moment != CheckTime.BETWEEN:
             self._progress(f"checking the kernel after {when}", 0)
-        with uncollected():
-            self._checks.check(when, moment)
+        self._checks.check(when, moment)
 
     def _finish(self, sha256: str) -> ReplayResult:
-        self._check("the last sync", CheckTime.LAST)
+        with uncollected():
+            self._check("the last sync", CheckTime.LAST)
         options, node = self._options, self._proxier.state.node_name
         self._nodes.note_deleted(node)
         return self._tally.result(
