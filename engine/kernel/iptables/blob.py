@@ -260,16 +260,17 @@ class Blob:
         """Update the jumps in changed chains, and those to `lowest` and later chains, which have moved."""
         chains, opening = self._chains, self._opening_bytes
         starts = dict(zip(chains.names, chains.starts, strict=False))
+        late = [at for at, (reach, _) in enumerate(chains.jumps) if reach >= lowest]
+        near = [self._place(name)[0] for name in changed if lowest and name in starts]
         with memoryview(self.data)[self._room :].cast("i") as words:
-            for (reach, jumps), (name, start) in zip(chains.jumps, starts.items(), strict=True):
-                if reach < lowest and name not in changed:
-                    continue
+            for number in (*late, *near):
+                start = chains.starts[number]
                 try:
-                    for at, target in jumps:
+                    for at, target in chains.jumps[number][1]:
                         to = starts[target] + opening if target else start + at + VERDICT_FROM_END
                         words[start + at >> 2] = to
                 except KeyError as error:
-                    why = f"a rule of {name} jumps to {error}, which is absent or to be deleted"
+                    why = f"a rule of {chains.names[number]} jumps to {error}, which is absent or to be deleted"
                     raise Unchangeable(why) from None
 
     def _read(self, built_in: Mapping[int, str]) -> _Chains:
