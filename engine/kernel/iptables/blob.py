@@ -85,6 +85,8 @@ _Content = _Draft | Rules | None
 """An edited chain, one that is written whole, or a deleted one."""
 Jumps = tuple[tuple[int, str], ...]
 """The positions of verdicts in a chain, and the chains they jump to."""
+_Row = tuple[str, int, int, Jumps]
+"""A chain's name, bytes, entries and jumps."""
 _Led = tuple[str, Jumps]
 """A chain's jumps, after the last of their targets by name."""
 
@@ -104,7 +106,26 @@ class _Chains:
         self.entries.append(entries)
         self.jumps.append(_led(jumps))
 
-    def copy(self, other: _Chains, start: int, end: int) -> None:
+    def replaced(self, parts: Sequence[tuple[int, int, _Row | None]]) -> _Chains:
+        """With each part replaced by one chain, or none; in place if there are few parts, which are in order."""
+        if len(parts) <= _IN_PLACE:
+            for start, end, row in reversed(parts):
+                self.names[start:end], self.sizes[start:end] = ([row[0]], [row[1]]) if row else ((), ())
+                self.entries[start:end], self.jumps[start:end] = ([row[2]], [_led(row[3])]) if row else ((), ())
+            found = self
+        else:
+            found, done = _Chains(), 0
+            for start, end, row in parts:
+                if done < start:
+                    found._copy(self, done, start)
+                if row:
+                    found.add(*row)
+                done = end
+            found._copy(self, done, len(self.names))
+        found.number()
+        return found
+
+    def _copy(self, other: _Chains, start: int, end: int) -> None:
         self.names += other.names[start:end]
         self.sizes += other.sizes[start:end]
         self.entries += other.entries[start:end]
@@ -203,25 +224,23 @@ class Blob:
     def _perform(self, changes: Mapping[str, _Content]) -> Kept:
         """Insert and remove chains; returns the origin of the entries."""
         places = sorted((*self._place(name), name) for name in changes)  # a new chain comes before that with its index
-        old, new = self._chains, _Chains()
+        starts, firsts = self._chains.starts, self._chains.firsts
+        parts: list[tuple[int, int, _Row | None]] = []
         splices: list[_Splice] = []
-        done = 0
         for at, there, name in places:
-            if done < at:
-                new.copy(old, done, at)
-            done = at + there
+            end = at + there
             pieces: list[bytes] = []
+            row = None
             if (content := changes[name]) is not None:
                 pieces, jumps = self._pieces(name, content, at if there else None)
-                new.add(name, sum(map(len, pieces)), len(pieces), jumps)
+                row = name, sum(map(len, pieces)), len(pieces), jumps
             elif not there:
                 raise Unchangeable(f"no chain {name} to delete")
-            splices.append((self._room + old.starts[at], self._room + old.starts[done], pieces))
-        new.copy(old, done, len(old.names))
-        new.number()
-        self.data, self._chains = _joined(self.data, splices), new
+            parts.append((at, end, row))
+            splices.append((self._room + starts[at], self._room + starts[end], pieces))
+        self.data, self._chains = _joined(self.data, splices), self._chains.replaced(parts)
         self._link("" if changes.keys() & set(self._built_in) else places[0][2], changes)
-        return self._kept(old, places, changes)
+        return self._kept(firsts, places, changes)
 
     def _pieces(self, name: str, content: _Draft | Rules, at: int | None) -> tuple[list[bytes], Jumps]:
         """The entries of a chain, which may have an old one's index."""
@@ -241,20 +260,20 @@ class Blob:
         end = self._room + self._chains.starts[at + 1]
         return bytes(self.data[end - self._head - STANDARD_BYTES : end])
 
-    def _kept(self, old: _Chains, places: list[tuple[int, bool, str]], changes: Mapping[str, _Content]) -> Kept:
-        """Only found when it is needed.  Chains that are rewritten count from zero."""
+    def _kept(self, firsts: list[int], places: list[tuple[int, bool, str]], changes: Mapping[str, _Content]) -> Kept:
+        """Only found when it is needed, by the former indices.  Chains that are rewritten count from zero."""
         done = 0
         for at, there, name in places:
-            first, content = old.firsts[at], changes[name]
+            first, content = firsts[at], changes[name]
             yield done, first - done
-            done = first + old.entries[at] if there else first
+            done = firsts[at + there]
             if isinstance(content, _Draft):
                 yield first, self._opening(name)
                 yield from ((NEW if each == NEW else first + each, 1) for each in content.was)
                 yield done - 1, 1
             elif content is not None:
                 yield NEW, self._opening(name) + len(content) + 1
-        yield done, old.firsts[-1] - done
+        yield done, firsts[-1] - done
 
     def _link(self, lowest: str, changed: Collection[str]) -> None:
         """Update the jumps in changed chains, and those to `lowest` and later chains, which have moved."""
