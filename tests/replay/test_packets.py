@@ -139,6 +139,13 @@ def test_a_packet_that_cannot_be_sent_is_a_difference(tmp_path):
     assert any(AWAY[0] in line or "could not be sent (E" in line for line in result.differences), result.differences
 
 
+@pytest.fixture
+def many_flows(monkeypatch):
+    """So many UDP flows to each destination that every endpoint has one."""
+    monkeypatch.setitem(standing.COPIES, standing.UDP, 24)
+
+
+@pytest.mark.usefixtures("many_flows")
 @pytest.mark.parametrize("mode", MODES)
 def test_stale_flows_that_stay_are_detected(tmp_path, mode, monkeypatch):
     monkeypatch.setattr(ConntrackTable, "remove", lambda *_: 0)
@@ -162,6 +169,7 @@ def draining(name: str, addresses: list[str]) -> dict:
     return made
 
 
+@pytest.mark.usefixtures("many_flows")
 @pytest.mark.parametrize("mode", MODES)
 def test_removed_flows_to_draining_endpoints_are_detected(tmp_path, mode, monkeypatch):
     path = recording(tmp_path / "r.jsonl", (10.0, "MODIFIED", draining("dns", HERE + AWAY)))
