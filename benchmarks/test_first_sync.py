@@ -7,11 +7,9 @@ netlink batch into an equal, empty table.
 
 from __future__ import annotations
 
-import gc
 import socket
 import struct
 import time
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import pytest
@@ -21,6 +19,7 @@ from engine.config import ProxyConfig
 from engine.kernel.interface import Applied
 from engine.kernel.nftables import NftablesKernel, NftablesMemory
 from engine.proxier import Proxier
+from harness.garbage import uncollected
 from harness.log import open_source
 from harness.places.namespace import Namespace
 
@@ -82,20 +81,10 @@ class _Keeping:
         return Applied(0)
 
 
-@contextmanager
-def _without_collection():
-    """Run like a first sync, whose objects stay in memory."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
 def _parts(path) -> _Parts:
     """Read the recording, then compute its programs, then apply them."""
     keeping = _Keeping()
-    with _without_collection(), Namespace() as namespace, namespace.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12) as s:
+    with uncollected(), Namespace() as namespace, namespace.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12) as s:
         kernel = NftablesKernel(s, namespace.run)
         times = [time.perf_counter()]
         with open_source(path) as recording:

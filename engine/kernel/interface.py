@@ -54,7 +54,7 @@ class TakesParts(Protocol):
     """A kernel that accepts parts ahead of a full program, without any effect until it is complete."""
 
     def ahead(self, family: int, part: Any) -> None:
-        """Send a part of the family's next program; never waits or fails."""
+        """Send a part of the family's next program; it may wait for an earlier part, but never fails."""
 
     def abandon(self, families: Collection[int]) -> None:
         """Remove the parts sent ahead of programs that are not applied."""

@@ -17,7 +17,7 @@ from harness.fleet.share import share_of
 from harness.fleet.stage import NS, FleetSettings, staged
 from harness.fleet.tape import Tape
 from harness.fleet.view import NO_SYNC, view
-from harness.fleet.work import unswept
+from harness.garbage import uncollected
 from harness.replay.kernels import open_kernel
 
 
@@ -44,7 +44,7 @@ def swept(
 
 def _point(tape: Tape, settings: FleetSettings, node: str, kernel: str, period: int) -> SweepPoint:
     stage = staged(tape, Scenario("", period), settings)
-    with unswept(), open_kernel(kernel, settings.mode) as target:
+    with uncollected(), open_kernel(kernel, settings.mode) as target:
         seen = view(stage, node, cpu_seconds, target.kernel)
     ran = [n for n, operations in enumerate(seen.operations) if n and operations != NO_SYNC]
     seconds = [seen.seconds[n] for n in ran]

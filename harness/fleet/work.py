@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from harness.fleet.cost import Cost, fitted
@@ -16,6 +14,7 @@ from harness.fleet.stage import FleetSettings, PreparedScenario, staged
 from harness.fleet.tape import Tape
 from harness.fleet.view import NO_SYNC, FleetView, view
 from harness.fleet.zone_view import zone_view
+from harness.garbage import uncollected
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class ScenarioStage:
 
 def measured(tape: Tape, scenario: Scenario, settings: FleetSettings) -> Cost:
     """The cost of a sync, on the view of the first node."""
-    with unswept():
+    with uncollected():
         first = view(staged(tape, scenario, settings), next(iter(tape.nodes)), time.process_time)
     ran = [n for n, operations in enumerate(first.operations) if n and operations != NO_SYNC]
     return fitted([first.operations[n] for n in ran], [first.seconds[n] for n in ran])
@@ -36,14 +35,14 @@ def measured(tape: Tape, scenario: Scenario, settings: FleetSettings) -> Cost:
 
 def prepared(tape: Tape, scenario: Scenario, settings: FleetSettings) -> ScenarioStage:
     """The parts of a scenario that are computed once."""
-    with unswept():
+    with uncollected():
         stage = staged(tape, scenario, settings)
         return ScenarioStage(stage, sharing(stage))
 
 
 def share(ready: ScenarioStage, cost: Cost, nodes: Sequence[str]) -> Share:
     """The figures of these nodes' views."""
-    with unswept():
+    with uncollected():
         return share_of(replace(ready.stage, cost=cost), (view_of(ready, node) for node in nodes))
 
 
@@ -54,15 +53,3 @@ def view_of(ready: ScenarioStage, node: str) -> FleetView:
     if shared is None or node in ready.stage.tape.leaving:
         return view(ready.stage, node)
     return zone_view(ready.stage, shared, node)
-
-
-@contextmanager
-def unswept() -> Iterator[None]:
-    """Keep the garbage collector from scanning the recording repeatedly; views are freed by reference counting."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()

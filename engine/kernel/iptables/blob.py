@@ -267,12 +267,13 @@ class Blob:
             first, content = firsts[at], changes[name]
             yield done, first - done
             done = firsts[at + there]
-            if isinstance(content, _Draft):
+            rules = content.rules if isinstance(content, _Draft) else content
+            if isinstance(content, _Draft) and there:
                 yield first, self._opening(name)
                 yield from ((NEW if each == NEW else first + each, 1) for each in content.was)
                 yield done - 1, 1
-            elif content is not None:
-                yield NEW, self._opening(name) + len(content) + 1
+            elif rules is not None:
+                yield NEW, self._opening(name) + len(rules) + 1
         yield done, firsts[-1] - done
 
     def _link(self, lowest: str, changed: Collection[str]) -> None:
