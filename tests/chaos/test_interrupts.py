@@ -6,10 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from harness.lab.control import LabClient
 from harness.log import open_source
 from harness.log.state import State, folded
 from tests.lab.conftest import marked
@@ -18,8 +21,13 @@ from tests.waiting import until as eventually
 pytestmark = [pytest.mark.usefixtures("kernel_namespaces"), pytest.mark.xdist_group("gate")]
 
 
-def run_until(tmp_path: Path, line: str, number: signal.Signals) -> tuple[int, str]:
-    """`harness chaos run` of one fault, sent the signal once it has printed the line; exit code and all output."""
+def run_until(
+    tmp_path: Path, line: str, number: signal.Signals, ready: Callable[[], bool] = lambda: True
+) -> tuple[int, str]:
+    """`harness chaos run` of one fault, sent the signal once it has printed the line and is ready.
+
+    Returns exit code and all output.
+    """
     source = Path("chaos/experiments/pod-kill.yaml").read_text()
     assert "nodes: 3, pods: 12" in source
     assert "arrivals_per_second: 200" in source
@@ -34,6 +42,7 @@ def run_until(tmp_path: Path, line: str, number: signal.Signals) -> tuple[int, s
     for said in process.stdout:
         printed += said
         if line in said:
+            eventually(ready)
             process.send_signal(number)
             break
     printed += process.communicate(timeout=90)[0]
@@ -42,13 +51,18 @@ def run_until(tmp_path: Path, line: str, number: signal.Signals) -> tuple[int, s
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_fault_that_is_interrupted_is_healed_and_the_run_judged_unknown(tmp_path, number, code):
-    got, printed = run_until(tmp_path, "1. pod-kill", number)
+    lab = tmp_path / "run" / "lab"
+
+    def injected() -> bool:
+        return any(not pod.running for pod in LabClient(lab).status().pods)
+
+    got, printed = run_until(tmp_path, "1. pod-kill", number, injected)
     assert got == code, printed
     assert "verdict: UNKNOWN" in printed
     assert "interrupted" in printed
     with open_source(tmp_path / "run" / "events.jsonl") as recording:
         faults = [event.object for event in folded(recording, State()) if event.type == "FAULT"]
-    assert b'"heal"' in bytes(faults[-1])
+    assert [msgspec.json.decode(fault)["phase"] for fault in faults] == ["plan", "inject", "heal"], printed
     eventually(lambda: not marked(tmp_path))
 
 

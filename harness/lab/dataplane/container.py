@@ -31,7 +31,7 @@ class Container(Owner):
         drain: float,
         changed: Callable[[Container], None],
     ) -> None:
-        self.name = manifest["metadata"]["name"]
+        super().__init__(manifest["metadata"]["name"])
         self.address = address
         self.node = node.name
         self.restarts = 0
@@ -65,12 +65,11 @@ class Container(Owner):
 
     async def start(self) -> None:
         """Start or restart the process."""
-        if self.running:
-            return
         ports = map(str, (HTTP_PORT, TCP_PORT, UDP_PORT))
         words = [sys.executable, "-I", "-S", str(APPLICATION), self.name, self._node.name, str(self._folder)]
         command = network.inside(self.name, [*words, str(self._drain), *ports])
-        await self._spawn(command, self._folder / "log")
+        if not await self._start(command, self._folder / "log"):
+            return
         if self.seen_ended:
             self.restarts += 1
         self.seen_ended = False
@@ -91,12 +90,6 @@ class Container(Owner):
         partial.write_text(word)
         partial.rename(self._folder / "health")
         self.health = word
-
-    def send(self, number: signal.Signals) -> None:
-        """Send the process a signal; ProcessLookupError when it has ended."""
-        if self._living is None:
-            raise ProcessLookupError(f"{self.name} has no running process")
-        self._living.send_signal(number)
 
     async def end(self, grace_seconds: float) -> None:
         """SIGTERM, wait, SIGKILL; the probe continues until the end, as with a kubelet."""

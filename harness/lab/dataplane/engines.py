@@ -51,6 +51,7 @@ class Engine(Owner):
     """The node's proxy process: started, signalled and restarted only on request; it has no supervisor."""
 
     def __init__(self, node: LabNode, options: LabOptions, folder: Path, kubeconfig: Path) -> None:
+        super().__init__(f"the engine of {node.name}")
         self.node = node
         self._folder, self._synced = folder, 0
         folder.mkdir(parents=True, exist_ok=True)
@@ -68,21 +69,13 @@ class Engine(Owner):
 
     async def start(self) -> None:
         """Start the process unless it is running."""
-        if self.running:
-            return
         command = network.inside(self.node.name, self._words)
-        await self._spawn(command, self._folder / "log")
-
-    def send(self, number: signal.Signals) -> None:
-        """Send the process a signal; ProcessLookupError when it has ended."""
-        if self._living is None:
-            raise ProcessLookupError(f"the engine of {self.node.name} does not run")
-        self._living.send_signal(number)
+        await self._start(command, self._folder / "log")
 
     def terminate(self) -> None:
         """Send SIGTERM if it is running."""
-        if self._living:
-            self._living.terminate()
+        if self.running:
+            self.send(signal.SIGTERM)
 
     async def healthy(self) -> bool:
         """Whether /healthz returns 200 within a second, queried from the router; optional for external proxies."""

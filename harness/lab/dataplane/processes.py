@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
 PREFERENCE = -10
+ENDING_SECONDS = 30.0
+"""Time limit for the end of a process that was killed or asked to terminate."""
 
 
 def cpu_seconds(pid: int) -> float:
@@ -50,9 +53,13 @@ def _stat(pid: int) -> list[str]:
 
 
 class Owner:
-    """Owns at most one process at a time, whose output is appended to a log."""
+    """Owns at most one process at a time, whose output is appended to a log; `name` is used in errors."""
 
-    process: asyncio.subprocess.Process | None = None
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.process: asyncio.subprocess.Process | None = None
+        self._ending: asyncio.subprocess.Process | None = None
+        self._starting = asyncio.Lock()
 
     @property
     def running(self) -> bool:
@@ -75,12 +82,37 @@ class Owner:
         """Whether its process was stopped by a signal."""
         return self._living is not None and is_stopped(self._living.pid)
 
+    def send(self, number: signal.Signals) -> None:
+        """Send its process a signal; ProcessLookupError when it has ended."""
+        if self._living is None:
+            raise ProcessLookupError(f"{self.name} has no running process")
+        self._living.send_signal(number)
+        if number in (signal.SIGKILL, signal.SIGTERM):
+            self._ending = self._living
+
     @property
     def _living(self) -> asyncio.subprocess.Process | None:
         return self.process if self.process and self.process.returncode is None else None
 
-    async def _spawn(self, command: Sequence[str], log: Path) -> None:
-        with log.open("ab") as file:
-            self.process = await asyncio.create_subprocess_exec(
-                *command, stdin=asyncio.subprocess.DEVNULL, stdout=file, stderr=file
-            )
+    async def _start(self, command: Sequence[str], log: Path) -> bool:
+        """Start the process unless it is running; returns whether it was started.
+
+        One that was killed or asked to terminate is not running any more: its end is waited for, TimeoutError if it
+        does not end.
+        """
+        async with self._starting:
+            if self._ending and self._ending is self._living:
+                await self._end_of(self._ending)
+            if self.running:
+                return False
+            with log.open("ab") as file:
+                self.process = await asyncio.create_subprocess_exec(
+                    *command, stdin=asyncio.subprocess.DEVNULL, stdout=file, stderr=file
+                )
+            return True
+
+    async def _end_of(self, process: asyncio.subprocess.Process) -> None:
+        try:
+            await asyncio.wait_for(process.wait(), ENDING_SECONDS)
+        except TimeoutError:
+            raise TimeoutError(f"{self.name} did not end within {ENDING_SECONDS:g} s of its signal") from None
