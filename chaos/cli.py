@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from harness.cli.endings import Ending
 from harness.cli.output import output_format, write_json
 from harness.cli.progress import Progress
 from harness.cli.vm import KernelChoice, run_in_vm_if_needed
+from harness.exit_codes import EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED
 from harness.extras import missing
 from harness.kube.proxy import command
 from harness.lab.control import LabError
@@ -30,8 +30,10 @@ if TYPE_CHECKING:  # imported late, so that help is quick
     from chaos.session import ChaosSession
     from chaos.targets.kube.settings import KubeOptions
 
-EXIT_FALSE, EXIT_USAGE, EXIT_UNKNOWN, EXIT_SIGNAL = 1, 2, 3, 128
-CODES = {True: 0, False: EXIT_FALSE, None: EXIT_UNKNOWN}
+CODES = {True: 0, False: 1, None: 3}
+"""Exit codes of verdicts."""
+SIGNALLED = 128
+"""The exit code after a signal is this much more than the signal's number."""
 
 
 def _experiments(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -95,7 +97,7 @@ def validate(files: tuple[str, ...]) -> None:
             click.echo(f"{name}: {plural(len(experiment.faults), 'fault')}")
         except ValueError as error:
             click.echo(f"error: {error}", err=True)
-            bad = EXIT_USAGE
+            bad = EXIT_INPUT
     sys.exit(bad)
 
 
@@ -208,14 +210,14 @@ def run(
         with signals_seen() as signals, Progress("running the experiment", detail=live.line):
             verdict = run_experiment(experiment, how)
     except KeyboardInterrupt:
-        sys.exit(EXIT_SIGNAL + signal.SIGINT)
+        sys.exit(EXIT_INTERRUPTED)
     if options and not signals and not (folder / "run.json").exists():
-        sys.exit(EXIT_USAGE)  # the reason has been printed
+        sys.exit(EXIT_INPUT)  # the reason has been printed
     click.echo(verdict.summary())
     click.echo(f"{time.monotonic() - began:.0f} s; report: {os.path.relpath(folder / 'report.html')}")
     if signals:
         click.echo("interrupted; all faults are healed and everything is stopped", err=True)
-        sys.exit(EXIT_SIGNAL + signals[0])
+        sys.exit(SIGNALLED + signals[0])
     sys.exit(CODES[verdict.value])
 
 
@@ -267,7 +269,7 @@ def report(folder: Path) -> None:
     from chaos.verdict.journal import JOURNAL
 
     if not any((folder / name).exists() for name in (RUN, JOURNAL)):
-        raise Ending(f"{folder}: not the folder of a run: it contains neither {RUN} nor {JOURNAL}", EXIT_USAGE)
+        raise Ending(f"{folder}: not the folder of a run: it contains neither {RUN} nor {JOURNAL}", EXIT_INPUT)
     verdict = judge_folder(folder)
     click.echo(verdict.summary())
     click.echo(f"report: {os.path.relpath(folder / 'report.html')}")
@@ -295,7 +297,7 @@ def heal(folder: Path, **options: Any) -> None:
         failed = heal_folder(folder, options)
     for line in failed:
         click.echo(line, err=True)
-    sys.exit(EXIT_FALSE if failed else 0)
+    sys.exit(EXIT_FAILED if failed else 0)
 
 
 @contextmanager
@@ -304,7 +306,7 @@ def refusals() -> Iterator[None]:
     try:
         yield
     except (ValueError, LabError) as error:
-        raise Ending(str(error), EXIT_USAGE) from None
+        raise Ending(str(error), EXIT_INPUT) from None
 
 
 def _dry_run(file: str, seed: int | None, options: KubeOptions) -> NoReturn:
@@ -312,7 +314,7 @@ def _dry_run(file: str, seed: int | None, options: KubeOptions) -> NoReturn:
     with refusals():
         clear = dry_run(_read(file, seed), options, click.echo)
     click.echo("DRY RUN: nothing was changed" + ("; `harness chaos run ... --really` does it" if clear else ""))
-    sys.exit(0 if clear else EXIT_USAGE)
+    sys.exit(0 if clear else EXIT_INPUT)
 
 
 def _read(file: str, seed: int | None) -> Experiment:

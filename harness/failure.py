@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from harness.exit_codes import EXIT_FAILED
+
 
 class Failure(Exception):
     """Ends a command with its message and `exit_code`, unless the command handles it."""
 
-    exit_code = 1
+    exit_code = EXIT_FAILED

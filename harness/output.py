@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from harness.exit_codes import EXIT_INPUT
 from harness.failure import Failure
 
 READER_SECONDS = 10.0
@@ -25,7 +26,7 @@ READER_SECONDS = 10.0
 class OutputError(Failure, OSError):
     """`PATH: cannot be written: why`."""
 
-    exit_code = 2
+    exit_code = EXIT_INPUT
 
     def __init__(self, path: str, error: OSError) -> None:
         self.strerror = error.strerror or str(error)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import engine
+from harness.exit_codes import EXIT_INPUT
 from harness.failure import Failure
 from harness.kube.proxy import OURS, Command
 
@@ -25,7 +26,7 @@ _QUESTION = (
 class BaselineError(Failure, ValueError):
     """A baseline that cannot be used; the message names an alternative."""
 
-    exit_code = 2
+    exit_code = EXIT_INPUT
 
 
 class Python(NamedTuple):

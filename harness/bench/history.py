@@ -11,6 +11,7 @@ import msgspec
 
 from harness.bench.result import FIGURES, BenchMachine, BenchResult, RowResult
 from harness.bench.samples import CLOCKS
+from harness.exit_codes import EXIT_INPUT
 from harness.failure import Failure
 
 FORMAT = 1
@@ -39,7 +40,7 @@ class HistoryLine(msgspec.Struct, frozen=True):
 class HistoryError(Failure, ValueError):
     """A history that cannot be read; the message names the line."""
 
-    exit_code = 2
+    exit_code = EXIT_INPUT
 
 
 def line_of(result: BenchResult) -> HistoryLine:

@@ -21,6 +21,7 @@ from harness.bench.measure import Subjects, measure
 from harness.bench.references import References
 from harness.bench.rows import BenchRow
 from harness.bench.samples import Record
+from harness.exit_codes import EXIT_INPUT
 from harness.failure import Failure
 
 SUITE = Path(__file__).with_name("suite.py")
@@ -30,7 +31,7 @@ _FINE = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 class BenchError(Failure, RuntimeError):
     """pytest did not run the rows; the message says why."""
 
-    exit_code = 2
+    exit_code = EXIT_INPUT
 
 
 Report = Callable[[BenchRow | str, bool], None]

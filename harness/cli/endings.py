@@ -15,14 +15,13 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from harness.cli.verbosity import asked
+from harness.exit_codes import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_TERMINATED
 from harness.extras import way_out
 from harness.failure import Failure
 
 if TYPE_CHECKING:
     from harness.replay.objectives import JudgedObjective
     from harness.replay.result import Objective
-
-EXIT_KERNEL, EXIT_INPUT, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 2, 130, 143
 
 
 def prepare() -> None:
@@ -82,14 +81,14 @@ def reported() -> Iterator[None]:
         said = way_out(error.name or "")
         if said is None:
             raise
-        _end(f"error: {said}", EXIT_USAGE)
+        _end(f"error: {said}", EXIT_INPUT)
     except OSError as error:
         if error.errno == errno.EPIPE:
             raise
         if asked().verbose:
             traceback.print_exception(error)
         where = f"{error.filename}: " if error.filename else "output: " if error.errno == errno.ENOSPC else ""
-        _end(f"error: {where}{error.strerror or error}", EXIT_USAGE)
+        _end(f"error: {where}{error.strerror or error}", EXIT_INPUT)
 
 
 def _end(line: str, code: int) -> None:

@@ -12,6 +12,7 @@ import click
 
 from harness import handover
 from harness.cli.endings import Ending
+from harness.exit_codes import EXIT_INPUT
 from harness.log.follow import Follow
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def live_figures(
         try:
             exporter = handover.take(lambda: Exporter(metrics_port, mode))
         except OSError as error:
-            raise Ending(f"--metrics-port {metrics_port}: {error.strerror}", 2) from None
+            raise Ending(f"--metrics-port {metrics_port}: {error.strerror}", EXIT_INPUT) from None
         click.echo(f"metrics at http://127.0.0.1:{exporter.port}/metrics", err=True)
     try:
         yield Watchers(rolling, exporter), rolling.line

@@ -15,9 +15,9 @@ import msgspec
 
 from harness.cli.endings import Ending
 from harness.cli.verbosity import asked
+from harness.exit_codes import EXIT_INPUT
 from harness.output import Output, OutputError
 
-EXIT_OUTPUT = 2
 _OPEN, _FORMAT = "harness.outputs", "harness.format"
 
 
@@ -64,7 +64,7 @@ def reported() -> Iterator[None]:
     try:
         yield
     except OutputError as error:
-        raise Ending(str(error), EXIT_OUTPUT) from None
+        raise Ending(str(error), EXIT_INPUT) from None
 
 
 def write_json(value: object, path: str | None) -> None:

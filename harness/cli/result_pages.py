@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from harness.cli.endings import Ending
+from harness.exit_codes import EXIT_INPUT
 
-EXIT_INPUT = 2
 MOST_BYTES = 1 << 30
 
 Decoded = dict[str, Any]

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli.output import this_command, write_json, write_text
-from harness.replay.objectives import EXIT_GATE, EXIT_UNKNOWN
+from harness.exit_codes import EXIT_GATE, EXIT_UNKNOWN
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.replay.compare.result import Changes, ModeRun
     from harness.replay.compare.saved import SavedResults
-
-EXIT_INPUT = 2
 
 
 def saved(path: str) -> SavedResults:

@@ -5,14 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
 import click
 
 from harness.cli.verbosity import asked
-
-if TYPE_CHECKING:
-    pass
 
 EMULATED_PART = "10s"
 """The part replayed if a virtual machine was not requested but is needed, and has to be emulated."""
@@ -66,13 +62,9 @@ def run_in_vm(kind: str, sources: Iterable[str | None], folders: Iterable[str | 
     command = [sys.executable, "-m", "harness", *sys.argv[1:], "--kernel", "netns"]
     stdin = sys.stdin.buffer.read() if "-" in sources else b""
     writable = sorted({os.path.abspath(folder) for folder in folders if folder})
-    try:
-        environment = {_FALLBACK: "1"} if kind == "auto" else {}
-        return vm.run(command, image=image_of(kind), writable=writable, environment=environment, stdin=stdin,
-                      stdout=_data_sink(), progress=show_progress)  # fmt: skip
-    except KeyboardInterrupt:
-        click.echo("interrupted; nothing is left behind", err=True)
-        return 130
+    environment = {_FALLBACK: "1"} if kind == "auto" else {}
+    return vm.run(command, image=image_of(kind), writable=writable, environment=environment, stdin=stdin,
+                  stdout=_data_sink(), progress=show_progress)  # fmt: skip
 
 
 def _data_sink() -> Callable[[bytes], None] | None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from engine.config import NEWEST
 from engine.kernel.interface import KernelError
 from harness.apiserver.pace import add_service_cidrs, fold
+from harness.exit_codes import EXIT_FAILED, EXIT_UNVERIFIED
 from harness.external.history import ExpectedHistory
 from harness.external.measurement import Figures, Measurement
 from harness.external.stage import ProxyEnvironment
@@ -26,8 +27,7 @@ from harness.places.world import MASQUERADE_ADDRESSES
 from harness.replay.compare.result import OutsideChange, OutsideResult, OutsideRun
 from harness.replay.schedule import batches
 
-EXIT_FINE, EXIT_KERNEL, EXIT_UNVERIFIED = 0, 1, 5
-CODES = {"": EXIT_FINE, "wrong": EXIT_UNVERIFIED, "never converged": EXIT_UNVERIFIED, "crashed": EXIT_KERNEL}
+CODES = {"": 0, "wrong": EXIT_UNVERIFIED, "never converged": EXIT_UNVERIFIED, "crashed": EXIT_FAILED}
 NOT_AVAILABLE = "not available"
 MOST_LINES = 40
 
@@ -65,7 +65,7 @@ def run(
     try:
         facts, figures = measured(source, command, mode, options, progress)
     except (NamespaceError, KernelError, OSError) as error:
-        return OutsideRun(command.name, mode, words, EXIT_KERNEL, NOT_AVAILABLE, str(error), None)
+        return OutsideRun(command.name, mode, words, EXIT_FAILED, NOT_AVAILABLE, str(error), None)
     code, state = CODES[figures.state], figures.state or "verified"
     return OutsideRun(command.name, mode, words, code, state, figures.reason, _result(facts, figures))
 

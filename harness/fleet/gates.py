@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from harness.exit_codes import EXIT_DIGEST, EXIT_GATE, EXIT_UNVERIFIED
 from harness.fleet.result import FleetResult, SampledNode
-from harness.replay.objectives import EXIT_DIGEST, EXIT_GATE, EXIT_UNVERIFIED, JudgedObjective
+from harness.replay.objectives import JudgedObjective
 from harness.replay.result import Objective, Verdict
 from harness.wording import plural
 

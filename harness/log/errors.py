@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from harness.exit_codes import EXIT_INPUT
 from harness.failure import Failure
 
 
 class RecordingError(Failure, ValueError):
     """`PATH:LINE: problem; what is expected`. `line` may be a place such as "seq 7"."""
 
-    exit_code = 2
+    exit_code = EXIT_INPUT
 
     def __init__(self, path: str, line: int | str | None, message: str) -> None:
         place = f"{path}:{line}" if line is not None else path

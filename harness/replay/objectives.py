@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from harness.exit_codes import EXIT_DIGEST, EXIT_GATE, EXIT_UNKNOWN, EXIT_UNVERIFIED
 from harness.replay.result import Objective, Percentiles, ReplayResult, Verdict
 from harness.wording import plural
-
-EXIT_DIGEST, EXIT_GATE, EXIT_UNVERIFIED, EXIT_UNKNOWN = 3, 4, 5, 6
 
 
 class JudgedObjective(NamedTuple):

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
+from harness.exit_codes import EXIT_INPUT
 from harness.failure import Failure
 from harness.log import open_source
 from harness.log.events import Event, Header
@@ -35,7 +36,7 @@ PLACEHOLDER = "{source}"
 class TrialError(Failure):
     """The command cannot be run."""
 
-    exit_code = 2
+    exit_code = EXIT_INPUT
 
 
 class NotFailing(Failure):

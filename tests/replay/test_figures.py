@@ -14,11 +14,12 @@ from msgspec.structs import replace
 
 from engine.kernel.interface import Applied
 from engine.tracking import ClusterState
+from harness.exit_codes import EXIT_UNKNOWN
 from harness.modes import nftables
 from harness.replay import checks
 from harness.replay.kernels import ReplayTarget
 from harness.replay.latencies import EXACT_UP_TO, Latencies
-from harness.replay.objectives import EXIT_UNKNOWN, exit_code, judge
+from harness.replay.objectives import exit_code, judge
 from harness.replay.report.terminal import headline
 from harness.replay.result import (
     EngineSettings,

@@ -16,6 +16,7 @@ from harness.cli.output import OutputPath, output_format, this_command, write_js
 from harness.cli.progress import Progress
 from harness.cli.verbosity import asked
 from harness.cli.vm import KernelChoice, folder_of, run_in_vm_if_needed
+from harness.exit_codes import EXIT_INPUT, EXIT_SLOWER, EXIT_UNKNOWN
 from harness.kube.proxy import CommandError, commands
 
 if TYPE_CHECKING:  # imported late, so that help is quick
@@ -28,7 +29,6 @@ if TYPE_CHECKING:  # imported late, so that help is quick
     from harness.bench.run import Report
     from harness.bench.samples import Record
 
-EXIT_INPUT, EXIT_UNKNOWN, EXIT_SLOWER = 2, 6, 7
 EXAMPLES = """\b
 Examples:
   harness bench --profile quick

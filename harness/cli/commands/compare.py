@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from harness.cli.endings import EXIT_INPUT, EXIT_KERNEL, Ending
+from harness.cli.endings import Ending
 from harness.cli.external import ExternalComparison, external_options, proxies_of
 from harness.cli.kube_version import KubeVersions, Versions, kube_version, written
 from harness.cli.options import duration, gates, verifying
@@ -22,8 +21,8 @@ from harness.cli.results import compare_results, held, measured, saved
 from harness.cli.value_completion import nodes
 from harness.cli.verbosity import asked
 from harness.cli.vm import KernelChoice, folder_of, run_in_vm_if_needed
+from harness.exit_codes import EXIT_FAILED, EXIT_GATE, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_UNKNOWN, EXIT_UNVERIFIED
 from harness.modes import MODES, mode_of
-from harness.replay.objectives import EXIT_GATE, EXIT_UNKNOWN, EXIT_UNVERIFIED
 from harness.temporary import temporary_folder
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from harness.log.window import Window
     from harness.replay.compare.result import Comparison, ModeRun
 
-EXIT_INTERRUPTED = 130
 Version = tuple[int, int]
 EXAMPLES = """\b
 Examples:
@@ -143,7 +141,6 @@ def compare(
         sys.exit(_compare_versions(source, chosen, kube_versions, choices, json_path, html_path))
     version = choices.pop("kube_version")
     options = [*_replay_options(choices), *(["--kube-version", written(version)] if version else [])]
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if choices["kernel"] != "auto":  # with auto, each mode decides for itself
         run_in_vm_if_needed(choices["kernel"], chosen[0], [source], map(folder_of, (json_path, html_path)))
     outside = ExternalComparison(proxies, variant, duration(give_up), choices, version) if proxies else None
@@ -309,6 +306,6 @@ def _console(json_path: str | None) -> Console:
 def _exit_code(codes: list[int]) -> int:
     """The most severe exit code."""
     return next(
-        (code for code in (EXIT_INTERRUPTED, EXIT_UNVERIFIED, EXIT_KERNEL, EXIT_GATE, EXIT_UNKNOWN) if code in codes),
+        (code for code in (EXIT_INTERRUPTED, EXIT_UNVERIFIED, EXIT_FAILED, EXIT_GATE, EXIT_UNKNOWN) if code in codes),
         max(codes),
     )

@@ -13,6 +13,7 @@ from harness.cli.kube_version import kube_version, written
 from harness.cli.output import OutputPath, output_format, this_command, write_json, write_text
 from harness.cli.progress import Progress
 from harness.cli.vm import KernelChoice, folder_of, run_in_vm_if_needed
+from harness.exit_codes import EXIT_FAILED, EXIT_UNVERIFIED
 from harness.kube.proxy import OURS, Command, CommandError, commands
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from harness.conformance.run import ProxyUnderTest
     from harness.conformance.testbed import CaseResult
 
-EXIT_KERNEL, EXIT_INPUT, EXIT_FAILED = 1, 2, 5
 MODES = ("iptables", "ipvs", "nftables")
 EXAMPLES = """\b
 Examples:
@@ -92,10 +92,7 @@ def conformance(
         require(mode)
         results = _fuzzed(target, fuzz, seed) if fuzz else _all(target, entries)
     except Unavailable as error:
-        raise Ending(str(error), EXIT_KERNEL) from None
-    except KeyboardInterrupt:
-        click.echo("interrupted; nothing is left behind", err=True)
-        sys.exit(130)
+        raise Ending(str(error), EXIT_FAILED) from None
     _show(result_of(target, results, time.monotonic() - began), junit_path, json_path, html_path)
 
 
@@ -154,4 +151,4 @@ def _show(run: ConformanceResult, junit_path: str | None, json_path: str | None,
         write_text(junit(run).decode(), junit_path)
     if html_path:
         write_text(page(run, this_command()), html_path)
-    sys.exit(0 if run.passed else EXIT_FAILED)
+    sys.exit(0 if run.passed else EXIT_UNVERIFIED)

@@ -11,10 +11,10 @@ from harness.cli.endings import Ending
 from harness.cli.following import until_signalled
 from harness.cli.progress import Progress
 from harness.cli.value_completion import files
+from harness.exit_codes import EXIT_FAILED, EXIT_INPUT
 from harness.log.copying import copy as copy_recording
 from harness.wording import plural
 
-EXIT_BROKER, EXIT_INPUT = 1, 2
 EXAMPLES = """\b
 Examples:
   harness copy prod.jsonl.zst kafka://kafka-1:9092/prod
@@ -48,7 +48,7 @@ def copy(source: str, target: str, follow: bool) -> None:
             report = partial(progress.count, "copying")
             count = copy_recording(source, target, until_signalled() if follow else None, report, _once(progress))
     except BrokerAway as error:
-        raise Ending(str(error), EXIT_BROKER) from None
+        raise Ending(str(error), EXIT_FAILED) from None
     except OSError as error:
         raise Ending(str(error), EXIT_INPUT) from None
     click.echo(f"{target}: {plural(count, 'event')} copied")

@@ -12,13 +12,13 @@ from harness.cli.endings import Ending
 from harness.cli.output import output_format, write_json
 from harness.cli.position import position
 from harness.cli.progress import Progress
+from harness.exit_codes import EXIT_FAILED, EXIT_INPUT
 from harness.log.positions import Position, words
 
 if TYPE_CHECKING:
     from harness.log.difference import ObjectDifference
     from harness.log.state import Key
 
-EXIT_DIFFERENT, EXIT_INPUT = 1, 2
 SIGNS = {"added": "+", "removed": "-", "changed": "~"}
 
 EXAMPLES = """\b
@@ -110,7 +110,7 @@ def _compare(before: Mapping[Key, bytes], after: Mapping[Key, bytes], all_fields
         write_json(msgspec.json.decode(msgspec.json.encode(value)), "-")
     else:
         _print(changes, counts)
-    return EXIT_DIFFERENT if changes else 0
+    return EXIT_FAILED if changes else 0
 
 
 def _print(changes: list[ObjectDifference], counts: dict[str, dict[str, int]]) -> None:

@@ -9,11 +9,11 @@ import click
 import msgspec
 
 from harness.cli.output import output_format, write_json
+from harness.exit_codes import EXIT_FAILED
 
 if TYPE_CHECKING:
     from harness.doctor import Diagnosis
 
-EXIT_NO_REPLAY = 1
 BASE = "replay in mode nftables"
 
 
@@ -40,7 +40,7 @@ def doctor(as_json: bool) -> None:
         write_json(found, "-")
     else:
         _show(found)
-    sys.exit(EXIT_NO_REPLAY if found.works[BASE] else 0)
+    sys.exit(EXIT_FAILED if found.works[BASE] else 0)
 
 
 def _show(found: Diagnosis) -> None:

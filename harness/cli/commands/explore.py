@@ -15,13 +15,13 @@ from harness.cli.output import this_command
 from harness.cli.progress import Progress
 from harness.cli.result_pages import page_of
 from harness.cli.value_completion import files
+from harness.exit_codes import EXIT_FAILED, EXIT_INPUT
 
 if TYPE_CHECKING:  # imported late, so that help is quick
     from aiohttp import web
 
     from harness.explore.growth import Growth
 
-EXIT_ADDRESS, EXIT_INPUT = 1, 2
 EXAMPLES = """\b
 Examples:
   harness explore recordings/demo.jsonl
@@ -68,7 +68,7 @@ def explore(source: str, port: int, result: str | None, follow: bool) -> None:
             application = _followed(growth) if growth else _application(source, result)
         asyncio.run(_serve(application, port))
     except _Unavailable as error:
-        raise Ending(f"127.0.0.1:{port}: {error}", EXIT_ADDRESS) from None
+        raise Ending(f"127.0.0.1:{port}: {error}", EXIT_FAILED) from None
     except (ValueError, OSError) as error:
         raise Ending(str(error), EXIT_INPUT) from None
     finally:

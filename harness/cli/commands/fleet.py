@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from harness.cli.endings import EXIT_INPUT, EXIT_KERNEL, Ending, complain
+from harness.cli.endings import Ending, complain
 from harness.cli.kube_version import kube_version
 from harness.cli.options import Seconds, duration, networks
 from harness.cli.output import OutputPath, output_format, this_command, write_json, write_text
@@ -21,6 +21,7 @@ from harness.cli.position import position_or_none
 from harness.cli.progress import Progress
 from harness.cli.value_completion import files
 from harness.cli.verbosity import asked as wanted
+from harness.exit_codes import EXIT_FAILED, EXIT_INPUT
 from harness.modes import MODES
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def computed(task: FleetWork, workers: int | None, scheduler: str | None) -> Don
                 )
                 done = spread.spread(task, client, report)
         except KernelError as error:
-            raise Ending(str(error), EXIT_KERNEL) from None
+            raise Ending(str(error), EXIT_FAILED) from None
     spread.complete(done)
     return done
 

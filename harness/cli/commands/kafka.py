@@ -12,6 +12,7 @@ import click
 from harness.cli.output import write_text
 from harness.cli.progress import Progress
 from harness.cli.verbosity import say
+from harness.exit_codes import EXIT_FAILED
 
 if TYPE_CHECKING:
     from harness.log.kafka.broker import Broker
@@ -92,7 +93,7 @@ def status(data: Path | None, bootstrap: bool) -> None:
     broker = _broker(data)
     if broker.pid is None:
         click.echo(f"no broker is running in {broker.home}; start one with harness kafka up", err=True)
-        sys.exit(1)
+        sys.exit(EXIT_FAILED)
     if bootstrap:
         write_text(f"{broker.bootstrap}\n", "-")
     else:

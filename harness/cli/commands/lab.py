@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,13 +15,13 @@ from harness.cli.kube_version import kube_version, written
 from harness.cli.output import output_format, write_json
 from harness.cli.verbosity import say
 from harness.cli.vm import KernelChoice, image_of, show_progress
+from harness.exit_codes import EXIT_FAILED
 from harness.modes import MODES
 
 if TYPE_CHECKING:
     from harness.lab.answers import Status
     from harness.lab.topology import LabOptions
 
-EXIT_LAB, EXIT_USAGE = 1, 2
 PROBES: dict[str, dict[str, Any]] = {
     "http": {"httpGet": {"path": "/healthz", "port": 8080}},
     "tcp": {"tcpSocket": {"port": 8080}},
@@ -117,15 +116,10 @@ def up(folder: Path | None, kernel: str, **choices: Any) -> None:
     from harness.lab.launch import start
 
     options = _options(choices)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if kernel != "netns":
         sys.exit(_up_in_machine(image_of(kernel), folder_of(folder)))
-    try:
-        client = start(options, folder_of(folder), lambda line: say(f"  {line}", err=True), detach=True)
-        _show(client.status())
-    except KeyboardInterrupt:
-        click.echo("interrupted; nothing is left behind", err=True)
-        sys.exit(130)
+    client = start(options, folder_of(folder), lambda line: say(f"  {line}", err=True), detach=True)
+    _show(client.status())
 
 
 def _up_in_machine(image: str, folder: Path) -> int:
@@ -136,11 +130,7 @@ def _up_in_machine(image: str, folder: Path) -> int:
         say(f"ready; use `harness lab status`, `exec` and `down` with --lab {folder}", err=True)
 
     up = [*sys.argv[1:], "--lab", str(folder), "--kernel", "netns"]
-    try:
-        return serve(image, folder, up, ready, show_progress)
-    except KeyboardInterrupt:
-        click.echo("interrupted; nothing is left behind", err=True)
-        return 130
+    return serve(image, folder, up, ready, show_progress)
 
 
 def _in_machine(folder: Path | None, *arguments: str, stop: bool = False) -> None:
@@ -203,7 +193,7 @@ def status(folder: Path | None, as_json: bool) -> None:
     _in_machine(folder, "status", *(["--json"] if as_json else []))
     found = LabClient(folder_of(folder)).status()
     write_json(found, "-") if as_json else _show(found)
-    sys.exit(0 if all(node.engine_healthy for node in found.nodes) else EXIT_LAB)
+    sys.exit(0 if all(node.engine_healthy for node in found.nodes) else EXIT_FAILED)
 
 
 @lab.command("exec", context_settings={"ignore_unknown_options": True})

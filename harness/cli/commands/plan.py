@@ -14,13 +14,13 @@ from harness.cli.output import OutputPath, write_text
 from harness.cli.position import position
 from harness.cli.progress import Progress
 from harness.cli.value_completion import files, nodes
+from harness.exit_codes import EXIT_INPUT
 from harness.modes import MODES
 
 if TYPE_CHECKING:
     from engine.program import Program
 
 JSON_MODES = ("userspace", "kernelspace")
-EXIT_INPUT = 2
 
 _SCRIPT = """\
 #!/bin/sh

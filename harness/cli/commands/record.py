@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.endings import Ending
+from harness.exit_codes import EXIT_FAILED
 from harness.kube.resources import PROXIED, RECORDED
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from harness.record.recorder import Recorder
     from harness.record.session import RecordOptions, RecordSession
 
-EXIT_STOPPED, EXIT_INPUT = 1, 2
 SELECTABLE = tuple(kind.resource for kind in RECORDED)
 SIZES = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 EXAMPLES = """\b
@@ -97,7 +97,7 @@ def _record(options: RecordOptions, status_seconds: float, limit: float | None) 
     try:
         session = open_session(options)
     except BrokerAway as error:
-        raise Ending(str(error), EXIT_STOPPED) from None
+        raise Ending(str(error), EXIT_FAILED) from None
     if session.log.cut:
         click.echo(
             f"removed {session.log.cut} bytes of an incomplete line left at the end by a killed recorder", err=True
@@ -113,7 +113,7 @@ def _record(options: RecordOptions, status_seconds: float, limit: float | None) 
             session.recorder.run(live)
         except (RecorderStopped, RecordingError, OSError) as error:
             click.echo(f"stopped: {error}", err=True)
-            code = EXIT_STOPPED
+            code = EXIT_FAILED
         complete = _close(session, patient=code == 0)
     say(summary(session.recorder, complete), err=True)
     return code

@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
-from harness.cli.endings import EXIT_KERNEL, Ending, complain
+from harness.cli.endings import Ending, complain
 from harness.cli.following import live_figures, until_signalled
 from harness.cli.kube_version import kube_version
 from harness.cli.options import LIMITS, duration, gates, networks, verifying
@@ -22,6 +21,7 @@ from harness.cli.progress import Progress
 from harness.cli.value_completion import files, nodes
 from harness.cli.verbosity import asked
 from harness.cli.vm import EMULATED_PART, KernelChoice, folder_of, part_alone, run_in_vm_if_needed
+from harness.exit_codes import EXIT_FAILED
 from harness.log import positions
 from harness.modes import MODES, mode_of
 
@@ -131,7 +131,6 @@ def replay(
     variant = choices["iptables_variant"]
     if variant and (variant not in mode_of(choices["mode"]).variants or choices["kernel"] == "memory"):
         raise click.UsageError("--iptables-variant applies only to --mode iptables in a real kernel")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     whole = choices.pop("whole") or choices["until"] or choices["expect_digest"]
     if part_alone() and not whole:
         choices["until"] = EMULATED_PART
@@ -147,11 +146,7 @@ def replay(
         raise click.UsageError("--metrics-port needs --follow; other replays write --json")
     if choices["follow"]:  # signals end the source from here on
         options = dataclasses.replace(options, follow=until_signalled())
-    try:
-        results = [_run(source, options, _kernel(choices), variant, choices["metrics_port"]) for _ in range(repeat)]
-    except KeyboardInterrupt:
-        click.echo("interrupted; nothing is left behind", err=True)
-        sys.exit(130)
+    results = [_run(source, options, _kernel(choices), variant, choices["metrics_port"]) for _ in range(repeat)]
     found = judge(results, {name: choices[name] for name in LIMITS}, choices["expect_digest"])
     result = msgspec.structs.replace(results[-1], objectives=[each.objective for each in found])
     _show(result, [each.initial.seconds for each in results], json_path)
@@ -212,7 +207,7 @@ def _run(source: str, options: ReplayOptions, kind: str, variant: str | None, me
             progress.detail = detail or session.first_figure
             return session.run()
     except KernelError as error:
-        raise Ending(str(error), EXIT_KERNEL) from None
+        raise Ending(str(error), EXIT_FAILED) from None
 
 
 def _show(result: ReplayResult, initial: list[float], json_path: str | None) -> None:

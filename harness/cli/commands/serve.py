@@ -12,13 +12,13 @@ import click
 
 from harness.cli.endings import Ending
 from harness.cli.value_completion import files
+from harness.exit_codes import EXIT_FAILED
 
 if TYPE_CHECKING:
     from harness.apiserver.live import LiveStore
     from harness.apiserver.pace import Player
     from harness.apiserver.settings import ServerSettings
 
-EXIT_ADDRESS, EXIT_INPUT = 1, 2
 
 EXAMPLES = """\b
 Examples:
@@ -80,7 +80,7 @@ def serve(source: str, **choices: Any) -> None:
     try:
         asyncio.run(_serve(source, choices))
     except OSError as error:
-        raise Ending(str(error), EXIT_ADDRESS) from None
+        raise Ending(str(error), EXIT_FAILED) from None
 
 
 async def _serve(source: str, choices: dict[str, Any]) -> None:

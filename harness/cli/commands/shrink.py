@@ -12,13 +12,13 @@ from harness.cli.endings import Ending
 from harness.cli.progress import Progress
 from harness.cli.value_completion import files
 from harness.cli.verbosity import say
+from harness.exit_codes import EXIT_INPUT
 from harness.wording import plural
 
 if TYPE_CHECKING:  # imported late, so that help is quick
     from harness.log.events import Event, Header
     from harness.shrink.trial import Failing
 
-EXIT_INPUT = 2
 EXAMPLES = """\b
 Examples:
   harness shrink prod.jsonl.zst small.jsonl --while 'harness replay {source} --max-p99 1.5'

@@ -17,12 +17,11 @@ from harness.cli.progress import Progress
 from harness.cli.value_completion import files, nodes, services
 from harness.cli.verbosity import asked, say
 from harness.cli.vm import KernelChoice, folder_of, run_in_vm_if_needed
+from harness.exit_codes import EXIT_FAILED, EXIT_INPUT
 from harness.wording import plural
 
 if TYPE_CHECKING:
     from harness.acceptance.cases import Case
-
-EXIT_FAILED, EXIT_INPUT = 1, 2
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.endings import EXIT_INPUT, EXIT_KERNEL, Ending
+from harness.cli.endings import Ending
 from harness.cli.kube_version import kube_version
 from harness.cli.options import duration, networks
 from harness.cli.output import OutputPath, output_format, this_command, write_json, write_text
@@ -14,6 +14,7 @@ from harness.cli.position import position_or_none
 from harness.cli.progress import Progress
 from harness.cli.value_completion import files, nodes
 from harness.cli.verbosity import asked
+from harness.exit_codes import EXIT_FAILED, EXIT_INPUT
 from harness.modes import MODES
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def tune(source: str, json_path: str | None, html_path: str | None, **choices: A
         try:
             points = swept(tape, settings, node, choices["kernel"], periods, progress.done)
         except KernelError as error:
-            raise Ending(str(error), EXIT_KERNEL) from None
+            raise Ending(str(error), EXIT_FAILED) from None
         except ValueError as error:
             raise Ending(f"{source}: {error}", EXIT_INPUT) from None
     result = sweep(source, tape, settings, node, choices["kernel"], points)

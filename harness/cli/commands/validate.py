@@ -9,6 +9,7 @@ import click
 from harness.cli.output import output_format, write_json
 from harness.cli.progress import Progress
 from harness.cli.value_completion import files
+from harness.exit_codes import EXIT_INPUT
 from harness.log import Recording, RecordingError, open_source
 from harness.log.checks import Checker
 from harness.wording import plural
@@ -70,4 +71,4 @@ def _report(problems: list[str]) -> None:
         click.echo(problem, err=True)
     if len(problems) > SHOWN:
         click.echo(f"and {len(problems) - SHOWN} more problems", err=True)
-    sys.exit(2)
+    sys.exit(EXIT_INPUT)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import zstandard
 
+from harness.exit_codes import EXIT_INPUT
 from harness.failure import Failure
 from harness.home import NoHome, cache_folder
 from harness.temporary import temporary_folder
@@ -42,7 +43,7 @@ class VmError(Failure, RuntimeError):
 class UnknownImage(VmError):
     """The requested image is not a kernel, or unknown to apt: a usage error."""
 
-    exit_code = 2
+    exit_code = EXIT_INPUT
 
 
 class Image(NamedTuple):

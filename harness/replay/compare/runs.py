@@ -16,7 +16,6 @@ from harness.replay.compare.result import ModeRun
 from harness.replay.result import ReplayResult
 from harness.temporary import temporary_folder
 
-EXIT_INPUT = 2
 _END_SECONDS = 20
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from harness.exit_codes import EXIT_INPUT
 from harness.failure import Failure
 from harness.replay.compare.result import Changes, Comparison, FigureChange, ModeRun
 from harness.replay.result import Percentiles, ReplayResult
@@ -25,7 +26,7 @@ Rows = tuple[tuple[str, str, bool, Callable[[T], float | None]], ...]
 class SavedError(Failure, ValueError):
     """A file that is not such a result; the message names it and the accepted kinds."""
 
-    exit_code = 2
+    exit_code = EXIT_INPUT
 
 
 class FaultLosses(msgspec.Struct, frozen=True):
