@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 
 from harness.judge.behaviour import Behaviour
 from harness.judge.oracle import Oracle, Settings
-from harness.judge.readback.judged import UNREADABLE, Judged
+from harness.judge.readback.check_result import UNREADABLE, Judged
 
 
 class Judging(Protocol):

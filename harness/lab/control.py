@@ -16,7 +16,7 @@ from typing import TypeVar
 import msgspec
 
 from harness.failure import Failure
-from harness.judge.readback.judged import Judged
+from harness.judge.readback.check_result import Judged
 from harness.lab.answers import EngineUsage, FlowEndpoint, FlowQuery, LabFacts, Moments, Observation, Status
 from harness.places import commands, vm
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar, get_type_hints
 
 import msgspec
 
-from harness.judge.readback.judged import Judged
+from harness.judge.readback.check_result import Judged
 from harness.kube.resources import Manifest
 from harness.lab.answers import (
     EngineUsage,

@@ -15,10 +15,10 @@ from engine.kernel.iptables import IptablesKernel, IptablesMemory
 from engine.kernel.iptables.variant import VARIANTS, tool
 from harness.judge.behaviour import Behaviour
 from harness.judge.oracle import Settings
+from harness.judge.readback.check_result import Judged
 from harness.judge.readback.iptables import behaviour_of
 from harness.judge.readback.iptables_judge import ROUTE_LOCALNET, Held, judge
 from harness.judge.readback.iptables_text import ParsedTables
-from harness.judge.readback.judged import Judged
 from harness.judge.trace.iptables import tracer
 from harness.modes.mode import Mode, Notifications
 from harness.modes.opened import Opened

@@ -15,9 +15,9 @@ from engine.kernel.ipvs.real import iptables_variant
 from harness.judge.behaviour import Behaviour
 from harness.judge.oracle import Settings
 from harness.judge.readback import ipvs as check
+from harness.judge.readback.check_result import Judged
 from harness.judge.readback.iptables_text import ParsedTables
 from harness.judge.readback.ipvs_judge import SYSCTLS, Held, judge
-from harness.judge.readback.judged import Judged
 from harness.judge.trace.ipvs import tracer
 from harness.modes.mode import Mode
 from harness.modes.opened import Opened

@@ -15,7 +15,7 @@ from engine.kernel.nftables import NftablesKernel, NftablesMemory
 from harness.judge.behaviour import Behaviour
 from harness.judge.oracle import Settings
 from harness.judge.readback import elements as readback
-from harness.judge.readback.judged import Judged
+from harness.judge.readback.check_result import Judged
 from harness.judge.readback.nftables import behaviour_of
 from harness.judge.readback.nftables_changes import Follower, concerned, hear, unannounced
 from harness.judge.readback.nftables_judge import OF_VERSIONS, SETS, Held, judge

@@ -9,7 +9,7 @@ from typing import Protocol
 from engine.kernel.interface import KernelOfMode
 from harness.judge.behaviour import Behaviour
 from harness.judge.oracle import Settings
-from harness.judge.readback.judged import Judged
+from harness.judge.readback.check_result import Judged
 
 
 class ModeView(Protocol):

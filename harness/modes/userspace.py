@@ -12,8 +12,8 @@ from engine.kernel.userspace import UserspaceKernel, UserspaceMemory
 from harness.judge.behaviour import Behaviour
 from harness.judge.oracle import Settings
 from harness.judge.readback import userspace as check
+from harness.judge.readback.check_result import Judged
 from harness.judge.readback.compare import by_behaviour
-from harness.judge.readback.judged import Judged
 from harness.judge.trace.userspace import tracer
 from harness.modes.mode import Mode, Reporting
 from harness.modes.opened import Opened

@@ -17,7 +17,7 @@ from engine.proxier import Proxier
 from harness.judge.behaviour import Behaviour
 from harness.judge.oracle import Oracle
 from harness.judge.oracle.scene import scene
-from harness.judge.readback.judged import Judged
+from harness.judge.readback.check_result import Judged
 from harness.judge.readback.probe import probe
 from harness.judge.verify import readback
 from harness.modes.opened import ModeView

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Callable
 
 from harness.judge.behaviour import PROTOCOL_NAMES, Behaviour, Destination, Key
-from harness.judge.readback.judged import Judged, attempted, nothing
+from harness.judge.readback.check_result import Judged, attempted, nothing
 
 
 def compare(expected: Behaviour, actual: Behaviour, limit: int = 10) -> list[str]:

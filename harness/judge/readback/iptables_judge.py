@@ -7,10 +7,10 @@ from typing import NamedTuple
 from harness.judge.behaviour import Behaviour
 from harness.judge.oracle.settings import Settings
 from harness.judge.readback import iptables_fixed
+from harness.judge.readback.check_result import Judged, attempted, nothing, settings_differ
 from harness.judge.readback.compare import compare
 from harness.judge.readback.iptables import Context, behaviour_of
 from harness.judge.readback.iptables_text import ParsedTables
-from harness.judge.readback.judged import Judged, attempted, nothing, settings_differ
 
 ROUTE_LOCALNET = "net.ipv4.conf.all.route_localnet"
 

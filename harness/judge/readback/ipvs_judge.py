@@ -9,11 +9,11 @@ from typing import NamedTuple
 from harness.judge.behaviour import PROTOCOL_NUMBERS, Behaviour
 from harness.judge.oracle.settings import Block, Settings
 from harness.judge.readback import ipvs_rules
+from harness.judge.readback.check_result import Judged, attempted, nothing, settings_differ
 from harness.judge.readback.compare import compare
 from harness.judge.readback.iptables_fixed import foreign, of_chain
 from harness.judge.readback.iptables_text import BUILT_IN, ParsedTables
 from harness.judge.readback.ipvs import Read, behaviour_of, set_name
-from harness.judge.readback.judged import Judged, attempted, nothing, settings_differ
 
 SYSCTLS = (
     "net.ipv4.vs.conntrack", "net.ipv4.vs.expire_nodest_conn", "net.ipv4.vs.expire_quiescent_template",

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from harness.judge.behaviour import Behaviour
 from harness.judge.oracle.settings import LOCALHOST_GATE, Settings
 from harness.judge.readback import nftables_rules
+from harness.judge.readback.check_result import Judged, attempted, nothing
 from harness.judge.readback.compare import compare
-from harness.judge.readback.judged import Judged, attempted, nothing
 from harness.judge.readback.nftables import COUNT_SHIFT, LARGE_SHIFT, PORT_MASK, TICKET_SHIFT, Tables, behaviour_of
 from harness.judge.readback.nftables_rules import hairpin_by_endpoint
 from harness.judge.trace.ruleset import Table

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from harness.judge.oracle import Oracle
+from harness.judge.readback.check_result import UNREADABLE, Judged
 from harness.judge.readback.elements import KernelReadError
-from harness.judge.readback.judged import UNREADABLE, Judged
 from harness.judge.verify import readback
 from harness.kube.proxy import HEALTH_PORT
 from harness.kube.resources import Manifest
