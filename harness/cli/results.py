@@ -47,8 +47,8 @@ def compare_results(
     return found
 
 
-def held(found: Changes, max_worse: float | None) -> int:
-    """0, or the exit code of a gate that failed or had nothing to measure."""
+def gate_code(found: Changes, max_worse: float | None) -> int:
+    """0, or the exit code of `--max-worse` if a figure failed it, or there was none to judge."""
     if max_worse is None:
         return 0
     judged = [(each, each.change_percent) for each in found.figures if each.judged and each.change_percent is not None]

@@ -8,36 +8,38 @@ from typing import Protocol, runtime_checkable
 
 from harness.judge.behaviour import Behaviour
 from harness.judge.oracle import Oracle, Settings
-from harness.judge.readback.check_result import UNREADABLE, Judged
+from harness.judge.readback.check_result import UNREADABLE, CheckResult
 
 
-class Judging(Protocol):
-    """A view of rules that compares them with the expected behaviour."""
+class CheckedView(Protocol):
+    """A view of kernel state that compares it with the expected behaviour."""
 
-    def judged(self, family: int, expected: Behaviour, settings: Settings) -> Judged:
-        """Compare all state of one family with the expected state."""
+    def check(self, family: int, expected: Behaviour, settings: Settings) -> CheckResult:
+        """Compare all state of one family, including fixed rules; never raises for differences."""
 
 
 @runtime_checkable
-class ReadingAhead(Judging, Protocol):
+class ReadAheadView(CheckedView, Protocol):
     """A view whose tool takes long to list the rules, while this process can do other work."""
 
     def read_ahead(self, families: Iterable[int]) -> None:
-        """Start to list what `judged` compares next; no rule changes until then."""
+        """Start to list what `check` compares next; no rule changes until then."""
 
 
 @runtime_checkable
-class Following(Judging, Protocol):
+class IncrementalView(CheckedView, Protocol):
     """A view that also tracks changes since the last comparison."""
 
     def follow(self) -> None:
         """Listen to the kernel from the next complete comparison on."""
 
-    def changed(self, family: int, expected: Behaviour, settings: Settings) -> Judged | None:
+    def changed(self, family: int, expected: Behaviour, settings: Settings) -> CheckResult | None:
         """Compare only what changed; None if that is unknown."""
 
 
-def readback(view: Judging, oracle: Oracle, mode: str, families: Iterable[int] = (4, 6), whole: bool = True) -> Judged:
+def readback(
+    view: CheckedView, oracle: Oracle, mode: str, families: Iterable[int] = (4, 6), whole: bool = True
+) -> CheckResult:
     """The results of all families; each difference is prefixed with its family.
 
     Unless `whole`, only what changed since the last call is compared where the view knows that.
@@ -46,18 +48,20 @@ def readback(view: Judging, oracle: Oracle, mode: str, families: Iterable[int] =
     checked: Counter[str] = Counter()
     unchecked: dict[str, None] = {}
     for family in families:
-        found = _judged(view, family, oracle, mode, whole)
+        found = _check(view, family, oracle, mode, whole)
         differences += [f"IPv{family}: {line}" for line in found.differences]
         checked.update(found.checked)
         unchecked.update(dict.fromkeys(found.unchecked))
-    return Judged(differences, dict(checked), list(unchecked))
+    return CheckResult(differences, dict(checked), list(unchecked))
 
 
-def _judged(view: Judging, family: int, oracle: Oracle, mode: str, whole: bool) -> Judged:
+def _check(view: CheckedView, family: int, oracle: Oracle, mode: str, whole: bool) -> CheckResult:
     """State that cannot be read counts as a difference."""
     try:
         expected = oracle.behaviour(family, mode)
-        part = None if whole or not isinstance(view, Following) else view.changed(family, expected, oracle.settings)
-        return part or view.judged(family, expected, oracle.settings)
+        part = (
+            None if whole or not isinstance(view, IncrementalView) else view.changed(family, expected, oracle.settings)
+        )
+        return part or view.check(family, expected, oracle.settings)
     except UNREADABLE as error:
-        return Judged([f"the kernel's state cannot be read: {error}"], {}, [])
+        return CheckResult([f"the kernel's state cannot be read: {error}"], {}, [])

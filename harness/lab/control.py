@@ -16,7 +16,7 @@ from typing import TypeVar
 import msgspec
 
 from harness.failure import Failure
-from harness.judge.readback.check_result import Judged
+from harness.judge.readback.check_result import CheckResult
 from harness.lab.answers import EngineUsage, FlowEndpoint, FlowQuery, LabFacts, Moments, Observation, Status
 from harness.places import commands, vm
 
@@ -112,9 +112,9 @@ class LabClient:
         """When a whole table of each node's rules was replaced or deleted; None if that cannot be detected."""
         return self._ask(dict[str, list[float] | None], "rewrites")
 
-    def kernels_judge(self, nodes: Sequence[str] | None = None) -> dict[str, Judged]:
+    def kernels_judge(self, nodes: Sequence[str] | None = None) -> dict[str, CheckResult]:
         """Compare the kernels of the given nodes, by default of all, with the API's objects."""
-        return self._ask(dict[str, Judged], "kernels.judge", nodes=nodes)
+        return self._ask(dict[str, CheckResult], "kernels.judge", nodes=nodes)
 
     def fault_note(self, what: Mapping[str, object]) -> float:
         """Write a FAULT event to the event log; returns its time."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar, get_type_hints
 
 import msgspec
 
-from harness.judge.readback.check_result import Judged
+from harness.judge.readback.check_result import CheckResult
 from harness.kube.resources import Manifest
 from harness.lab.answers import (
     EngineUsage,
@@ -159,17 +159,17 @@ class Operations:
         """When a whole table of each node's rules was replaced or deleted; None if that cannot be detected."""
         return {name: observer.rewrites for name, observer in self._lab.observers.items()}
 
-    async def kernels_judge(self, nodes: list[str] | None = None) -> dict[str, Judged]:
+    async def kernels_judge(self, nodes: list[str] | None = None) -> dict[str, CheckResult]:
         """Compare the kernels of the given nodes, by default of all, with the API's objects."""
-        return dict(await asyncio.gather(*(self._judged(name) for name in nodes or self._lab.observers)))
+        return dict(await asyncio.gather(*(self._check_kernel(name) for name in nodes or self._lab.observers)))
 
-    async def _judged(self, node: str) -> tuple[str, Judged]:
+    async def _check_kernel(self, node: str) -> tuple[str, CheckResult]:
         self._node(self._lab.observers, node)
-        found = await asyncio.to_thread(lambda: self._lab.observers[node].judged(self._lab.oracle(node)))
-        differences = found.differences + await self._checked(node)
+        found = await asyncio.to_thread(lambda: self._lab.observers[node].check_kernel(self._lab.oracle(node)))
+        differences = found.differences + await self._check_health_ports(node)
         return node, msgspec.structs.replace(found, differences=differences)
 
-    async def _checked(self, node: str) -> list[str]:
+    async def _check_health_ports(self, node: str) -> list[str]:
         """Wrong answers of the node's health check node ports about local endpoints."""
         engine = self._lab.engines[node]
         if not engine.has_metrics or not engine.running:

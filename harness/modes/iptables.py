@@ -15,9 +15,9 @@ from engine.kernel.iptables import IptablesKernel, IptablesMemory
 from engine.kernel.iptables.variant import VARIANTS, tool
 from harness.judge.behaviour import Behaviour
 from harness.judge.oracle import Settings
-from harness.judge.readback.check_result import Judged
+from harness.judge.readback.check_result import CheckResult
 from harness.judge.readback.iptables import behaviour_of
-from harness.judge.readback.iptables_judge import ROUTE_LOCALNET, Held, judge
+from harness.judge.readback.iptables_judge import ROUTE_LOCALNET, IptablesState, judge
 from harness.judge.readback.iptables_text import ParsedTables
 from harness.judge.trace.iptables import tracer
 from harness.modes.mode import Mode, Notifications
@@ -34,28 +34,28 @@ class IptablesView:
         self._ahead: dict[int, Future[str]] = {}
 
     def read_ahead(self, families: Iterable[int]) -> None:
-        """As `harness.judge.verify.ReadingAhead.read_ahead`."""
+        """As `harness.judge.verify.ReadAheadView.read_ahead`."""
         thread = ThreadPoolExecutor(1, "iptables-save")
         self._ahead = {family: thread.submit(self.save, family) for family in families}
         thread.shutdown(wait=False)
 
-    def read(self, family: int) -> Held | None:
+    def read(self, family: int) -> IptablesState | None:
         """None if nothing was programmed for the family."""
         ahead = self._ahead.pop(family, None)
         tables = ParsedTables(ahead.result() if ahead else self.save(family))
         if ("nat", "KUBE-SERVICES") not in tables.chains:
             return None
         if self._place is None:
-            return Held(tables, None, alone=True)
-        return Held(tables, sysctls(self._place, (ROUTE_LOCALNET,)), alone=self._place.kind != "host")
+            return IptablesState(tables, None, alone=True)
+        return IptablesState(tables, sysctls(self._place, (ROUTE_LOCALNET,)), alone=self._place.kind != "host")
 
     def behaviour(self, family: int) -> Behaviour | None:
         """As `ModeView.behaviour`."""
-        held = self.read(family)
-        return behaviour_of(held.tables) if held else None
+        state = self.read(family)
+        return behaviour_of(state.tables) if state else None
 
-    def judged(self, family: int, expected: Behaviour, settings: Settings) -> Judged:
-        """As `ModeView.judged`."""
+    def check(self, family: int, expected: Behaviour, settings: Settings) -> CheckResult:
+        """As `CheckedView.check`."""
         return judge(family, self.read(family), expected, settings)
 
 

@@ -15,9 +15,9 @@ from engine.kernel.ipvs.real import iptables_variant
 from harness.judge.behaviour import Behaviour
 from harness.judge.oracle import Settings
 from harness.judge.readback import ipvs as check
-from harness.judge.readback.check_result import Judged
+from harness.judge.readback.check_result import CheckResult
 from harness.judge.readback.iptables_text import ParsedTables
-from harness.judge.readback.ipvs_judge import SYSCTLS, Held, judge
+from harness.judge.readback.ipvs_judge import SYSCTLS, IpvsState, judge
 from harness.judge.trace.ipvs import tracer
 from harness.modes.mode import Mode
 from harness.modes.opened import Opened
@@ -45,32 +45,32 @@ class MemoryView:
 
     def read(self, family: int) -> check.Read | None:
         """The same values as from a readback of the real kernel."""
-        held = self._kernel.held.get(family)
-        if held is None:
+        state = self._kernel.held.get(family)
+        if state is None:
             return None
-        read = check.Read(addresses=set(held.addresses))
+        read = check.Read(addresses=set(state.addresses))
         servers = IpvsProgram(
             family=family,
-            servers_added=tuple(held.servers.items()),
+            servers_added=tuple(state.servers.items()),
             destinations_added=tuple(
-                (key, t) for key, weights in held.destinations.items() for t, w in weights.items() if w
+                (key, t) for key, weights in state.destinations.items() for t, w in weights.items() if w
             ),
         )
         check.read_servers("\n".join(servers.server_lines()), family, read)
-        read.sets = {full_name(family, name): set(entries) for name, entries in held.entries.items()}
-        check.read_rules(restore_text(held.rules, held.jumps), read)
+        read.sets = {full_name(family, name): set(entries) for name, entries in state.entries.items()}
+        check.read_rules(restore_text(state.rules, state.jumps), read)
         return read
 
-    def judged(self, family: int, expected: Behaviour, settings: Settings) -> Judged:
-        """As `ModeView.judged`."""
-        return judge(family, self.held(family), expected, settings)
+    def check(self, family: int, expected: Behaviour, settings: Settings) -> CheckResult:
+        """As `CheckedView.check`."""
+        return judge(family, self.state(family), expected, settings)
 
-    def held(self, family: int) -> Held | None:
+    def state(self, family: int) -> IpvsState | None:
         """The whole state of one family."""
-        read, held = self.read(family), self._kernel.held.get(family)
+        read, state = self.read(family), self._kernel.held.get(family)
         return (
-            Held(read, ParsedTables(restore_text(held.rules, held.jumps)), held.sysctls, alone=True)
-            if read and held
+            IpvsState(read, ParsedTables(restore_text(state.rules, state.jumps)), state.sysctls, alone=True)
+            if read and state
             else None
         )
 
@@ -102,17 +102,17 @@ class KernelView:
         """Includes the iptables rules, which a trace needs and behaviour does not."""
         check.read_rules(output_of(self._place, f"{iptables_variant(self._place.run, family)}-save"), read)
 
-    def judged(self, family: int, expected: Behaviour, settings: Settings) -> Judged:
-        """As `ModeView.judged`."""
-        return judge(family, self.held(family), expected, settings)
+    def check(self, family: int, expected: Behaviour, settings: Settings) -> CheckResult:
+        """As `CheckedView.check`."""
+        return judge(family, self.state(family), expected, settings)
 
-    def held(self, family: int) -> Held | None:
+    def state(self, family: int) -> IpvsState | None:
         """The whole state of one family."""
         read = self.read(family)
         if read is None:
             return None
         tables = ParsedTables(output_of(self._place, f"{iptables_variant(self._place.run, family)}-save"))
-        return Held(read, tables, sysctls(self._place, SYSCTLS), alone=self._place.kind != "host")
+        return IpvsState(read, tables, sysctls(self._place, SYSCTLS), alone=self._place.kind != "host")
 
     def behaviour(self, family: int) -> Behaviour | None:
         """As `ModeView.behaviour`."""

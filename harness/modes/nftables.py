@@ -15,10 +15,10 @@ from engine.kernel.nftables import NftablesKernel, NftablesMemory
 from harness.judge.behaviour import Behaviour
 from harness.judge.oracle import Settings
 from harness.judge.readback import elements as readback
-from harness.judge.readback.check_result import Judged
+from harness.judge.readback.check_result import CheckResult
 from harness.judge.readback.nftables import behaviour_of
 from harness.judge.readback.nftables_changes import Follower, concerned, hear, unannounced
-from harness.judge.readback.nftables_judge import OF_VERSIONS, SETS, Held, judge
+from harness.judge.readback.nftables_judge import OF_VERSIONS, SETS, NftablesState, judge
 from harness.judge.trace.nftables import tracer
 from harness.judge.trace.ruleset import Ruleset, Table
 from harness.modes.mode import Mode, Notifications
@@ -32,19 +32,23 @@ class MemoryView:
     def __init__(self, kernel: NftablesMemory) -> None:
         self._kernel = kernel
 
-    def read(self, family: int) -> Held | None:
+    def read(self, family: int) -> NftablesState | None:
         """None when nothing of the family was programmed."""
         found = self._kernel.tables.get(family)
-        return Held({name: dict(found.get(name, {})) for name in (*SETS, *OF_VERSIONS)}, None, None) if found else None
+        return (
+            NftablesState({name: dict(found.get(name, {})) for name in (*SETS, *OF_VERSIONS)}, None, None)
+            if found
+            else None
+        )
 
-    def judged(self, family: int, expected: Behaviour, settings: Settings) -> Judged:
-        """As `ModeView.judged`."""
+    def check(self, family: int, expected: Behaviour, settings: Settings) -> CheckResult:
+        """As `CheckedView.check`."""
         return judge(family, self.read(family), expected, settings)
 
     def behaviour(self, family: int) -> Behaviour | None:
         """As `ModeView.behaviour`."""
-        held = self.read(family)
-        return behaviour_of(family, held.sets) if held else None
+        state = self.read(family)
+        return behaviour_of(family, state.sets) if state else None
 
 
 GROUP_NFTABLES, NOTICES_BYTES, RECEIVE_BYTES = 7, 64 << 20, 1 << 20
@@ -55,13 +59,13 @@ LEFT_OVER = "kube-proxy-shadow"
 class _Followed:
     """One family as it was read, and what was expected when it was last compared."""
 
-    def __init__(self, family: int, held: Held, expected: Behaviour) -> None:
-        self._family, self._held, self.expected = family, held, expected
+    def __init__(self, family: int, state: NftablesState, expected: Behaviour) -> None:
+        self._family, self._state, self.expected = family, state, expected
 
     @cached_property
     def follower(self) -> Follower:
         """Made when the first change is announced: after the last reading there is none."""
-        return Follower(4 if self._family == 4 else 16, self._held.sets, self._held.verbs or {})
+        return Follower(4 if self._family == 4 else 16, self._state.sets, self._state.verbs or {})
 
 
 class KernelView:
@@ -81,11 +85,11 @@ class KernelView:
         if self._listener:
             self._listener.close()
 
-    def read(self, family: int) -> Held | None:
+    def read(self, family: int) -> NftablesState | None:
         """None when nothing of the family was programmed."""
         verbs: readback.Verbs = {}
         sets = self._elements(family, verbs)
-        return None if sets is None else Held(sets, verbs, self._rules(family))
+        return None if sets is None else NftablesState(sets, verbs, self._rules(family))
 
     def _rules(self, family: int) -> Table:
         ip = "ip" if family == 4 else "ip6"
@@ -103,29 +107,29 @@ class KernelView:
                 found[name] = {}
         return found if any(found.values()) else None
 
-    def judged(self, family: int, expected: Behaviour, settings: Settings) -> Judged:
-        """As `ModeView.judged`; what was announced since the last reading must be all that has changed."""
+    def check(self, family: int, expected: Behaviour, settings: Settings) -> CheckResult:
+        """As `CheckedView.check`; what was announced since the last reading must be all that has changed."""
         if self._asked:
             self._listen()
         followed = self._followed.pop(family, None)
         try:
-            held = self.read(family)
+            state = self.read(family)
             left_over = self._left_over(family)
         except (ValueError, readback.KernelReadError) as error:
-            return Judged([f"the table cannot be read: {error}"], {}, [])
-        found = judge(family, held, expected, settings)
-        if held and followed:
-            found.differences.extend(unannounced(followed.follower.all_elements(), held.sets))
-        if held and self._asked:
-            self._followed[family] = _Followed(family, held, expected)
+            return CheckResult([f"the table cannot be read: {error}"], {}, [])
+        found = judge(family, state, expected, settings)
+        if state and followed:
+            found.differences.extend(unannounced(followed.follower.all_elements(), state.sets))
+        if state and self._asked:
+            self._followed[family] = _Followed(family, state, expected)
         return msgspec.structs.replace(found, differences=found.differences + left_over)
 
     def follow(self) -> None:
-        """As `harness.judge.verify.Following.follow`."""
+        """As `harness.judge.verify.IncrementalView.follow`."""
         self._asked = True
 
-    def changed(self, family: int, expected: Behaviour, settings: Settings) -> Judged | None:
-        """As `harness.judge.verify.Following.changed`."""
+    def changed(self, family: int, expected: Behaviour, settings: Settings) -> CheckResult | None:
+        """As `harness.judge.verify.IncrementalView.changed`."""
         if family in self._followed:
             self._listen()
         if family not in self._followed:
@@ -133,7 +137,9 @@ class KernelView:
         follower, before = self._followed[family].follower, self._followed[family].expected
         sets, part = concerned(follower, before, expected)
         table = self._rules(family) if follower.rules_changed else None
-        found = judge(family, Held(sets, follower.verbs, table), expected, settings, part, follower.hairpins_gone)
+        found = judge(
+            family, NftablesState(sets, follower.verbs, table), expected, settings, part, follower.hairpins_gone
+        )
         follower.settle()
         self._followed[family].expected = expected
         return found

@@ -8,18 +8,14 @@ from typing import Protocol
 
 from engine.kernel.interface import KernelOfMode
 from harness.judge.behaviour import Behaviour
-from harness.judge.oracle import Settings
-from harness.judge.readback.check_result import Judged
+from harness.judge.verify import CheckedView
 
 
-class ModeView(Protocol):
+class ModeView(CheckedView, Protocol):
     """The present kernel state of one mode, in the oracle's types."""
 
     def behaviour(self, family: int) -> Behaviour | None:
         """None if nothing of the family was programmed; ValueError if its parts are inconsistent."""
-
-    def judged(self, family: int, expected: Behaviour, settings: Settings) -> Judged:
-        """Compares the complete state, including fixed rules, with the expected one; never raises for differences."""
 
 
 @dataclass(frozen=True)

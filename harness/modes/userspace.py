@@ -12,7 +12,7 @@ from engine.kernel.userspace import UserspaceKernel, UserspaceMemory
 from harness.judge.behaviour import Behaviour
 from harness.judge.oracle import Settings
 from harness.judge.readback import userspace as check
-from harness.judge.readback.check_result import Judged
+from harness.judge.readback.check_result import CheckResult
 from harness.judge.readback.compare import by_behaviour
 from harness.judge.trace.userspace import tracer
 from harness.modes.mode import Mode, Reporting
@@ -28,8 +28,8 @@ class MemoryView:
     def __init__(self, kernel: UserspaceMemory) -> None:
         self._kernel = kernel
 
-    def judged(self, family: int, expected: Behaviour, settings: Settings) -> Judged:
-        """As `ModeView.judged`."""
+    def check(self, family: int, expected: Behaviour, settings: Settings) -> CheckResult:
+        """As `CheckedView.check`."""
         return by_behaviour(lambda: self.behaviour(family), expected)
 
     def behaviour(self, family: int) -> Behaviour | None:
@@ -46,8 +46,8 @@ class KernelView:
     def __init__(self, kernel: Reporting, place: Place) -> None:
         self._kernel, self._place = kernel, place
 
-    def judged(self, family: int, expected: Behaviour, settings: Settings) -> Judged:
-        """As `ModeView.judged`."""
+    def check(self, family: int, expected: Behaviour, settings: Settings) -> CheckResult:
+        """As `CheckedView.check`."""
         return by_behaviour(lambda: self.behaviour(family), expected)
 
     def behaviour(self, family: int) -> Behaviour | None:

@@ -14,13 +14,13 @@ from engine.proxier import Proxier
 from harness.judge.oracle import Oracle, Settings
 from harness.judge.packets.judge import EMULATED, ENOUGH, FULL, PacketJudge
 from harness.judge.packets.questions import Question
-from harness.judge.verify import Following, ReadingAhead
+from harness.judge.verify import IncrementalView, ReadAheadView
 from harness.log.events import Event
 from harness.places.place import Place
 from harness.replay.kernels import ReplayTarget
 from harness.replay.result import Verdict, Verification
 from harness.replay.tally import ReplayTally
-from harness.replay.verify import connections, held
+from harness.replay.verify import check_kernel, connections
 
 WAYS = {"full": ("readback", "packets"), "readback": ("readback",), "packets": ("packets",), "none": ()}
 """Ways of checking, by the value of --verify."""
@@ -61,7 +61,7 @@ class Checks:
         self._packets_after = 0
 
     @property
-    def _told(self) -> Oracle:
+    def _events_oracle(self) -> Oracle:
         """Created at the first check, when the configuration is final."""
         if self._oracle is None:
             self._oracle = Oracle(self._proxier.state.node_name, self._settings())
@@ -87,13 +87,13 @@ class Checks:
         if not ways:
             return
         begun = time.perf_counter()
-        if "readback" in ways and isinstance(self._target.view, ReadingAhead):
+        if "readback" in ways and isinstance(self._target.view, ReadAheadView):
             self._target.view.read_ahead(self._proxier.dataplanes)
         for event in self._unseen:
-            self._told.observe(event)
+            self._events_oracle.observe(event)
         self._unseen.clear()
         if moment == CheckTime.LAST:
-            self._told.forget()
+            self._events_oracle.forget()
         self._judged += sum(len(dataplane.plans) for dataplane in self._proxier.dataplanes.values())
         found: list[str] = []
         for way, look in (("packets", partial(self._packets, moment)), ("readback", partial(self._read_back, moment))):
@@ -110,9 +110,9 @@ class Checks:
         """Differences from the expected state: of everything at the first and last check, else of what changed."""
         changed = frozenset(self._planned) if moment == CheckTime.BETWEEN else None
         self._planned.clear()
-        if moment == CheckTime.FIRST and isinstance(self._target.view, Following):
+        if moment == CheckTime.FIRST and isinstance(self._target.view, IncrementalView):
             self._target.view.follow()
-        found = held(self._proxier, self._target.view, self._told, self._mode, changed)
+        found = check_kernel(self._proxier, self._target.view, self._events_oracle, self._mode, changed)
         self._checked.update(found.checked)
         self._unchecked.update(dict.fromkeys(found.unchecked))
         return found.differences
@@ -131,9 +131,9 @@ class Checks:
         judge, syncs = self._packet_judge, self._tally.syncs - self._packets_after
         self._packets_after = self._tally.syncs
         if moment == CheckTime.BETWEEN:
-            found = judge.changed(self._told, self._touched, syncs)
+            found = judge.changed(self._events_oracle, self._touched, syncs)
         else:
-            found = judge.everything(self._told, moment == CheckTime.LAST, self._touched, syncs)
+            found = judge.everything(self._events_oracle, moment == CheckTime.LAST, self._touched, syncs)
         self._touched.clear()
         self._sent.update(found.sent)
         self._unchecked.update(found.unchecked)
@@ -142,8 +142,8 @@ class Checks:
 
     def _connections(self, place: Place) -> list[str]:
         """Check with the node's own sockets if raw packets cannot be sent."""
-        expected = {family: self._told.behaviour(family, self._mode) for family in self._proxier.dataplanes}
-        tried, lost = connections(place, self._told, expected)
+        expected = {family: self._events_oracle.behaviour(family, self._mode) for family in self._proxier.dataplanes}
+        tried, lost = connections(place, self._events_oracle, expected)
         self._tally.connections += tried
         self._sent["connections from the node"] += tried
         self._unchecked["by packets: clients other than the node"] = None

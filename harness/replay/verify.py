@@ -17,14 +17,16 @@ from engine.proxier import Proxier
 from harness.judge.behaviour import Behaviour
 from harness.judge.oracle import Oracle
 from harness.judge.oracle.scene import scene
-from harness.judge.readback.check_result import Judged
+from harness.judge.readback.check_result import CheckResult
 from harness.judge.readback.probe import probe
 from harness.judge.verify import readback
 from harness.modes.opened import ModeView
 from harness.places.place import Place
 
 
-def held(proxier: Proxier, view: ModeView, oracle: Oracle, mode: str, changed: Set[Name] | None = None) -> Judged:
+def check_kernel(
+    proxier: Proxier, view: ModeView, oracle: Oracle, mode: str, changed: Set[Name] | None = None
+) -> CheckResult:
     """Compare the kernel's state with the oracle, and the engine's plans with plans made from scratch.
 
     With `changed`, only what changed since the last call, and the plans of these Services.

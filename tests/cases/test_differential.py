@@ -57,7 +57,7 @@ def test_tracer_oracle_and_readback_agree(events, wanted):
         assert outcome(tracers, packet) == expected(oracle, packet), packet
     for family in (4, 6):
         behaviour = oracle.behaviour(family)
-        assert opened.view.judged(family, behaviour, wanted).differences == []
+        assert opened.view.check(family, behaviour, wanted).differences == []
         table = tracers.of_family(family).table
         assert list(nftables_rules.differences(family, table, behaviour.node_addresses is None, wanted)) == []
 

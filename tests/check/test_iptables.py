@@ -79,10 +79,10 @@ def test_real_and_in_memory_kernel_read_alike_and_missing_parts_are_detected(nam
     with iptables.real(place, variant) as opened:
         real = program(opened, "iptables", RICH)
         for family in FAMILIES:
-            assert real.view.judged(family, real.expected[family], real.settings).differences == []
+            assert real.view.check(family, real.expected[family], real.settings).differences == []
         real.view.read_ahead(FAMILIES)
-        assert real.view.judged(6, real.expected[6], real.settings).differences == []
-        assert real.view.judged(4, real.expected[4], real.settings).differences == []
+        assert real.view.check(6, real.expected[6], real.settings).differences == []
+        assert real.view.check(4, real.expected[4], real.settings).differences == []
         seen = []  # from here on the rules are listed again each time
         for command in (
             "-t nat -D PREROUTING 1", "-t nat -F KUBE-POSTROUTING", "-t filter -D FORWARD 2",
@@ -93,9 +93,9 @@ def test_real_and_in_memory_kernel_read_alike_and_missing_parts_are_detected(nam
             tool = ["env", "XTABLES_LOCKFILE=/dev/null", f"iptables-{variant}"]
             done = place.run([*tool, *command.split()], b"")
             assert done.returncode == 0, done.stderr
-            before, seen = seen, real.view.judged(4, real.expected[4], real.settings).differences
+            before, seen = seen, real.view.check(4, real.expected[4], real.settings).differences
             assert set(seen) != set(before) and seen, command
         place.run(["sh", "-c", "echo 0 >/proc/sys/net/ipv4/conf/all/route_localnet"], b"")
         assert "sysctl net.ipv4.conf.all.route_localnet is 0, expected 1" in (
-            real.view.judged(4, real.expected[4], real.settings).differences
+            real.view.check(4, real.expected[4], real.settings).differences
         )

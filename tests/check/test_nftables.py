@@ -11,7 +11,7 @@ import pytest
 
 from engine.kernel.netlink import NETFILTER
 from harness.judge.readback import elements as readback
-from harness.judge.readback.nftables_judge import Held, judge
+from harness.judge.readback.nftables_judge import NftablesState, judge
 from harness.modes import nftables
 from harness.places.namespace import Namespace
 from harness.places.place import Place
@@ -35,13 +35,13 @@ def real(kernel_namespaces):
             return programmed, {family: opened.view.read(family) for family in FAMILIES}
 
 
-def seen(programmed, family: int, held: Held) -> list[str]:
-    return judge(family, held, programmed.expected[family], programmed.settings).differences
+def seen(programmed, family: int, state: NftablesState) -> list[str]:
+    return judge(family, state, programmed.expected[family], programmed.settings).differences
 
 
-def each_rule(held: Held):
+def each_rule(state: NftablesState):
     """Chains and places; of those of which there is one for each count, three."""
-    for chain, rules in held.table.chains.items():
+    for chain, rules in state.table.chains.items():
         counted = _COUNTED.fullmatch(chain)
         if counted is None or int(counted[2]) in (1, 2, 256):
             yield from ((chain, place) for place in range(len(rules)))
@@ -49,16 +49,16 @@ def each_rule(held: Held):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_single_duplicate_rule_is_detected(real, family):
-    programmed, held = real[0], real[1][family]
-    assert seen(programmed, family, held) == []
+    programmed, state = real[0], real[1][family]
+    assert seen(programmed, family, state) == []
     unseen = []
-    for chain, place in list(each_rule(held)):
-        rules = held.table.chains[chain]
+    for chain, place in list(each_rule(state)):
+        rules = state.table.chains[chain]
         rules.insert(place, rules[place])
-        if not seen(programmed, family, held):
+        if not seen(programmed, family, state):
             unseen.append(f"{chain}: {' '.join(rules[place])}")
         del rules[place]
-    assert unseen == [] and seen(programmed, family, held) == []
+    assert unseen == [] and seen(programmed, family, state) == []
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -66,23 +66,23 @@ def test_changed_chains_hooks_policies_sets_and_verdicts_are_detected(real, fami
     programmed, right = real[0], real[1][family]
     for name, (kind, hook, priority) in right.table.hooks.items():
         for wrong in ((kind, hook, priority + 1), ("route", hook, priority), (kind, "ingress", priority)):
-            held = right._replace(table=copy.deepcopy(right.table))
-            held.table.hooks[name] = wrong
-            assert seen(programmed, family, held), (name, wrong)
-        held = right._replace(table=copy.deepcopy(right.table))
-        held.table.policies[name] = "drop"
-        assert seen(programmed, family, held), name
+            state = right._replace(table=copy.deepcopy(right.table))
+            state.table.hooks[name] = wrong
+            assert seen(programmed, family, state), (name, wrong)
+        state = right._replace(table=copy.deepcopy(right.table))
+        state.table.policies[name] = "drop"
+        assert seen(programmed, family, state), name
     for name in right.table.sets:
-        held = right._replace(table=copy.deepcopy(right.table))
-        del held.table.sets[name]
-        assert seen(programmed, family, held), name
+        state = right._replace(table=copy.deepcopy(right.table))
+        del state.table.sets[name]
+        assert seen(programmed, family, state), name
     for place, verb in list(right.verbs.items())[::20]:
         right.verbs[place] = "goto" if verb == "jump" else "jump"
         assert seen(programmed, family, right), place
         right.verbs[place] = verb
-    held = right._replace(table=copy.deepcopy(right.table))
-    held.table.chains["filter-forward-too"] = [["drop"]]
-    assert "chain filter-forward-too is unexpected" in seen(programmed, family, held)
+    state = right._replace(table=copy.deepcopy(right.table))
+    state.table.chains["filter-forward-too"] = [["drop"]]
+    assert "chain filter-forward-too is unexpected" in seen(programmed, family, state)
 
 
 WORDS = {
@@ -94,13 +94,13 @@ WORDS = {
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_changed_word_of_this_kind_is_detected(real, family):
-    programmed, held = real[0], real[1][family]
-    for chain, place in list(each_rule(held)):
-        words = held.table.chains[chain][place]
+    programmed, state = real[0], real[1][family]
+    for chain, place in list(each_rule(state)):
+        words = state.table.chains[chain][place]
         for at, word in enumerate(list(words)):
             if word in WORDS:
                 words[at] = WORDS[word]
-                assert seen(programmed, family, held), f"{chain}: {' '.join(words)}"
+                assert seen(programmed, family, state), f"{chain}: {' '.join(words)}"
                 words[at] = word
 
 
@@ -115,7 +115,7 @@ def test_a_flushed_chain_of_a_real_kernel_is_detected(namespace):
         ):  # fmt: skip
             done = place.run(["nft", "flush", "chain", "ip", "kube-proxy", chain], b"")
             assert done.returncode == 0, done.stderr
-            now = programmed.view.judged(4, programmed.expected[4], programmed.settings).differences
+            now = programmed.view.check(4, programmed.expected[4], programmed.settings).differences
             assert set(now) != set(before) and any(line.startswith(f"chain {chain}:") for line in now), chain
             before = now
 

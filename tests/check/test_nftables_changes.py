@@ -11,7 +11,7 @@ from engine.proxier import Proxier
 from harness.acceptance.case_config import proxy_config
 from harness.judge.oracle import Oracle, Settings
 from harness.judge.readback.nftables_changes import Follower, concerned, hear, unannounced
-from harness.judge.readback.nftables_judge import VERDICTS, Held, judge
+from harness.judge.readback.nftables_judge import VERDICTS, NftablesState, judge
 from harness.log import open_source
 from harness.log.events import OBJECT_TYPES
 from harness.modes import nftables
@@ -23,7 +23,7 @@ SIZES = {4: 4, 6: 16}
 
 def _judged(family, follower, before, expected, settings):
     sets, part = concerned(follower, before, expected)
-    return judge(family, Held(sets, {}, None), expected, settings, part, follower.hairpins_gone).differences
+    return judge(family, NftablesState(sets, {}, None), expected, settings, part, follower.hairpins_gone).differences
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_a_missing_element_is_detected_by_partial_and_full_comparison(family, pr
             follower.deleted(name, {key: (elements[key], None)})
             part = _judged(family, follower, expected, expected, settings)
             less = held.sets | {name: {k: data for k, data in elements.items() if k != key}}
-            whole = judge(family, Held(less, None, None), expected, settings).differences
+            whole = judge(family, NftablesState(less, None, None), expected, settings).differences
             if name in VERDICTS:  # these are compared with their chains, which are listed again
                 listening = Follower(SIZES[family], held.sets, {(name, key): "goto"})
                 listening.deleted(name, {key: (elements[key], -4)})

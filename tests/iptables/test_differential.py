@@ -24,7 +24,7 @@ OWN = frozenset(map(packed, LOCAL))
 def check_saved(view, asked, oracle) -> None:
     """What was saved, by the kernel or from memory, reads as the oracle's behaviour and traces as its outcomes."""
     for family in (4, 6):
-        assert view.judged(family, oracle.behaviour(family, "iptables"), oracle.settings).differences == []
+        assert view.check(family, oracle.behaviour(family, "iptables"), oracle.settings).differences == []
         tracer = IptablesTracer(family, OWN)
         tracer.feed(view.save(family))
         for packet in asked:

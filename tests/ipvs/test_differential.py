@@ -25,7 +25,7 @@ def test_tracer_oracle_and_readback_agree(events, wanted):
     for packet in packets(events):
         assert outcome(tracers, packet) == expected(oracle, packet, "ipvs"), packet
     for family in (4, 6):
-        assert opened.view.judged(family, oracle.behaviour(family, "ipvs"), wanted).differences == []
+        assert opened.view.check(family, oracle.behaviour(family, "ipvs"), wanted).differences == []
 
 
 @given(events=clusters(), again=clusters(), wanted=settings_of_proxies, syncs=st.frozensets(st.integers(0, 40)))

@@ -17,7 +17,7 @@ from harness.cli.options import duration, gates, verifying
 from harness.cli.output import OutputPath, output_format, this_command, write_json, write_text
 from harness.cli.position import position_or_none
 from harness.cli.progress import Progress
-from harness.cli.results import compare_results, held, measured, saved
+from harness.cli.results import compare_results, gate_code, measured, saved
 from harness.cli.value_completion import nodes
 from harness.cli.verbosity import asked
 from harness.cli.vm import KernelChoice, folder_of, run_in_vm_if_needed
@@ -129,7 +129,7 @@ def compare(
     _check(sources, baseline, max_worse)
     if len(sources) == 2:
         console, outputs = _console(json_path), (json_path, html_path)
-        sys.exit(held(compare_results(saved(sources[0]), saved(sources[1]), console, outputs), max_worse))
+        sys.exit(gate_code(compare_results(saved(sources[0]), saved(sources[1]), console, outputs), max_worse))
     before = saved(baseline) if baseline else None
     source = sources[0]
     chosen = _modes(modes)
@@ -149,7 +149,7 @@ def compare(
     code = _exit_code([run.exit_code for run in [*comparison.modes, *(comparison.external or ())]])
     if before and code != EXIT_INTERRUPTED:
         found = compare_results(before, measured(comparison.modes), _console(json_path), (None, None))
-        code = code or held(found, max_worse)
+        code = code or gate_code(found, max_worse)
     sys.exit(code)
 
 

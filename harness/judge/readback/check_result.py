@@ -12,7 +12,7 @@ from harness.judge.behaviour import Behaviour
 Given = TypeVar("Given")
 
 
-class Judged(msgspec.Struct, frozen=True):
+class CheckResult(msgspec.Struct, frozen=True):
     """`differences` are printable lines; `checked` counts the checked items, `unchecked` lists what was not checked."""
 
     differences: list[str]
@@ -32,10 +32,10 @@ def attempted(read: Callable[[], Given]) -> Given | str:
         return f"the kernel's elements are inconsistent: {error if str(error) else type(error).__name__}"
 
 
-def nothing(expected: Behaviour) -> Judged:
+def nothing(expected: Behaviour) -> CheckResult:
     """The result if the kernel has no state of a family."""
     wanted = len(expected.destinations)
-    return Judged([f"the kernel has no table, {wanted} destinations expected"] if wanted else [], {}, [])
+    return CheckResult([f"the kernel has no table, {wanted} destinations expected"] if wanted else [], {}, [])
 
 
 def settings_differ(wanted: Mapping[str, str], found: Mapping[str, str]) -> list[str]:

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Callable
 
 from harness.judge.behaviour import PROTOCOL_NAMES, Behaviour, Destination, Key
-from harness.judge.readback.check_result import Judged, attempted, nothing
+from harness.judge.readback.check_result import CheckResult, attempted, nothing
 
 
 def compare(expected: Behaviour, actual: Behaviour, limit: int = 10) -> list[str]:
@@ -29,13 +29,13 @@ def compare(expected: Behaviour, actual: Behaviour, limit: int = 10) -> list[str
     return found
 
 
-def by_behaviour(read: Callable[[], Behaviour | None], expected: Behaviour) -> Judged:
+def by_behaviour(read: Callable[[], Behaviour | None], expected: Behaviour) -> CheckResult:
     """The result for one family, comparing behaviour only."""
     actual = attempted(read)
     if actual is None:
         return nothing(expected)
     found = [actual] if isinstance(actual, str) else compare(expected, actual)
-    return Judged(found, {"destinations": len(expected.destinations) + len(expected.nodeports)}, ["rules"])
+    return CheckResult(found, {"destinations": len(expected.destinations) + len(expected.nodeports)}, ["rules"])
 
 
 def _differ(wanted: Destination | None, got: Destination | None) -> bool:

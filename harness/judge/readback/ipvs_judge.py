@@ -9,7 +9,7 @@ from typing import NamedTuple
 from harness.judge.behaviour import PROTOCOL_NUMBERS, Behaviour
 from harness.judge.oracle.settings import Block, Settings
 from harness.judge.readback import ipvs_rules
-from harness.judge.readback.check_result import Judged, attempted, nothing, settings_differ
+from harness.judge.readback.check_result import CheckResult, attempted, nothing, settings_differ
 from harness.judge.readback.compare import compare
 from harness.judge.readback.iptables_fixed import foreign, of_chain
 from harness.judge.readback.iptables_text import BUILT_IN, ParsedTables
@@ -22,7 +22,7 @@ SYSCTLS = (
 )  # fmt: skip
 
 
-class Held(NamedTuple):
+class IpvsState(NamedTuple):
     """One family; `alone`: no other program has rules there."""
 
     read: Read
@@ -31,13 +31,13 @@ class Held(NamedTuple):
     alone: bool
 
 
-def judge(family: int, held: Held | None, expected: Behaviour, settings: Settings) -> Judged:
+def judge(family: int, state: IpvsState | None, expected: Behaviour, settings: Settings) -> CheckResult:
     """The complete state of this mode (IPVS-01 to IPVS-20)."""
-    if held is None:
+    if state is None:
         return nothing(expected)
-    read, tables = held.read, held.tables
+    read, tables = state.read, state.tables
     sets = expected.sets or {}
-    found = [*_sets(family, sets, read), *_servers(read, settings), *_rules(family, sets, held, settings)]
+    found = [*_sets(family, sets, read), *_servers(read, settings), *_rules(family, sets, state, settings)]
     actual = attempted(lambda: behaviour_of(family, read))
     found += [actual] if isinstance(actual, str) else compare(_without_health_checks(expected), actual)
     checked = {
@@ -48,8 +48,8 @@ def judge(family: int, held: Held | None, expected: Behaviour, settings: Setting
         "rules": sum(map(len, tables.chains.values())),
     }
     wanted = _sysctls(family, settings)
-    found += settings_differ(wanted, held.sysctls)
-    return Judged(found, checked | {"sysctls": len(wanted)}, [])
+    found += settings_differ(wanted, state.sysctls)
+    return CheckResult(found, checked | {"sysctls": len(wanted)}, [])
 
 
 def _without_health_checks(expected: Behaviour) -> Behaviour:
@@ -106,17 +106,17 @@ def _servers(read: Read, settings: Settings) -> Iterator[str]:
     yield from (f"not forwarded by masquerading: {line}" for line in read.otherwise)
 
 
-def _rules(family: int, sets: dict[str, set[str]], held: Held, settings: Settings) -> Iterator[str]:
+def _rules(family: int, sets: dict[str, set[str]], state: IpvsState, settings: Settings) -> Iterator[str]:
     filled = frozenset(name for name, entries in sets.items() if entries)
     wanted = ipvs_rules.wanted(family, filled, sorted(_barred(sets)), settings)
     for key, rules in wanted.items():
-        yield from of_chain(key, [rule.replace("-A X", f"-A {key[1]}", 1) for rule in rules], held.tables, held.alone)
-    for table, chain in sorted(held.tables.chains.keys() - wanted.keys()):
-        if held.alone and chain not in BUILT_IN:
+        yield from of_chain(key, [rule.replace("-A X", f"-A {key[1]}", 1) for rule in rules], state.tables, state.alone)
+    for table, chain in sorted(state.tables.chains.keys() - wanted.keys()):
+        if state.alone and chain not in BUILT_IN:
             yield f"{table}: chain {chain} is unexpected"
-    if held.alone:
-        yield from (f"{table}: policy of {c} is {policy}" for (table, c), policy in held.tables.policies.items())
-        yield from foreign(held.tables, wanted)
+    if state.alone:
+        yield from (f"{table}: policy of {c} is {policy}" for (table, c), policy in state.tables.policies.items())
+        yield from foreign(state.tables, wanted)
 
 
 def _barred(sets: dict[str, set[str]]) -> Iterator[tuple[bytes, int, int]]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from harness.judge.behaviour import Behaviour
 from harness.judge.oracle.settings import LOCALHOST_GATE, Settings
 from harness.judge.readback import nftables_rules
-from harness.judge.readback.check_result import Judged, attempted, nothing
+from harness.judge.readback.check_result import CheckResult, attempted, nothing
 from harness.judge.readback.compare import compare
 from harness.judge.readback.nftables import COUNT_SHIFT, LARGE_SHIFT, PORT_MASK, TICKET_SHIFT, Tables, behaviour_of
 from harness.judge.readback.nftables_rules import hairpin_by_endpoint
@@ -37,7 +37,7 @@ _LARGE = 3 << 30
 _pack = struct.Struct("=I").pack
 
 
-class Held(NamedTuple):
+class NftablesState(NamedTuple):
     """One family: elements by set, those of verdict maps as chain names.
 
     `verbs`: goto or jump by (map, key); `table`: chains and sets as listed by nft.  Both None in memory.
@@ -50,32 +50,32 @@ class Held(NamedTuple):
 
 def judge(
     family: int,
-    held: Held | None,
+    state: NftablesState | None,
     expected: Behaviour,
     settings: Settings,
     part: Behaviour | None = None,
     hairpins: bool = True,
-) -> Judged:
+) -> CheckResult:
     """Every rule, base chain, set and element, and their combined behaviour.
 
-    With `part`, `held` has the elements of these destinations alone, and rules only if they changed; unless `hairpins`,
-    only endpoints of these destinations are looked for among hairpins.
+    With `part`, `state` has the elements of these destinations alone, and rules only if they changed; unless
+    `hairpins`, only endpoints of these destinations are looked for among hairpins.
     """
-    if held is None:
+    if state is None:
         return nothing(expected)
     known, wanted = _known(settings), expected if part is None else part
-    found = [*_elements(held.sets), *_own(family, held.sets, expected, expected if hairpins else wanted, settings)]
-    actual = attempted(lambda: behaviour_of(family, held.sets, settings, expected.overshadowed))
+    found = [*_elements(state.sets), *_own(family, state.sets, expected, expected if hairpins else wanted, settings)]
+    actual = attempted(lambda: behaviour_of(family, state.sets, settings, expected.overshadowed))
     found += [actual] if isinstance(actual, str) else compare(wanted, actual)
-    checked = {"elements": sum(map(len, held.sets.values()))}
-    if held.table is None:
-        return Judged(found, checked, ["rules: the kernel is in memory"] if part is None else [])
-    table = held.table
+    checked = {"elements": sum(map(len, state.sets.values()))}
+    if state.table is None:
+        return CheckResult(found, checked, ["rules: the kernel is in memory"] if part is None else [])
+    table = state.table
     found += nftables_rules.differences(family, table, expected.node_addresses is None, settings)
     found += _declared(table, known)
-    found += _verdicts(held.sets, held.verbs or {}, table)
+    found += _verdicts(state.sets, state.verbs or {}, table)
     checked |= {"chains": len(table.chains), "rules": sum(map(len, table.chains.values())), "sets": len(table.declared)}
-    return Judged(found, checked, ["clients recorded by rules (session affinity)"])
+    return CheckResult(found, checked, ["clients recorded by rules (session affinity)"])
 
 
 def _known(settings: Settings) -> set[str]:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from harness.judge.oracle import Oracle
-from harness.judge.readback.check_result import UNREADABLE, Judged
+from harness.judge.readback.check_result import UNREADABLE, CheckResult
 from harness.judge.readback.elements import KernelReadError
 from harness.judge.verify import readback
 from harness.kube.proxy import HEALTH_PORT
@@ -121,13 +121,13 @@ class KernelObserver:
             self._open[address] = wanted, now
             self._asked.notify()
 
-    def judged(self, oracle: Oracle) -> Judged:
+    def check_kernel(self, oracle: Oracle) -> CheckResult:
         """Compare the current state of the node's kernel with the oracle."""
         with ExitStack() as stack:
             try:
                 return readback(self._view(stack), oracle, self._mode, mode_of(self._mode).families)
             except (OSError, KernelReadError, *UNREADABLE) as error:
-                return Judged([f"the kernel cannot be read: {error}"], {}, [])
+                return CheckResult([f"the kernel cannot be read: {error}"], {}, [])
 
     def _run(self) -> None:
         with ExitStack() as stack:
