@@ -224,7 +224,7 @@ def _by_account(programmed: Programmed, opened: Any, family: int) -> Read:
 _READERS = {
     "nftables": _by_held(_nftables, nftables, "read"),
     "iptables": _by_held(_iptables, iptables, "read", _without_effect),
-    "ipvs": _by_held(_ipvs, ipvs, "held"),
+    "ipvs": _by_held(_ipvs, ipvs, "state"),
     "userspace": _by_account,
 }
 

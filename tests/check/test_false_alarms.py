@@ -54,7 +54,7 @@ def test_unreadable_state_is_a_difference(mode):
     programmed = program(mode_of(mode).memory(), mode, RICH)
 
     class Broken:
-        def judged(self, family, expected, settings):
+        def check(self, family, expected, settings):
             raise KeyError("no such chain")
 
     assert readback(Broken(), programmed.oracle, mode).differences == [

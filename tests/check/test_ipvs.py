@@ -22,7 +22,7 @@ def remembered():
     [("-s rr", "-s wrr"), ("-p ", "-p 1"), ("-s rr", "-s rr -M 255.255.255.0"), ("-s rr", "-s rr -b flag-1")],
 )
 def test_changed_options_of_virtual_servers_are_detected(remembered, old, new):
-    held, expected, settings = remembered.view.held(4), remembered.expected[4], remembered.settings
+    held, expected, settings = remembered.view.state(4), remembered.expected[4], remembered.settings
     fitting = [server for server, text in held.read.options.items() if old in text]
     assert fitting
     for server in fitting:
@@ -34,7 +34,7 @@ def test_changed_options_of_virtual_servers_are_detected(remembered, old, new):
 
 
 def test_changed_weights_and_forwarding_methods_are_detected(remembered):
-    held, expected, settings = remembered.view.held(4), remembered.expected[4], remembered.settings
+    held, expected, settings = remembered.view.state(4), remembered.expected[4], remembered.settings
     weights = next(weights for weights in held.read.servers.values() if len(weights) > 1)
     weights[next(iter(weights))] = 2
     assert any("weights [1, " in line for line in judge(4, held, expected, settings).differences)
@@ -44,7 +44,7 @@ def test_changed_weights_and_forwarding_methods_are_detected(remembered):
 
 
 def test_changed_sysctls_are_detected(remembered):
-    held = remembered.view.held(4)._replace(sysctls={"net.ipv4.vs.conntrack": "0", "net.ipv4.ip_forward": "1"})
+    held = remembered.view.state(4)._replace(sysctls={"net.ipv4.vs.conntrack": "0", "net.ipv4.ip_forward": "1"})
     found = judge(4, held, remembered.expected[4], remembered.settings).differences
     assert found[-3:] == [
         "sysctl net.ipv4.vs.conntrack is 0, expected 1",
