@@ -34,7 +34,7 @@ from harness.places.namespace import WAYS_OUT, in_words
 
 LOG, OPTIONS, RECORDING = "supervisor.log", "options.json", "events.jsonl"
 START_SECONDS, STOP_SECONDS = 120.0, 20.0
-_NEEDED = {"unshare": "util-linux", "nsenter": "util-linux", "ip": "iproute2", "sysctl": "procps", "mount": "mount"}
+_NEEDED = {"unshare": "util-linux", "nsenter": "util-linux", "ip": "iproute2", "sysctl": "procps"}
 
 
 def default_folder() -> Path:

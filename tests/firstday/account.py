@@ -1,4 +1,4 @@
-"""An ordinary user's account: no root, Debian's PATH, a home of its own.
+"""An ordinary user's account, as after a login: no root, Debian's PATH, a home and a runtime folder of its own.
 
 Tests that run as root become such a user in a mount namespace where the interpreter is within reach, whatever
 folder it was installed below. Others are that user already.
@@ -18,15 +18,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PATH = "/usr/local/bin:/usr/bin:/bin"
 USER = 65534
+RUNTIME = f"/run/user/{USER}"
 SECONDS = 120
 
 
 class Account:
     """Runs commands as that user; `home` is its current folder too."""
 
-    def __init__(self, home: Path, become: list[str]) -> None:
+    def __init__(self, home: Path, become: list[str], runtime: str) -> None:
         self.home, self._become = home, become
-        self.environment = {"HOME": str(home), "PATH": PATH, "PYTHONPATH": str(ROOT), "LANG": "C.UTF-8"}
+        self.environment = {
+            "HOME": str(home), "PATH": PATH, "PYTHONPATH": str(ROOT), "LANG": "C.UTF-8", "XDG_RUNTIME_DIR": runtime,
+        }  # fmt: skip
 
     def run(self, *command: str | Path, **variables: str | None) -> subprocess.CompletedProcess[str]:
         """What a command printed; a variable that is None is unset."""
@@ -53,14 +56,18 @@ def account() -> Iterator[Account]:
     with tempfile.TemporaryDirectory(prefix="harness-home-") as name:
         home = Path(name)
         if os.geteuid() != 0:
-            yield Account(home, [])
+            yield Account(home, [], os.environ.get("XDG_RUNTIME_DIR", name))
             return
-        staging = home / ".staging"
+        staging, kept = home / ".staging", home / ".runtime"
         staging.mkdir()
-        os.chown(home, USER, USER)
+        kept.mkdir()
+        for folder in (home, kept):
+            os.chown(folder, USER, USER)
         words = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--bounding-set=-all"]
-        script = f'{_within_reach(staging)}\ncd "$PWD" && exec "$@"'
-        yield Account(home, ["unshare", "-m", "sh", "-ec", script, "sh", *words, "--"])
+        # Where systemd has it, and the same folder for all commands, although each has its own mounts.
+        login = f"mount -t tmpfs -o mode=755 tmpfs /run\nmkdir -p {RUNTIME}\n{_bind(kept, Path(RUNTIME))}"
+        script = f'{_within_reach(staging)}\n{login}\ncd "$PWD" && exec "$@"'
+        yield Account(home, ["unshare", "-m", "sh", "-ec", script, "sh", *words, "--"], RUNTIME)
 
 
 def without_namespaces(account: Account) -> Account:

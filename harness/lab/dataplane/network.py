@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from harness.lab.dataplane.private_run import make_private_run
 from harness.lab.topology import (
     API_ADDRESS,
     BALANCER_ADDRESS,
@@ -50,7 +51,7 @@ class NetworkError(RuntimeError):
 
 def build(nodes: tuple[LabNode, ...]) -> None:
     """Create the router (this namespace), the client, the nodes and the caller of each."""
-    _must(["mount", "-t", "tmpfs", "lab", "/run"])
+    make_private_run()
     _must(["sysctl", "-qw", *_ROUTER_SYSCTLS])
     run(None, ["sysctl", "-qw", *_BY_HEADERS])
     names = [CLIENT, *(n.name for n in nodes)]
