@@ -51,6 +51,8 @@ class MemoryView:
         return behaviour_of(family, state.sets) if state else None
 
 
+READABLE = ("--terse", "--numeric-protocol")
+"""Options of nft: without elements, and without looking up protocol names, for which it reads a file each time."""
 GROUP_NFTABLES, NOTICES_BYTES, RECEIVE_BYTES = 7, 64 << 20, 1 << 20
 LEFT_OVER = "kube-proxy-shadow"
 """The shadow table, which is active while the rules of an earlier run are replaced."""
@@ -93,7 +95,7 @@ class KernelView:
 
     def _rules(self, family: int) -> Table:
         ip = "ip" if family == 4 else "ip6"
-        listed = self._place.run(["nft", "--terse", "list", "table", ip, "kube-proxy"], b"")
+        listed = self._place.run(["nft", *READABLE, "list", "table", ip, "kube-proxy"], b"")
         rules = Ruleset()
         rules.feed(listed.stdout.decode())
         return rules.tables.get((ip, "kube-proxy")) or Table()

@@ -12,6 +12,8 @@ import platform
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,16 @@ CASES = [(mode, "readback") for mode in MODES if mode != "userspace"] + [("nftab
 pytestmark = pytest.mark.timeout(900)
 
 
+@contextmanager
+def without_protocol_names() -> Iterator[None]:
+    """A machine that lacks package netbase, as a slim container."""
+    subprocess.run(["mount", "--bind", "/dev/null", "/etc/protocols"], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "/etc/protocols"], check=True)
+
+
 def digest(mode: str) -> str:
     """As the engine alone makes it, whatever the kernel."""
     options = [option for option in MODES[mode] if option not in ("--iptables-variant", "nft", "legacy")]
@@ -64,7 +76,8 @@ def test_the_recording_is_made_again(tmp_path):
 def test_the_distribution_s_kernel(mode, verify):
     """In one process: emulated, an interpreter that starts takes as long as a replay."""
     options = [*AT_BOTH_ENDS, *MODES[mode], "--verify", verify, "--kernel", "netns", "--json", "-"]
-    done = CliRunner().invoke(main, ["replay", RECORDING, *options])
+    with without_protocol_names() if mode == "ipvs" else nullcontext():
+        done = CliRunner().invoke(main, ["replay", RECORDING, *options])
     assert done.exit_code == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["kernel"]["release"] == platform.release()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from engine.addresses import format_address, format_network
 from engine.model import PROTOCOL_NAMES, SCTP, TCP, UDP, Address, Network
 
@@ -33,6 +35,9 @@ TYPES = {
     IPVS_IPS: "hash:ip",
 }
 _MAX_NAME = 31
+_NUMBERS = {name: number for number, name in PROTOCOL_NAMES.items()}
+_NAMED = re.compile(rf"^((?:add|del) \S+ [^\s,]+),({'|'.join(_NUMBERS)}):", re.MULTILINE)
+_NUMBERED = re.compile(rf"^(add \S+ [^\s,]+),({'|'.join(map(str, PROTOCOL_NAMES))}):", re.MULTILINE)
 _MAX_ENTRIES = 1 << 20
 
 
@@ -54,6 +59,16 @@ def create_line(family: int, name: str, called: str = "") -> str:
 def ip_port(address: Address, protocol: int, port: int) -> str:
     """An entry of `hash:ip,port`: `10.96.0.1,tcp:80`."""
     return f"{format_address(address)},{PROTOCOL_NAMES[protocol]}:{port}"
+
+
+def with_numbers(lines: str) -> str:
+    """Lines of `ipset restore` with protocols as numbers: names need /etc/protocols, which small machines lack."""
+    return _NAMED.sub(lambda found: f"{found[1]},{_NUMBERS[found[2]]}:", lines)
+
+
+def with_names(lines: str) -> str:
+    """Lines of `ipset save` with protocols as names, also from a machine without /etc/protocols."""
+    return _NUMBERED.sub(lambda found: f"{found[1]},{PROTOCOL_NAMES[int(found[2])]}:", lines)
 
 
 def sources(entry: str, networks: tuple[Network, ...]) -> list[str]:

@@ -9,7 +9,7 @@ import platform
 import re
 import socket
 import struct
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from engine.addresses import contains
 from engine.backends.ipvs.program import (
@@ -20,7 +20,7 @@ from engine.backends.ipvs.program import (
     VirtualServer,
     restore_text,
 )
-from engine.backends.ipvs.sets import CLUSTER_IP, TYPES, create_line, full_name
+from engine.backends.ipvs.sets import CLUSTER_IP, TYPES, create_line, full_name, with_names, with_numbers
 from engine.kernel.interface import Applied, Intact, KernelError
 from engine.kernel.iptables.variant import WAIT, listed
 from engine.kernel.ipvs import netlink, probe
@@ -74,7 +74,7 @@ class IpvsKernel:
             self._sysctls(program.start)
             self._device.make()
         lines = self._replaced_sets(program) if program.start else program.ipset_lines()
-        sent = self._tool(["ipset", "restore"], "\n".join(lines))
+        sent = self._sets(lines)
         if program.rules:
             sent += self._rules(program)
         known = self._adopt(program, program.start.excluded) if program.start else {}
@@ -85,7 +85,7 @@ class IpvsKernel:
         before = 0 if program.start else self._made[program.family]
         self._made[program.family] = before + len(program.servers_added) - len(program.servers_deleted)
         sent += self._device.delete(program.addresses_deleted)
-        sent += self._tool(["ipset", "restore"], "\n".join(program.ipset_deletions()))
+        sent += self._sets(program.ipset_deletions())
         return Applied(sent)
 
     def intact(self, family: int) -> Intact:
@@ -166,13 +166,16 @@ class IpvsKernel:
     def _saved_sets(self) -> dict[str, tuple[str, set[str]]]:
         """The `create` line and entries of each set, by name."""
         saved: dict[str, tuple[str, set[str]]] = {}
-        for line in self._output(["ipset", "save"]).splitlines():
+        for line in with_names(self._output(["ipset", "save"])).splitlines():
             verb, name, rest = line.split(" ", 2)
             if verb == "create":
                 saved[name] = line, set()
             else:
                 saved[name][1].add(rest)
         return saved
+
+    def _sets(self, lines: Iterable[str]) -> int:
+        return self._tool(["ipset", "restore"], with_numbers("\n".join(lines)))
 
     def _tool(self, command: list[str], text: str) -> int:
         if not text:

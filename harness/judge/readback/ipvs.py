@@ -12,7 +12,7 @@ import ipaddress
 import re
 from dataclasses import dataclass, field
 
-from harness.judge.behaviour import PROTOCOL_NUMBERS, Behaviour, Destination, Outcome
+from harness.judge.behaviour import PROTOCOL_NAMES, PROTOCOL_NUMBERS, Behaviour, Destination, Outcome
 
 DEVICE = "kube-ipvs0"
 _FLAGS = {"-t": "tcp", "-u": "udp", "--sctp-service": "sctp"}
@@ -72,11 +72,15 @@ def read_sets(text: str, family: int, into: Read) -> None:
 
 
 def _unfold(entry: str) -> list[str]:
-    """Expands the ranges of a saved bitmap: `30000-30002` is three ports."""
+    """Ports of a saved bitmap's range, as `30000-30002` is three ports; else the entry, with its protocol's name."""
     if re.fullmatch(r"\d+-\d+", entry):
         first, last = map(int, entry.split("-"))
         return [str(port) for port in range(first, last + 1)]
-    return [entry]
+    address, comma, rest = entry.partition(",")
+    protocol, colon, port = rest.partition(":")
+    if protocol.isdigit():  # on a machine without /etc/protocols
+        protocol = PROTOCOL_NAMES[int(protocol)]
+    return [f"{address}{comma}{protocol}{colon}{port}"]
 
 
 def read_addresses(text: str, into: Read) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Hashable, Iterator
 from functools import cache
 from typing import NamedTuple
 
+from harness.judge.behaviour import PROTOCOL_NUMBERS
 from harness.judge.oracle.settings import LOCALHOST_GATE, Settings, block
 from harness.judge.trace.ruleset import Table, duration_seconds, value, words_of
 
@@ -85,6 +86,8 @@ def _normal_text(text: str) -> tuple[Hashable, ...]:
 def _constant(word: str) -> Hashable:
     if _DURATION.fullmatch(word):
         return "time", duration_seconds(word)
+    if word in PROTOCOL_NUMBERS:  # printed as a number on a machine without /etc/protocols
+        return PROTOCOL_NUMBERS[word]
     if not any(letter.isdigit() for letter in word) and word != "none" and "::" not in word:
         return word
     try:
