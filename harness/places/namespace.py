@@ -7,6 +7,8 @@ which ends with this process, however that ends.
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import subprocess
 import sys
@@ -96,9 +98,12 @@ class Namespace:
         return self._agent.pid
 
     def socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
-        """A socket in the namespace."""
+        """A socket in the namespace; OSError if the kernel has no such sockets."""
         self._channel.send(f"{family} {kind} {protocol}".encode())
-        _, descriptors, _, _ = socket.recv_fds(self._channel, 16, 1)
+        answer, descriptors, _, _ = socket.recv_fds(self._channel, 16, 1)
+        if not descriptors:
+            code = int(answer or errno.EPIPE)
+            raise OSError(code, os.strerror(code))
         return socket.socket(fileno=descriptors[0])
 
     def run(self, command: list[str], stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:

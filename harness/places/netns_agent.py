@@ -1,8 +1,8 @@
 """Runs inside a throwaway user and network namespace and passes out sockets created there.
 
 Started by `harness.places.namespace` with the file descriptor of a socket pair.  Each request is a line
-`FAMILY TYPE PROTOCOL` of numbers; the answer is the socket as ancillary data.  It ends, and the namespace with it,
-when the other end closes.
+`FAMILY TYPE PROTOCOL` of numbers; the answer is the socket as ancillary data, or the number of the error.  It ends, and
+the namespace with it, when the other end closes.
 """
 
 import fcntl
@@ -23,9 +23,13 @@ def main() -> None:
         fcntl.ioctl(sock, _SET_FLAGS, struct.pack(_REQUEST, name, flags | _UP))
     channel.send(b"ready\n")
     while request := channel.recv(256):
-        made = socket.socket(*map(int, request.split()))
-        socket.send_fds(channel, [b"ok\n"], [made.fileno()])
-        made.close()
+        try:
+            made = socket.socket(*map(int, request.split()))
+        except OSError as error:
+            channel.send(str(error.errno).encode())
+            continue
+        with made:
+            socket.send_fds(channel, [b"ok\n"], [made.fileno()])
 
 
 main()
