@@ -32,7 +32,7 @@ setup: .venv/.ready
 # More workers than cores, since most tests wait for probes, brokers or another kernel.  They start thousands of
 # interpreters, each of which would compile every module if bytecode could not be written.
 PYTEST = env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -m pytest
-PARALLEL = -n 6 --dist loadgroup --no-loadscope-reorder -p no:benchmark
+PARALLEL = -n 5 --dist loadgroup --no-loadscope-reorder -p no:benchmark
 
 test: setup
 	$(PYTEST) $(PARALLEL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import signal
 import sys
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
 
 
 def prepare() -> None:
-    """Make SIGTERM unwind the stack, so that files are cleaned up, and open closed standard streams on /dev/null.
+    """Prepare the process: signals and standard streams.
 
-    Otherwise the next opened files would get their descriptors.
+    SIGTERM unwinds the stack, so that files are cleaned up.  Closed streams are opened on /dev/null, as otherwise the
+    next opened files would get their descriptors.  Characters that a stream cannot encode are replaced.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -35,6 +37,9 @@ def prepare() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)
             setattr(sys, name, open(number, "w" if number else "r", closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
 
