@@ -26,7 +26,7 @@ class Account:
     """Runs commands as that user; `home` is its current folder too."""
 
     def __init__(self, home: Path, become: list[str], runtime: str) -> None:
-        self.home, self._become = home, become
+        self.home, self._become, self.runtime = home, become, runtime
         self.environment = {
             "HOME": str(home), "PATH": PATH, "PYTHONPATH": str(ROOT), "LANG": "C.UTF-8", "XDG_RUNTIME_DIR": runtime,
         }  # fmt: skip
@@ -73,7 +73,7 @@ def account() -> Iterator[Account]:
 def without_namespaces(account: Account) -> Account:
     """The same account where nobody may make a namespace, as on many CI runners."""
     limited = 'echo 1 >/proc/sys/user/max_user_namespaces; exec unshare -U --map-user=1000 "$@"'
-    return Account(account.home, [*account._become, "unshare", "-Ur", "sh", "-ec", limited, "sh"])
+    return Account(account.home, [*account._become, "unshare", "-Ur", "sh", "-ec", limited, "sh"], account.runtime)
 
 
 def _within_reach(staging: Path) -> str:
