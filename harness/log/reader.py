@@ -29,6 +29,8 @@ from harness.log.lines import LineDecoder, read_header
 from harness.log.notes import note
 from harness.log.window import Window
 
+_PACKED = {b"\x1f\x8b": "gzip", b"PK\3\4": "zip", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
+
 
 @dataclass
 class Position:
@@ -124,6 +126,8 @@ class FileRecording:
     def _identify(self, first: bytes) -> tuple[Header, Iterator[Event]]:
         if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b"{\0", b"\0{")):
             raise RecordingError(self.path, 1, "UTF-16 text, as PowerShell's > writes it: save it as UTF-8")
+        if packed := next((name for magic, name in _PACKED.items() if first.startswith(magic)), None):
+            raise RecordingError(self.path, 1, f"packed by {packed}: unpack it first; recordings are packed by zstd")
         try:
             decoded = msgspec.json.decode(first)
         except (msgspec.DecodeError, UnicodeDecodeError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import importlib
 import json
 
 import pytest
@@ -165,6 +166,13 @@ def test_a_byte_order_mark_is_accepted(tmp_path, content):
 def test_utf_16_is_named(tmp_path, encoding):
     (tmp_path / "dump").write_text(json.dumps(DUMP, indent=1), encoding=encoding)
     with pytest.raises(RecordingError, match="dump:1: UTF-16 text, as PowerShell's > writes it: save it as UTF-8"):
+        open_source(tmp_path / "dump")
+
+
+@pytest.mark.parametrize("module", ["gzip", "bz2", "lzma"])
+def test_other_compression_is_named(tmp_path, module):
+    (tmp_path / "dump").write_bytes(importlib.import_module(module).compress(json.dumps(DUMP).encode()))
+    with pytest.raises(RecordingError, match="dump:1: packed by (gzip|bzip2|xz): unpack it first"):
         open_source(tmp_path / "dump")
 
 

@@ -13,7 +13,8 @@ from harness.cli.kube_version import kube_version, written
 from harness.cli.output import OutputPath, output_format, this_command, write_json, write_text
 from harness.cli.progress import Progress
 from harness.cli.vm import KernelChoice, folder_of, run_in_vm_if_needed
-from harness.exit_codes import EXIT_FAILED, EXIT_UNVERIFIED
+from harness.exit_codes import EXIT_FAILED, EXIT_INPUT, EXIT_UNVERIFIED
+from harness.extras import missing
 from harness.kube.proxy import OURS, Command, CommandError, commands
 
 if TYPE_CHECKING:
@@ -86,6 +87,8 @@ def conformance(
         for entry in entries:
             click.echo(f"{entry.id}  {' '.join(entry.rules)}  ({', '.join(entry.case.modes)})")
         return
+    if not external and (why := missing("kubernetes")):  # which proxy-engine imports
+        raise Ending(why, EXIT_INPUT)
     run_in_vm_if_needed(kernel, mode, [], map(folder_of, (junit_path, json_path, html_path)))
     began = time.monotonic()
     try:

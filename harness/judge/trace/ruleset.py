@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from harness.judge.behaviour import PROTOCOL_NUMBERS
 
 _WORD = re.compile(r'"[^"]*"|[{}();,@]|!=|==|[^\s{}();,"]+|\n')
+_COMMENT = re.compile(r'("[^"\n]*")|#[^\n]*')
 _DURATION = re.compile(r"(\d+)(d|h|m|s|ms)?")
 _SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 0.001, None: 1}
 _PRIORITIES = {"raw": -300, "mangle": -150, "dstnat": -100, "filter": 0, "srcnat": 100}
@@ -64,13 +65,13 @@ class Ruleset:
 
     def feed(self, text: str) -> None:
         """Apply one text in order; ValueError if it cannot be parsed."""
-        words = _Words(_WORD.findall(text))
+        words = _Words(_WORD.findall(_without_comments(text)))
         while (word := words.skip_newlines()) is not None:
             if word == "table":
                 self._block(words)
             elif word in ("add", "delete"):
                 self._command(word, words)
-            elif word != "#":
+            else:
                 raise ValueError(f"unsupported nft command {word!r}")
 
     def _command(self, verb: str, words: _Words) -> None:
@@ -113,6 +114,11 @@ class Ruleset:
                 words.line()
             else:
                 raise ValueError(f"unsupported {word!r} in a table")
+
+
+def _without_comments(text: str) -> str:
+    """Newer versions of nft list handles, and the present size of a set, in comments."""
+    return _COMMENT.sub(lambda found: found[1] or "", text) if "#" in text else text
 
 
 def words_of(text: str) -> list[str]:
