@@ -31,6 +31,16 @@ everything) needs=$REPLAY$REST lock=requirements.lock megabytes=440 ;;
 *) echo "setup.sh [replay]: $for_what is not a valid choice" >&2 && exit 2 ;;
 esac
 
+python=
+for each in python3 python3.14 python3.13 python3.12 python3.11; do
+    "$each" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && python=$each && break
+done
+if [ -z "$python" ]; then
+    found=$(python3 -c 'import platform; print(platform.python_version())' 2>/dev/null || echo not installed)
+    echo "setup.sh: Python 3.11 or newer is needed as python3 or python3.11 on PATH; python3 is $found" >&2
+    exit 1
+fi
+
 there() { command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ]; }
 
 # Its output is shown only if it fails, since harmless lines of it look like errors.
@@ -47,7 +57,7 @@ missing=()
 while IFS=: read -r command package _; do
     [ -z "$command" ] || there "$command" || missing+=("$package")
 done <<<"$needs"
-python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
+"$python" -c 'import ensurepip' 2>/dev/null || missing+=("$python-venv")
 
 echo "for $for_what: $(grep -c '^[a-zA-Z]' $lock) Python packages into .venv, about $megabytes MB;" \
     "from the distribution: ${missing[*]:-nothing}"
@@ -71,7 +81,7 @@ while IFS=: read -r command package purpose; do
 done <<<"$needs"
 [ "$failed" = 0 ] || exit 1
 
-[ -x .venv/bin/python ] || python3 -m venv .venv
+[ -x .venv/bin/python ] || "$python" -m venv .venv
 pip() { .venv/bin/python -m pip --disable-pip-version-check install --no-compile "$@"; }
 if [ -t 1 ]; then pip --require-hashes -r $lock; else pip --require-hashes -r $lock | sed -un 's/^Collecting /  /p'; fi
 pip --quiet --no-deps --no-build-isolation -e .
