@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -68,6 +69,13 @@ def test_a_topic_replays_like_its_file(url):
     assert topic["recording"]["sha256"] == file["recording"]["sha256"]
     part = replayed(DEMO, "--from", "60s", "--until", "200s")
     assert replayed(f"{url}?from=60s&until=200s")["digest"] == part["digest"] != file["digest"]
+
+
+def test_the_brokers_native_library_is_in_its_own_folder(broker, url):
+    """/tmp may forbid to execute, and would keep those of killed brokers."""
+    run("copy", DEMO, url)
+    mapped = Path(f"/proc/{broker.pid}/maps").read_text()
+    assert f"{broker.home}/libraries/libzstd" in mapped
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.zst"])

@@ -159,7 +159,12 @@ class Broker:
             raise BrokerError(f"{self.home}: cannot be formatted: {done.stderr.strip() or done.stdout.strip()}")
 
     def _start(self, classpath: str) -> subprocess.Popen[bytes]:
-        command = [_java(), *JVM, "-cp", classpath, "kafka.Kafka", str(self.home / "server.properties")]
+        # For the native library that compresses: /tmp may forbid to execute, and a killed broker leaves it there.
+        libraries = self.home / "libraries"
+        shutil.rmtree(libraries, ignore_errors=True)
+        libraries.mkdir()
+        options = [*JVM, f"-Djava.io.tmpdir={libraries}"]
+        command = [_java(), *options, "-cp", classpath, "kafka.Kafka", str(self.home / "server.properties")]
         if self.bound:
             command = [*BOUND, *command]
         with open(self.home / "broker.log", "ab") as log:
