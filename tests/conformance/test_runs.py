@@ -133,3 +133,10 @@ def test_the_list_names_every_case():
     done = CliRunner().invoke(main, ["conformance", "--list"])
     assert done.exit_code == 0
     assert len(done.output.splitlines()) == len(corpus())
+
+
+def test_without_the_packages_of_the_proxy_nothing_is_judged(monkeypatch):
+    monkeypatch.setattr("harness.extras.find_spec", lambda module: None)
+    done = CliRunner().invoke(main, ["conformance"])
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: this needs the Python package kubernetes") and done.stderr.count("\n") == 1
