@@ -32,10 +32,11 @@ cp /etc/resolv.conf /etc/hosts "$root/etc/"
 cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
 [ ! -e /etc/pip.conf ] || cp /etc/pip.conf "$root/etc/"
 mkdir -p "$root/checkout"
+find "$root/checkout" -mindepth 1 -maxdepth 1 ! -name .venv -exec rm -rf {} +
 git -C "$checkout" ls-files -z | tar -C "$checkout" --null --files-from=- -cf - | tar -C "$root/checkout" -xf -
 
 inside='
-set -e
+set -euo pipefail
 cd /checkout
 # All Python packages, but none of the distribution but those above.
 [ -x .venv/bin/python ] || python3 -m venv .venv
