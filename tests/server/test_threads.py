@@ -144,6 +144,25 @@ def test_an_unsent_event_does_not_block_others(monkeypatch):
     eventually(lambda: sent == ["refused", "Late", "Good"], "both Events")
 
 
+def test_events_are_waited_for_but_not_for_ever(monkeypatch):
+    """A process that gives up ends right after its last Event."""
+    sent, answer = [], threading.Event()
+
+    def post(path: str, value: dict) -> None:
+        answer.wait(30)
+        sent.append(value["reason"])
+
+    api = ApiClient(load_configuration("", "http://127.0.0.1:1"))
+    monkeypatch.setattr(api, "post", post)
+    recorder = EventSender(api, "n1")
+    recorder.node_event("Warning", "Slow", "Test", "")
+    recorder.flush(0.01)
+    assert sent == []
+    threading.Timer(0.05, answer.set).start()
+    recorder.flush(30)
+    assert sent == ["Slow"]
+
+
 class Notices:
     """One notice, and then none until closed; remembers how long `receive` was to wait."""
 

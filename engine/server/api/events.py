@@ -54,6 +54,11 @@ class EventSender:
         except queue.Full:
             _log.warning("Event dropped", reason=reason, note=note)
 
+    def flush(self, seconds: float) -> None:
+        """Wait until all queued events have been sent or given up, at most that long."""
+        with self._queue.all_tasks_done:
+            self._queue.all_tasks_done.wait_for(lambda: not self._queue.unfinished_tasks, seconds)
+
     def _manifest(self, about: Regarding, kind: str, reason: str, action: str, note: str) -> JsonObject:
         namespace = about.namespace or "default"
         now = time.time_ns()
@@ -80,6 +85,8 @@ class EventSender:
                 self._try(event)
             except Exception as error:  # must not affect later events
                 _log.error(error, "Event not sent", reason=event["reason"])
+            finally:
+                self._queue.task_done()
 
     def _try(self, event: JsonObject) -> None:
         path = f"/apis/events.k8s.io/v1/namespaces/{event['metadata']['namespace']}/events"

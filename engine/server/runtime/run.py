@@ -33,6 +33,8 @@ from engine.server.runtime.system import SetupError, set_conntrack, set_oom_scor
 _log = get_log(__name__)
 
 
+EVENTS_SECONDS = 2.0
+"""How long Events may take to be sent before a failed process ends."""
 KNOWN = (
     ApiError,
     CleanupError,
@@ -71,6 +73,15 @@ def _proxy(options: EngineOptions) -> None:
     client = configuration.client_connection
     api = ApiClient(load_configuration(client.kubeconfig, options.master), Throttle(client.qps, client.burst))
     recorder = EventSender(api, options.hostname, options.version)
+    try:
+        _serve(options, api, recorder, milestones)
+    except KNOWN:
+        recorder.flush(EVENTS_SECONDS)  # one of them may say why
+        raise
+
+
+def _serve(options: EngineOptions, api: ApiClient, recorder: EventSender, milestones: Milestones) -> None:
+    configuration = options.configuration
     seen, ips = node_ips(api, options.hostname, configuration.bind_address, options.version)
     set_conntrack(configuration.conntrack, recorder, options.version)
     if configuration.detect_local_mode == "NodeCIDR":
